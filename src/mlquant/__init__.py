@@ -1,0 +1,1 @@
+"""mlquant: machine-learning quantisation of speech vocoder features, a stage at a time."""

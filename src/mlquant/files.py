@@ -1,0 +1,241 @@
+"""Files at the edge: the formats that stages hand to each other, one reader and one writer for each.
+
+Formats are those of the Codec 2 tools (https://github.com/drowe67/codec2): headerless little-endian
+float32 records (`.f32`), the 1300-byte records of `c2sim --modelout`, headerless 16-bit 8 kHz speech
+(`.raw`), and any audio that libsndfile reads. Every writer writes to a temporary name beside the
+target and renames, so that a file is there whole or not at all. Every reader raises `InputError`,
+one line that names the file, what was found and what was expected.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SAMPLE_RATE = 8000
+"""Hz; the only rate of the vocoder."""
+FRAME = 80
+"""Samples in a frame of 10 ms."""
+MAX_AMP = 160
+"""Most harmonics in a frame."""
+
+_MODEL_RECORD = np.dtype(
+    [
+        ("Wo", "<f4"),
+        ("L", "<i4"),
+        ("A", "<f4", MAX_AMP + 1),
+        ("phi", "<f4", MAX_AMP + 1),
+        ("voiced", "<i4"),
+    ]
+)
+
+
+class InputError(Exception):
+    """Input that cannot be used. Its text is one line: the file or key, what was found, what was expected."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """Sinusoidal model parameters of F frames.
+
+    Wo [F] float32 rad/sample; L [F] int32; A [F, 161] float32, linear, index m is harmonic m and
+    index 0 is unused; phi [F, 161] float32 rad; voiced [F] int32, 0 or 1.
+    """
+
+    Wo: np.ndarray
+    L: np.ndarray
+    A: np.ndarray
+    phi: np.ndarray
+    voiced: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.Wo)
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix is kept: writers such as matplotlib and soundfile choose a format by it.
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def log(message: str) -> None:
+    """Write one line of progress to stderr."""
+    print(message, file=sys.stderr, flush=True)
+
+
+def _read_bytes(path: str | Path) -> bytes:
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    if not data:
+        raise InputError(f"{path}: is empty, expected at least one record")
+    return data
+
+
+def read_f32(path: str | Path, width: int) -> np.ndarray:
+    """Read headerless float32 records of `width` values; returns [F, width] float32.
+
+    Raises InputError for a missing or empty file, a size that is no whole number of records, and
+    values that are not finite.
+    """
+    data = _read_bytes(path)
+    record = 4 * width
+    if len(data) % record:
+        raise InputError(
+            f"{path}: {len(data)} bytes is not a whole number of records, "
+            f"expected a multiple of {record} ({width} float32 values)"
+        )
+    array = np.frombuffer(data, "<f4").reshape(-1, width)
+    finite = np.isfinite(array).all(axis=1)
+    if not finite.all():
+        raise InputError(f"{path}: record {int(np.argmin(finite))} holds NaN or infinity, expected finite values")
+    return array
+
+
+def write_f32(path: str | Path, array: np.ndarray) -> None:
+    """Write an array as headerless little-endian float32."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(np.ascontiguousarray(array, "<f4").tobytes())
+
+
+def read_model(path: str | Path) -> Model:
+    """Read the records of `c2sim --modelout`.
+
+    Raises InputError for a missing, empty or truncated file and for fields out of range.
+    """
+    data = _read_bytes(path)
+    size = _MODEL_RECORD.itemsize
+    if len(data) % size:
+        raise InputError(
+            f"{path}: {len(data)} bytes is not a whole number of model records, expected a multiple of {size}"
+        )
+    records = np.frombuffer(data, _MODEL_RECORD)
+    good = (
+        np.isfinite(records["A"]).all(axis=1)
+        & np.isfinite(records["phi"]).all(axis=1)
+        & (records["Wo"] > 0)
+        & (records["Wo"] < np.pi)
+        & (records["L"] >= 1)
+        & (records["L"] <= MAX_AMP)
+    )
+    if not good.all():
+        frame = int(np.argmin(good))
+        raise InputError(
+            f"{path}: frame {frame} has Wo {records['Wo'][frame]:g} and L {records['L'][frame]}, "
+            f"expected 0 < Wo < pi, 1 <= L <= {MAX_AMP} and finite A and phi"
+        )
+    return Model(*(np.ascontiguousarray(records[name]) for name in ("Wo", "L", "A", "phi", "voiced")))
+
+
+def write_model(path: str | Path, model: Model) -> None:
+    """Write the records of `c2sim --modelout`, byte for byte the same format."""
+    records = np.zeros(len(model), _MODEL_RECORD)
+    for name in ("Wo", "L", "A", "phi", "voiced"):
+        records[name] = getattr(model, name)
+    with atomic(path) as temporary:
+        temporary.write_bytes(records.tobytes())
+
+
+def read_speech(path: str | Path) -> np.ndarray:
+    """Read speech as [N] int16 at 8 kHz.
+
+    `.raw` is headerless 16-bit mono at 8 kHz; everything else goes through libsndfile, is mixed to
+    one channel and resampled where needed, and says so. Raises InputError for what is missing,
+    empty, no audio, not finite, shorter than a frame, or digital silence from end to end.
+    """
+    path = Path(path)
+    if path.suffix.lower() == ".raw":
+        data = _read_bytes(path)
+        if len(data) % 2:
+            raise InputError(f"{path}: {len(data)} bytes, expected an even number (16-bit samples)")
+        speech = np.frombuffer(data, "<i2").astype(np.int16)
+    else:
+        speech = _decode(path)
+    if len(speech) < FRAME:
+        raise InputError(f"{path}: {len(speech)} samples at 8 kHz, expected at least one frame of {FRAME}")
+    if not speech.any():
+        raise InputError(f"{path}: all {len(speech)} samples are zero, expected speech")
+    return speech
+
+
+def _decode(path: Path) -> np.ndarray:
+    import soundfile
+
+    _read_bytes(path)  # for the errors of a missing or empty file
+    try:
+        audio, rate = soundfile.read(path, dtype="float64", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise InputError(
+            f"{path}: not audio that can be read ({error.error_string.rstrip('.')}), expected wav, flac or .raw"
+        ) from None
+    if not np.isfinite(audio).all():
+        raise InputError(f"{path}: holds NaN or infinity, expected finite samples")
+    if audio.shape[1] > 1:
+        log(f"{path}: {audio.shape[1]} channels mixed to one")
+    mono = audio.mean(axis=1) * 32768.0
+    if rate != SAMPLE_RATE and len(mono):
+        import soxr
+
+        log(f"{path}: {rate} Hz resampled to {SAMPLE_RATE} Hz")
+        mono = soxr.resample(mono, rate, SAMPLE_RATE)
+    return np.clip(np.rint(mono), -32768, 32767).astype(np.int16)
+
+
+def write_speech(path: str | Path, speech: np.ndarray) -> None:
+    """Write [N] int16 at 8 kHz as `.raw` (headerless) or as 16-bit wav, by the name's suffix."""
+    path = Path(path)
+    with atomic(path) as temporary:
+        if path.suffix.lower() == ".raw":
+            temporary.write_bytes(np.ascontiguousarray(speech, "<i2").tobytes())
+        else:
+            import soundfile
+
+            soundfile.write(temporary, speech.astype(np.int16), SAMPLE_RATE, "PCM_16", format="WAV")
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object; raises InputError when it is missing or is none."""
+    try:
+        value = json.loads(_read_bytes(path))
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error}), expected an object") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{path}: holds a {type(value).__name__}, expected an object")
+    return value
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text as UTF-8."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write JSON, indented, keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
