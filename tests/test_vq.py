@@ -1,0 +1,319 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as some
+from hypothesis.extra.numpy import arrays
+
+from mlquant import vq
+from mlquant.files import InputError, read_f32
+
+GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden data in {GOLDEN}")
+
+
+def normal(seed, *shape):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def clusters(seed, centres, each, spread):
+    noise = np.random.default_rng(seed).uniform(-spread, spread, (each, *centres.shape))
+    return (centres + noise).reshape(-1, centres.shape[1]).astype(np.float32)
+
+
+def exact_errors(vectors, codebook):
+    return np.square(vectors[:, None].astype(float) - codebook[None]).sum(axis=2)
+
+
+def mean_error(vectors, codebooks, mbest):
+    return vq.mean_squared_error(vectors, vq.decode(vq.search(vectors, codebooks, mbest), codebooks))
+
+
+# Training
+
+
+def test_one_entry_is_the_centroid():
+    vectors = normal(1, 500, 3) + 7
+    trained = vq.train(vectors, 1, seed=0)
+    np.testing.assert_allclose(trained.codebook, vectors.mean(axis=0, keepdims=True), rtol=1e-6)
+    assert trained.trace == []
+    assert trained.counts.tolist() == [500]
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_training_recovers_known_clusters(split):
+    # Without splits it starts from vectors drawn at random; this asks for a seed that draws one of each cluster.
+    centres = np.array([[-1, -1], [-1, 1], [1, -1], [1, 1]], float)
+    vectors = clusters(2, centres, 100, 0.1)
+    seed = 1 if split else next(s for s in range(100) if one_of_each(s, len(vectors)))
+    trained = vq.train(vectors, 4, seed=seed, split=split)
+    found = trained.codebook[np.lexsort(np.rint(trained.codebook.T[::-1]))]
+    means = vectors.reshape(100, 4, 2).mean(axis=0)
+    np.testing.assert_allclose(found, means, atol=1e-6)
+    assert trained.counts.tolist() == [100] * 4
+
+
+def one_of_each(seed, number):
+    return set(np.random.default_rng(seed).choice(number, 4, replace=False) % 4) == {0, 1, 2, 3}
+
+
+def test_the_trace_tells_every_size_and_ends_in_the_variance_of_the_residual():
+    vectors = 0.3 * normal(3, 4000, 4) + 100
+    trained = vq.train(vectors, 64, seed=1)
+    sizes, variances, iterations = zip(*trained.trace, strict=True)
+    assert sizes == (2, 4, 8, 16, 32, 64)
+    assert all(np.diff(variances) < 0)
+    assert min(iterations) >= 2
+    assert variances[-1] == pytest.approx(np.square(trained.residual, dtype=float).mean(), rel=1e-4)
+    np.testing.assert_array_equal(trained.residual, vectors - trained.codebook[trained.indices])
+    np.testing.assert_array_equal(trained.counts, np.bincount(trained.indices, minlength=64))
+    np.testing.assert_array_equal(trained.indices, vq.nearest(vectors, trained.codebook)[0])
+
+
+def reference_lloyd(vectors, codebook, variance, stop):
+    """The loop as the tool's description states it, every difference taken."""
+    iterations = 0
+    while True:
+        errors = exact_errors(vectors, codebook)
+        indices = errors.argmin(axis=1)
+        before, variance = variance, errors.min(axis=1).sum() / vectors.size
+        iterations += 1
+        if iterations >= 2 and (before - variance) / variance <= stop:
+            return codebook, variance, iterations
+        codebook = np.array([vectors[indices == i].mean(axis=0) if (indices == i).any() else c
+                             for i, c in enumerate(codebook)])  # fmt: skip
+
+
+def test_iterations_stop_where_the_plain_loop_stops():
+    vectors = normal(4, 1500, 3)
+    rng = np.random.default_rng(5)
+    codebook, variance = vectors.mean(axis=0, keepdims=True).astype(float), vectors.var(axis=0).mean()
+    trained = vq.train(vectors, 16, seed=5)
+    for size, found, iterations in trained.trace:
+        change = rng.uniform(-vq.SPLIT, vq.SPLIT, codebook.shape)
+        start = np.concatenate([codebook + change, codebook])
+        codebook, variance, expected = reference_lloyd(vectors, start, variance, 1e-4)
+        assert (size, iterations) == (len(codebook), expected)
+        assert found == pytest.approx(variance, rel=1e-5)
+    np.testing.assert_allclose(trained.codebook, codebook, atol=1e-5)
+
+
+def test_a_chain_of_residuals_lowers_the_variance():
+    residual, variances = normal(6, 3000, 4), []
+    for stage in range(3):
+        trained = vq.train(residual, 16, seed=stage)
+        residual = trained.residual
+        variances.append(trained.trace[-1][1])
+    assert variances[0] > 1.5 * variances[1] > 2 * variances[2]
+
+
+def test_only_the_chosen_elements_steer_training():
+    vectors = normal(7, 2000, 4)
+    loud = vectors * np.float32([1000, 1, 1, 1000])
+    quiet, trained = (vq.train(v, 8, seed=1, st=1, en=2) for v in (vectors, loud))
+    np.testing.assert_allclose(trained.trace, quiet.trace)
+    np.testing.assert_array_equal(trained.indices, quiet.indices)
+    outer = [loud[trained.indices == i, 0].mean() for i in range(8)]
+    np.testing.assert_allclose(trained.codebook[:, 0], outer, atol=30)  # centroids of all the elements
+
+
+def test_entries_without_vectors_stay_and_identical_vectors_end():
+    trained = vq.train(np.ones((8, 2), np.float32), 8, seed=1)
+    assert trained.counts.sum() == 8
+    assert np.abs(trained.codebook - 1).max() <= 3 * vq.SPLIT
+    assert trained.trace[-1][1] == pytest.approx(0, abs=1e-4)
+
+
+def test_training_depends_on_the_seed_and_not_on_threads():
+    vectors = normal(8, 5003, 10)
+    one, two, other = (vq.train(vectors, 64, seed=s, threads=t) for s, t in ((1, 1), (1, 2), (2, 1)))
+    assert one.codebook.tobytes() == two.codebook.tobytes()
+    assert one.trace == two.trace
+    assert one.codebook.tobytes() != other.codebook.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"size": 12}, "size: 12 "),
+        ({"size": 64}, "size: 64 "),
+        ({"size": 0}, "size: 0"),
+        ({"stop": -1.0}, "stop: -1.0"),
+        ({"stop": float("nan")}, "stop: nan"),
+        ({"st": 2, "en": 1}, "st, en: 2 to 1"),
+        ({"en": 3}, "st, en: 0 to 3"),
+        ({"st": -1}, "st, en: -1"),
+        ({"threads": 0}, "threads: 0"),
+        ({"vectors": np.full((40, 3), np.nan)}, "vectors: row 0 holds NaN"),
+        ({"vectors": np.zeros(40)}, "vectors: shape"),
+        ({"vectors": np.zeros((0, 3))}, "vectors: shape"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_by_name(request_, says):
+    with pytest.raises(InputError) as error:
+        vq.train(**{"vectors": normal(9, 40, 3), "size": 4, "seed": 0, **request_})
+    assert says in str(error.value)
+
+
+# The nearest entry
+
+numbers = some.floats(-100, 100, width=32)
+
+
+@settings(deadline=None)
+@given(some.data(), some.integers(1, 40), some.integers(1, 70), some.integers(1, 12))
+def test_nearest_is_the_brute_force_minimum(data, frames, size, width):
+    vectors = data.draw(arrays(np.float32, (frames, width), elements=numbers))
+    codebook = data.draw(arrays(np.float32, (size, width), elements=numbers))
+    indices, errors = vq.nearest(vectors, codebook)
+    exact = exact_errors(vectors, codebook)
+    chosen = exact[np.arange(frames), indices]
+    np.testing.assert_allclose(errors, chosen, rtol=1e-5, atol=1e-30)
+    # Ties within the rounding of float32 squares of the largest number may fall either way.
+    assert (chosen <= exact.min(axis=1) + 2e-6 * width * 200**2).all()
+    for row, index in enumerate(indices):
+        assert not (codebook[:index] == codebook[index]).all(axis=1).any(), f"vector {row}: not the first of equals"
+
+
+@settings(deadline=None, max_examples=25)
+@given(some.integers(0, 1000), some.integers(1, 90))
+def test_nearest_follows_permutations(seed, size):
+    vectors, codebook = normal(seed, 33, 5), normal(seed + 1, size, 5)
+    frames, entries = (np.random.default_rng(seed).permutation(n) for n in (33, size))
+    straight = vq.nearest(vectors, codebook)[0]
+    np.testing.assert_array_equal(entries[vq.nearest(vectors[frames], codebook[entries])[0]], straight[frames])
+
+
+def test_nearest_far_from_the_origin_keeps_its_precision():
+    codebook = normal(10, 200, 6) + 3000
+    vectors = codebook + np.float32(0.01) * normal(11, 200, 6)
+    np.testing.assert_array_equal(vq.nearest(vectors, codebook)[0], np.arange(200))
+
+
+# The search
+
+
+def test_mbest_of_one_is_the_greedy_chain():
+    vectors, codebooks = normal(12, 300, 4), [normal(13, 37, 4), 0.4 * normal(14, 20, 4), 0.2 * normal(15, 5, 4)]
+    residual, greedy = vectors, []
+    for codebook in codebooks:
+        greedy.append(exact_errors(residual, codebook).argmin(axis=1))
+        residual = residual - codebook[greedy[-1]]
+    np.testing.assert_array_equal(vq.search(vectors, codebooks, 1), np.stack(greedy, axis=1))
+
+
+@pytest.mark.parametrize("mbest", [33, 1000])
+def test_mbest_of_all_entries_is_the_exhaustive_search(mbest):
+    vectors, codebooks = normal(16, 60, 3), [normal(17, 33, 3), normal(18, 21, 3)]
+    pairs = (codebooks[0][:, None] + codebooks[1]).reshape(-1, 3)
+    best = exact_errors(vectors, pairs).argmin(axis=1)
+    np.testing.assert_array_equal(vq.search(vectors, codebooks, mbest), np.stack(np.divmod(best, 21), axis=1))
+
+
+def test_mbest_equals_the_plain_tree_search():
+    vectors = normal(19, 80, 5)
+    codebooks = [normal(20, 100, 5), 0.5 * normal(21, 70, 5), 0.3 * normal(22, 9, 5)]
+    for row, indices in enumerate(vq.search(vectors, codebooks, 6)):
+        paths = [((), vectors[row].astype(float))]
+        for codebook in codebooks:
+            grown = [((*path, i), rest - entry) for path, rest in paths for i, entry in enumerate(codebook)]
+            paths = sorted(grown, key=lambda pair: np.square(pair[1]).sum())[:6]
+        assert tuple(indices) == paths[0][0]
+
+
+def test_more_survivors_lower_the_mean_error():
+    vectors, codebooks = normal(23, 2000, 6), [normal(24, 64, 6), 0.6 * normal(25, 64, 6), 0.4 * normal(26, 64, 6)]
+    errors = [mean_error(vectors, codebooks, mbest) for mbest in (1, 2, 4, 8, 64)]
+    assert all(np.diff(errors) < 0)
+
+
+def test_other_elements_weigh_nothing_but_are_decoded():
+    vectors, codebooks = normal(27, 200, 5), [normal(28, 40, 5), normal(29, 30, 5)]
+    inner = vq.search(vectors[:, 1:3], [c[:, 1:3] for c in codebooks], 4)
+    indices = vq.search(vectors, codebooks, 4, st=1, en=2)
+    np.testing.assert_array_equal(indices, inner)
+    sums = codebooks[0][indices[:, 0]] + codebooks[1][indices[:, 1]]
+    np.testing.assert_array_equal(vq.decode(indices, codebooks), sums)
+
+
+def test_equal_entries_yield_the_first():
+    codebook = np.repeat(normal(30, 20, 3), 4, axis=0)
+    assert (vq.search(normal(31, 100, 3), [codebook], 5) % 4 == 0).all()
+
+
+def test_the_search_does_not_depend_on_threads_or_block_sizes(monkeypatch):
+    vectors, codebooks = normal(32, 3001, 10), [normal(33, 513, 10), 0.5 * normal(34, 300, 10)]
+    one, two = (vq.search(vectors, codebooks, 5, threads=t) for t in (1, 2))
+    np.testing.assert_array_equal(one, two)
+    monkeypatch.setattr(vq, "_BLOCK", 2000)
+    np.testing.assert_array_equal(one, vq.search(vectors, codebooks, 5))
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"mbest": 0}, "mbest: 0"),
+        ({"codebooks": []}, "codebooks: none"),
+        ({"codebooks": [np.zeros((4, 2))]}, "codebook: 2 elements"),
+        ({"codebooks": [np.full((4, 3), np.inf)]}, "codebook: row 0 holds"),
+        ({"st": 3}, "st, en: 3 to 2"),
+        ({"vectors": np.zeros((0, 3))}, "vectors: shape"),
+    ],
+)
+def test_what_cannot_be_searched_is_refused_by_name(request_, says):
+    with pytest.raises(InputError) as error:
+        vq.search(**{"vectors": normal(35, 9, 3), "codebooks": [normal(36, 8, 3)], "mbest": 2, **request_})
+    assert says in str(error.value)
+
+
+# Numbers about a search
+
+
+def test_usage_counts_every_entry_of_every_stage():
+    indices = np.array([[0, 2], [3, 2], [0, 0]])
+    assert [counts.tolist() for counts in vq.usage(indices, [4, 3])] == [[2, 0, 0, 1], [1, 0, 2]]
+
+
+@pytest.mark.parametrize("indices", [[[4, 0]], [[-1, 0]], [[0]]])
+def test_indices_beyond_a_codebook_are_refused(indices):
+    with pytest.raises(InputError, match="indices"):
+        vq.decode(np.array(indices), [normal(37, 4, 2), normal(38, 4, 2)])
+
+
+def test_vectors_lifted_to_the_lower_mean_add_no_error():
+    vectors = np.array([[1, 3], [-5, 1]], np.float32)
+    lifted, counted = vq.raise_to_mean(vectors, 1.5)
+    np.testing.assert_allclose(lifted, [[1, 3], [-1.5, 4.5]])
+    assert counted.tolist() == [True, False]
+    # (1 + 9) / (2 vectors of 2 elements): the second vector is left out above, not below.
+    assert vq.mean_squared_error(lifted, np.zeros((2, 2)), counted=counted) == pytest.approx(2.5)
+    assert vq.mean_squared_error(vectors, np.zeros((2, 2)), st=1) == pytest.approx(5)
+    # Elements outside the range are zeros in the mean: 3 / 2 is not below 1.5, 1 / 2 is.
+    assert vq.raise_to_mean(vectors, 1.5, st=1)[1].tolist() == [True, False]
+
+
+# Against what vqtrain and vq_mbest gave
+
+
+@needs_golden
+@pytest.mark.parametrize(("mbest", "stages"), [(1, 1), (5, 2)])
+def test_big_dog_is_quantised_as_by_vq_mbest(mbest, stages):
+    latents = read_f32(GOLDEN / "big_dog_l.f32", 10)
+    codebooks = [read_f32(GOLDEN / f"vq{stage + 1}.f32", 10) for stage in range(stages)]
+    decoded = vq.decode(vq.search(latents, codebooks, mbest, threads=2), codebooks)
+    expected = read_f32(GOLDEN / f"big_dog_l_hat_mbest{mbest}.f32", 10)
+    assert (decoded == expected).all(axis=1).mean() >= 0.999
+
+
+@needs_golden
+def test_variance_at_every_size_is_that_of_vqtrain():
+    vectors = read_f32(GOLDEN / "latents.f32", 10)
+    for stage in (1, 2):
+        golden = np.loadtxt(GOLDEN / f"vqtrain_stage{stage}.txt")
+        trained = vq.train(vectors, 4096, seed=1, threads=2)
+        assert [size for size, _, _ in trained.trace] == golden[:, 0].tolist()
+        ratio = np.array([variance for _, variance, _ in trained.trace]) / golden[:, 1]
+        assert (ratio[golden[:, 0] >= 64] <= 1.01).all()
+        assert np.square(trained.residual, dtype=float).mean() == pytest.approx(trained.trace[-1][1], rel=1e-5)
+        vectors = trained.residual
