@@ -246,7 +246,7 @@ def test_the_search_does_not_depend_on_threads_or_block_sizes(monkeypatch):
     vectors, codebooks = normal(32, 3001, 10), [normal(33, 513, 10), 0.5 * normal(34, 300, 10)]
     one, two = (vq.search(vectors, codebooks, 5, threads=t) for t in (1, 2))
     np.testing.assert_array_equal(one, two)
-    monkeypatch.setattr(vq, "_BLOCK", 2000)
+    monkeypatch.setattr(vq, "_BLOCK", 50_000)
     np.testing.assert_array_equal(one, vq.search(vectors, codebooks, 5))
 
 

@@ -9,16 +9,15 @@ Arrays in, arrays out: files are read and written elsewhere.
 The elements `st` to `en` (inclusive, as in those tools; None is the last element) alone count in the error:
 codebooks, residuals and decoded vectors keep all elements. The number of threads never changes a result.
 
-On two cores, 144,617 vectors of 10 elements against 4096 entries took 0.13 s with faiss, whose kernel for
-few elements never stores the distances, and 0.29 s with BLAS and argmax in blocks that fit the cache; for
-the best five faiss took 1.5 s and BLAS 0.6 s. So faiss finds the nearest entry and BLAS the nearest few.
+Distances come from faiss: on two cores 144,617 vectors of 10 elements against 4096 entries took its kernel for
+few elements, which never stores the distances, 0.13 s, and BLAS and argmax in blocks that fit the cache 0.29 s;
+the nearest five cost 1.4 s of one core, and BLAS with a partial sort by groups 2.0 s.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import faiss
@@ -30,11 +29,8 @@ from mlquant.files import InputError
 
 SPLIT = 0.005
 """Largest change of an element when an entry is split in two; vqtrain's, meant for latents in -1 to 1."""
-_GROUP = 16  # entries in a group of _greatest
 _SPARE = 3  # candidates beyond those asked for
-_CACHED_SCORES = 1 << 18  # float32 scores at once, 1 MB, the second-level cache of a core of two
-_JOB_CHUNKS = 16  # chunks of that many scores handed to a thread at once
-_BLOCK = 1 << 20  # paths offered at once by a stage of the search, about 200 MB of work
+_BLOCK = 1 << 24  # float32 elements in the largest array of a search, 64 MB
 
 
 @dataclass(frozen=True)
@@ -115,7 +111,7 @@ def _lloyd(
     ones, rows = np.ones(len(vectors)), np.arange(len(vectors) + 1)
     iterations = 0
     while True:
-        indices = _faiss_nearest(targets, codebook[:, elements], threads)
+        indices = _faiss_nearest(targets, codebook[:, elements], 1, threads)[:, 0]
         counts = np.bincount(indices, minlength=len(codebook))[:, None]
         # A sparse product with one 1 in each row is the fastest sum by entry, and always in the same order.
         sums = sparse.csr_array((ones, indices, rows), shape=(len(vectors), len(codebook))).T @ wide
@@ -142,7 +138,7 @@ def nearest(
     elements = _elements(vectors.shape[1], st, en)
     targets, entries = _centred(vectors[:, elements], codebook[:, elements])
     _, first, inverse = np.unique(entries, axis=0, return_index=True, return_inverse=True)
-    indices = first[inverse][_faiss_nearest(targets, entries, threads)]
+    indices = first[inverse][_faiss_nearest(targets, entries, 1, threads)[:, 0]]
     return indices, _squared(vectors[:, elements] - codebook[indices, elements])
 
 
@@ -169,8 +165,9 @@ def search(
     elements = _elements(vectors.shape[1], st, en)
     targets = np.ascontiguousarray(vectors[:, elements])
     codebooks = [np.ascontiguousarray(codebook[:, elements]) for codebook in codebooks]
-    # Every path of a stage is offered up to mbest entries by the next, so this bounds the memory.
-    block = max(1, _BLOCK // min(mbest, max(map(len, codebooks))) ** 2)
+    # A stage offers up to mbest entries, and the spare ones, to every path of the last: this bounds the memory.
+    few = min(mbest, max(map(len, codebooks)))
+    block = max(1, _BLOCK // (targets.shape[1] * few * (few + _SPARE)))
     starts = range(0, len(vectors), block)
     return np.concatenate([_search_block(targets[i : i + block], codebooks, mbest, threads) for i in starts])
 
@@ -198,52 +195,11 @@ def _nearest_few(vectors: np.ndarray, codebook: np.ndarray, few: int, threads: i
         indices, errors = nearest(vectors, codebook, threads=threads)
         return indices[:, None], errors[:, None]
     targets, entries = _centred(vectors, codebook)
-    groups = -(-len(entries) // _GROUP)
-    # Half of |x|^2 - |x - c|^2 is one product of (x, 1) with (c, -|c|^2 / 2), the greatest for the nearest entry.
-    weights = np.zeros((groups * _GROUP, entries.shape[1] + 1), np.float32)
-    weights[: len(entries), :-1] = entries
-    weights[: len(entries), -1] = -0.5 * _squared(entries)
-    weights[len(entries) :, -1] = -np.inf
-    targets = np.concatenate([targets, np.ones((len(targets), 1), np.float32)], axis=1)
-    rows = max(1, _CACHED_SCORES // len(weights))
-
-    def job(start: int) -> tuple[np.ndarray, np.ndarray]:
-        stop = min(start + _JOB_CHUNKS * rows, len(vectors))
-        scores = np.empty((rows, len(weights)), np.float32)  # once a job: fresh memory costs as much as the product
-        # The spare ones are there for the exact errors to choose from: scores are good to float32 of |x|^2 only.
-        found = np.concatenate(
-            [
-                _greatest(np.matmul(part, weights.T, out=scores[: len(part)]), min(few + _SPARE, len(entries)))
-                for part in (targets[i : min(i + rows, stop)] for i in range(start, stop, rows))
-            ]
-        )
-        found.sort(axis=1)
-        errors = _squared(vectors[start:stop, None, :] - codebook[found])
-        order = np.argsort(errors, axis=1, kind="stable")[:, :few]
-        return np.take_along_axis(found, order, axis=1), np.take_along_axis(errors, order, axis=1)
-
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(threads) as pool:
-        indices, errors = zip(*pool.map(job, range(0, len(vectors), _JOB_CHUNKS * rows)), strict=True)
-    return np.concatenate(indices), np.concatenate(errors)
-
-
-def _greatest(scores: np.ndarray, few: int) -> np.ndarray:
-    """Columns [F, few] of the greatest scores in each row of [F, 16 G], in no order.
-
-    Entry i is in group i mod G. The `few` groups with the greatest maxima hold the `few` greatest scores, and
-    the maxima of strided groups are quick to find; sorting out all the scores would take several times longer.
-    """
-    scores = scores.reshape(len(scores), _GROUP, -1)
-    groups = _partition(scores.max(axis=1), few)
-    row = np.arange(len(scores))[:, None]
-    inside = scores[row, :, groups].reshape(len(scores), -1)
-    found = _partition(inside, few)
-    return found % _GROUP * scores.shape[2] + groups[row, found // _GROUP]
-
-
-def _partition(scores: np.ndarray, few: int) -> np.ndarray:
-    first = max(0, scores.shape[1] - few)
-    return np.argpartition(scores, first, axis=1)[:, first:]
+    # The spare ones are there for the exact errors to choose from: faiss's are good to float32 of |x|^2 only.
+    found = np.sort(_faiss_nearest(targets, entries, min(few + _SPARE, len(entries)), threads), axis=1)
+    errors = _squared(vectors[:, None, :] - codebook[found])
+    order = np.argsort(errors, axis=1, kind="stable")[:, :few]
+    return np.take_along_axis(found, order, axis=1), np.take_along_axis(errors, order, axis=1)
 
 
 def decode(indices: np.ndarray, codebooks: Sequence[np.ndarray]) -> np.ndarray:
@@ -308,9 +264,12 @@ def _faiss_threads(threads: int) -> Iterator[None]:
         faiss.omp_set_num_threads(before)
 
 
-def _faiss_nearest(targets: np.ndarray, entries: np.ndarray, threads: int) -> np.ndarray:
-    with _faiss_threads(threads):
-        return faiss.knn(targets, np.ascontiguousarray(entries), 1)[1][:, 0]
+def _faiss_nearest(targets: np.ndarray, entries: np.ndarray, few: int, threads: int) -> np.ndarray:
+    """Indices [F, few] int64 of the nearest entries, by float32 errors that may swap near ties."""
+    # More than one entry goes through BLAS, whose sums depend on its number of threads.
+    limit = threadpool_limits(1, "blas") if few > 1 else contextlib.nullcontext()
+    with _faiss_threads(threads), limit:
+        return faiss.knn(targets, np.ascontiguousarray(entries), few)[1]
 
 
 def _centred(vectors: np.ndarray, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
