@@ -1,0 +1,369 @@
+"""One subcommand a stage: thin functions from files to files.
+
+Each function imports only what its stage needs, for two reasons: a command starts fast, and the imports say
+which modules a stage's result depends on (see the keys in `config`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from mlquant.files import InputError, log
+
+
+def fetch(args: argparse.Namespace) -> None:
+    """Obtain a source of speech from Debian's package archive or a url."""
+    from mlquant import speech
+
+    speech.fetch_source(_json(args.source), args.out, args.manifest, args.optional)
+
+
+def prepare_sample(args: argparse.Namespace) -> None:
+    """Write one sample as 16-bit 8 kHz speech."""
+    from mlquant import speech
+
+    speech.prepare_sample(args.speech, args.out, args.member, args.sha256)
+
+
+def prepare_corpus(args: argparse.Namespace) -> None:
+    """Choose training speech by its settings and write it as 16-bit 8 kHz speech."""
+    from mlquant import speech
+
+    speech.prepare_corpus_part(args.speech, _json(args.settings), args.out, args.manifest)
+
+
+def analyse(args: argparse.Namespace) -> None:
+    """Sinusoidal analysis of speech."""
+    from mlquant import files
+    from mlquant.sinusoidal import analysis
+
+    files.write_model(args.out, analysis.analyse(files.read_speech(args.speech)))
+
+
+def features(args: argparse.Namespace) -> None:
+    """Feature vectors b and y of a model."""
+    from mlquant import features, files
+
+    model = files.read_model(args.model)
+    b, y = features.model_to_features(model, args.floor)
+    if args.b:
+        files.write_f32(args.b, features.features_to_records(b, model.Wo, model.voiced))
+    if args.y:
+        files.write_f32(args.y, y)
+
+
+def resynth(args: argparse.Namespace) -> None:
+    """Speech from a model's own amplitudes and phases."""
+    from mlquant import files
+    from mlquant.sinusoidal import synthesis
+
+    files.write_speech(args.out, synthesis.synthesise(files.read_model(args.model)))
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a network."""
+    from mlquant import files, training
+
+    records = [files.read_f32(path, 22) for path in args.features]
+    targets = [files.read_f32(path, 79) for path in args.target] if args.target else None
+    training.train(_json(args.settings), records, targets, args.out)
+
+
+def encode(args: argparse.Namespace) -> None:
+    """Latents of features."""
+    import numpy as np
+
+    from mlquant import files, inference
+
+    network, settings = inference.load(args.weights)
+    records = [files.read_f32(path, 22) for path in args.features]
+    latents = [inference.encode(network, settings, part, args.thresh) for part in records]
+    files.write_f32(args.out, np.concatenate(latents))
+
+
+def decode(args: argparse.Namespace) -> None:
+    """Features of latents."""
+    from mlquant import files, inference
+
+    network, settings = inference.load(args.weights)
+    latents = files.read_f32(args.latents, settings["d"] or 1)
+    records = files.read_f32(args.features, 22)
+    y = files.read_f32(args.energy_from, 79) if args.energy_from else None
+    files.write_f32(args.out, inference.decode(network, settings, latents, records, y))
+
+
+def infer(args: argparse.Namespace) -> None:
+    """Features straight through a network."""
+    from mlquant import files, inference
+
+    network, settings = inference.load(args.weights)
+    records = files.read_f32(args.features, 22)
+    y = files.read_f32(args.energy_from, 79) if args.energy_from else None
+    files.write_f32(args.out, inference.infer(network, settings, records, y, args.noise_var, args.seed))
+
+
+def vq_train(args: argparse.Namespace) -> None:
+    """Train one codebook (LBG)."""
+    from mlquant import files, vq
+
+    vectors = files.read_f32(args.train, args.k)
+    result = vq.train(
+        vectors,
+        args.m,
+        seed=args.seed,
+        stop=args.stop,
+        st=args.st,
+        en=args.en,
+        split=args.split,
+        threads=args.threads,
+    )
+    if args.trace:
+        rows = [f"{entries},{variance:.9g},{iterations}" for entries, variance, iterations in result.trace]
+        files.write_text(args.trace, "\n".join(["entries,variance,iterations", *rows]) + "\n")
+    if args.residual:
+        files.write_f32(args.residual, result.residual)
+    files.write_f32(args.out, result.codebook)
+
+
+def vq_search(args: argparse.Namespace) -> None:
+    """Quantise vectors with one codebook or a chain of them (M-best)."""
+    import numpy as np
+
+    from mlquant import files, vq
+
+    vectors = files.read_f32(args.latents, args.k)
+    codebooks = [files.read_f32(path, args.k) for path in args.codebooks.split(",")]
+    indices = vq.search(vectors, codebooks, args.mbest, st=args.st, en=args.en, threads=args.threads)
+    quantised = vq.decode(indices, codebooks)
+    log(f"mean squared error {vq.mean_squared_error(vectors, quantised, st=args.st, en=args.en):.6g}")
+    if args.usage:
+        for stage, counts in enumerate(vq.usage(indices, [len(codebook) for codebook in codebooks]), 1):
+            log(f"stage {stage}: {np.count_nonzero(counts)} of {len(counts)} entries used, most {counts.max()}")
+    if args.indices:
+        with files.atomic(args.indices) as temporary:
+            np.save(temporary, indices)
+    files.write_f32(args.out, quantised)
+
+
+def synth(args: argparse.Namespace) -> None:
+    """Speech from amplitudes y_hat, with minimum phase, phase0 and postfilter."""
+    from dataclasses import replace
+
+    from mlquant import features, files
+    from mlquant.sinusoidal import synthesis
+
+    model = files.read_model(args.model)
+    y_hat = files.read_f32(args.y_hat, 79)
+    if len(y_hat) != len(model):
+        raise InputError(f"{args.y_hat}: {len(y_hat)} frames, expected {len(model)} as in {args.model}")
+    A = features.envelope_to_amplitudes(y_hat, model.Wo, model.L)
+    H = features.envelope_to_phase_filter(y_hat, model.Wo, model.L)
+    if args.a:
+        files.write_f32(args.a, features.amplitudes_to_records(A))
+    if args.h:
+        files.write_f32(args.h, features.phase_filter_to_records(H))
+    files.write_speech(args.out, synthesis.synthesise(synthesis.phase0(replace(model, A=A), H)))
+
+
+def anchor(args: argparse.Namespace) -> None:
+    """Speech coded and decoded by Codec 2, after the analysis' high pass."""
+    from mlquant import anchor, files
+
+    files.write_speech(args.out, anchor.codec2(files.read_speech(args.speech), args.mode))
+
+
+def measure(args: argparse.Namespace) -> None:
+    """Measures of one sample's outputs."""
+    from mlquant import files, measures
+
+    record = _json(args.record)
+    rows = [{**measures.measure_output(row), "sample": record["sample"], "sex": record["sex"]} for row in record["rows"]]
+    files.write_json(args.out, {**record, "measures": rows})
+
+
+def plot_losses(args: argparse.Namespace) -> None:
+    """Plot a network's loss curve."""
+    from mlquant import figures
+
+    figures.plot_losses(args.losses, args.title, args.out)
+
+
+def gather(args: argparse.Namespace) -> None:
+    """Make the folder of an experiment."""
+    from mlquant import page
+
+    page.gather(_json(args.experiment), args.measured, args.figures, args.out)
+
+
+# --- the command line ------------------------------------------------------------------------------------
+
+
+def _json(text: str) -> dict:
+    """An object given as JSON text or as the path of a JSON file."""
+    import json
+
+    from mlquant.files import read_json
+
+    if not text.lstrip().startswith("{"):
+        return read_json(text)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise InputError(f"settings: not JSON ({error})") from None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mlquant", description="Quantisation of speech vocoder features, by stages.")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    speech_help = "any audio file that libsndfile reads, or headerless 16-bit 8 kHz .raw"
+
+    def command(function, example: str) -> argparse.ArgumentParser:
+        name = function.__name__.replace("_", "-")
+        sub = commands.add_parser(
+            name,
+            help=function.__doc__.splitlines()[0],
+            description=function.__doc__,
+            epilog=f"example: mlquant {name} {example}",
+        )
+        sub.set_defaults(function=function)
+        return sub
+
+    def out(sub: argparse.ArgumentParser, what: str) -> None:
+        sub.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=what)
+
+    def element_range(sub: argparse.ArgumentParser) -> None:
+        sub.add_argument("--st", type=int, default=0, metavar="I", help="first element that counts (default 0)")
+        sub.add_argument("--en", type=int, metavar="J", help="last element that counts (default k-1)")
+        sub.add_argument("--threads", type=int, default=1, help="changes the speed, not the result (default 1)")
+
+    sub = command(fetch, """'{"package": "codec2-examples"}' -o speech.tar --manifest manifest.json""")
+    sub.add_argument("source", help="JSON text or file with name, package, urls")
+    sub.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="JSON: origin and sha256 of each file")
+    sub.add_argument("--optional", action="store_true", help="when it cannot be had, write an empty archive and go on")
+    out(sub, "tar of the audio files")
+
+    sub = command(prepare_sample, "speech.tar --member raw/big_dog.raw -o big_dog.raw")
+    sub.add_argument("speech", type=Path, help=f"a tar written by fetch, or {speech_help}")
+    sub.add_argument("--member", metavar="GLOB", help="the file in the archive: its path ends so")
+    sub.add_argument("--sha256", help="checksum that the file must have")
+    out(sub, "16-bit 8 kHz .raw")
+
+    sub = command(prepare_corpus, """speech.tar --settings '{"minutes": 5, "seed": 1}' -o corpus.raw --manifest c.csv""")
+    sub.add_argument("speech", type=Path, nargs="+", help=f"a tar written by fetch, or audio: {speech_help}")
+    sub.add_argument("--settings", required=True, metavar="JSON", help="text or file: include, exclude, minutes, ...")
+    sub.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="CSV of the files used")
+    out(sub, "16-bit 8 kHz .raw")
+
+    sub = command(analyse, "big_dog.raw -o big_dog_model.bin")
+    sub.add_argument("speech", help=speech_help)
+    out(sub, "records as of c2sim --modelout, 1300 bytes a frame")
+
+    sub = command(features, "big_dog_model.bin --b big_dog_b.f32 --y big_dog_y.f32")
+    sub.add_argument("model", help="records as of c2sim --modelout")
+    sub.add_argument("--b", metavar="FILE", help="b[20] in dB, Wo, voicing: 22 floats a frame")
+    sub.add_argument("--y", metavar="FILE", help="y[79] in dB: 79 floats a frame")
+    sub.add_argument("--floor", type=float, default=-80.0, metavar="DB", help="least amplitude in dB (default -80)")
+
+    sub = command(resynth, "big_dog_model.bin -o big_dog_1_out.wav")
+    sub.add_argument("model", help="records as of c2sim --modelout")
+    out(sub, ".wav or headerless .raw")
+
+    sub = command(train, "--settings settings.json --features b.f32 --target y.f32 -o manifold")
+    sub.add_argument("--settings", required=True, metavar="JSON", help="text or file; settings.json of a network will do")
+    sub.add_argument("--features", nargs="+", required=True, metavar="B.f32", help="22 floats a frame")
+    sub.add_argument("--target", nargs="+", metavar="Y.f32", help="79 floats a frame, for networks that make y_hat")
+    sub.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="weights, settings and loss curve")
+
+    sub = command(encode, "weights.safetensors b.f32 -o l.f32")
+    sub.add_argument("weights")
+    sub.add_argument("features", nargs="+", help="22 floats a frame")
+    sub.add_argument("--thresh", type=float, metavar="DB", help="leave out frames with less energy of b")
+    out(sub, "d floats a frame")
+
+    sub = command(decode, "weights.safetensors l_hat.f32 --features b.f32 -o b_hat.f32")
+    sub.add_argument("weights")
+    sub.add_argument("latents", help="d floats a frame")
+    sub.add_argument("--features", required=True, metavar="B.f32", help="energy, Wo and voicing are passed on from here")
+    sub.add_argument("--energy-from", metavar="Y.f32", help="energy of y_hat (default: that of b)")
+    out(sub, "22 or 79 floats a frame")
+
+    sub = command(infer, "weights.safetensors b.f32 --energy-from y.f32 -o y_hat.f32")
+    sub.add_argument("weights")
+    sub.add_argument("features", help="22 floats a frame")
+    sub.add_argument("--energy-from", metavar="Y.f32", help="energy of y_hat (default: that of b)")
+    sub.add_argument("--noise-var", type=float, default=0.0, help="variance of noise on the latents (default 0)")
+    sub.add_argument("--seed", type=int, default=1, help="of that noise (default 1)")
+    out(sub, "22 or 79 floats a frame")
+
+    sub = command(vq_train, "l.f32 -k 10 -m 4096 -o vq1.f32 --residual res1.f32")
+    sub.add_argument("train", help="k floats a vector")
+    sub.add_argument("-k", type=int, required=True, help="elements of a vector")
+    sub.add_argument("-m", type=int, required=True, help="entries of the codebook, a power of two")
+    sub.add_argument("--stop", type=float, default=1e-4, help="relative gain at which a size is done (default 1e-4)")
+    sub.add_argument("--seed", type=int, default=1, help="of the splits (default 1)")
+    sub.add_argument("--residual", metavar="FILE", help="vectors less their entries: the next stage's training set")
+    sub.add_argument("--trace", metavar="FILE", help="CSV: entries, variance, iterations")
+    sub.add_argument("--no-split", dest="split", action="store_false", help="start from random vectors instead")
+    element_range(sub)
+    out(sub, "codebook, k floats an entry")
+
+    sub = command(vq_search, "l.f32 -k 10 -q vq1.f32,vq2.f32 --mbest 5 -o l_hat.f32")
+    sub.add_argument("latents", help="k floats a vector")
+    sub.add_argument("-k", type=int, required=True, help="elements of a vector")
+    sub.add_argument("-q", dest="codebooks", required=True, metavar="VQ1,VQ2,...", help="codebooks of the stages")
+    sub.add_argument("--mbest", type=int, default=5, help="survivors of a stage (default 5)")
+    sub.add_argument("--indices", metavar="FILE", help="numpy file: an index a stage")
+    sub.add_argument("--usage", action="store_true", help="print how many entries are used")
+    element_range(sub)
+    out(sub, "quantised vectors")
+
+    sub = command(synth, "big_dog_model.bin y_hat.f32 -o big_dog.wav")
+    sub.add_argument("model", help="records as of c2sim --modelout: Wo, L and voicing are used")
+    sub.add_argument("y_hat", help="79 floats a frame")
+    sub.add_argument("--a", metavar="FILE", help="amplitudes as for c2sim --amread")
+    sub.add_argument("--h", metavar="FILE", help="phase filter as for c2sim --hmread")
+    out(sub, ".wav or headerless .raw")
+
+    sub = command(anchor, "big_dog.raw --mode 3200 -o big_dog_8_3200.wav")
+    sub.add_argument("speech", help=speech_help)
+    sub.add_argument("--mode", type=int, default=3200, help="bit/s (default 3200)")
+    out(sub, ".wav or headerless .raw")
+
+    sub = command(measure, "record.json -o measured.json")
+    sub.add_argument("record", help="JSON text or file: sample, sex, rows with index, tag, bits and files")
+    out(sub, "JSON: the same with measures")
+
+    sub = command(plot_losses, "losses.csv --title manifold -o losses.png")
+    sub.add_argument("losses", type=Path)
+    sub.add_argument("--title", default="")
+    out(sub, ".png or .svg")
+
+    sub = command(gather, "experiment.json --measured big_dog/measured.json -o 240118_wav")
+    sub.add_argument("experiment", help="JSON text or file: name, title, samples, outputs")
+    sub.add_argument("--measured", nargs="+", type=Path, required=True, metavar="JSON", help="one for each sample")
+    sub.add_argument("--figures", nargs="*", type=Path, default=[], metavar="PNG", help="loss curves")
+    sub.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    return parser
+
+
+def main() -> None:
+    """Run a command; bad input and failing files end in one line and exit status 1."""
+    args = _parser().parse_args()
+    try:
+        args.function(args)
+    except InputError as error:
+        sys.exit(f"mlquant {args.command}: {error}")
+    except OSError as error:
+        where = error.filename or getattr(args, "out", None) or "output"
+        sys.exit(f"mlquant {args.command}: {where}: {error.strerror or error}")
+    except ModuleNotFoundError as error:
+        sys.exit(f"mlquant {args.command}: package {error.name} is not installed, expected as in pyproject.toml")
+    except KeyboardInterrupt:
+        log(f"mlquant {args.command}: interrupted")
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

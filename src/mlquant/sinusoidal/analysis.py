@@ -133,22 +133,24 @@ def _pitch_candidates(squares: np.ndarray) -> np.ndarray:
     decimated = squares[:, ::PITCH_DECIMATION] * _PITCH_WINDOW
     spectrum = scipy.fft.rfft(decimated, FFT, axis=1)
     power = spectrum.real**2 + spectrum.imag**2
-    frames = np.arange(len(power))
     peak = _LOW_BIN + np.argmax(power[:, _LOW_BIN : _HIGH_BIN + 1], axis=1)
-    peak_power = power[frames, peak]
+    peak_power = power[np.arange(len(power)), peak]
     candidates = np.zeros((len(power), _HIGH_BIN // _LOW_BIN, 2), np.int64)
     candidates[:, 0, 0] = peak
+    strong = (0.3 * peak_power).astype(np.float32)
+    weak = (0.3 * 0.5 * peak_power).astype(np.float32)
     for multiple in range(2, _HIGH_BIN // _LOW_BIN + 1):
-        low, high = _sub_multiple_range(peak, multiple)
+        frames = np.flatnonzero(peak // multiple >= _LOW_BIN)
+        if not len(frames):
+            break
+        low, high = _sub_multiple_range(peak[frames], multiple)
         bins = low[:, None] + np.arange((high - low).max() + 1)
         inside = np.where(bins <= high[:, None], power[frames[:, None], np.minimum(bins, FFT // 2)], -1.0)
         best = low + np.argmax(inside, axis=1)
         value = power[frames, best]
-        local = (value > power[frames, best - 1]) & (value > power[frames, best + 1]) & (peak // multiple >= _LOW_BIN)
-        strong = (0.3 * peak_power).astype(np.float32)
-        weak = (0.3 * 0.5 * peak_power).astype(np.float32)
-        candidates[:, multiple - 1, 0] = np.where(local & (value > strong), best, 0)
-        candidates[:, multiple - 1, 1] = np.where(local & (value > weak), best, 0)
+        local = (value > power[frames, best - 1]) & (value > power[frames, best + 1])
+        candidates[frames, multiple - 1, 0] = np.where(local & (value > strong[frames]), best, 0)
+        candidates[frames, multiple - 1, 1] = np.where(local & (value > weak[frames]), best, 0)
     return candidates
 
 

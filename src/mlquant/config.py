@@ -1,0 +1,636 @@
+"""The schema of config.yaml, and the plan it stands for: every stage with its settings, inputs and key.
+
+Used by the Snakefile only. `load` checks the whole configuration, so that a mistake is one line that names
+the key; `plan` turns it into stages. A stage's folder is `results/<kind>/<name>.<key>`, and the key is the
+start of a SHA-256 over all that defines the result (see `_key`), so a stage is made once and is never stale.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import glob
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from mlquant.architectures import ROWS
+from mlquant.files import InputError
+
+# --- the schema ------------------------------------------------------------------------------------------
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        for key in data if isinstance(data, dict) else ():
+            if key not in cls.model_fields:
+                raise PydanticCustomError("name", "unknown key {key}, {hint}", _hint(key, cls.model_fields))
+        return data
+
+
+class Url(Block):
+    url: str
+    sha256: Sha256 | None = None
+
+
+class Source(Block):
+    package: str | None = None
+    urls: list[Url] = []
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Source:
+        if not (self.package or self.urls):
+            raise PydanticCustomError("name", "has neither package nor urls, expected at least one")
+        return self
+
+
+class Sample(Block):
+    sex: Literal["m", "f"] | None = None
+    source: str | None = None
+    file: str | None = None
+    url: str | None = None
+    sha256: Sha256 | None = None
+    optional: bool = False
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Sample:
+        if (self.source is None) != (self.file is None):
+            raise PydanticCustomError("name", "has only one of source and file, expected both or neither")
+        if self.source and self.url:
+            raise PydanticCustomError("name", "has both source and url, expected at most one")
+        if self.source and self.optional:
+            raise PydanticCustomError("name", "is optional, which needs a url of its own instead of a source")
+        return self
+
+
+class Part(Block):
+    source: str | None = None
+    files: str | None = None
+    include: list[str] = ["*"]
+    exclude: list[str] = []
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    resample: list[Annotated[float, Field(ge=0.5, le=2.0)]] = [1.0]
+    b: str | None = None
+    y: str | None = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Part:
+        if sum(origin is not None for origin in (self.source, self.files, self.b)) != 1:
+            raise PydanticCustomError("name", "expected exactly one of source, files and b")
+        if self.y and not self.b:
+            raise PydanticCustomError("name", "has y without b, expected both")
+        return self
+
+
+class Corpus(Block):
+    seed: Seed = 1
+    parts: Annotated[dict[Name, Part], Field(min_length=1)]
+
+
+class Features(Block):
+    floor_dB: Annotated[float, Field(ge=-200, le=40)] = -80.0
+
+
+class NetworkSettings(Block):
+    corpus: str
+    family: str
+    nn: int
+    d: Positive | None = None
+    ncat: Positive = 1
+    norm: bool = True
+    noise_var: Annotated[float, Field(ge=0)] = 0.0
+    loss: Literal["sd", "wloss"] = "wloss"
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.5
+    optimiser: Literal["sgd", "adam"] = "adam"
+    lr: Annotated[float, Field(gt=0)]
+    schedule: Literal["constant", "cosine"] = "cosine"
+    batch: Positive = 256
+    epochs: Positive
+    seed: Seed = 1
+    thresh: float | None = None
+    voiced_only: bool = False
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    threads: Positive = 1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NetworkSettings:
+        def refuse(text: str) -> None:
+            raise PydanticCustomError("name", "{text}", {"text": text})
+
+        row = ROWS.get((self.family, self.nn))
+        if row is None:
+            known = ", ".join(f"{family} {nn}" for family, nn in ROWS)
+            refuse(f"family and nn: found {self.family} {self.nn}, expected one of {known}")
+        if bool(row.encoder) != (self.d is not None):
+            refuse(f"d: found {self.d}, but {self.family} {self.nn} {'needs' if row.encoder else 'has no'} bottleneck")
+        if self.noise_var and not row.noisy:
+            refuse(f"noise_var: found {self.noise_var:g}, but {self.family} {self.nn} has no bottleneck noise")
+        if self.ncat > 1 and row.inputs != 20:
+            refuse(f"ncat: found {self.ncat}, but {self.family} {self.nn} takes one frame")
+        if row.target == "y" and not self.norm:
+            refuse(f"norm: found false, but {self.family} {self.nn} always normalises")
+        return self
+
+
+class CodebookStage(Block):
+    size: Annotated[int, Field(ge=2, le=1 << 20)] = 4096
+    stop: Annotated[float, Field(gt=0)] = 1e-4
+    seed: Seed = 1
+
+    @model_validator(mode="after")
+    def _power_of_two(self) -> CodebookStage:
+        if self.size & (self.size - 1):
+            raise PydanticCustomError("name", "size: found {size}, expected a power of two", {"size": self.size})
+        return self
+
+
+class Quantiser(Block):
+    network: str
+    thresh: float | None = None
+    stages: Annotated[list[CodebookStage], Field(min_length=1)]
+
+
+class Output(Block):
+    index: Annotated[int, Field(ge=0)]
+    tag: Tag
+    legend: str = ""
+    process: Literal["original", "vocoder", "codec2"]
+    networks: list[str] = []
+    quantiser: str | None = None
+    stages: Positive | None = None
+    mbest: Positive = 5
+    mode: Literal[3200, 2400, 1600, 1400, 1300, 1200] | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Output:
+        if (self.process == "codec2") != (self.mode is not None):
+            raise PydanticCustomError("name", "mode goes with process codec2, and only with it")
+        if self.process != "vocoder" and (self.networks or self.quantiser):
+            raise PydanticCustomError("name", "networks and quantiser go with process vocoder only")
+        return self
+
+
+class Experiment(Block):
+    title: str = ""
+    samples: Annotated[list[str], Field(min_length=1)]
+    outputs: Annotated[list[Output], Field(min_length=1)]
+
+
+class Config(Block):
+    speech_dir: str = "speech"
+    features: Features = Features()
+    sources: dict[Name, Source] = {}
+    samples: dict[Name, Sample] = {}
+    corpora: dict[Name, Corpus] = {}
+    networks: dict[Name, NetworkSettings] = {}
+    quantisers: dict[Name, Quantiser] = {}
+    experiments: dict[Name, Experiment]
+
+
+def load(raw: dict) -> Config:
+    """Check a configuration as read from YAML; raises InputError, one line that names the key."""
+    try:
+        config = Config.model_validate(_with_text_keys(raw))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "name":
+            text = first["msg"]
+        elif first["type"] == "missing":
+            text = "is missing, expected a value"
+        else:
+            text = f"found {first['input']!r}, expected: {first['msg'][0].lower() + first['msg'][1:]}"
+        raise InputError(f"config: {where + ': ' if where else ''}{text}") from None
+    _check_references(config)
+    return config
+
+
+def _with_text_keys(value: Any) -> Any:
+    """Experiments are named by dates, which YAML reads as numbers: make every key text."""
+    if isinstance(value, dict):
+        return {str(key): _with_text_keys(item) for key, item in value.items()}
+    return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
+
+
+def _hint(word: str, known: Any) -> dict:
+    """What an error says of a word that is not among `known`: the word, and the nearest one that is."""
+    near = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.0)
+    return {"key": repr(word), "hint": f"the nearest valid one is {near[0]!r}" if near else "there is none to name"}
+
+
+def _check_references(config: Config) -> None:
+    """Every name in the configuration must be that of an entry."""
+
+    def check(where: str, name: str | None, known: Any, what: str) -> None:
+        if name is not None and name not in known:
+            raise InputError(f"config: {where}: {name!r} names no {what}, {_hint(name, known)['hint']}")
+
+    for name, sample in config.samples.items():
+        check(f"samples.{name}.source", sample.source, config.sources, "source")
+    for name, corpus in config.corpora.items():
+        for part, settings in corpus.parts.items():
+            check(f"corpora.{name}.parts.{part}.source", settings.source, config.sources, "source")
+    for name, network in config.networks.items():
+        check(f"networks.{name}.corpus", network.corpus, config.corpora, "corpus")
+        for part, settings in config.corpora[network.corpus].parts.items():
+            if ROWS[network.family, network.nn].target == "y" and settings.b and not settings.y:
+                raise InputError(f"config: corpora.{network.corpus}.parts.{part}: has no y, which {name} is trained on")
+    for name, quantiser in config.quantisers.items():
+        check(f"quantisers.{name}.network", quantiser.network, config.networks, "network")
+        if config.networks[quantiser.network].d is None:
+            raise InputError(f"config: quantisers.{name}.network: {quantiser.network!r} has no bottleneck to quantise")
+    for name, experiment in config.experiments.items():
+        for i, sample in enumerate(experiment.samples):
+            known = [*config.samples, *(path.stem for path in _own_files(config))]
+            check(f"experiments.{name}.samples.{i}", sample, known, f"sample or file in {config.speech_dir}/")
+        seen: dict[tuple, int] = {}
+        for i, output in enumerate(experiment.outputs):
+            where = f"experiments.{name}.outputs.{i}"
+            if (first := seen.setdefault((output.index, output.tag), i)) != i:
+                raise InputError(f"config: {where}: has the index and tag of outputs.{first}, expected others")
+            _check_chain(config, where, output, check)
+
+
+def _check_chain(config: Config, where: str, output: Output, check: Any) -> None:
+    """The networks of an output must follow each other from b to y_hat, its quantiser must belong to one."""
+    for i, network in enumerate(output.networks):
+        check(f"{where}.networks.{i}", network, config.networks, "network")
+        settings = config.networks[network]
+        last = i == len(output.networks) - 1
+        if (ROWS[settings.family, settings.nn].target == "y") != last:
+            raise InputError(
+                f"config: {where}.networks.{i}: {network!r} makes {'y_hat' if not last else 'b_hat'}, expected "
+                f"{'b_hat before the last network' if not last else 'y_hat from the last network'}"
+            )
+    if output.quantiser is None:
+        return
+    check(f"{where}.quantiser", output.quantiser, config.quantisers, "quantiser")
+    quantiser = config.quantisers[output.quantiser]
+    check(f"{where}.quantiser (of network {quantiser.network})", quantiser.network, output.networks, "network of it")
+    if (output.stages or 1) > len(quantiser.stages):
+        raise InputError(
+            f"config: {where}.stages: found {output.stages}, but quantiser {output.quantiser!r} has "
+            f"{len(quantiser.stages)} stages"
+        )
+
+
+AUDIO_SUFFIXES = (".raw", ".wav", ".flac")
+
+
+def _own_files(config: Config) -> list[Path]:
+    """The user's own speech files, sorted."""
+    return sorted(path for path in Path(config.speech_dir).glob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+
+
+# --- keys ------------------------------------------------------------------------------------------------
+
+
+@cache
+def code_of(command: str) -> str:
+    """The meaning of a command: its function in `cli` and every module of the package that it imports.
+
+    Parsed and written out again without docstrings, so comments and formatting do not count.
+    """
+    tree = _parse("mlquant.cli")
+    function = next(
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == command.replace("-", "_")
+    )
+    modules: dict[str, str] = {}
+    pending = _imports(function)
+    while pending:
+        name = pending.pop()
+        if name not in modules:
+            parsed = _parse(name)
+            modules[name] = ast.unparse(parsed)
+            pending |= _imports(parsed)
+    return "\n".join([ast.unparse(function), *(f"{name}\n{modules[name]}" for name in sorted(modules))])
+
+
+@cache
+def _parse(module: str) -> ast.Module:
+    """The syntax tree of a module of the package, docstrings removed."""
+    path = _module_path(module)
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            kept = [
+                item
+                for item in body
+                if not (
+                    isinstance(item, ast.Expr)
+                    and isinstance(item.value, ast.Constant)
+                    and isinstance(item.value.value, str)
+                )
+            ]
+            node.body = kept or [ast.Pass()]
+    return tree
+
+
+def _module_path(module: str) -> Path:
+    base = Path(str(resources.files("mlquant"))).joinpath(*module.split(".")[1:])
+    return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
+
+
+def _imports(tree: ast.AST) -> set[str]:
+    """Modules of the package that a syntax tree imports, at its top or inside functions."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mlquant":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found.update(name if _module_path(name).exists() else node.module for name in names)
+        elif isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names if alias.name.startswith("mlquant."))
+    return found
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One run of a command: its folder is `results/<kind>/<name>.<key>`."""
+
+    kind: str
+    name: str
+    key: str
+    settings: dict
+    inputs: dict[str, list[str]]
+
+    @property
+    def folder(self) -> str:
+        return f"results/{self.kind}/{self.name}.{self.key}"
+
+    @property
+    def params(self) -> str:
+        return json.dumps(self.settings, sort_keys=True)
+
+    def file(self, name: str) -> str:
+        return f"{self.folder}/{name}"
+
+
+def _key(kind: str, command: str, settings: dict, inputs: dict[str, list[str]]) -> str:
+    """First eight hex digits of a SHA-256 over what defines a result.
+
+    Inputs are named by their paths: those of other stages hold their keys, a user's own files count by path.
+    """
+    text = json.dumps([kind, settings, inputs, code_of(command)], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+# --- the plan --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ExperimentPlan:
+    """What an experiment gathers: for each sample the stage that measures it, and where an optional one comes from."""
+
+    name: str
+    settings: dict
+    measured: dict[str, Stage]
+    optional: dict[str, Stage]
+    curves: list[Stage]
+
+
+class Plan:
+    """All stages of a configuration, by folder, and the experiments made of them."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.stages: dict[str, Stage] = {}
+        self._by_key: dict[tuple[str, str], Stage] = {}
+        self.networks = {name: self._network(name) for name in config.networks}
+        self.experiments = {name: self._experiment(name) for name in config.experiments}
+
+    def __getitem__(self, folder: str) -> Stage:
+        """The stage of a folder; InputError for one that the configuration does not make (any more)."""
+        try:
+            return self.stages[folder]
+        except KeyError:
+            raise InputError(f"{folder}: nothing in the configuration makes it, {_hint(folder, self.stages)['hint']}")
+
+    def gather_params(self, experiment: str) -> str:
+        """What the gathering of an experiment depends on beside its files, as one JSON text."""
+        code = hashlib.sha256(code_of("gather").encode()).hexdigest()[:8]
+        return json.dumps({**self.experiments[experiment].settings, "code": code}, sort_keys=True)
+
+    def _add(self, kind: str, command: str, name: str, settings: dict, inputs: dict[str, list[str]]) -> Stage:
+        """Register a stage; one that is the same as an earlier one in all but its name is that one."""
+        key = _key(kind, command, settings, inputs)
+        stage = self._by_key.setdefault((kind, key), Stage(kind, name, key, settings, inputs))
+        return self.stages.setdefault(stage.folder, stage)
+
+    # speech
+
+    def _source(self, name: str, source: Source, optional: bool = False) -> Stage:
+        kind = "optional_sources" if optional else "sources"
+        return self._add(kind, "fetch", name, {"name": name, **source.model_dump(exclude_defaults=True)}, {})
+
+    def _sample(self, name: str) -> tuple[Stage, Stage | None]:
+        """The stage that makes a sample's speech, and the one that fetches it when it is optional."""
+        own = [path for path in _own_files(self.config) if path.stem == name]
+        if own:
+            return self._add("samples", "prepare-sample", name, {}, {"speech": [str(own[0])]}), None
+        sample = self.config.samples[name]
+        if sample.source:
+            archive = self._source(sample.source, self.config.sources[sample.source])
+        elif sample.url:
+            url = Url(url=sample.url, sha256=sample.sha256)
+            archive = self._source(name, Source(urls=[url]), sample.optional)
+        else:
+            raise InputError(
+                f"config: samples.{name}: has no source and no url, and there is no {self.config.speech_dir}/{name}.wav"
+            )
+        settings = {"member": sample.file or "*", "sha256": sample.sha256}
+        speech = self._add("samples", "prepare-sample", name, settings, {"speech": [archive.file("speech.tar")]})
+        return speech, archive if sample.optional else None
+
+    def _features(self, name: str, speech: Stage) -> Stage:
+        """Analysis and features of speech; the model is the features' input."""
+        model = self._add("models", "analyse", name, {}, {"speech": [speech.file("speech.raw")]})
+        settings = self.config.features.model_dump()
+        return self._add("features", "features", name, settings, {"model": [model.file("model.bin")]})
+
+    def _corpus(self, name: str) -> tuple[list[str], list[str]]:
+        """The b and the y files of a corpus, a pair for each part."""
+        corpus = self.config.corpora[name]
+        b, y = [], []
+        for part_name, part in corpus.parts.items():
+            if part.b:
+                b.append(part.b)
+                y += [part.y] if part.y else []
+                continue
+            settings = {
+                "seed": corpus.seed,
+                **part.model_dump(include={"include", "exclude", "minutes", "resample"}),
+            }
+            if part.source:
+                archive = self._source(part.source, self.config.sources[part.source])
+                files = [archive.file("speech.tar")]
+            else:
+                settings["files"] = part.files
+                files = _audio_files(f"corpora.{name}.parts.{part_name}.files", part.files)
+            label = f"{name}_{part_name}"
+            speech = self._add("corpora", "prepare-corpus", label, settings, {"speech": files})
+            features = self._features(label, speech)
+            b.append(features.file("b.f32"))
+            y.append(features.file("y.f32"))
+        return b, y
+
+    # networks and quantisers
+
+    def _network(self, name: str) -> Stage:
+        settings = self.config.networks[name]
+        b, y = self._corpus(settings.corpus)
+        inputs = {"features": b}
+        if ROWS[settings.family, settings.nn].target == "y":
+            inputs["targets"] = y
+        return self._add("networks", "train", name, settings.model_dump(exclude={"corpus"}), inputs)
+
+    def _codebooks(self, name: str, stages: int) -> list[str]:
+        """The codebook files of the first stages of a quantiser; each is trained on the residual of the last."""
+        quantiser = self.config.quantisers[name]
+        network = self.config.networks[quantiser.network]
+        weights = self.networks[quantiser.network].file("weights.safetensors")
+        b, _ = self._corpus(network.corpus)
+        latents = self._add(
+            "latents", "encode", network.corpus, {"thresh": quantiser.thresh}, {"weights": [weights], "features": b}
+        )
+        train, codebooks = latents.file("l.f32"), []
+        for i, stage in enumerate(quantiser.stages[:stages], 1):
+            settings = {"k": network.d, **stage.model_dump()}
+            codebook = self._add("codebooks", "vq-train", f"{name}_{i}", settings, {"train": [train]})
+            codebooks.append(codebook.file("vq.f32"))
+            train = codebook.file("residual.f32")
+        return codebooks
+
+    # what is made of a sample
+
+    def _experiment(self, name: str) -> ExperimentPlan:
+        experiment = self.config.experiments[name]
+        measured, optional = {}, {}
+        for sample in experiment.samples:
+            speech, fetched = self._sample(sample)
+            features = self._features(sample, speech)
+            rows = [self._output(sample, speech, features, output) for output in experiment.outputs]
+            measured[sample] = self._measure(name, sample, rows)
+            if fetched:
+                optional[sample] = fetched
+        used = {network: None for output in experiment.outputs for network in output.networks}
+        curves = [
+            self._add("figures", "plot-losses", network, {"title": network}, {"losses": [stage.file("losses.csv")]})
+            for network, stage in ((network, self.networks[network]) for network in used)
+        ]
+        settings = {"name": name, **experiment.model_dump(), "speech_dir": self.config.speech_dir}
+        return ExperimentPlan(name, settings, measured, optional, curves)
+
+    def _measure(self, experiment: str, sample: str, rows: list[dict]) -> Stage:
+        """Measures of one sample; its settings record every stage behind the sample's outputs."""
+        files = sorted({path for row in rows for path in row["files"].values() if path})
+        sex = self.config.samples[sample].sex if sample in self.config.samples else None
+        settings = {"sample": sample, "sex": sex, "rows": rows, "stages": self._behind(files)}
+        return self._add("measures", "measure", f"{experiment}_{sample}", settings, {"files": files})
+
+    def _behind(self, files: list[str]) -> dict[str, dict]:
+        """Folder to settings and inputs of every stage that the files come from."""
+        found: dict[str, dict] = {}
+        pending = list(files)
+        while pending:
+            folder = str(Path(pending.pop()).parent)
+            if folder in self.stages and folder not in found:
+                stage = self.stages[folder]
+                found[folder] = {"key": stage.key, "settings": stage.settings, "inputs": stage.inputs}
+                pending += [path for paths in stage.inputs.values() for path in paths]
+        return dict(sorted(found.items()))
+
+    def _output(self, sample: str, speech: Stage, features: Stage, output: Output) -> dict:
+        """One output of one sample: its index, tag, bit rate, and the files to measure it by."""
+        model = features.inputs["model"][0]
+        files: dict[str, str | None] = {}
+        bits, frame_ms = None, 10
+        if output.process == "original":
+            wav = self._add("resynthesised", "resynth", sample, {}, {"model": [model]})
+        elif output.process == "codec2":
+            wav = self._add(
+                "anchors", "anchor", sample, {"mode": output.mode}, {"speech": [speech.file("speech.raw")]}
+            )
+            frame_ms = 20 if output.mode in (3200, 2400) else 40
+            bits = output.mode * frame_ms // 1000
+        else:
+            hat = features.file("b.f32") if output.networks else features.file("y.f32")
+            for network in output.networks:
+                if output.quantiser and self.config.quantisers[output.quantiser].network == network:
+                    hat, quantised = self._quantised(sample, hat, features, output)
+                    files |= quantised
+                    stages = self.config.quantisers[output.quantiser].stages[: output.stages]
+                    bits = sum(stage.size.bit_length() - 1 for stage in stages)
+                    frame_ms = 10 * self.config.networks[network].ncat
+                else:
+                    hat = self._inferred(sample, network, hat, features)
+                if self._target(network) == "b":
+                    files |= {"b": features.file("b.f32"), "b_hat": hat}
+            files |= {"y": features.file("y.f32"), "y_hat": hat, "features": features.file("b.f32")}
+            wav = self._add("synthesised", "synth", sample, {}, {"model": [model], "y_hat": [hat]})
+        return {
+            "index": output.index,
+            "tag": output.tag,
+            "bits_per_frame": bits,
+            "frame_ms": frame_ms if bits else None,
+            "files": {"wav": wav.file("speech.wav"), **files},
+        }
+
+    def _target(self, network: str) -> str:
+        settings = self.config.networks[network]
+        return ROWS[settings.family, settings.nn].target
+
+    def _inferred(self, sample: str, network: str, b: str, features: Stage) -> str:
+        """Features straight through a network."""
+        inputs = {"weights": [self.networks[network].file("weights.safetensors")], "features": [b]}
+        if self._target(network) == "y":
+            inputs["energy"] = [features.file("y.f32")]
+        return self._add("inferred", "infer", f"{sample}_{network}", {}, inputs).file("hat.f32")
+
+    def _quantised(self, sample: str, b: str, features: Stage, output: Output) -> tuple[str, dict[str, str]]:
+        """Features through a network with its latents quantised; and the latents before and after."""
+        quantiser = self.config.quantisers[output.quantiser]
+        stages = output.stages or len(quantiser.stages)
+        name = f"{sample}_{quantiser.network}"
+        weights = self.networks[quantiser.network].file("weights.safetensors")
+        latents = self._add("latents", "encode", name, {"thresh": None}, {"weights": [weights], "features": [b]})
+        d = self.config.networks[quantiser.network].d
+        searched = self._add(
+            "quantised",
+            "vq-search",
+            f"{sample}_{output.quantiser}",
+            {"k": d, "mbest": output.mbest},
+            {"latents": [latents.file("l.f32")], "codebooks": self._codebooks(output.quantiser, stages)},
+        )
+        inputs = {"weights": [weights], "latents": [searched.file("l_hat.f32")], "features": [b]}
+        if self._target(quantiser.network) == "y":
+            inputs["energy"] = [features.file("y.f32")]
+        decoded = self._add("decoded", "decode", name, {}, inputs)
+        return decoded.file("hat.f32"), {"l": latents.file("l.f32"), "l_hat": searched.file("l_hat.f32")}
+
+
+def _audio_files(where: str, pattern: str) -> list[str]:
+    """The audio files that a folder or glob names, sorted; InputError when there are none."""
+    if Path(pattern).is_dir():
+        pattern = f"{pattern}/**/*"
+    found = sorted(path for path in glob.glob(pattern, recursive=True) if path.lower().endswith(AUDIO_SUFFIXES))
+    if not found:
+        raise InputError(f"config: {where}: no {', '.join(AUDIO_SUFFIXES)} file matches {pattern!r}")
+    return found

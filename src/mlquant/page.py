@@ -1,0 +1,137 @@
+"""The folder an experiment ends in: its wavs under their published names, and what explains them.
+
+Hard links, so that the stable names cost no space; copies where the file system has no links.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+
+from mlquant.files import InputError, read_json, write_json, write_text
+from mlquant.measures import table, write_table
+
+_PACKAGES = ("mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "safetensors", "scipy", "snakemake", "soundfile")
+
+
+def gather(experiment: dict, measured: list[Path], figures: list[Path], out: Path) -> None:
+    """Make an experiment's folder: wavs, loss curves, measures.csv, README.md and provenance.json.
+
+    `experiment` is its config entry with its name; `measured` holds a record.json for each sample (see the
+    command `measure`), `figures` the curves of its networks. The folder appears whole or not at all.
+    """
+    records = [read_json(path) for path in measured]
+    left_out = [name for name in experiment["samples"] if name not in {record["sample"] for record in records}]
+    temporary = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        wavs = {}
+        for record in records:
+            for row in record["rows"]:
+                name = f"{record['sample']}_{row['index']}_{row['tag']}.wav"
+                _link(Path(row["files"]["wav"]), temporary / name)
+                wavs[name] = row["files"]["wav"]
+        for figure in figures:
+            _link(figure, temporary / f"{figure.parent.name.rsplit('.', 1)[0]}_losses.png")
+        frame = table([measures for record in records for measures in record["measures"]])
+        write_table(temporary / "measures.csv", frame)
+        write_text(temporary / "README.md", _readme(experiment, frame, left_out, figures))
+        write_json(temporary / "provenance.json", _provenance(experiment, records, wavs, left_out))
+        if out.exists():
+            shutil.rmtree(out)
+        temporary.rename(out)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _link(source: Path, target: Path) -> None:
+    if not source.exists():
+        raise InputError(f"{source}: no such file")
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _readme(experiment: dict, frame: pd.DataFrame, left_out: list[str], figures: list[Path]) -> str:
+    """The legend and the distortion of every sample and index, as Markdown."""
+    lines = [f"# {experiment['name']}", "", experiment["title"] or "Samples of an experiment.", ""]
+    for name in left_out:
+        lines += [
+            f"**Warning: the optional sample {name} could not be obtained and is left out.** Put {name}.raw or "
+            f"{name}.wav into `{experiment['speech_dir']}/` and run the same command again.",
+            "",
+        ]
+    lines += ["Each wav is named `<sample>_<index>_<tag>.wav`.", ""]
+    lines += ["| index | tag | bits a frame | bit/s | what it is |", "| --- | --- | --- | --- | --- |"]
+    for output in experiment["outputs"]:
+        rows = frame[(frame["index"] == output["index"]) & (frame["tag"] == output["tag"])]
+        bits = rows.iloc[0] if len(rows) else None
+        quantised = bits is not None and pd.notna(bits["bits_per_frame"])
+        frame_bits = f"{bits['bits_per_frame']} in {bits['frame_ms']} ms" if quantised else "-"
+        rate = f"{bits['bit_per_s']:.0f}" if quantised else "-"
+        lines.append(f"| {output['index']} | {output['tag']} | {frame_bits} | {rate} | {output['legend']} |")
+    lines += ["", "Spectral distortion in dB² (200 to 3700 Hz, all frames), by sample and index:", ""]
+    measured = frame.dropna(subset=["sd_dB2"])
+    sd = measured.pivot_table(index="sample", columns=["index", "tag"], values="sd_dB2", sort=False)
+    header = [f"{index} {tag}" for index, tag in sd.columns]
+    lines += ["| " + " | ".join(["sample", *header]) + " |", "| --- " * (len(header) + 1) + "|"]
+    for sample, row in [*sd.iterrows(), ("mean", sd.mean())]:
+        lines.append("| " + " | ".join([str(sample), *(f"{value:.2f}" for value in row)]) + " |")
+    lines += [
+        "",
+        "`measures.csv` holds these and the other measures, `provenance.json` the settings, inputs and versions "
+        "behind every file.",
+    ]
+    if figures:
+        lines += ["", "Training of the networks:", ""]
+        names = [figure.parent.name.rsplit(".", 1)[0] for figure in figures]
+        lines += [f"![loss of {name}]({name}_losses.png)" for name in names]
+    return "\n".join(lines) + "\n"
+
+
+def _provenance(experiment: dict, records: list[dict], wavs: dict[str, str], left_out: list[str]) -> dict:
+    """Every key, file, setting and version behind the folder."""
+    stages: dict[str, dict] = {}
+    for record in records:
+        stages |= record["stages"]
+    return {
+        "experiment": experiment,
+        "left_out": left_out,
+        "wavs": {
+            name: {"from": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+            for name, path in sorted(wavs.items())
+        },
+        "stages": dict(sorted(stages.items())),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": metadata.version("torch"),
+            **{name: metadata.version(name) for name in _PACKAGES},
+            "machine": platform.machine(),
+            "revision": _revision(),
+        },
+    }
+
+
+def _revision() -> str | None:
+    """Git revision of the checkout, with "-dirty" when it has changes; None outside of one."""
+    try:
+        result = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=Path(__file__).parent,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()

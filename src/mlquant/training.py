@@ -1,0 +1,203 @@
+"""Training of a network: features in; weights, settings and a loss curve out.
+
+One plain loop for every network. It differs from the original's in what the specification asks for:
+vectors are shuffled, noise is drawn for each vector, and the loss's weight comes from the target. Every
+draw follows from the seed and the epoch, so that a run that was stopped goes on from its checkpoint to
+the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+import torch
+
+from mlquant import losses
+from mlquant.architectures import ROWS
+from mlquant.files import InputError, atomic, log, write_json
+from mlquant.networks import Network, energy_dB, network_inputs
+
+CHECKPOINT = "checkpoint.pt"
+_CHECKPOINT_EVERY = 5  # epochs
+_SD_OF_Y = slice(3, 74)  # 200 to 3700 Hz of the 79 points; b spans just that
+
+
+def training_set(
+    settings: dict, features: list[np.ndarray], targets: list[np.ndarray] | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Inputs and targets for training, then for the held-out share: [n, inputs] and [n, outputs] float32 each.
+
+    `features` are records [F, 22], `targets` y [F, 79] or None for a network that gives back b, one array a
+    file. The last `held_out` of each file is held out. Frames below `thresh` dB of b energy, and unvoiced
+    frames when `voiced_only`, are left out; a sequence of `ncat` frames counts when all of them do.
+
+    Raises InputError when nothing is left.
+    """
+    inputs, outputs = ([], []), ([], [])
+    for i, records in enumerate(features):
+        x = network_inputs(settings, records)
+        if targets is None:
+            t = x[:, :20]
+        else:
+            y = targets[i].astype(np.float64)
+            t = ((y - energy_dB(y)[:, None]) / 20).astype(np.float32)
+        keep = np.ones(len(records), bool)
+        if settings["thresh"] is not None:
+            keep &= energy_dB(records[:, :20].astype(np.float64)) > settings["thresh"]
+        if settings["voiced_only"]:
+            keep &= records[:, 21] > 0
+        split = len(records) - round(settings["held_out"] * len(records))
+        for part, span in enumerate((slice(0, split), slice(split, None))):
+            inputs[part].append(_sequences(x[span], keep[span], settings["ncat"]))
+            outputs[part].append(_sequences(t[span], keep[span], settings["ncat"]))
+    arrays = [torch.from_numpy(np.concatenate(parts)) for part in range(2) for parts in (inputs[part], outputs[part])]
+    for name, array in zip(("training", "held-out"), arrays[::2], strict=True):
+        if not len(array):
+            raise InputError(
+                f"{name} set: 0 vectors are left with thresh {settings['thresh']}, voiced_only "
+                f"{settings['voiced_only']}, held_out {settings['held_out']}, expected at least one"
+            )
+    return tuple(arrays)
+
+
+def _sequences(vectors: np.ndarray, keep: np.ndarray, ncat: int) -> np.ndarray:
+    """All overlapping sequences of `ncat` kept vectors [F, n], flattened: [F', ncat*n]."""
+    if len(vectors) < ncat:
+        return np.zeros((0, ncat * vectors.shape[1]), np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(vectors, ncat, axis=0).transpose(0, 2, 1)
+    kept = np.lib.stride_tricks.sliding_window_view(keep, ncat).all(axis=1)
+    return windows[kept].reshape(-1, ncat * vectors.shape[1])
+
+
+def train(
+    settings: dict, features: list[np.ndarray], targets: list[np.ndarray] | None, folder: Path
+) -> None:
+    """Train a network and write weights.safetensors, settings.json and losses.csv into `folder`.
+
+    A checkpoint in `folder` that was made with the same settings and data is continued. Raises InputError
+    when a loss is not finite, naming the epoch and the setting to lower.
+    """
+    torch.set_num_threads(settings["threads"])
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(settings["seed"])
+    x, t, x_held, t_held = training_set(settings, features, targets)
+    network = Network(settings)
+    optimiser = _optimiser(settings, network)
+    identity = _identity(settings, x, t, x_held, t_held)
+    folder.mkdir(parents=True, exist_ok=True)
+    curve, epoch = _resume(folder / CHECKPOINT, identity, network, optimiser), 0
+    log(f"{len(x)} training and {len(x_held)} held-out vectors, {settings['epochs']} epochs after {len(curve)}")
+    steps_per_epoch = math.ceil(len(x) / settings["batch"])
+    for epoch in range(len(curve) + 1, settings["epochs"] + 1):
+        draws = torch.Generator().manual_seed(settings["seed"] * 1_000_003 + epoch)
+        order = torch.randperm(len(x), generator=draws)
+        total = torch.zeros(2, dtype=torch.float64)
+        for step, chosen in enumerate(order.split(settings["batch"])):
+            progress = (epoch - 1 + step / steps_per_epoch) / settings["epochs"]
+            for group in optimiser.param_groups:
+                group["lr"] = learning_rate(settings, progress)
+            target = t[chosen]
+            estimate = network(x[chosen], noise=draws)
+            value = _loss(settings, estimate, target)
+            optimiser.zero_grad()
+            value.backward()
+            optimiser.step()
+            with torch.no_grad():
+                total += len(chosen) * torch.stack([value, _sd_dB2(settings, estimate, target)]).double()
+        held = _evaluate(settings, network, x_held, t_held)
+        row = (epoch, learning_rate(settings, progress), *(total / len(x)).tolist(), *held)
+        if not all(math.isfinite(number) for number in row):
+            raise InputError(
+                f"epoch {epoch}: the loss is {row[2]:g} in training, {row[4]:g} held out, expected finite values; "
+                f"lower the setting lr (now {settings['lr']:g})"
+            )
+        curve.append(row)
+        _progress(row, settings["epochs"])
+        if epoch % _CHECKPOINT_EVERY == 0 and epoch < settings["epochs"]:
+            with atomic(folder / CHECKPOINT) as temporary:
+                state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+                torch.save({"identity": identity, "curve": curve, **state}, temporary)
+    _write(settings, network, curve, folder)
+
+
+def learning_rate(settings: dict, progress: float) -> float:
+    """Learning rate after a share `progress` (0..1) of training: constant, or falling to 0 as half a cosine."""
+    if settings["schedule"] == "constant":
+        return settings["lr"]
+    return settings["lr"] * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def _optimiser(settings: dict, network: Network) -> torch.optim.Optimizer:
+    if settings["optimiser"] == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=settings["lr"])
+    return torch.optim.Adam(network.parameters(), lr=settings["lr"], fused=True)
+
+
+def _loss(settings: dict, estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    if settings["loss"] == "wloss":
+        return losses.wloss(estimate, target, settings["gamma"])
+    return losses.sd(estimate, target)
+
+
+def _sd_dB2(settings: dict, estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    points = _SD_OF_Y if ROWS[settings["family"], settings["nn"]].target == "y" else slice(None)
+    return losses.DB2 * losses.sd(estimate[:, points], target[:, points])
+
+
+@torch.no_grad()
+def _evaluate(settings: dict, network: Network, x: torch.Tensor, t: torch.Tensor) -> tuple[float, float]:
+    """Loss and SD in dB^2 without noise."""
+    estimate = network(x)
+    return _loss(settings, estimate, t).item(), _sd_dB2(settings, estimate, t).item()
+
+
+def _identity(settings: dict, *data: torch.Tensor) -> str:
+    """Digest of all that a checkpoint's run depends on."""
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for array in data:
+        digest.update(array.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _resume(checkpoint: Path, identity: str, network: Network, optimiser: torch.optim.Optimizer) -> list[tuple]:
+    """Load a checkpoint of this very run into network and optimiser; returns the loss curve so far."""
+    try:
+        state = torch.load(checkpoint, weights_only=True)
+        if state["identity"] != identity:
+            return []
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+    except FileNotFoundError:
+        return []
+    except Exception as error:  # torch raises many kinds on a file that is no checkpoint
+        log(f"{checkpoint}: not a checkpoint that can be continued ({type(error).__name__}), starting anew")
+        return []
+    return [tuple(row) for row in state["curve"]]
+
+
+def _progress(row: tuple, epochs: int) -> None:
+    """A line an epoch in a log; one line that is rewritten on a terminal."""
+    text = f"epoch {row[0]}/{epochs} loss {row[2]:.6f} SD {row[3]:.3f} dB^2, held out {row[4]:.6f} {row[5]:.3f} dB^2"
+    if sys.stderr.isatty():
+        print(f"\r{text}", end="\n" if row[0] == epochs else "", file=sys.stderr, flush=True)
+    else:
+        log(text)
+
+
+def _write(settings: dict, network: Network, curve: list[tuple], folder: Path) -> None:
+    columns = ["epoch", "lr", "loss", "sd_dB2", "held_out_loss", "held_out_sd_dB2"]
+    with atomic(folder / "losses.csv") as temporary:
+        pd.DataFrame(curve, columns=columns).to_csv(temporary, index=False, float_format="%.9g")
+    write_json(folder / "settings.json", settings)
+    # One metadata entry: with several their order in the file is not defined.
+    metadata = {"settings": json.dumps(settings, sort_keys=True)}
+    with atomic(folder / "weights.safetensors") as temporary:
+        safetensors.torch.save_file(network.state_dict(), temporary, metadata=metadata)
+    (folder / CHECKPOINT).unlink(missing_ok=True)

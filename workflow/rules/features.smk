@@ -1,0 +1,44 @@
+# Sinusoidal analysis, and the features b and y.
+
+
+rule analyse_speech:
+    input:
+        speech=files_of("models", "speech"),
+    output:
+        "results/models/{stage}/model.bin",
+    log:
+        "results/logs/models/{stage}.log",
+    benchmark:
+        "results/benchmarks/models/{stage}.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Analysing {wildcards.stage}"
+    shell:
+        "mlquant analyse {input.speech} -o {output} > {log} 2>&1"
+
+
+rule compute_features:
+    input:
+        model=files_of("features", "model"),
+    output:
+        b="results/features/{stage}/b.f32",
+        y="results/features/{stage}/y.f32",
+    params:
+        floor=setting("features", "floor_dB"),
+    log:
+        "results/logs/features/{stage}.log",
+    benchmark:
+        "results/benchmarks/features/{stage}.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Computing features of {wildcards.stage}"
+    shell:
+        "mlquant features {input.model} --b {output.b} --y {output.y} --floor={params.floor} > {log} 2>&1"

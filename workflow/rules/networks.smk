@@ -1,0 +1,129 @@
+# Networks: trained, and put to work on features.
+
+
+rule train_network:
+    input:
+        features=files_of("networks", "features"),
+        targets=files_of("networks", "targets"),
+    output:
+        weights="results/networks/{stage}/weights.safetensors",
+        settings="results/networks/{stage}/settings.json",
+        losses="results/networks/{stage}/losses.csv",
+    params:
+        settings=settings("networks"),
+        targets=lambda w, input: ["--target", *input.targets] if input.targets else [],
+        folder=lambda w: stage(w, "networks").folder,
+    log:
+        "results/logs/networks/{stage}.log",
+    benchmark:
+        "results/benchmarks/networks/{stage}.tsv"
+    threads: setting("networks", "threads")
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Training network {wildcards.stage}; progress in {log}"
+    shell:
+        "mlquant train --settings {params.settings:q} --features {input.features:q} {params.targets:q} "
+        "-o {params.folder} > {log} 2>&1"
+
+
+rule plot_losses:
+    input:
+        losses=files_of("figures", "losses"),
+    output:
+        "results/figures/{stage}/losses.png",
+    params:
+        title=setting("figures", "title"),
+    log:
+        "results/logs/figures/{stage}.log",
+    benchmark:
+        "results/benchmarks/figures/{stage}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Plotting the losses of {wildcards.stage}"
+    shell:
+        "mlquant plot-losses {input.losses} --title {params.title} -o {output} > {log} 2>&1"
+
+
+rule export_latents:
+    input:
+        weights=files_of("latents", "weights"),
+        features=files_of("latents", "features"),
+    output:
+        "results/latents/{stage}/l.f32",
+    params:
+        thresh=lambda w: [
+            f"--thresh={value}"
+            for value in stage(w, "latents").settings.values()
+            if value is not None
+        ],
+    log:
+        "results/logs/latents/{stage}.log",
+    benchmark:
+        "results/benchmarks/latents/{stage}.tsv"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Exporting latents of {wildcards.stage}"
+    shell:
+        "mlquant encode {input.weights} {input.features:q} {params.thresh} -o {output} > {log} 2>&1"
+
+
+rule infer_features:
+    input:
+        weights=files_of("inferred", "weights"),
+        features=files_of("inferred", "features"),
+        energy=files_of("inferred", "energy"),
+    output:
+        "results/inferred/{stage}/hat.f32",
+    params:
+        energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
+    log:
+        "results/logs/inferred/{stage}.log",
+    benchmark:
+        "results/benchmarks/inferred/{stage}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Passing features through a network: {wildcards.stage}"
+    shell:
+        "mlquant infer {input.weights} {input.features} {params.energy} -o {output} > {log} 2>&1"
+
+
+rule decode_latents:
+    input:
+        weights=files_of("decoded", "weights"),
+        latents=files_of("decoded", "latents"),
+        features=files_of("decoded", "features"),
+        energy=files_of("decoded", "energy"),
+    output:
+        "results/decoded/{stage}/hat.f32",
+    params:
+        energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
+    log:
+        "results/logs/decoded/{stage}.log",
+    benchmark:
+        "results/benchmarks/decoded/{stage}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Decoding quantised latents of {wildcards.stage}"
+    shell:
+        "mlquant decode {input.weights} {input.latents} --features {input.features} {params.energy} "
+        "-o {output} > {log} 2>&1"

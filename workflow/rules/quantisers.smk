@@ -1,0 +1,57 @@
+# Vector quantisers: codebooks trained stage by stage, latents quantised by M-best search.
+
+
+rule train_vq_stage:
+    input:
+        train=files_of("codebooks", "train"),
+    output:
+        codebook="results/codebooks/{stage}/vq.f32",
+        residual="results/codebooks/{stage}/residual.f32",
+        trace="results/codebooks/{stage}/trace.csv",
+    params:
+        k=setting("codebooks", "k"),
+        size=setting("codebooks", "size"),
+        stop=setting("codebooks", "stop"),
+        seed=setting("codebooks", "seed"),
+    log:
+        "results/logs/codebooks/{stage}.log",
+    benchmark:
+        "results/benchmarks/codebooks/{stage}.tsv"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Training codebook {wildcards.stage}"
+    shell:
+        "mlquant vq-train {input.train} -k {params.k} -m {params.size} --stop {params.stop} --seed {params.seed} "
+        "--threads {threads} -o {output.codebook} --residual {output.residual} --trace {output.trace} > {log} 2>&1"
+
+
+rule quantise_latents:
+    input:
+        latents=files_of("quantised", "latents"),
+        codebooks=files_of("quantised", "codebooks"),
+    output:
+        latents="results/quantised/{stage}/l_hat.f32",
+        indices="results/quantised/{stage}/indices.npy",
+    params:
+        k=setting("quantised", "k"),
+        mbest=setting("quantised", "mbest"),
+        codebooks=lambda w, input: ",".join(input.codebooks),
+    log:
+        "results/logs/quantised/{stage}.log",
+    benchmark:
+        "results/benchmarks/quantised/{stage}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Quantising latents of {wildcards.stage}"
+    shell:
+        "mlquant vq-search {input.latents} -k {params.k} -q {params.codebooks} --mbest {params.mbest} --usage "
+        "--indices {output.indices} -o {output.latents} > {log} 2>&1"

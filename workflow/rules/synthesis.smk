@@ -1,0 +1,64 @@
+# Speech: from the model's own phases, from y_hat with phase0, and from Codec 2 for comparison.
+
+
+rule resynthesise_wav:
+    input:
+        model=files_of("resynthesised", "model"),
+    output:
+        "results/resynthesised/{stage}/speech.wav",
+    log:
+        "results/logs/resynthesised/{stage}.log",
+    benchmark:
+        "results/benchmarks/resynthesised/{stage}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Resynthesising {wildcards.stage} with original phases"
+    shell:
+        "mlquant resynth {input.model} -o {output} > {log} 2>&1"
+
+
+rule synthesise_wav:
+    input:
+        model=files_of("synthesised", "model"),
+        y_hat=files_of("synthesised", "y_hat"),
+    output:
+        "results/synthesised/{stage}/speech.wav",
+    log:
+        "results/logs/synthesised/{stage}.log",
+    benchmark:
+        "results/benchmarks/synthesised/{stage}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Synthesising {wildcards.stage}"
+    shell:
+        "mlquant synth {input.model} {input.y_hat} -o {output} > {log} 2>&1"
+
+
+rule code_anchor:
+    input:
+        speech=files_of("anchors", "speech"),
+    output:
+        "results/anchors/{stage}/speech.wav",
+    params:
+        mode=setting("anchors", "mode"),
+    log:
+        "results/logs/anchors/{stage}.log",
+    benchmark:
+        "results/benchmarks/anchors/{stage}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    conda:
+        "../../envs/mlquant.yaml"
+    message:
+        "Coding {wildcards.stage} with Codec 2"
+    shell:
+        "mlquant anchor {input.speech} --mode {params.mode} -o {output} > {log} 2>&1"
