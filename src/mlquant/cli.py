@@ -17,7 +17,7 @@ def fetch(args: argparse.Namespace) -> None:
     """Obtain a source of speech from Debian's package archive or a url."""
     from mlquant import speech
 
-    speech.fetch_source(_json(args.source), args.out, args.manifest, args.optional)
+    speech.fetch_source(_json(args.source), args.out, args.manifest, args.optional, args.apt)
 
 
 def prepare_sample(args: argparse.Namespace) -> None:
@@ -241,6 +241,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(fetch, """'{"package": "codec2-examples"}' -o speech.tar --manifest manifest.json""")
     sub.add_argument("source", help="JSON text or file with name, package, urls")
     sub.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="JSON: origin and sha256 of each file")
+    sub.add_argument("--apt", type=Path, metavar="DIR", help="keep package lists here, for the next call")
     sub.add_argument("--optional", action="store_true", help="when it cannot be had, write an empty archive and go on")
     out(sub, "tar of the audio files")
 

@@ -52,6 +52,7 @@ class Url(Block):
 
 class Source(Block):
     package: str | None = None
+    version: str | None = None
     urls: list[Url] = []
 
     @model_validator(mode="after")

@@ -19,7 +19,8 @@ rule fetch_source:
     message:
         "Obtaining speech: {wildcards.stage}"
     shell:
-        "mlquant fetch {params.source:q} -o {output.archive} --manifest {output.manifest} > {log} 2>&1"
+        "mlquant fetch {params.source:q} --apt results/apt -o {output.archive} --manifest {output.manifest} "
+        "> {log} 2>&1"
 
 
 # Whether an optional source can be had is known only when it has been tried.
