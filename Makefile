@@ -1,0 +1,23 @@
+# `make` regenerates the samples of experiment 240118; `make test` runs the tests.
+
+PYTHON ?= python3
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: samples test lint
+samples: .venv/installed
+	snakemake results/240118_wav
+
+test: .venv/installed
+	pytest -n 2 --dist loadfile
+
+lint: .venv/installed
+	ruff check
+	ruff format --check
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	touch $@
