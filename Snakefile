@@ -4,40 +4,11 @@ from snakemake.utils import min_version
 
 min_version("9.0")
 
-from mlquant import config as mlquant_config
-from mlquant.files import InputError
-
 
 configfile: "config.yaml"
 
 
-try:
-    PLAN = mlquant_config.Plan(mlquant_config.load(config))
-except InputError as error:
-    raise WorkflowError(str(error))
-
-
-def stage(wildcards, kind):
-    """The stage that a job makes, by its folder."""
-    try:
-        return PLAN[f"results/{kind}/{wildcards.stage}"]
-    except InputError as error:
-        raise WorkflowError(str(error))
-
-
-def files_of(kind, name):
-    """Input function: the files that a stage takes under a name; none when it takes none."""
-    return lambda wildcards: stage(wildcards, kind).inputs.get(name, [])
-
-
-def setting(kind, name):
-    """Params function: one setting of a stage."""
-    return lambda wildcards: stage(wildcards, kind).settings[name]
-
-
-def settings(kind):
-    """Params function: all settings of a stage as one sorted JSON text."""
-    return lambda wildcards: stage(wildcards, kind).params
+include: "workflow/rules/common.smk"
 
 
 wildcard_constraints:

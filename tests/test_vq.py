@@ -281,21 +281,6 @@ def test_indices_beyond_a_codebook_are_refused(indices):
         vq.decode(np.array(indices), [normal(37, 4, 2), normal(38, 4, 2)])
 
 
-def test_vectors_lifted_to_the_lower_mean_add_no_error():
-    vectors = np.array([[1, 3], [-5, 1]], np.float32)
-    lifted, counted = vq.raise_to_mean(vectors, 1.5)
-    np.testing.assert_allclose(lifted, [[1, 3], [-1.5, 4.5]])
-    assert counted.tolist() == [True, False]
-    # (1 + 9) / (2 vectors of 2 elements): the second vector is left out above, not below.
-    assert vq.mean_squared_error(lifted, np.zeros((2, 2)), counted=counted) == pytest.approx(2.5)
-    assert vq.mean_squared_error(vectors, np.zeros((2, 2)), st=1) == pytest.approx(5)
-    # Elements outside the range are zeros in the mean: 3 / 2 is not below 1.5, 1 / 2 is.
-    assert vq.raise_to_mean(vectors, 1.5, st=1)[1].tolist() == [True, False]
-
-
-# Against what vqtrain and vq_mbest gave
-
-
 @needs_golden
 @pytest.mark.parametrize(("mbest", "stages"), [(1, 1), (5, 2)])
 def test_big_dog_is_quantised_as_by_vq_mbest(mbest, stages):

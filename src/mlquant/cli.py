@@ -10,7 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from mlquant.files import InputError, log
+from mlquant.files import InputError, log, progress
 
 
 def fetch(args: argparse.Namespace) -> None:
@@ -106,6 +106,8 @@ def infer(args: argparse.Namespace) -> None:
 
 def vq_train(args: argparse.Namespace) -> None:
     """Train one codebook (LBG)."""
+    import numpy as np
+
     from mlquant import files, vq
 
     vectors = files.read_f32(args.train, args.k)
@@ -118,6 +120,15 @@ def vq_train(args: argparse.Namespace) -> None:
         en=args.en,
         split=args.split,
         threads=args.threads,
+        report=lambda entries, variance, iterations: progress(
+            f"{entries} entries: variance {variance:.6f} after {iterations} iterations", done=entries == args.m
+        ),
+    )
+    deviation = np.sqrt(np.square(result.residual[:, args.st : None if args.en is None else args.en + 1]).mean(axis=1))
+    log(
+        f"standard deviation {np.sqrt(result.trace[-1][1]):.6f}, outliers > 1/2/3: "
+        f"{'/'.join(f'{np.mean(deviation > limit):.3f}' for limit in (1, 2, 3))}, "
+        f"entries used {result.counts.min()} to {result.counts.max()} times"
     )
     if args.trace:
         rows = [f"{entries},{variance:.9g},{iterations}" for entries, variance, iterations in result.trace]
@@ -179,7 +190,9 @@ def measure(args: argparse.Namespace) -> None:
     from mlquant import files, measures
 
     record = _json(args.record)
-    rows = [{**measures.measure_output(row), "sample": record["sample"], "sex": record["sex"]} for row in record["rows"]]
+    rows = [
+        {**measures.measure_output(row), "sample": record["sample"], "sex": record["sex"]} for row in record["rows"]
+    ]
     files.write_json(args.out, {**record, "measures": rows})
 
 
@@ -240,7 +253,9 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(fetch, """'{"package": "codec2-examples"}' -o speech.tar --manifest manifest.json""")
     sub.add_argument("source", help="JSON text or file with name, package, urls")
-    sub.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="JSON: origin and sha256 of each file")
+    sub.add_argument(
+        "--manifest", type=Path, required=True, metavar="FILE", help="JSON: origin and sha256 of each file"
+    )
     sub.add_argument("--apt", type=Path, metavar="DIR", help="keep package lists here, for the next call")
     sub.add_argument("--optional", action="store_true", help="when it cannot be had, write an empty archive and go on")
     out(sub, "tar of the audio files")
@@ -251,7 +266,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--sha256", help="checksum that the file must have")
     out(sub, "16-bit 8 kHz .raw")
 
-    sub = command(prepare_corpus, """speech.tar --settings '{"minutes": 5, "seed": 1}' -o corpus.raw --manifest c.csv""")
+    sub = command(
+        prepare_corpus, """speech.tar --settings '{"minutes": 5, "seed": 1}' -o corpus.raw --manifest c.csv"""
+    )
     sub.add_argument("speech", type=Path, nargs="+", help=f"a tar written by fetch, or audio: {speech_help}")
     sub.add_argument("--settings", required=True, metavar="JSON", help="text or file: include, exclude, minutes, ...")
     sub.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="CSV of the files used")
@@ -272,7 +289,9 @@ def _parser() -> argparse.ArgumentParser:
     out(sub, ".wav or headerless .raw")
 
     sub = command(train, "--settings settings.json --features b.f32 --target y.f32 -o manifold")
-    sub.add_argument("--settings", required=True, metavar="JSON", help="text or file; settings.json of a network will do")
+    sub.add_argument(
+        "--settings", required=True, metavar="JSON", help="text or file; settings.json of a network will do"
+    )
     sub.add_argument("--features", nargs="+", required=True, metavar="B.f32", help="22 floats a frame")
     sub.add_argument("--target", nargs="+", metavar="Y.f32", help="79 floats a frame, for networks that make y_hat")
     sub.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="weights, settings and loss curve")
@@ -286,7 +305,9 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(decode, "weights.safetensors l_hat.f32 --features b.f32 -o b_hat.f32")
     sub.add_argument("weights")
     sub.add_argument("latents", help="d floats a frame")
-    sub.add_argument("--features", required=True, metavar="B.f32", help="energy, Wo and voicing are passed on from here")
+    sub.add_argument(
+        "--features", required=True, metavar="B.f32", help="energy, Wo and voicing are passed on from here"
+    )
     sub.add_argument("--energy-from", metavar="Y.f32", help="energy of y_hat (default: that of b)")
     out(sub, "22 or 79 floats a frame")
 

@@ -422,7 +422,8 @@ class Plan:
         try:
             return self.stages[folder]
         except KeyError:
-            raise InputError(f"{folder}: nothing in the configuration makes it, {_hint(folder, self.stages)['hint']}")
+            hint = _hint(folder, self.stages)["hint"]
+            raise InputError(f"{folder}: nothing in the configuration makes it, {hint}") from None
 
     def gather_params(self, experiment: str) -> str:
         """What the gathering of an experiment depends on beside its files, as one JSON text."""
@@ -566,9 +567,7 @@ class Plan:
         if output.process == "original":
             wav = self._add("resynthesised", "resynth", sample, {}, {"model": [model]})
         elif output.process == "codec2":
-            wav = self._add(
-                "anchors", "anchor", sample, {"mode": output.mode}, {"speech": [speech.file("speech.raw")]}
-            )
+            wav = self._add("anchors", "anchor", sample, {"mode": output.mode}, {"speech": [speech.file("speech.raw")]})
             frame_ms = 20 if output.mode in (3200, 2400) else 40
             bits = output.mode * frame_ms // 1000
         else:

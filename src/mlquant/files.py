@@ -85,6 +85,14 @@ def log(message: str) -> None:
     print(message, file=sys.stderr, flush=True)
 
 
+def progress(message: str, done: bool) -> None:
+    """Report on long work: one line that is rewritten on a terminal, a line each time in a log."""
+    if sys.stderr.isatty():
+        print(f"\r{message}\033[K", end="\n" if done else "", file=sys.stderr, flush=True)
+    else:
+        log(message)
+
+
 def _read_bytes(path: str | Path) -> bytes:
     path = Path(path)
     try:

@@ -7,6 +7,8 @@ amplitude; preparing and restoring it is in `inference`.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import nn
@@ -45,7 +47,7 @@ class Network(nn.Module):
 def _stack(widths: list[int]) -> nn.Sequential:
     """Linear layers of these widths with ReLU between them, none after the last."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,7 @@ import torch
 
 from mlquant import losses
 from mlquant.architectures import ROWS
-from mlquant.files import InputError, atomic, log, write_json
+from mlquant.files import InputError, atomic, log, progress, write_json
 from mlquant.networks import Network, energy_dB, network_inputs
 
 CHECKPOINT = "checkpoint.pt"
@@ -76,9 +75,7 @@ def _sequences(vectors: np.ndarray, keep: np.ndarray, ncat: int) -> np.ndarray:
     return windows[kept].reshape(-1, ncat * vectors.shape[1])
 
 
-def train(
-    settings: dict, features: list[np.ndarray], targets: list[np.ndarray] | None, folder: Path
-) -> None:
+def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] | None, folder: Path) -> None:
     """Train a network and write weights.safetensors, settings.json and losses.csv into `folder`.
 
     A checkpoint in `folder` that was made with the same settings and data is continued. Raises InputError
@@ -100,9 +97,9 @@ def train(
         order = torch.randperm(len(x), generator=draws)
         total = torch.zeros(2, dtype=torch.float64)
         for step, chosen in enumerate(order.split(settings["batch"])):
-            progress = (epoch - 1 + step / steps_per_epoch) / settings["epochs"]
+            done = (epoch - 1 + step / steps_per_epoch) / settings["epochs"]
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(settings, progress)
+                group["lr"] = learning_rate(settings, done)
             target = t[chosen]
             estimate = network(x[chosen], noise=draws)
             value = _loss(settings, estimate, target)
@@ -112,14 +109,18 @@ def train(
             with torch.no_grad():
                 total += len(chosen) * torch.stack([value, _sd_dB2(settings, estimate, target)]).double()
         held = _evaluate(settings, network, x_held, t_held)
-        row = (epoch, learning_rate(settings, progress), *(total / len(x)).tolist(), *held)
+        row = (epoch, learning_rate(settings, done), *(total / len(x)).tolist(), *held)
         if not all(math.isfinite(number) for number in row):
             raise InputError(
                 f"epoch {epoch}: the loss is {row[2]:g} in training, {row[4]:g} held out, expected finite values; "
                 f"lower the setting lr (now {settings['lr']:g})"
             )
         curve.append(row)
-        _progress(row, settings["epochs"])
+        progress(
+            f"epoch {epoch}/{settings['epochs']} loss {row[2]:.6f} SD {row[3]:.3f} dB^2, "
+            f"held out {row[4]:.6f} {row[5]:.3f} dB^2",
+            done=epoch == settings["epochs"],
+        )
         if epoch % _CHECKPOINT_EVERY == 0 and epoch < settings["epochs"]:
             with atomic(folder / CHECKPOINT) as temporary:
                 state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
@@ -127,11 +128,11 @@ def train(
     _write(settings, network, curve, folder)
 
 
-def learning_rate(settings: dict, progress: float) -> float:
-    """Learning rate after a share `progress` (0..1) of training: constant, or falling to 0 as half a cosine."""
+def learning_rate(settings: dict, done: float) -> float:
+    """Learning rate after a share `done` (0..1) of training: constant, or falling to 0 as half a cosine."""
     if settings["schedule"] == "constant":
         return settings["lr"]
-    return settings["lr"] * 0.5 * (1 + math.cos(math.pi * progress))
+    return settings["lr"] * 0.5 * (1 + math.cos(math.pi * done))
 
 
 def _optimiser(settings: dict, network: Network) -> torch.optim.Optimizer:
@@ -180,15 +181,6 @@ def _resume(checkpoint: Path, identity: str, network: Network, optimiser: torch.
         log(f"{checkpoint}: not a checkpoint that can be continued ({type(error).__name__}), starting anew")
         return []
     return [tuple(row) for row in state["curve"]]
-
-
-def _progress(row: tuple, epochs: int) -> None:
-    """A line an epoch in a log; one line that is rewritten on a terminal."""
-    text = f"epoch {row[0]}/{epochs} loss {row[2]:.6f} SD {row[3]:.3f} dB^2, held out {row[4]:.6f} {row[5]:.3f} dB^2"
-    if sys.stderr.isatty():
-        print(f"\r{text}", end="\n" if row[0] == epochs else "", file=sys.stderr, flush=True)
-    else:
-        log(text)
 
 
 def _write(settings: dict, network: Network, curve: list[tuple], folder: Path) -> None:

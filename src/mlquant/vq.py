@@ -17,7 +17,7 @@ the nearest five cost 1.4 s of one core, and BLAS with a partial sort by groups 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import faiss
@@ -58,13 +58,15 @@ def train(
     en: int | None = None,
     split: bool = True,
     threads: int = 1,
+    report: Callable[[int, float, int], None] = lambda entries, variance, iterations: None,
 ) -> Training:
     """Train a codebook of `size` entries on vectors [J, k].
 
     With `split` it starts from the centroid and doubles, each entry c becoming c + d and c with d uniform in
     +-SPLIT; without, from `size` different training vectors. At each size Lloyd iterations go on until the
     variance (mean squared error of an element) falls by no more than `stop` of itself, two at least. An entry
-    that no vector is nearest to stays where it is. Raises InputError for a request that cannot be met.
+    that no vector is nearest to stays where it is. `report` is called with each row of the trace as it comes.
+    Raises InputError for a request that cannot be met.
     """
     vectors = _matrix("vectors", vectors)
     elements = _elements(vectors.shape[1], st, en)
@@ -86,11 +88,13 @@ def train(
         start = centred[rng.choice(len(vectors), size, replace=False)]
         codebook, variance, iterations = _lloyd(centred, start, variance, stop, elements, threads)
         trace.append((size, variance, iterations))
+        report(*trace[-1])
     while len(codebook) < size:
         change = rng.uniform(-SPLIT, SPLIT, codebook.shape).astype(np.float32)
         start = np.concatenate([codebook + change, codebook])
         codebook, variance, iterations = _lloyd(centred, start, variance, stop, elements, threads)
         trace.append((len(codebook), variance, iterations))
+        report(*trace[-1])
 
     codebook = (codebook + mean).astype(np.float32)
     indices, _ = nearest(vectors, codebook, st, en, threads)
@@ -221,37 +225,10 @@ def usage(indices: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
     return [np.bincount(indices[:, stage], minlength=size) for stage, size in enumerate(sizes)]
 
 
-def raise_to_mean(
-    vectors: np.ndarray, lower: float, *, st: int = 0, en: int | None = None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Lift the vectors [F, k] whose mean is below `lower` to that mean, as `vq_mbest --lower` does before its search.
-
-    Returns the vectors [F, k] float32 and counted [F] bool, False for those lifted, which its error leaves out.
-    As there, the mean takes elements outside `st` to `en` as zeros.
-    """
-    vectors = _matrix("vectors", vectors)
+def mean_squared_error(vectors: np.ndarray, decoded: np.ndarray, *, st: int = 0, en: int | None = None) -> float:
+    """Mean squared error of an element, as `vq_mbest` prints it."""
     elements = _elements(vectors.shape[1], st, en)
-    mean = vectors[:, elements].sum(axis=1, dtype=np.float64) / vectors.shape[1]
-    lift = np.maximum(lower - mean, 0.0)
-    return (vectors + lift[:, None]).astype(np.float32), lift == 0
-
-
-def mean_squared_error(
-    vectors: np.ndarray,
-    decoded: np.ndarray,
-    *,
-    st: int = 0,
-    en: int | None = None,
-    counted: np.ndarray | None = None,
-) -> float:
-    """Mean squared error of an element, as `vq_mbest` prints it.
-
-    Vectors not `counted` [F] add no error, but stay in the number of vectors it divides by, as there.
-    """
-    elements = _elements(vectors.shape[1], st, en)
-    difference = vectors[:, elements].astype(np.float64) - decoded[:, elements]
-    kept = difference if counted is None else difference[counted]
-    return float(np.square(kept).sum() / difference.size)
+    return float(np.square(vectors[:, elements].astype(np.float64) - decoded[:, elements]).mean())
 
 
 @contextlib.contextmanager

@@ -10,11 +10,11 @@ rule analyse_speech:
         "results/logs/models/{stage}.log",
     benchmark:
         "results/benchmarks/models/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../../envs/mlquant.yaml"
     message:
         "Analysing {wildcards.stage}"
     shell:
@@ -27,17 +27,17 @@ rule compute_features:
     output:
         b="results/features/{stage}/b.f32",
         y="results/features/{stage}/y.f32",
-    params:
-        floor=setting("features", "floor_dB"),
     log:
         "results/logs/features/{stage}.log",
     benchmark:
         "results/benchmarks/features/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../../envs/mlquant.yaml"
+    params:
+        floor=setting("features", "floor_dB"),
     message:
         "Computing features of {wildcards.stage}"
     shell:

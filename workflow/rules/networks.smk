@@ -9,20 +9,20 @@ rule train_network:
         weights="results/networks/{stage}/weights.safetensors",
         settings="results/networks/{stage}/settings.json",
         losses="results/networks/{stage}/losses.csv",
-    params:
-        settings=settings("networks"),
-        targets=lambda w, input: ["--target", *input.targets] if input.targets else [],
-        folder=lambda w: stage(w, "networks").folder,
     log:
         "results/logs/networks/{stage}.log",
     benchmark:
         "results/benchmarks/networks/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     threads: setting("networks", "threads")
     resources:
         mem_mb=3000,
         runtime=120,
-    conda:
-        "../../envs/mlquant.yaml"
+    params:
+        settings=settings("networks"),
+        targets=lambda w, input: ["--target", *input.targets] if input.targets else [],
+        folder=lambda w: stage(w, "networks").folder,
     message:
         "Training network {wildcards.stage}; progress in {log}"
     shell:
@@ -35,17 +35,17 @@ rule plot_losses:
         losses=files_of("figures", "losses"),
     output:
         "results/figures/{stage}/losses.png",
-    params:
-        title=setting("figures", "title"),
     log:
         "results/logs/figures/{stage}.log",
     benchmark:
         "results/benchmarks/figures/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/mlquant.yaml"
+    params:
+        title=setting("figures", "title"),
     message:
         "Plotting the losses of {wildcards.stage}"
     shell:
@@ -58,21 +58,21 @@ rule export_latents:
         features=files_of("latents", "features"),
     output:
         "results/latents/{stage}/l.f32",
+    log:
+        "results/logs/latents/{stage}.log",
+    benchmark:
+        "results/benchmarks/latents/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         thresh=lambda w: [
             f"--thresh={value}"
             for value in stage(w, "latents").settings.values()
             if value is not None
         ],
-    log:
-        "results/logs/latents/{stage}.log",
-    benchmark:
-        "results/benchmarks/latents/{stage}.tsv"
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    conda:
-        "../../envs/mlquant.yaml"
     message:
         "Exporting latents of {wildcards.stage}"
     shell:
@@ -86,17 +86,17 @@ rule infer_features:
         energy=files_of("inferred", "energy"),
     output:
         "results/inferred/{stage}/hat.f32",
-    params:
-        energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
     log:
         "results/logs/inferred/{stage}.log",
     benchmark:
         "results/benchmarks/inferred/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/mlquant.yaml"
+    params:
+        energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
     message:
         "Passing features through a network: {wildcards.stage}"
     shell:
@@ -111,17 +111,17 @@ rule decode_latents:
         energy=files_of("decoded", "energy"),
     output:
         "results/decoded/{stage}/hat.f32",
-    params:
-        energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
     log:
         "results/logs/decoded/{stage}.log",
     benchmark:
         "results/benchmarks/decoded/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/mlquant.yaml"
+    params:
+        energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
     message:
         "Decoding quantised latents of {wildcards.stage}"
     shell:

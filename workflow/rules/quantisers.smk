@@ -8,21 +8,21 @@ rule train_vq_stage:
         codebook="results/codebooks/{stage}/vq.f32",
         residual="results/codebooks/{stage}/residual.f32",
         trace="results/codebooks/{stage}/trace.csv",
+    log:
+        "results/logs/codebooks/{stage}.log",
+    benchmark:
+        "results/benchmarks/codebooks/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=30,
     params:
         k=setting("codebooks", "k"),
         size=setting("codebooks", "size"),
         stop=setting("codebooks", "stop"),
         seed=setting("codebooks", "seed"),
-    log:
-        "results/logs/codebooks/{stage}.log",
-    benchmark:
-        "results/benchmarks/codebooks/{stage}.tsv"
-    threads: 2
-    resources:
-        mem_mb=2000,
-        runtime=30,
-    conda:
-        "../../envs/mlquant.yaml"
     message:
         "Training codebook {wildcards.stage}"
     shell:
@@ -37,19 +37,19 @@ rule quantise_latents:
     output:
         latents="results/quantised/{stage}/l_hat.f32",
         indices="results/quantised/{stage}/indices.npy",
-    params:
-        k=setting("quantised", "k"),
-        mbest=setting("quantised", "mbest"),
-        codebooks=lambda w, input: ",".join(input.codebooks),
     log:
         "results/logs/quantised/{stage}.log",
     benchmark:
         "results/benchmarks/quantised/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/mlquant.yaml"
+    params:
+        k=setting("quantised", "k"),
+        mbest=setting("quantised", "mbest"),
+        codebooks=lambda w, input: ",".join(input.codebooks),
     message:
         "Quantising latents of {wildcards.stage}"
     shell:

@@ -5,17 +5,17 @@ rule fetch_source:
     output:
         archive="results/sources/{stage}/speech.tar",
         manifest="results/sources/{stage}/manifest.json",
-    params:
-        source=settings("sources"),
     log:
         "results/logs/sources/{stage}.log",
     benchmark:
         "results/benchmarks/sources/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/mlquant.yaml"
+    params:
+        source=settings("sources"),
     message:
         "Obtaining speech: {wildcards.stage}"
     shell:
@@ -28,17 +28,17 @@ checkpoint fetch_optional_source:
     output:
         archive="results/optional_sources/{stage}/speech.tar",
         manifest="results/optional_sources/{stage}/manifest.json",
-    params:
-        source=settings("optional_sources"),
     log:
         "results/logs/optional_sources/{stage}.log",
     benchmark:
         "results/benchmarks/optional_sources/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/mlquant.yaml"
+    params:
+        source=settings("optional_sources"),
     message:
         "Obtaining optional speech: {wildcards.stage}"
     shell:
@@ -50,21 +50,21 @@ rule prepare_sample:
         speech=files_of("samples", "speech"),
     output:
         "results/samples/{stage}/speech.raw",
+    log:
+        "results/logs/samples/{stage}.log",
+    benchmark:
+        "results/benchmarks/samples/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
     params:
         origin=lambda w: [
             f"--{name}={value}"
             for name, value in stage(w, "samples").settings.items()
             if value
         ],
-    log:
-        "results/logs/samples/{stage}.log",
-    benchmark:
-        "results/benchmarks/samples/{stage}.tsv"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    conda:
-        "../../envs/mlquant.yaml"
     message:
         "Preparing sample {wildcards.stage}"
     shell:
@@ -77,17 +77,17 @@ rule prepare_corpus:
     output:
         speech="results/corpora/{stage}/speech.raw",
         manifest="results/corpora/{stage}/manifest.csv",
-    params:
-        settings=settings("corpora"),
     log:
         "results/logs/corpora/{stage}.log",
     benchmark:
         "results/benchmarks/corpora/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
-    conda:
-        "../../envs/mlquant.yaml"
+    params:
+        settings=settings("corpora"),
     message:
         "Preparing training speech {wildcards.stage}"
     shell:

@@ -10,11 +10,11 @@ rule resynthesise_wav:
         "results/logs/resynthesised/{stage}.log",
     benchmark:
         "results/benchmarks/resynthesised/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/mlquant.yaml"
     message:
         "Resynthesising {wildcards.stage} with original phases"
     shell:
@@ -31,11 +31,11 @@ rule synthesise_wav:
         "results/logs/synthesised/{stage}.log",
     benchmark:
         "results/benchmarks/synthesised/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/mlquant.yaml"
     message:
         "Synthesising {wildcards.stage}"
     shell:
@@ -47,17 +47,17 @@ rule code_anchor:
         speech=files_of("anchors", "speech"),
     output:
         "results/anchors/{stage}/speech.wav",
-    params:
-        mode=setting("anchors", "mode"),
     log:
         "results/logs/anchors/{stage}.log",
     benchmark:
         "results/benchmarks/anchors/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
-    conda:
-        "../../envs/mlquant.yaml"
+    params:
+        mode=setting("anchors", "mode"),
     message:
         "Coding {wildcards.stage} with Codec 2"
     shell:

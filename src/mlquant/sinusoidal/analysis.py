@@ -90,7 +90,7 @@ def analyse(speech: np.ndarray) -> Model:
 
 def _windows(buffer: np.ndarray, block: slice) -> np.ndarray:
     """The 320-sample pitch buffers of a block of frames: [F, 320]."""
-    return np.lib.stride_tricks.sliding_window_view(buffer, PITCH_BUFFER)[:: FRAME][block]
+    return np.lib.stride_tricks.sliding_window_view(buffer, PITCH_BUFFER)[::FRAME][block]
 
 
 def _fir_float32(signal: np.ndarray, taps: np.ndarray) -> np.ndarray:
@@ -280,16 +280,16 @@ def _amplitudes_and_phases(
 def _voicing(half: np.ndarray, power: np.ndarray, Wo: np.ndarray, L: np.ndarray, A: np.ndarray) -> np.ndarray:
     """Voicing [F] int32: how well harmonics of the window's shape explain the spectrum below 1 kHz."""
     l_1000 = (L * 1000.0 / 4000).astype(np.int64)
-    l = np.arange(1, max(l_1000.max(), 1) + 1)
+    m = np.arange(1, max(l_1000.max(), 1) + 1)
     spacing = Wo[:, None]
-    low = _band_edge(l - 0.5, spacing)
-    high = _band_edge(l + 0.5, spacing)
-    centre = ((l.astype(np.float32) * spacing) * np.float32(FFT)).astype(np.float64) / TWO_PI
+    low = _band_edge(m - 0.5, spacing)
+    high = _band_edge(m + 0.5, spacing)
+    centre = ((m.astype(np.float32) * spacing) * np.float32(FFT)).astype(np.float64) / TWO_PI
     offset = (FFT // 2 - centre + 0.5).astype(np.int64)
     product = np.zeros(low.shape, np.complex128)
     window_energy = np.zeros(low.shape)
     band_energy = np.zeros(low.shape)
-    inside = l <= l_1000[:, None]
+    inside = m <= l_1000[:, None]
     for k in range((high - low)[inside].max(initial=0)):
         bins = low + k
         use = inside & (bins < high)
@@ -315,6 +315,6 @@ def _voicing(half: np.ndarray, power: np.ndarray, Wo: np.ndarray, L: np.ndarray,
     return (voiced & ~doubtful).astype(np.int32)
 
 
-def _band_edge(l: np.ndarray, Wo: np.ndarray) -> np.ndarray:
-    """First bin [F, l] at or above l harmonics."""
-    return np.ceil((l * Wo.astype(np.float64) * FFT / TWO_PI).astype(np.float32)).astype(np.int64)
+def _band_edge(m: np.ndarray, Wo: np.ndarray) -> np.ndarray:
+    """First bin [F, m] at or above m harmonics."""
+    return np.ceil((m * Wo.astype(np.float64) * FFT / TWO_PI).astype(np.float32)).astype(np.int64)

@@ -89,7 +89,7 @@ def phase0(model: Model, H: np.ndarray) -> Model:
     m = np.arange(MAX_AMP + 1)
     inside = (m >= 1) & (m <= model.L[:, None])
     voiced = model.voiced[:, None] != 0
-    blurred = inside & voiced & (model.A < _background_amplitude(model)[:, None])
+    blurred = inside & voiced & (_background_amplitude(model)[:, None] > model.A)
     drawn = (inside & ~voiced) | blurred
     random_phase = np.zeros(model.A.shape, np.float32)
     # Boolean indexing runs by frame and then by harmonic: the order of the draws.

@@ -1,0 +1,30 @@
+"""What several test modules share: the reference's data, and a synthetic voice for machines without it."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared():
+    """The folder of reference data beside the project."""
+    path = Path(__file__).resolve().parents[2] / "shared"
+    if not (path / "golden").is_dir():
+        pytest.skip(f"needs the reference's data in {path}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def voice():
+    """Two seconds of voice-like sound [16000] int16: a gliding pitch under two formants, with pauses of noise."""
+    rng = np.random.default_rng(7)
+    n = np.arange(16000)
+    pitch = 110 + 30 * np.sin(2 * np.pi * n / 9000)
+    phase = 2 * np.pi * np.cumsum(pitch) / 8000
+    sound = np.zeros(len(n))
+    for m in range(1, 28):
+        level = 1 / (1 + ((pitch * m - 600) / 300) ** 2) + 0.3 / (1 + ((pitch * m - 1800) / 300) ** 2)
+        sound += level * np.cos(m * phase + m)
+    sound *= (n % 5000) < 4000
+    return np.rint(3000 * sound + 20 * rng.standard_normal(len(n))).astype(np.int16)
