@@ -46,6 +46,8 @@ def features(args: argparse.Namespace) -> None:
     """Feature vectors b and y of a model."""
     from mlquant import features, files
 
+    if not (args.b or args.y):
+        raise InputError("found neither --b nor --y, expected at least one of them")
     model = files.read_model(args.model)
     b, y = features.model_to_features(model, args.floor)
     if args.b:
@@ -64,11 +66,13 @@ def resynth(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train a network."""
-    from mlquant import files, training
+    from mlquant import files, schema, training
+    from mlquant.architectures import NetworkSettings
 
+    settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
     records = [files.read_f32(path, 22) for path in args.features]
     targets = [files.read_f32(path, 79) for path in args.target] if args.target else None
-    training.train(_json(args.settings), records, targets, args.out)
+    training.train(settings, records, targets, args.out)
 
 
 def encode(args: argparse.Namespace) -> None:
@@ -227,6 +231,13 @@ def _json(text: str) -> dict:
         raise InputError(f"settings: not JSON ({error})") from None
 
 
+def _cores() -> int:
+    """Cores that this process may use."""
+    import os
+
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlquant", description="Quantisation of speech vocoder features, by stages.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -249,7 +260,7 @@ def _parser() -> argparse.ArgumentParser:
     def element_range(sub: argparse.ArgumentParser) -> None:
         sub.add_argument("--st", type=int, default=0, metavar="I", help="first element that counts (default 0)")
         sub.add_argument("--en", type=int, metavar="J", help="last element that counts (default k-1)")
-        sub.add_argument("--threads", type=int, default=1, help="changes the speed, not the result (default 1)")
+        sub.add_argument("--threads", type=int, default=_cores(), help="change the speed, not the result (default all)")
 
     sub = command(fetch, """'{"package": "codec2-examples"}' -o speech.tar --manifest manifest.json""")
     sub.add_argument("source", help="JSON text or file with name, package, urls")

@@ -8,7 +8,6 @@ start of a SHA-256 over all that defines the result (see `_key`), so a stage is 
 from __future__ import annotations
 
 import ast
-import difflib
 import glob
 import hashlib
 import json
@@ -18,31 +17,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, StringConstraints, model_validator
 
-from mlquant.architectures import ROWS
+from mlquant.architectures import ROWS, NetworkSettings
 from mlquant.files import InputError
+from mlquant.schema import Block, Positive, Seed, nearest, refusal, validate
 
 # --- the schema ------------------------------------------------------------------------------------------
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Positive = Annotated[int, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0)]
-
-
-class Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, data: Any) -> Any:
-        for key in data if isinstance(data, dict) else ():
-            if key not in cls.model_fields:
-                raise PydanticCustomError("name", "unknown key {key}, {hint}", _hint(key, cls.model_fields))
-        return data
 
 
 class Url(Block):
@@ -58,7 +43,7 @@ class Source(Block):
     @model_validator(mode="after")
     def _somewhere(self) -> Source:
         if not (self.package or self.urls):
-            raise PydanticCustomError("name", "has neither package nor urls, expected at least one")
+            raise refusal("has neither package nor urls, expected at least one")
         return self
 
 
@@ -73,11 +58,11 @@ class Sample(Block):
     @model_validator(mode="after")
     def _one_origin(self) -> Sample:
         if (self.source is None) != (self.file is None):
-            raise PydanticCustomError("name", "has only one of source and file, expected both or neither")
+            raise refusal("has only one of source and file, expected both or neither")
         if self.source and self.url:
-            raise PydanticCustomError("name", "has both source and url, expected at most one")
+            raise refusal("has both source and url, expected at most one")
         if self.source and self.optional:
-            raise PydanticCustomError("name", "is optional, which needs a url of its own instead of a source")
+            raise refusal("is optional, which needs a url of its own instead of a source")
         return self
 
 
@@ -94,9 +79,9 @@ class Part(Block):
     @model_validator(mode="after")
     def _one_origin(self) -> Part:
         if sum(origin is not None for origin in (self.source, self.files, self.b)) != 1:
-            raise PydanticCustomError("name", "expected exactly one of source, files and b")
+            raise refusal("expected exactly one of source, files and b")
         if self.y and not self.b:
-            raise PydanticCustomError("name", "has y without b, expected both")
+            raise refusal("has y without b, expected both")
         return self
 
 
@@ -109,45 +94,8 @@ class Features(Block):
     floor_dB: Annotated[float, Field(ge=-200, le=40)] = -80.0
 
 
-class NetworkSettings(Block):
+class Network(NetworkSettings):
     corpus: str
-    family: str
-    nn: int
-    d: Positive | None = None
-    ncat: Positive = 1
-    norm: bool = True
-    noise_var: Annotated[float, Field(ge=0)] = 0.0
-    loss: Literal["sd", "wloss"] = "wloss"
-    gamma: Annotated[float, Field(ge=0, le=1)] = 0.5
-    optimiser: Literal["sgd", "adam"] = "adam"
-    lr: Annotated[float, Field(gt=0)]
-    schedule: Literal["constant", "cosine"] = "cosine"
-    batch: Positive = 256
-    epochs: Positive
-    seed: Seed = 1
-    thresh: float | None = None
-    voiced_only: bool = False
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    threads: Positive = 1
-
-    @model_validator(mode="after")
-    def _consistent(self) -> NetworkSettings:
-        def refuse(text: str) -> None:
-            raise PydanticCustomError("name", "{text}", {"text": text})
-
-        row = ROWS.get((self.family, self.nn))
-        if row is None:
-            known = ", ".join(f"{family} {nn}" for family, nn in ROWS)
-            refuse(f"family and nn: found {self.family} {self.nn}, expected one of {known}")
-        if bool(row.encoder) != (self.d is not None):
-            refuse(f"d: found {self.d}, but {self.family} {self.nn} {'needs' if row.encoder else 'has no'} bottleneck")
-        if self.noise_var and not row.noisy:
-            refuse(f"noise_var: found {self.noise_var:g}, but {self.family} {self.nn} has no bottleneck noise")
-        if self.ncat > 1 and row.inputs != 20:
-            refuse(f"ncat: found {self.ncat}, but {self.family} {self.nn} takes one frame")
-        if row.target == "y" and not self.norm:
-            refuse(f"norm: found false, but {self.family} {self.nn} always normalises")
-        return self
 
 
 class CodebookStage(Block):
@@ -158,7 +106,7 @@ class CodebookStage(Block):
     @model_validator(mode="after")
     def _power_of_two(self) -> CodebookStage:
         if self.size & (self.size - 1):
-            raise PydanticCustomError("name", "size: found {size}, expected a power of two", {"size": self.size})
+            raise refusal(f"size: found {self.size}, expected a power of two")
         return self
 
 
@@ -182,9 +130,9 @@ class Output(Block):
     @model_validator(mode="after")
     def _consistent(self) -> Output:
         if (self.process == "codec2") != (self.mode is not None):
-            raise PydanticCustomError("name", "mode goes with process codec2, and only with it")
+            raise refusal("mode goes with process codec2, and only with it")
         if self.process != "vocoder" and (self.networks or self.quantiser):
-            raise PydanticCustomError("name", "networks and quantiser go with process vocoder only")
+            raise refusal("networks and quantiser go with process vocoder only")
         return self
 
 
@@ -200,25 +148,14 @@ class Config(Block):
     sources: dict[Name, Source] = {}
     samples: dict[Name, Sample] = {}
     corpora: dict[Name, Corpus] = {}
-    networks: dict[Name, NetworkSettings] = {}
+    networks: dict[Name, Network] = {}
     quantisers: dict[Name, Quantiser] = {}
     experiments: dict[Name, Experiment]
 
 
 def load(raw: dict) -> Config:
     """Check a configuration as read from YAML; raises InputError, one line that names the key."""
-    try:
-        config = Config.model_validate(_with_text_keys(raw))
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "name":
-            text = first["msg"]
-        elif first["type"] == "missing":
-            text = "is missing, expected a value"
-        else:
-            text = f"found {first['input']!r}, expected: {first['msg'][0].lower() + first['msg'][1:]}"
-        raise InputError(f"config: {where + ': ' if where else ''}{text}") from None
+    config = validate(Config, _with_text_keys(raw), "config")
     _check_references(config)
     return config
 
@@ -230,18 +167,12 @@ def _with_text_keys(value: Any) -> Any:
     return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
 
 
-def _hint(word: str, known: Any) -> dict:
-    """What an error says of a word that is not among `known`: the word, and the nearest one that is."""
-    near = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.0)
-    return {"key": repr(word), "hint": f"the nearest valid one is {near[0]!r}" if near else "there is none to name"}
-
-
 def _check_references(config: Config) -> None:
     """Every name in the configuration must be that of an entry."""
 
     def check(where: str, name: str | None, known: Any, what: str) -> None:
         if name is not None and name not in known:
-            raise InputError(f"config: {where}: {name!r} names no {what}, {_hint(name, known)['hint']}")
+            raise InputError(f"config: {where}: {name!r} names no {what}, {nearest(name, known)}")
 
     for name, sample in config.samples.items():
         check(f"samples.{name}.source", sample.source, config.sources, "source")
@@ -422,7 +353,7 @@ class Plan:
         try:
             return self.stages[folder]
         except KeyError:
-            hint = _hint(folder, self.stages)["hint"]
+            hint = nearest(folder, self.stages)
             raise InputError(f"{folder}: nothing in the configuration makes it, {hint}") from None
 
     def gather_params(self, experiment: str) -> str:

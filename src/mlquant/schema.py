@@ -1,0 +1,53 @@
+"""Settings blocks that say what is wrong with them: one line that names the key and the nearest valid one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from mlquant.files import InputError
+
+Positive = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0)]
+
+
+class Block(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, data: Any) -> Any:
+        for key in data if isinstance(data, dict) else ():
+            if key not in cls.model_fields:
+                raise refusal(f"unknown key {key!r}, {nearest(key, cls.model_fields)}")
+        return data
+
+
+def refusal(text: str) -> PydanticCustomError:
+    """What a block's own check raises: the text is shown behind the block's place in the configuration."""
+    return PydanticCustomError("name", "{text}", {"text": text})
+
+
+def nearest(word: str, known: Iterable) -> str:
+    """What an error says of a word that is not among `known`: the nearest one that is."""
+    near = difflib.get_close_matches(str(word), [str(name) for name in known], n=1, cutoff=0.0)
+    return f"the nearest valid one is {near[0]!r}" if near else "there is none to name"
+
+
+def validate(model: type[Block], data: Any, where: str) -> Block:
+    """The block that `data` stands for; raises InputError, one line that begins with `where`."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        if first["type"] == "name":
+            text = first["msg"]
+        elif first["type"] == "missing":
+            text = "is missing, expected a value"
+        else:
+            text = f"found {first['input']!r}, expected: {first['msg'][0].lower() + first['msg'][1:]}"
+        raise InputError(": ".join([where, *filter(None, [".".join(map(str, first["loc"]))]), text])) from None
