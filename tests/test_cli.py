@@ -1,0 +1,444 @@
+"""Every command does its stage from files to files; what it cannot use ends in one line, status 1 and no output."""
+
+import io
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import warnings
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from mlquant import cli, files
+
+COMMANDS = [
+    *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "encode", "decode"),
+    *("infer", "vq-train", "vq-search", "synth", "anchor", "measure", "plot-losses", "gather"),
+]
+MANIFOLD = {"family": "manifold", "nn": 1, "lr": 1e-3, "epochs": 3, "batch": 32, "held_out": 0.1}
+BOTTLENECK = {**MANIFOLD, "family": "autoencoder1", "nn": 4, "d": 4, "noise_var": 1e-3}
+
+
+@dataclass
+class Ended:
+    """How a command ended: its exit status, and the lines it wrote."""
+
+    status: int
+    err: list[str]
+    out: str
+
+
+def run(*words, cwd=None):
+    """A command in this process; whatever would be a traceback is raised here."""
+    out, err, status = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setattr(sys, "argv", ["mlquant", *map(str, words)])
+        if cwd:
+            patch.chdir(cwd)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", RuntimeWarning)
+            try:
+                cli.main()
+            except SystemExit as end:
+                status = end.code if isinstance(end.code, int) else 1
+                if isinstance(end.code, str):
+                    print(end.code, file=err)
+    return Ended(status, err.getvalue().splitlines(), out.getvalue())
+
+
+def succeeds(*words, cwd=None):
+    ended = run(*words, cwd=cwd)
+    assert ended.status == 0, ended.err
+    return ended
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, voice):
+    """A folder with what every stage makes of a synthetic voice, by the commands one after the other."""
+    folder = tmp_path_factory.mktemp("made")
+    files.write_speech(folder / "v.raw", voice)
+    for words in (
+        ["analyse", "v.raw", "-o", "m.bin"],
+        ["resynth", "m.bin", "-o", "v_1_out.wav"],
+        ["features", "m.bin", "--b", "b.f32", "--y", "y.f32"],
+        ["train", "--settings", json.dumps(MANIFOLD), "--features", "b.f32", "--target", "y.f32", "-o", "manifold"],
+        ["train", "--settings", json.dumps(BOTTLENECK), "--features", "b.f32", "-o", "bottleneck"],
+        ["encode", "bottleneck/weights.safetensors", "b.f32", "-o", "l.f32"],
+        ["vq-train", "l.f32", "-k", "4", "-m", "16", "-o", "q1.f32", "--residual", "r.f32", "--trace", "t.csv"],
+        ["vq-train", "r.f32", "-k", "4", "-m", "8", "-o", "q2.f32"],
+        ["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,q2.f32", "--mbest", "3", "-o", "l_hat.f32", "--usage"],
+        ["decode", "bottleneck/weights.safetensors", "l_hat.f32", "--features", "b.f32", "-o", "b_hat.f32"],
+        ["infer", "manifold/weights.safetensors", "b_hat.f32", "--energy-from", "y.f32", "-o", "y_hat.f32"],
+        ["synth", "m.bin", "y_hat.f32", "-o", "v_6.wav", "--a", "a.f32", "--h", "h.f32"],
+        ["plot-losses", "bottleneck/losses.csv", "--title", "bottleneck", "-o", "losses.png"],
+    ):
+        succeeds(*words, cwd=folder)
+    return folder
+
+
+# --- what works ------------------------------------------------------------------------------------------
+
+
+def test_every_stage_writes_records_of_its_size(made):
+    frames = 200
+    sizes = {
+        **{"m.bin": 1300 * frames, "b.f32": 88 * frames, "y.f32": 316 * frames, "l.f32": 16 * frames},
+        **{"r.f32": 16 * frames, "q1.f32": 16 * 16, "q2.f32": 16 * 8, "l_hat.f32": 16 * frames},
+        **{"b_hat.f32": 88 * frames, "y_hat.f32": 316 * frames, "a.f32": 640 * frames, "h.f32": 1280 * frames},
+        **{"v_1_out.wav": 44 + 160 * frames, "v_6.wav": 44 + 160 * frames},
+    }
+    assert {name: (made / name).stat().st_size for name in sizes} == sizes
+    assert not [path for path in made.rglob(".*")]
+    assert (made / "losses.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_end_of_the_chain_follows_from_its_beginning(made):
+    b, b_hat = files.read_f32(made / "b.f32", 22), files.read_f32(made / "b_hat.f32", 22)
+    np.testing.assert_array_equal(b_hat[:, 20:], b[:, 20:])
+    model = files.read_model(made / "m.bin")
+    np.testing.assert_array_equal(b[:, 20], model.Wo)
+    latents, quantised = files.read_f32(made / "l.f32", 4), files.read_f32(made / "l_hat.f32", 4)
+    assert np.mean((latents - quantised) ** 2) < 0.1 * latents.var()
+    a = files.read_f32(made / "a.f32", 160)
+    np.testing.assert_array_equal(a[:, 1:] > 0, np.arange(1, 160) <= model.L[:, None])
+    out, voice = files.read_speech(made / "v_6.wav").astype(float), files.read_speech(made / "v.raw").astype(float)
+    assert 0.3 < out.std() / voice.std() < 3
+
+
+def test_the_same_commands_give_the_same_bytes(made, tmp_path):
+    for words, name in (
+        (["analyse", "v.raw"], "m.bin"),
+        (["synth", "m.bin", "y_hat.f32"], "v_6.wav"),
+        (["vq-train", "l.f32", "-k", "4", "-m", "16", "--threads", "2"], "q1.f32"),
+        (["train", "--settings", "bottleneck/settings.json", "--features", "b.f32"], "bottleneck"),
+        (["plot-losses", "bottleneck/losses.csv", "--title", "bottleneck"], "losses.png"),
+    ):
+        succeeds(*words, "-o", tmp_path / name, cwd=made)
+        same = name if name != "bottleneck" else "bottleneck/weights.safetensors"
+        assert (tmp_path / same).read_bytes() == (made / same).read_bytes()
+
+
+def test_a_wav_gives_the_model_of_its_raw(made, tmp_path):
+    files.write_speech(tmp_path / "v.wav", files.read_speech(made / "v.raw"))
+    succeeds("analyse", tmp_path / "v.wav", "-o", tmp_path / "m.bin")
+    assert (tmp_path / "m.bin").read_bytes() == (made / "m.bin").read_bytes()
+
+
+@pytest.mark.parametrize("name", ["i.npy", "i.bin", "i"])
+def test_indices_are_written_under_the_name_that_was_asked_for(made, tmp_path, name):
+    words = ["l.f32", "-k", 4, "-q", "q1.f32,q2.f32", "--mbest", 3, "-o", tmp_path / "l_hat.f32"]
+    ended = succeeds("vq-search", *words, "--indices", tmp_path / name, cwd=made)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "l_hat.f32"])
+    indices = np.load(tmp_path / name)
+    assert indices.shape == (200, 2)
+    codebooks = [files.read_f32(made / f"q{stage}.f32", 4) for stage in (1, 2)]
+    decoded = sum(codebook[indices[:, stage]] for stage, codebook in enumerate(codebooks))
+    np.testing.assert_allclose(files.read_f32(tmp_path / "l_hat.f32", 4), decoded, atol=1e-6)
+    error = np.mean((files.read_f32(made / "l.f32", 4) - decoded) ** 2)
+    assert float(ended.err[0].removeprefix("mean squared error ")) == pytest.approx(error, rel=1e-4)
+
+
+def test_noise_on_the_latents_follows_its_seed(made, tmp_path):
+    for name, words in {"0": [], "1": ["--noise-var", 0.01], "1b": ["--noise-var", 0.01], "2": ["--seed", 2]}.items():
+        words = [*words, "--noise-var", 0.01] if name == "2" else words
+        succeeds("infer", "bottleneck/weights.safetensors", "b.f32", *words, "-o", tmp_path / name, cwd=made)
+    read = {name: (tmp_path / name).read_bytes() for name in ("0", "1", "1b", "2")}
+    assert read["1"] == read["1b"] and len({read["0"], read["1"], read["2"]}) == 3
+
+
+def test_a_loss_curve_becomes_an_svg_too(made, tmp_path):
+    for _ in range(2):
+        succeeds("plot-losses", "bottleneck/losses.csv", "-o", tmp_path / "p.svg", cwd=made)
+    assert b"<svg" in (tmp_path / "p.svg").read_bytes()
+
+
+def test_measures_and_the_page_of_an_experiment(made, tmp_path):
+    named = {name: str(made / f"{name}.f32") for name in ("y", "y_hat", "b", "b_hat", "l", "l_hat")}
+    named |= {"features": str(made / "b.f32"), "wav": str(made / "v_6.wav")}
+    row = {"index": 6, "tag": "vq7", "bits_per_frame": 7, "frame_ms": 10, "files": named}
+    record = {"sample": "v", "sex": "m", "rows": [row], "stages": {}}
+    succeeds("measure", json.dumps(record), "-o", tmp_path / "measured.json")
+    measured = files.read_json(tmp_path / "measured.json")["measures"][0]
+    y, y_hat = files.read_f32(made / "y.f32", 79), files.read_f32(made / "y_hat.f32", 79)
+    assert measured["sd_dB2"] == pytest.approx(np.mean((y[:, 3:74].astype(float) - y_hat[:, 3:74]) ** 2))
+    b, b_hat = files.read_f32(made / "b.f32", 22), files.read_f32(made / "b_hat.f32", 22)
+    assert measured["sd_b_dB2"] == pytest.approx(np.mean((b - b_hat) ** 2) * 22 / 20, rel=1e-5)
+    assert measured["bit_per_s"] == 700 and measured["latent_mse"] > 0
+    experiment = {
+        **{"name": "trial", "title": "A trial", "samples": ["v", "w"], "speech_dir": "speech"},
+        "outputs": [{"index": 6, "tag": "vq7", "legend": "seven bits"}],
+    }
+    for _ in range(2):  # the second time it is there already
+        succeeds("gather", json.dumps(experiment), "--measured", tmp_path / "measured.json", "-o", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        *("README.md", "measures.csv", "provenance.json", "v_6_vq7.wav"),
+    ]
+    assert (tmp_path / "out/v_6_vq7.wav").read_bytes() == (made / "v_6.wav").read_bytes()
+    text = (tmp_path / "out/README.md").read_text()
+    assert "seven bits" in text and f"{measured['sd_dB2']:.2f}" in text and "sample w could not be obtained" in text
+
+
+# --- help and imports ------------------------------------------------------------------------------------
+
+
+def test_the_commands_are_those_that_are_tested():
+    ended = run("--help")
+    assert ended.status == 0 and not ended.err
+    listed = [line.split()[0] for line in ended.out.splitlines() if line.startswith("    ") and line[4] != " "]
+    assert set(COMMANDS) <= set(listed) <= {*COMMANDS, "prune", "why"}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(command):
+    ended = run(command, "--help")
+    assert ended.status == 0 and not ended.err
+    assert f"example: mlquant {command} " in " ".join(ended.out.split())
+
+
+def test_a_command_that_there_is_not_and_one_without_arguments_end_in_usage():
+    for words in (["nothing"], [], ["analyse"], ["analyse", "a.raw"]):
+        ended = run(*words)
+        assert ended.status == 2 and ended.err[0].startswith("usage: mlquant")
+
+
+HEAVY = {"torch", "faiss", "matplotlib", "pandas", "pycodec2", "snakemake", "soxr"}
+
+
+@pytest.mark.parametrize(
+    ("words", "allowed"),
+    [
+        (["analyse", "--help"], set()),
+        (["train", "--help"], set()),
+        (["analyse", "v.raw", "-o", "m2.bin"], set()),
+    ],
+)
+def test_a_command_imports_only_what_its_stage_needs(made, words, allowed):
+    code = (
+        "import sys, atexit; atexit.register(lambda: print(*sys.modules)); from mlquant import cli; "
+        f"sys.argv = ['mlquant', *{words}]; cli.main()"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=made, timeout=60)
+    assert ended.returncode == 0, ended.stderr
+    assert HEAVY.intersection(ended.stdout.split()) == allowed
+
+
+# --- bad input -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bad(made):
+    """The folder of what was made, with files in it that cannot be used."""
+    b, y = files.read_f32(made / "b.f32", 22).copy(), files.read_f32(made / "y.f32", 79)
+    (made / "empty").touch()
+    (made / "odd").write_bytes(bytes(1301))
+    (made / "text.wav").write_text("no audio\n" * 50)
+    (made / "folder").mkdir()
+    np.zeros(800, "<i2").tofile(made / "zeros.raw")
+    files.write_f32(made / "short_y.f32", y[:-1])
+    files.write_f32(made / "short_b.f32", b[:-1])
+    b[9, 20] = 0
+    files.write_f32(made / "wo0.f32", b)
+    b[9, 3] = np.nan
+    b.tofile(made / "nan.f32")
+    np.full((200, 79), 1e30, "<f4").tofile(made / "huge_y.f32")
+    data = (made / "bottleneck/weights.safetensors").read_bytes()
+    (made / "half.safetensors").write_bytes(data[: len(data) // 2])
+    (made / "list.json").write_text("[1]")
+    return made
+
+
+W, V = "bottleneck/weights.safetensors", "manifold/weights.safetensors"
+TRAIN = ["train", "--settings", json.dumps(BOTTLENECK), "--features"]
+TRAIN_Y = ["train", "--settings", json.dumps(MANIFOLD), "--features"]
+
+
+def train_with(**changes):
+    changed = {key: value for key, value in {**BOTTLENECK, **changes}.items() if value != "left out"}
+    return ["train", "--settings", json.dumps(changed), "--features", "b.f32"]
+
+
+REFUSED = [
+    # command, and what the line must name
+    (["analyse", "none.wav"], "none.wav: no such file"),
+    (["analyse", "empty"], "empty: is empty"),
+    (["analyse", "text.wav"], "text.wav: not audio"),
+    (["analyse", "zeros.raw"], "zeros.raw: all 800 samples are zero"),
+    (["analyse", "folder"], "folder: cannot be read"),
+    (["anchor", "zeros.raw"], "zeros.raw: all 800"),
+    (["anchor", "v.raw", "--mode", "1"], "found 1, expected one of 3200"),
+    (["prepare-sample", "text.wav"], "text.wav: not audio"),
+    (["prepare-sample", "v.raw", "--sha256", "00"], "v.raw"),
+    (["prepare-corpus", "text.wav", "--settings", "{}", "--manifest", "MANIFEST"], "text.wav: not audio"),
+    (["prepare-corpus", "v.raw", "--settings", '{"minutes": "a"}', "--manifest", "MANIFEST"], "minutes"),
+    (["prepare-corpus", "v.raw", "--settings", '{"minute": 1}', "--manifest", "MANIFEST"], "minute"),
+    (["fetch", "{}", "--manifest", "MANIFEST"], "expected"),
+    (["fetch", '{"urls": 3}', "--manifest", "MANIFEST"], "urls"),
+    (["resynth", "odd"], "odd: 1301 bytes"),
+    (["resynth", "b.f32"], "b.f32: 17600 bytes"),
+    (["features", "odd", "--b"], "odd: 1301 bytes"),
+    (["features", "m.bin", "--floor", "nan", "--b"], "floor"),
+    (["features", "m.bin", "--floor", "inf", "--b"], "floor"),
+    (["synth", "m.bin", "short_y.f32"], "short_y.f32: 199 frames, expected 200"),
+    (["synth", "m.bin", "nan.f32"], "nan.f32: 17600 bytes"),
+    (["synth", "m.bin", "huge_y.f32"], "huge_y.f32"),
+    ([*TRAIN, "odd"], "odd: 1301 bytes"),
+    ([*TRAIN, "nan.f32"], "nan.f32: record 9"),
+    ([*TRAIN_Y, "b.f32"], "target"),
+    ([*TRAIN, "b.f32", "--target", "y.f32"], "target"),
+    ([*TRAIN_Y, "b.f32", "--target", "short_y.f32"], "short_y.f32"),
+    ([*TRAIN_Y, "b.f32", "b.f32", "--target", "y.f32"], "target"),
+    ([*TRAIN_Y, "wo0.f32", "--target", "y.f32"], "Wo"),
+    (train_with(optimiser="sgd", loss="sd", lr=1e30), "lower the setting lr (now 1e+30)"),
+    (train_with(epochs="left out"), "epochs"),
+    (train_with(batch=0), "batch"),
+    (train_with(optimizer="sgd"), "optimiser"),
+    (train_with(loss="mse"), "loss"),
+    (train_with(lr="fast"), "lr"),
+    (train_with(nn=99), "99"),
+    (train_with(d=None), "d: found None"),
+    (["train", "--settings", "{", "--features", "b.f32"], "not JSON"),
+    (["train", "--settings", "list.json", "--features", "b.f32"], "list.json: holds a list"),
+    (["train", "--settings", "none.json", "--features", "b.f32"], "none.json: no such file"),
+    (["encode", "none", "b.f32"], "none: no such file"),
+    (["encode", "half.safetensors", "b.f32"], "half.safetensors: not weights"),
+    (["encode", "folder", "b.f32"], "folder"),
+    (["encode", V, "b.f32"], "no bottleneck"),
+    (["encode", W, "b.f32", "nan.f32"], "nan.f32: record 9"),
+    (["encode", W, "b.f32", "--thresh", "1000"], "thresh"),
+    (["decode", W, "l.f32", "--features", "short_b.f32"], "200 vectors, expected 199"),
+    (["decode", W, "nan.f32", "--features", "b.f32"], "nan.f32"),
+    (["decode", V, "l.f32", "--features", "b.f32"], "no bottleneck"),
+    (["infer", V, "b.f32", "--energy-from", "short_y.f32"], "short_y.f32: 199"),
+    (["infer", V, "wo0.f32"], "Wo"),
+    (["infer", "b.f32", "b.f32"], "b.f32: not weights"),
+    (["infer", W, "b.f32", "--noise-var", "-1"], "noise"),
+    (["infer", W, "b.f32", "--noise-var", "nan"], "noise"),
+    (["vq-train", "l.f32", "-k", "0", "-m", "16"], "k: 0"),
+    (["vq-train", "l.f32", "-k", "3", "-m", "16"], "l.f32: 3200 bytes"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "15"], "power of two"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "512"], "512 entries, expected at most"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--en", "4"], "0 to 4, expected"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--seed", "-1"], "seed"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,none.f32"], "none.f32: no such file"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,"], "-q"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "odd"], "odd: 1301 bytes"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--mbest", "0"], "mbest: 0"),
+    (["measure", "none.json"], "none.json: no such file"),
+    (["measure", "{}"], "rows"),
+    (["plot-losses", "none.csv"], "none.csv: no such file"),
+    (["plot-losses", "empty"], "empty: not a loss curve"),
+    (["plot-losses", "b.f32"], "b.f32: not a loss curve"),
+    (["gather", "{}", "--measured", "none.json"], "none.json: no such file"),
+    (["gather", "{}", "--measured", "bottleneck/settings.json"], "samples"),
+]
+
+
+@pytest.mark.parametrize(("words", "names"), REFUSED, ids=[" ".join(words)[:90] for words, _ in REFUSED])
+def test_what_cannot_be_used_ends_in_one_line(bad, tmp_path, words, names):
+    out = [str(tmp_path / "out")] if words[-1] in ("--b", "--y") else ["-o", str(tmp_path / "out")]
+    if words[0] == "plot-losses":
+        out[-1] += ".png"
+    words = [str(tmp_path / "manifest") if word == "MANIFEST" else word for word in words]
+    before = sorted(os.listdir(bad))
+    ended = run(*words, *out, cwd=bad)
+    said = [line for line in ended.err if not line.startswith(("epoch ", "180 training"))]
+    assert ended.status == 1 and len(said) == 1, ended.err
+    assert said[0].startswith(f"mlquant {words[0]}: ") and names in said[0]
+    assert sorted(os.listdir(bad)) == before
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_neither_b_nor_y_is_refused(made):
+    ended = run("features", "m.bin", cwd=made)
+    assert ended.status == 1 and len(ended.err) == 1 and "--b" in ended.err[0]
+
+
+@pytest.mark.parametrize("where", ["folder", "v.raw/x.wav", "folder/../v.raw/y/x.wav"])
+def test_an_output_that_cannot_be_there_is_named(bad, where):
+    before = sorted(str(path) for path in bad.rglob("*"))
+    ended = run("resynth", "m.bin", "-o", where, cwd=bad)
+    assert ended.status == 1 and len(ended.err) == 1
+    # Its own name, not that of a temporary file that nobody knows.
+    assert where.split("/")[0] in ended.err[0] and "/." not in ended.err[0].replace("/..", "")
+    assert sorted(str(path) for path in bad.rglob("*")) == before
+
+
+# --- a full disk, an early end ---------------------------------------------------------------------------
+
+WRITTEN = [
+    # command, bytes that fit on the disk
+    (["analyse", "v.raw", "-o", "{}/x.bin"], 5000),
+    (["resynth", "m.bin", "-o", "{}/x.wav"], 5000),
+    (["resynth", "m.bin", "-o", "{}/x.raw"], 5000),
+    (["features", "m.bin", "--b", "{}/b", "--y", "{}/y"], 20000),
+    (["synth", "m.bin", "y_hat.f32", "-o", "{}/x.wav", "--a", "{}/a"], 5000),
+    (["train", "--settings", json.dumps(BOTTLENECK), "--features", "b.f32", "-o", "{}/net"], 20000),
+    (["train", "--settings", json.dumps({**BOTTLENECK, "epochs": 7}), "--features", "b.f32", "-o", "{}/net"], 200000),
+    (["encode", W, "b.f32", "-o", "{}/l"], 1000),
+    (["vq-train", "l.f32", "-k", "4", "-m", "8", "-o", "{}/q", "--residual", "{}/r"], 500),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "-o", "{}/l", "--indices", "{}/i.npy"], 500),
+    (["plot-losses", "bottleneck/losses.csv", "-o", "{}/p.png"], 5000),
+    (["anchor", "v.raw", "-o", "{}/x.wav"], 5000),
+]
+
+
+@pytest.mark.parametrize(("words", "limit"), WRITTEN, ids=[f"{words[0]} {words[-1]}" for words, _ in WRITTEN])
+def test_a_full_disk_ends_in_one_line_and_nothing_half_written(made, tmp_path, words, limit):
+    # A limit on the size of a file stands for the disk: it reaches every library that writes.
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
+    try:
+        ended = run(*(word.format(tmp_path) if word.startswith("{}") else word for word in words), cwd=made)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    said = [line for line in ended.err if line.startswith("mlquant")]
+    assert ended.status == 1 and len(said) == 1 and said[0] == ended.err[-1], ended.err
+    assert str(tmp_path) in said[0] and "File too large" in said[0]
+    for path in tmp_path.rglob("*"):  # what was whole may stay; half a file or a temporary one may not
+        assert not path.name.startswith(".")
+        assert path.is_dir() or path.stat().st_size < limit
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_an_interrupt_and_a_termination_leave_nothing_behind(made, tmp_path, name):
+    # Snakemake ends its jobs with SIGTERM. Here it comes in the middle of the writing.
+    code = f"""
+import os, signal
+from pathlib import Path
+from mlquant import cli
+
+def half(path, data):
+    with open(path, "wb") as file:
+        file.write(data[:9])
+    os.kill(os.getpid(), signal.{name})
+
+Path.write_bytes = half
+cli.main()
+"""
+    command = [sys.executable, "-c", code, "resynth", "m.bin", "-o", str(tmp_path / "x.raw")]
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=made, timeout=60)
+    number = signal.Signals[name]
+    assert ended.returncode in (128 + number, -number) and len(ended.stderr.splitlines()) <= 1, ended.stderr
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [("soundfile", ["resynth", "m.bin"]), ("faiss", ["vq-train", "l.f32", "-k", "4", "-m", "8"])],
+)
+def test_a_missing_package_is_named(made, tmp_path, monkeypatch, package, words):
+    for name in [name for name in sys.modules if name.split(".")[0] == package or name == "mlquant.vq"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delattr("mlquant.vq", raising=False)
+    ended = run(*words, "-o", tmp_path / "x.wav", cwd=made)
+    assert ended.status == 1 and len(ended.err) == 1
+    assert f"package {package} is not installed" in ended.err[0]
+    assert not list(tmp_path.iterdir())
