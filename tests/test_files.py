@@ -210,6 +210,15 @@ def test_what_is_not_audio_is_refused(tmp_path, content):
     assert "expected" in refusal(files.read_speech, tmp_path / "s.wav")
 
 
+@pytest.mark.parametrize("name", ["s.wav", "s.flac"])
+def test_half_of_an_audio_file_is_refused(tmp_path, name):
+    noise = np.random.default_rng(1).normal(0, 0.1, 16000)
+    soundfile.write(tmp_path / name, noise, 8000)
+    data = (tmp_path / name).read_bytes()
+    (tmp_path / name).write_bytes(data[: len(data) // 2])
+    assert "expected" in refusal(files.read_speech, tmp_path / name)
+
+
 def test_audio_with_NaN_is_refused(tmp_path):
     soundfile.write(tmp_path / "s.wav", np.r_[np.ones(99), np.nan], 8000, "FLOAT")
     assert "NaN" in refusal(files.read_speech, tmp_path / "s.wav")

@@ -260,7 +260,7 @@ def weights(folder):
         {**SETTINGS, "epochs": 12},
         {**NOISY, "epochs": 20, "loss": "wloss", "ncat": 2},
         {**MANIFOLD, "epochs": 12, "gamma": 0.2},
-        {**SETTINGS, "epochs": 12, "optimiser": "sgd", "lr": 0.5, "schedule": "constant", "batch": 8},
+        {**SETTINGS, "epochs": 20, "optimiser": "sgd", "lr": 0.2, "schedule": "constant", "batch": 8},
     ],
     ids=["sd", "noisy wloss of two frames", "manifold", "sgd"],
 )
