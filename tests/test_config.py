@@ -1,0 +1,708 @@
+"""The schema of config.yaml, its one-line errors, and the keys of cached stages."""
+
+import ast
+import copy
+import functools
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mlquant import config
+from mlquant.files import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+
+CONFIG = """
+sources:
+  prompts: {package: some-prompts, urls: [{url: "https://example.org/prompts.tar"}]}
+samples:
+  ann: {sex: f, source: prompts, file: raw/ann.raw}
+  bob: {sex: m, source: prompts, file: raw/bob.raw}
+  may: {sex: f, url: "https://example.org/may.raw", optional: true}
+corpora:
+  voices:
+    parts:
+      women: {source: prompts, include: [f/*], minutes: 2}
+      men: {source: prompts, include: [m/*], minutes: 2}
+networks:
+  manifold: {corpus: voices, family: manifold, nn: 1, lr: 1.0e-3, epochs: 3, voiced_only: true}
+  nn4: {corpus: voices, family: autoencoder1, nn: 4, d: 10, noise_var: 1.0e-3, lr: 1.0e-3, epochs: 3}
+quantisers:
+  vq: {network: nn4, stages: [{size: 16}, {size: 32}, {size: 64}]}
+experiments:
+  "240118":
+    samples: [ann, bob, may]
+    outputs:
+      - {index: 1, tag: out, process: original}
+      - {index: 3, tag: y_hat, process: vocoder, networks: [manifold]}
+      - {index: 5, tag: nn4, process: vocoder, networks: [nn4, manifold]}
+      - {index: 6, tag: vq2, process: vocoder, networks: [nn4, manifold], quantiser: vq, stages: 2, mbest: 5}
+      - {index: 7, tag: vq1, process: vocoder, networks: [nn4, manifold], quantiser: vq, stages: 1, mbest: 1}
+      - {index: 8, tag: 3200, process: codec2, mode: 3200}
+"""
+SAMPLES = ("ann", "bob", "may")
+OUTPUTS = "experiments.240118.outputs"
+ABSENT = object()
+
+
+@pytest.fixture(autouse=True)
+def _empty_folder(tmp_path, monkeypatch):
+    """Relative paths of a configuration, such as that of the speech folder, lead to an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def edited(*edits, base=CONFIG):
+    """The configuration with edits (dotted path, value); a value ABSENT removes the key."""
+    raw = yaml.safe_load(base)
+    for path, value in edits:
+        *parents, last = [int(part) if part.isdigit() and len(part) < 4 else part for part in path.split(".")]
+        block = raw
+        for part in parents:
+            block = block[part]
+        if value is ABSENT:
+            del block[last]
+        else:
+            block[last] = value
+    return raw
+
+
+def planned(*edits):
+    return config.Plan(config.load(edited(*edits)))
+
+
+def redone(before, after):
+    """Stages of a plan that another one does not have: what would run, as kind/name."""
+    return {f"{stage.kind}/{stage.name}" for folder, stage in after.stages.items() if folder not in before.stages}
+
+
+def each_sample(*stages):
+    """Names of stages with every sample in the place of the asterisk."""
+    return {stage.replace("*", sample) for stage in stages for sample in SAMPLES}
+
+
+# --- the schema ------------------------------------------------------------------------------------------
+
+
+def test_the_configuration_of_the_repository_is_valid_and_its_plan_is_complete():
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    plan = config.Plan(config.load(raw))
+    published = plan.experiments["240118"]
+    assert set(published.measured) == {"big_dog", "two_lines", "hts1a", "kristoff", "mmt1"}
+    assert set(published.optional) == {"two_lines"}
+    for stage in published.measured.values():
+        names = [f"{row['index']}_{row['tag']}" for row in stage.settings["rows"]]
+        assert names == ["1_out", "3_k80_y_hat", "5_k80_b_hat_nn4", "6_k80_b_hat_vq24", "7_k80_b_hat_vq12", "8_3200"]
+        assert [row["bits_per_frame"] for row in stage.settings["rows"]] == [None, None, None, 24, 12, 64]
+
+
+def test_every_input_of_a_plan_is_made_by_another_of_its_stages():
+    plan = planned()
+    made = {folder for folder in plan.stages}
+    consumed = {path for stage in plan.stages.values() for paths in stage.inputs.values() for path in paths}
+    assert consumed
+    assert {path.rsplit("/", 1)[0] for path in consumed} <= made
+
+
+MISTAKES = {
+    "unknown key at the top": (("speach_dir", "x"), "config: unknown key 'speach_dir'", "'speech_dir'"),
+    "unknown key of features": (
+        ("features", {"floor_db": -80}),
+        "config: features: unknown key 'floor_db'",
+        "floor_dB",
+    ),
+    "unknown key of a source": (("sources.prompts.pakage", "x"), "sources.prompts: unknown key 'pakage'", "'package'"),
+    "unknown key of a url": (
+        ("sources.prompts.urls.0.sha", "x"),
+        "sources.prompts.urls.0: unknown key 'sha'",
+        "'sha256'",
+    ),
+    "unknown key of a sample": (("samples.ann.gender", "f"), "samples.ann: unknown key 'gender'", "nearest"),
+    "unknown key of a corpus": (("corpora.voices.sead", 3), "corpora.voices: unknown key 'sead'", "'seed'"),
+    "unknown key of a part": (
+        ("corpora.voices.parts.men.minute", 3),
+        "corpora.voices.parts.men: unknown key 'minute'",
+        "'minutes'",
+    ),
+    "unknown key of a network": (("networks.nn4.epoch", 3), "networks.nn4: unknown key 'epoch'", "'epochs'"),
+    "unknown key of a quantiser": (("quantisers.vq.stage", []), "quantisers.vq: unknown key 'stage'", "'stages'"),
+    "unknown key of a codebook": (("quantisers.vq.stages.1.sise", 4), "vq.stages.1: unknown key 'sise'", "'size'"),
+    "unknown key of an experiment": (
+        ("experiments.240118.sample", []),
+        "experiments.240118: unknown key 'sample'",
+        "'samples'",
+    ),
+    "unknown key of an output": ((f"{OUTPUTS}.3.m_best", 5), f"{OUTPUTS}.3: unknown key 'm_best'", "'mbest'"),
+    "a key that is no text": (("networks.nn4.True", 1), "networks.nn4: unknown key 'True'", "nearest"),
+    "text for a number": (("networks.nn4.epochs", "many"), "networks.nn4.epochs: found 'many'", "integer"),
+    "a fraction for a whole number": (("networks.nn4.epochs", 2.5), "networks.nn4.epochs: found 2.5", "integer"),
+    "a block for a number": (("networks.nn4.lr", {"a": 1}), "networks.nn4.lr: found {'a': 1}", "number"),
+    "text for a list": ((f"{OUTPUTS}.1.networks", "manifold"), f"{OUTPUTS}.1.networks: found 'manifold'", "list"),
+    "text for a list of globs": (
+        ("corpora.voices.parts.men.include", "m/*"),
+        "corpora.voices.parts.men.include: found 'm/*'",
+        "list",
+    ),
+    "a list for a block": (("networks", []), "config: networks: found []", "dictionary"),
+    "an empty block": (("networks", None), "config: networks: found None", "dictionary"),
+    "an empty entry": (("networks.nn4", None), "networks.nn4: found None", "dictionary"),
+    "a missing setting": (("networks.nn4.lr", ABSENT), "networks.nn4.lr: is missing", "expected"),
+    "no experiments": (("experiments", ABSENT), "config: experiments: is missing", "expected"),
+    "a learning rate of zero": (("networks.nn4.lr", 0), "networks.nn4.lr: found 0", "greater than 0"),
+    "a negative seed": (("networks.nn4.seed", -1), "networks.nn4.seed: found -1", "greater than or equal to 0"),
+    "a gamma beyond 1": (("networks.nn4.gamma", 1.5), "networks.nn4.gamma: found 1.5", "less than or equal to 1"),
+    "nothing held out": (("networks.nn4.held_out", 0), "networks.nn4.held_out: found 0", "greater than 0"),
+    "an unknown loss": (("networks.nn4.loss", "wlos"), "networks.nn4.loss: found 'wlos'", "'wloss'"),
+    "an unknown optimiser": (("networks.nn4.optimiser", "adm"), "networks.nn4.optimiser: found 'adm'", "'adam'"),
+    "an unknown process": ((f"{OUTPUTS}.0.process", "orig"), f"{OUTPUTS}.0.process: found 'orig'", "'original'"),
+    "an unknown mode": ((f"{OUTPUTS}.5.mode", 3201), f"{OUTPUTS}.5.mode: found 3201", "3200"),
+    "a factor of voices out of range": (
+        ("corpora.voices.parts.men.resample", [1.0, 3.0]),
+        "corpora.voices.parts.men.resample.1: found 3.0",
+        "less than or equal to 2",
+    ),
+    "a checksum that is none": (("samples.ann.sha256", "abc"), "samples.ann.sha256: found 'abc'", "pattern"),
+    "a tag with a slash": ((f"{OUTPUTS}.0.tag", "../out"), f"{OUTPUTS}.0.tag: found '../out'", "pattern"),
+    "a name with a space": (("networks.my network", {}), "networks.my network", "pattern"),
+    "a codebook of 100": (("quantisers.vq.stages.0.size", 100), "vq.stages.0: size: found 100", "power of two"),
+    "no codebooks": (("quantisers.vq.stages", []), "quantisers.vq.stages: found []", "at least 1"),
+    "no samples": (("experiments.240118.samples", []), "experiments.240118.samples: found []", "at least 1"),
+    "no outputs": ((OUTPUTS, []), f"{OUTPUTS}: found []", "at least 1"),
+    # names that refer to nothing
+    "an unknown source of a sample": (("samples.ann.source", "promts"), "samples.ann.source: 'promts'", "'prompts'"),
+    "an unknown source of a part": (
+        ("corpora.voices.parts.men.source", "promts"),
+        "corpora.voices.parts.men.source: 'promts' names no source",
+        "'prompts'",
+    ),
+    "an unknown corpus": (("networks.nn4.corpus", "voice"), "networks.nn4.corpus: 'voice' names no corpus", "'voices'"),
+    "an unknown network of a quantiser": (
+        ("quantisers.vq.network", "nn5"),
+        "quantisers.vq.network: 'nn5' names no network",
+        "'nn4'",
+    ),
+    "an unknown network of an output": (
+        (f"{OUTPUTS}.2.networks", ["nn4", "manifolt"]),
+        f"{OUTPUTS}.2.networks.1: 'manifolt' names no network",
+        "'manifold'",
+    ),
+    "an unknown quantiser": ((f"{OUTPUTS}.3.quantiser", "qv"), f"{OUTPUTS}.3.quantiser: 'qv' names no", "'vq'"),
+    "an unknown sample": (
+        ("experiments.240118.samples", ["ann", "bop"]),
+        "experiments.240118.samples.1: 'bop' names no sample or file in speech/",
+        "'bob'",
+    ),
+    # settings that contradict each other
+    "a bottleneck without a width": (("networks.nn4.d", ABSENT), "networks.nn4: d: found None", "needs"),
+    "a width without a bottleneck": (("networks.manifold.d", 3), "networks.manifold: d: found 3", "no bottleneck"),
+    "noise without a bottleneck": (
+        ("networks.manifold.noise_var", 0.1),
+        "networks.manifold: noise_var: found 0.1",
+        "no bottleneck noise",
+    ),
+    "noise in a network that has none": (
+        ("networks.nn4.nn", 2),
+        "networks.nn4: noise_var: found 0.001",
+        "no bottleneck",
+    ),
+    "an unknown network number": (("networks.nn4.nn", 3), "networks.nn4: family and nn: found autoencoder1 3", "4"),
+    "several frames in a network of one": (
+        ("networks.manifold.ncat", 3),
+        "networks.manifold: ncat: found 3",
+        "one frame",
+    ),
+    "a manifold that does not normalise": (("networks.manifold.norm", False), "networks.manifold: norm", "normalises"),
+    "a sample of source and url": (("samples.ann.url", "https://x"), "samples.ann: has both source and url", "one"),
+    "a sample of source without file": (("samples.ann.file", ABSENT), "samples.ann: has only one of source", "both"),
+    "an optional sample of a source": (("samples.ann.optional", True), "samples.ann: is optional", "url"),
+    "a sample from nowhere": (("samples.may", {"sex": "f"}), "samples.may: has no source and no url", "speech/may.wav"),
+    "a source from nowhere": (("sources.prompts", {}), "sources.prompts: has neither package nor urls", "at least one"),
+    "a part of two origins": (
+        ("corpora.voices.parts.men.b", "b.f32"),
+        "corpora.voices.parts.men: expected exactly one",
+        "source, files and b",
+    ),
+    "a part without y for a manifold": (
+        ("corpora.voices.parts.men", {"b": "b.f32"}),
+        "corpora.voices.parts.men: has no y",
+        "manifold",
+    ),
+    "a folder of speech that is not there": (
+        ("corpora.voices.parts.men", {"files": "no/such/folder"}),
+        "corpora.voices.parts.men.files: no",
+        "'no/such/folder'",
+    ),
+    "a quantiser of a network without a bottleneck": (
+        ("quantisers.vq.network", "manifold"),
+        "quantisers.vq.network: 'manifold'",
+        "no bottleneck",
+    ),
+    "more stages than the quantiser has": ((f"{OUTPUTS}.3.stages", 4), f"{OUTPUTS}.3.stages: found 4", "has 3 stages"),
+    "a quantiser of a network that is not in the chain": (
+        (f"{OUTPUTS}.3.networks", ["manifold"]),
+        f"{OUTPUTS}.3.quantiser",
+        "'nn4'",
+    ),
+    "networks in the wrong order": (
+        (f"{OUTPUTS}.2.networks", ["manifold", "nn4"]),
+        f"{OUTPUTS}.2.networks.0: 'manifold' makes y_hat",
+        "b_hat before the last",
+    ),
+    "a chain that ends in b_hat": (
+        (f"{OUTPUTS}.2.networks", ["nn4"]),
+        f"{OUTPUTS}.2.networks.0: 'nn4' makes b_hat",
+        "y_hat from the last",
+    ),
+    "networks of an original": ((f"{OUTPUTS}.0.networks", ["manifold"]), f"{OUTPUTS}.0: networks", "vocoder only"),
+    "codec2 without a mode": ((f"{OUTPUTS}.5.mode", ABSENT), f"{OUTPUTS}.5: mode", "codec2"),
+    "a mode without codec2": ((f"{OUTPUTS}.0.mode", 3200), f"{OUTPUTS}.0: mode", "codec2"),
+    "an index and tag twice": (
+        (f"{OUTPUTS}.1", {"index": 1, "tag": "out", "process": "vocoder"}),
+        f"{OUTPUTS}.1: has the index and tag of outputs.0",
+        "expected others",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_that_names_the_key_and_what_was_expected(mistake):
+    edit, where, expected = MISTAKES[mistake]
+    planned()  # without the mistake all is well
+    with pytest.raises(InputError) as caught:
+        planned(edit)
+    line = str(caught.value)
+    assert line.startswith("config: ") and "\n" not in line
+    assert where in line
+    assert expected in line.split(where, 1)[1]
+
+
+@pytest.mark.parametrize("raw", [None, [], "text", 3])
+def test_a_file_that_holds_no_mapping_is_one_line(raw):
+    with pytest.raises(InputError, match=r"^config: found .*dictionary.*$"):
+        config.load(raw)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        (f"{OUTPUTS}.2.stages", 2),  # the quantiser was forgotten: unquantised speech under the name of quantised
+        ("networks.nn4.epochs", True),
+        ("networks.nn4.lr", float("inf")),
+        ("networks.nn4.thresh", float("nan")),
+        ("corpora.voices.parts.men.minutes", float("inf")),
+        (f"{OUTPUTS}.3.networks", ["nn4", "nn4", "manifold"]),  # would be quantised twice, and counted once
+        ("experiments.240118.samples", ["ann", "ann"]),
+        ("experiments", {}),
+    ],
+    ids=lambda edit: edit[0],
+)
+@pytest.mark.xfail(strict=True, reason="accepted without a word")
+def test_a_mistake_is_not_accepted(edit):
+    with pytest.raises(InputError):
+        planned(edit)
+
+
+def test_names_and_tags_that_yaml_reads_as_numbers_are_text():
+    unquoted = CONFIG.replace('"240118":', "240118:")
+    assert 240118 in yaml.safe_load(unquoted)["experiments"]
+    plan = config.Plan(config.load(yaml.safe_load(unquoted)))
+    assert list(plan.experiments) == ["240118"]
+    assert plan.stages.keys() == planned().stages.keys()
+    assert plan.experiments["240118"].settings["outputs"][5]["tag"] == "3200"
+
+
+def test_a_number_that_yaml_reads_as_text_is_that_number():
+    text = yaml.safe_load(CONFIG.replace("lr: 1.0e-3", "lr: 1e-3"))
+    assert text["networks"]["nn4"]["lr"] == "1e-3"
+    assert config.Plan(config.load(text)).stages.keys() == planned().stages.keys()
+
+
+def test_a_default_that_is_written_out_changes_no_key():
+    plan = planned(("networks.nn4.gamma", 0.5), ("networks.nn4.batch", 256), ("features", {"floor_dB": -80}))
+    assert plan.stages.keys() == planned().stages.keys()
+
+
+# --- keys: parameters ------------------------------------------------------------------------------------
+
+
+def test_a_setting_of_the_manifold_redoes_it_and_what_comes_through_it():
+    assert redone(planned(), planned(("networks.manifold.lr", 2e-3))) == {
+        "networks/manifold",
+        "figures/manifold",
+    } | each_sample("inferred/*_manifold", "synthesised/*", "measures/240118_*")
+
+
+def test_the_width_of_the_bottleneck_redoes_its_network_and_not_the_manifold():
+    before, after = planned(), planned(("networks.nn4.d", 8))
+    assert redone(before, after) == {
+        "networks/nn4",
+        "figures/nn4",
+        "latents/voices",
+        "codebooks/vq_1",
+        "codebooks/vq_2",
+    } | each_sample(
+        "latents/*_nn4",
+        "quantised/*_vq",
+        "decoded/*_nn4",
+        "inferred/*_nn4",
+        "inferred/*_manifold",
+        "synthesised/*",
+        "measures/240118_*",
+    )
+    assert before.networks["manifold"] == after.networks["manifold"]
+
+
+def test_mbest_redoes_one_search_of_each_sample_and_what_follows():
+    before, after = planned(), planned((f"{OUTPUTS}.3.mbest", 3))
+    expected = each_sample(
+        "quantised/*_vq", "decoded/*_nn4", "inferred/*_manifold", "synthesised/*", "measures/240118_*"
+    )
+    assert redone(before, after) == expected
+    assert len(after.stages.keys() - before.stages.keys()) == len(expected)
+
+
+def test_a_third_stage_trains_one_codebook():
+    before, after = planned(), planned((f"{OUTPUTS}.3.stages", 3))
+    assert {name for name in redone(before, after) if "/vq_" in name or "networks" in name} == {"codebooks/vq_3"}
+    assert before.stages.keys() - after.stages.keys() == {
+        folder
+        for folder, stage in before.stages.items()
+        if folder not in after.stages and stage.kind in ("quantised", "decoded", "inferred", "synthesised", "measures")
+    }
+
+
+def test_the_second_codebook_leaves_the_first_and_what_uses_only_that():
+    before, after = planned(), planned(("quantisers.vq.stages.1.seed", 2))
+    assert {name for name in redone(before, after) if "codebooks" in name} == {"codebooks/vq_2"}
+    index_7 = {row["files"]["wav"] for row in after.experiments["240118"].measured["ann"].settings["rows"][4:5]}
+    assert index_7 == {
+        row["files"]["wav"] for row in before.experiments["240118"].measured["ann"].settings["rows"][4:5]
+    }
+
+
+def test_a_codebook_that_no_output_uses_yet_changes_no_key():
+    assert planned(("quantisers.vq.stages.2.size", 128)).stages.keys() == planned().stages.keys()
+
+
+def test_a_new_sample_leaves_every_stage_of_the_others():
+    before = planned(("experiments.240118.samples", ["ann", "bob"]))
+    after = planned()
+    assert before.stages.keys() < after.stages.keys()
+    assert {name for name in redone(before, after) if "may" not in name} == set()
+
+
+def test_the_minutes_of_one_part_leave_the_other_part():
+    new = redone(planned(), planned(("corpora.voices.parts.men.minutes", 3)))
+    assert {f"{kind}/voices_men" for kind in ("corpora", "models", "features")} <= new
+    assert {"networks/manifold", "networks/nn4", "latents/voices", "codebooks/vq_1"} <= new
+    assert not any("women" in name or name.startswith(("sources", "samples", "models/ann")) for name in new)
+
+
+def test_the_floor_of_the_features_leaves_analysis_and_anchors():
+    kinds = {name.split("/")[0] for name in redone(planned(), planned(("features", {"floor_dB": -60})))}
+    assert "features" in kinds and "networks" in kinds
+    assert not kinds & {"sources", "optional_sources", "samples", "corpora", "models", "resynthesised", "anchors"}
+
+
+def test_a_url_or_checksum_redoes_the_source_and_what_is_cut_from_it():
+    new = redone(planned(), planned(("sources.prompts.urls.0.sha256", "0" * 64)))
+    assert {"sources/prompts", "samples/ann", "samples/bob", "corpora/voices_men"} <= new
+    assert "samples/may" not in new
+
+
+def test_legends_titles_and_voices_redo_no_wav():
+    edits = [("experiments.240118.title", "new"), (f"{OUTPUTS}.3.legend", "new"), ("samples.ann.sex", "m")]
+    before, after = planned(), planned(*edits)
+    assert redone(before, after) == {"measures/240118_ann"}
+    assert before.gather_params("240118") != after.gather_params("240118")
+
+
+def test_a_parameter_changed_back_restores_every_key():
+    before = planned()
+    for edit in (("networks.nn4.d", 8), (f"{OUTPUTS}.3.mbest", 3), ("corpora.voices.seed", 2)):
+        assert planned(edit).stages.keys() != before.stages.keys()
+        assert planned().stages == before.stages
+
+
+def test_entries_with_equal_settings_share_one_stage():
+    plan = planned()
+    twin = edited()
+    twin["networks"]["twin"] = copy.deepcopy(twin["networks"]["nn4"])
+    twin["experiments"]["other"] = copy.deepcopy(twin["experiments"]["240118"])
+    shared = config.Plan(config.load(twin))
+    assert shared.networks["twin"] is shared.networks["nn4"]
+    assert redone(plan, shared) == set(), "not even the measures"
+    twin["networks"]["twin"]["seed"] = 2
+    assert config.Plan(config.load(twin)).networks["twin"].key != shared.networks["nn4"].key
+
+
+@pytest.mark.xfail(strict=True, reason="a shared stage is named for the first entry, so a new one above renames it")
+def test_an_equal_entry_above_another_leaves_its_folder():
+    twin = edited()
+    twin["networks"] = {"twin": twin["networks"]["nn4"], **twin["networks"]}
+    assert redone(planned(), config.Plan(config.load(twin))) == set()
+
+
+def test_keys_are_the_same_in_every_process():
+    script = "import sys, yaml; from mlquant import config\n"
+    script += "print(*config.Plan(config.load(yaml.safe_load(sys.stdin))).stages, sep='\\n')"
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            input=CONFIG,
+            capture_output=True,
+            text=True,
+            check=True,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+        )
+        assert done.stdout.split() == list(planned().stages)
+
+
+def test_a_folder_that_the_configuration_does_not_make_is_named_with_the_nearest():
+    plan = planned()
+    wanted = plan.networks["nn4"].folder
+    with pytest.raises(InputError, match=rf"nothing in the configuration makes it.*{wanted}"):
+        plan[wanted[:-1]]
+
+
+# --- speech of the user's own ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".raw", ".WAV"])
+def test_a_file_in_the_speech_folder_wins_over_a_source(suffix):
+    before = planned()
+    own = Path(f"speech/may{suffix}")
+    own.parent.mkdir()
+    own.touch()
+    after = planned()
+    assert redone(before, after) and all("may" in name for name in redone(before, after))
+    (speech,) = [stage for stage in after.stages.values() if (stage.kind, stage.name) == ("samples", "may")]
+    assert speech.inputs == {"speech": [str(own)]}
+    assert not after.experiments["240118"].optional, "it is there, so it is no longer optional"
+    assert not any(stage.kind == "optional_sources" for stage in after.stages.values())
+    own.unlink()
+    assert planned().stages == before.stages
+
+
+def test_a_sample_needs_no_entry_when_its_file_is_in_the_speech_folder():
+    Path("mine").mkdir()
+    Path("mine/dan.wav").touch()
+    plan = planned(("speech_dir", "mine"), ("experiments.240118.samples", ["dan"]))
+    (row, *_) = plan.experiments["240118"].measured["dan"].settings["rows"]
+    assert row["files"]["wav"].startswith("results/resynthesised/dan.")
+
+
+@pytest.mark.parametrize("name", ["my dog", "dog.2", "höre"])
+@pytest.mark.xfail(strict=True, reason="the name fits no stage's wildcard: MissingInputException instead of a line")
+def test_a_file_whose_name_cannot_name_a_stage_is_refused(name):
+    Path("speech").mkdir()
+    Path(f"speech/{name}.wav").touch()
+    with pytest.raises(InputError, match=name):
+        planned(("experiments.240118.samples", [name]))
+
+
+@pytest.mark.xfail(strict=True, reason="published names of two outputs collide, and one overwrites the other's stage")
+def test_two_outputs_of_one_published_name_are_refused():
+    Path("speech").mkdir()
+    for name in ("ann", "ann_1"):
+        Path(f"speech/{name}.wav").touch()
+    outputs = [
+        {"index": 1, "tag": "2_x", "process": "original"},
+        {"index": 2, "tag": "x", "process": "codec2", "mode": 1200},
+    ]
+    with pytest.raises(InputError):
+        planned(("experiments.240118.samples", ["ann", "ann_1"]), (OUTPUTS, outputs))
+
+
+def test_own_training_files_count_by_their_paths():
+    Path("voices/more").mkdir(parents=True)
+    Path("voices/a.wav").write_bytes(b"one")
+    part = ("corpora.voices.parts.men", {"files": "voices"})
+    before = planned(part)
+    Path("voices/a.wav").write_bytes(b"two")
+    Path("voices/notes.txt").touch()
+    assert planned(part).stages == before.stages
+    Path("voices/more/b.flac").touch()
+    after = planned(part)
+    assert "corpora/voices_men" in redone(before, after)
+    (corpus,) = [stage for stage in after.stages.values() if stage.name == "voices_men" and stage.kind == "corpora"]
+    assert corpus.inputs == {"speech": ["voices/a.wav", "voices/more/b.flac"]}
+
+
+def test_ready_made_features_are_trained_on_as_they_are():
+    plan = planned(("corpora.voices.parts", {"ready": {"b": "train_b20_ml.f32", "y": "train_y80_ml.f32"}}))
+    assert plan.networks["manifold"].inputs == {"features": ["train_b20_ml.f32"], "targets": ["train_y80_ml.f32"]}
+    assert plan.networks["nn4"].inputs == {"features": ["train_b20_ml.f32"]}
+    assert not any(stage.kind == "corpora" for stage in plan.stages.values())
+
+
+@pytest.mark.xfail(strict=True, reason="the record lists every training file, and Linux takes 128 KiB an argument")
+def test_the_settings_of_a_stage_fit_on_a_command_line_with_a_large_corpus():
+    Path("voices").mkdir()
+    for i in range(3000):
+        Path(f"voices/a_name_of_some_length_{i:05}.wav").touch()
+    plan = planned(("corpora.voices.parts.men", {"files": "voices"}))
+    assert max(len(stage.params) for stage in plan.stages.values()) < 100_000
+
+
+# --- keys: code ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A copy of the package that keys are taken from, to edit."""
+    folder = tmp_path / "package" / "mlquant"
+    shutil.copytree(Path(config.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(config.resources, "files", lambda name: folder)
+    for function in ("code_of", "_parse"):  # caches of its own; those of the real package stay
+        monkeypatch.setattr(config, function, functools.cache(getattr(config, function).__wrapped__))
+    return folder
+
+
+def forget():
+    config.code_of.cache_clear()
+    config._parse.cache_clear()
+
+
+def after_edit(path, edit):
+    path.write_text(edit(path.read_text(encoding="utf-8")), encoding="utf-8")
+    forget()
+    return planned()
+
+
+def with_other_comments(text):
+    """The code with another docstring everywhere that one is, comments before every statement, and blank lines."""
+    lines = text.splitlines()
+    tree = ast.parse(text)
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, kinds) and ast.get_docstring(node):
+            at = node.body[0].lineno - 1
+            lines[at] = lines[at].replace('"""', '"""Edited: ', 1)
+    for node in reversed(tree.body):
+        first = min([node.lineno, *(item.lineno for item in getattr(node, "decorator_list", []))])
+        lines.insert(first - 1, "# edited\n\n")
+    return "\n".join(lines) + "\n\n\n# the end\n"
+
+
+def with_other_formatting(text):
+    """The code as another formatter would write it: all on few lines, single quotes, other blank lines."""
+    return ast.unparse(ast.parse(text))
+
+
+def with_other_code(text):
+    return text + "\nEDITED = 1\n"
+
+
+@pytest.mark.parametrize("edit", [with_other_comments, with_other_formatting])
+def test_comments_docstrings_and_formatting_change_no_key(package, edit):
+    before = planned()
+    for path in package.rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        assert not text or edit(text) != text
+        path.write_text(edit(text), encoding="utf-8")
+    forget()
+    after = planned()
+    assert redone(before, after) == set()
+    assert after.gather_params("240118") == before.gather_params("240118")
+
+
+RELATIVE = pytest.mark.xfail(strict=True, reason="relative imports are not followed, so edits behind one are not seen")
+SPEECH = {"sources", "optional_sources", "samples", "corpora"}
+FROM_SEARCH = {"quantised", "decoded", "inferred", "synthesised", "measures"}
+FROM_LATENTS = {"latents", "codebooks"} | FROM_SEARCH
+FROM_TRAINING = {"networks", "figures"} | FROM_LATENTS
+FROM_FEATURES = {"features"} | FROM_TRAINING
+FROM_ANALYSIS = {"models", "resynthesised"} | FROM_FEATURES
+KINDS_OF_MODULE = {
+    "files": SPEECH | FROM_ANALYSIS | {"anchors"},
+    "speech": SPEECH | FROM_ANALYSIS | {"anchors"},
+    "sinusoidal/analysis": FROM_ANALYSIS | {"anchors"},  # which take its high pass
+    "sinusoidal/synthesis": {"resynthesised", "synthesised", "measures"},
+    "features": FROM_FEATURES,
+    "architectures": FROM_TRAINING,
+    "schema": FROM_TRAINING,  # through architectures
+    "networks": FROM_TRAINING,
+    "losses": FROM_TRAINING,
+    "training": FROM_TRAINING,
+    "inference": FROM_LATENTS,
+    "vq": {"codebooks"} | FROM_SEARCH,
+    "anchor": {"anchors", "measures"},
+    "measures": {"measures"},
+    "figures": {"figures"},
+    "page": set(),
+    "config": set(),
+}
+
+
+@pytest.mark.parametrize("module", KINDS_OF_MODULE)
+def test_an_edit_of_a_module_redoes_the_stages_that_run_it_and_what_follows(package, module):
+    before = planned()
+    after = after_edit(package / f"{module}.py", with_other_code)
+    assert {name.split("/")[0] for name in redone(before, after)} == KINDS_OF_MODULE[module]
+
+
+def test_an_edit_of_the_search_trains_no_network_and_one_of_the_page_only_gathers(package):
+    before = planned()
+    after = after_edit(package / "vq.py", with_other_code)
+    assert after.networks == before.networks
+    gathering = before.gather_params("240118")
+    last = after_edit(package / "page.py", with_other_code)
+    assert last.stages.keys() == after.stages.keys()
+    assert last.gather_params("240118") != gathering
+
+
+def test_an_edit_of_a_command_redoes_that_command_only(package):
+    def edit(text):
+        assert "synthesis.synthesise(files.read_model(args.model))" in text
+        return text.replace("synthesis.synthesise(files.read_model(args.model))", "synthesis.synthesise(None)")
+
+    before = planned()
+    after = after_edit(package / "cli.py", edit)
+    assert redone(before, after) == each_sample("resynthesised/*", "measures/240118_*")
+
+
+def test_a_changed_number_inside_a_function_is_seen(package):
+    before = config.code_of("plot-losses")
+    path = package / "figures.py"
+    text = path.read_text(encoding="utf-8")
+    (function,) = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)][:1]
+    lines = text.splitlines()
+    last = function.body[-1]
+    lines.insert(last.lineno - 1, " " * last.col_offset + "edited = 1")
+    path.write_text("\n".join(lines), encoding="utf-8")
+    forget()
+    assert config.code_of("plot-losses") != before
+
+
+def test_all_modules_have_an_entry_in_the_table():
+    folder = Path(config.__file__).parent
+    modules = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py")}
+    assert {name for name in modules if not name.endswith("__init__")} == {*KINDS_OF_MODULE, "cli"}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import mlquant.helper",
+        "import mlquant.helper as other",
+        "from mlquant import helper",
+        "from mlquant.helper import VALUE",
+        "def later():\n    from mlquant import helper",
+        pytest.param("from . import helper", marks=RELATIVE),
+        pytest.param("from .helper import VALUE", marks=RELATIVE),
+    ],
+)
+def test_an_edit_behind_an_import_is_seen(package, line):
+    (package / "helper.py").write_text("VALUE = 1\n")
+    figures = (package / "figures.py").read_text(encoding="utf-8")
+    (package / "figures.py").write_text(f"{figures}\n{line}\n")
+    forget()
+    before = config.code_of("plot-losses")
+    (package / "helper.py").write_text("VALUE = 2\n")
+    forget()
+    assert config.code_of("plot-losses") != before

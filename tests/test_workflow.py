@@ -1,0 +1,522 @@
+"""The real workflow, end to end on a few seconds of speech, and what it runs again after each change.
+
+The checkout is copied, so that tests may edit it; the copy's package is the one that Snakemake and the commands
+import. Speech is the shared samples where they are, else synthetic.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import yaml
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "speech"
+
+# Over config.yaml, so that the published experiment itself runs: its outputs, names and chains, on other speech.
+OVERLAY = {
+    "samples": {
+        "late": {"url": "file:///no/such/folder/late.raw", "optional": True, "sex": "f"},
+        "gone": {"url": "file:///no/such/folder/gone.raw"},
+    },
+    "corpora": {"few": {"parts": {"own": {"files": "voices/*.wav", "resample": [1.0, 1.1]}}}},
+    "networks": {
+        "manifold": {"corpus": "few", "epochs": 2, "batch": 32},
+        "nn4_cat1": {"corpus": "few", "epochs": 2, "batch": 32},
+    },
+    "quantisers": {"nn4_vq": {"stages": [{"size": 32}, {"size": 16}, {"size": 16}]}},
+    "experiments": {
+        "240118": {"samples": ["ann"]},
+        "pair": {
+            "title": "",
+            "samples": ["bob", "ann", "late"],
+            "outputs": [
+                {"index": 1, "tag": "out", "process": "original", "legend": "original phases"},
+                {"index": 8, "tag": "1300", "process": "codec2", "mode": 1300, "legend": "Codec 2"},
+            ],
+        },
+    },
+}
+PUBLISHED = ("1_out", "3_k80_y_hat", "5_k80_b_hat_nn4", "6_k80_b_hat_vq24", "7_k80_b_hat_vq12", "8_3200")
+
+
+def synthetic_speech(seconds, hertz, seed):
+    """Speech-like sound [N] int16: vowels of changing pitch and formants, hiss, and silence between them."""
+    draw = np.random.default_rng(seed)
+    pieces = []
+    while sum(map(len, pieces)) < 8000 * seconds:
+        n = int(draw.integers(1600, 3200))
+        t = np.arange(n) / 8000
+        pitch = hertz * (1 + 0.2 * np.sin(2 * np.pi * draw.uniform(1, 4) * t + draw.uniform(0, 6)))
+        phase = 2 * np.pi * np.cumsum(pitch) / 8000
+        formants = draw.uniform((300, 900, 2200), (800, 2000, 3200))
+        vowel = np.zeros(n)
+        for m in range(1, int(3600 / pitch.max())):
+            gain = sum(1 / (1 + ((m * pitch - formant) / 120) ** 2) for formant in formants)
+            vowel += (0.02 + gain) * np.cos(m * phase)
+        pieces += [
+            2000 * vowel * np.hanning(n),
+            300 * np.diff(draw.standard_normal(int(draw.integers(400, 1200)) + 1)),
+            np.zeros(int(draw.integers(200, 800))),
+        ]
+    speech = np.concatenate(pieces)[: round(8000 * seconds)]
+    return np.clip(np.rint(speech + draw.normal(0, 2, len(speech))), -32768, 32767).astype(np.int16)
+
+
+def speech_of(name, seconds, hertz, seed):
+    """A second or two of a shared sample, from where it speaks, or something like it."""
+    path = SHARED / f"{name}.raw"
+    if not path.exists():
+        return synthetic_speech(seconds, hertz, seed)
+    return np.fromfile(path, "<i2")[4000 : 4000 + round(8000 * seconds)]
+
+
+@dataclass
+class Done:
+    """A finished call of Snakemake."""
+
+    status: int
+    text: str
+
+    @property
+    def rules(self):
+        """How many jobs of each rule ran or would run, without the target rule."""
+        stats = re.search(r"^Job stats:\njob +count\n[- ]+\n(.*?)^total", self.text, re.DOTALL | re.MULTILINE)
+        counts = dict(line.split() for line in stats[1].splitlines()) if stats else {}
+        assert stats or "Nothing to be done" in self.text, self.text
+        return {rule: int(count) for rule, count in counts.items() if rule != "all"}
+
+    @property
+    def stages(self):
+        """Names, without keys, of the stages whose jobs are shown, and of the folders gathered."""
+        return set(re.findall(r"^Job \d+: .*?([\w-]+)(?:\.[0-9a-f]{8}\b|$)", self.text, re.MULTILINE))
+
+
+@dataclass
+class Checkout:
+    """A copy of the checkout, to run and to edit."""
+
+    folder: Path
+
+    def start(self, *arguments, overlay=None, source="src"):
+        command = ["snakemake", *map(str, arguments)]
+        if overlay:
+            path = self.folder / f"overlay_{hashlib.sha256(json.dumps(overlay).encode()).hexdigest()}.yaml"
+            path.write_text(yaml.safe_dump(overlay), encoding="utf-8")
+            command += ["--configfile", path.name]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=os.environ | {"PYTHONPATH": str(self.folder / source)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments, **options):
+        process = self.start(*arguments, **options)
+        text, _ = process.communicate(timeout=600)
+        return Done(process.returncode, text)
+
+    def outputs(self, index, **changes):
+        """An overlay that changes the output of an index in the published experiment."""
+        config = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
+        outputs = config["experiments"]["240118"]["outputs"]
+        next(output for output in outputs if output["index"] == index).update(changes)
+        return {"experiments": {"240118": {"outputs": outputs}}}
+
+    def rows(self, experiment, sample):
+        """What the plan says of each output of a sample, by index; from the copy's own package."""
+        script = "import sys, json, yaml; from mlquant import config\n"
+        script += "plan = config.Plan(config.load(yaml.safe_load(open('config.yaml'))))\n"
+        script += "print(json.dumps(plan.experiments[sys.argv[1]].measured[sys.argv[2]].settings['rows']))"
+        environment = os.environ | {"PYTHONPATH": str(self.folder / "src")}
+        command = [sys.executable, "-c", script, experiment, sample]
+        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, check=True)
+        return {row["index"]: row for row in json.loads(done.stdout)}
+
+    def files(self, pattern):
+        found = {path.relative_to(self.folder) for path in self.folder.glob(pattern)}
+        return {str(path) for path in found if not path.name.startswith(".snakemake")}
+
+    def bytes(self, pattern):
+        return {path: (self.folder / path).read_bytes() for path in self.files(pattern)}
+
+
+def merged(base, overlay):
+    return {
+        **base,
+        **{
+            key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+            for key, value in overlay.items()
+        },
+    }
+
+
+def copy_of_checkout(folder):
+    """A checkout with the small configuration and its speech; nothing has run in it."""
+    folder.mkdir()
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(ROOT / name, folder)
+    for name in ("workflow", "envs", "src"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
+    (folder / "profiles").symlink_to("workflow/profiles")
+    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), OVERLAY)
+    config["experiments"] = {name: config["experiments"][name] for name in OVERLAY["experiments"]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+
+    (folder / "speech").mkdir()
+    speech_of("big_dog", 1.0, 110, 1).astype("<i2").tofile(folder / "speech" / "ann.raw")
+    bob = speech_of("hts1a", 1.0, 90, 2)
+    soundfile.write(folder / "speech" / "bob.wav", np.repeat(bob, 2), 16000, "PCM_16")
+    (folder / "voices").mkdir()
+    for i, (name, hertz) in enumerate((("kristoff", 130), ("mmt1", 100))):
+        soundfile.write(folder / "voices" / f"{name}.wav", speech_of(name, 3.0, hertz, 3 + i), 8000, "PCM_16")
+    soundfile.write(folder / "voices" / "a tone.wav", synthetic_speech(2.0, 210, 5), 8000, "PCM_16")
+    return Checkout(folder)
+
+
+@pytest.fixture(scope="module")
+def cold(tmp_path_factory):
+    """Two cold runs at once: all on two cores, and on one core what leads to two wavs of one sample."""
+    folder = tmp_path_factory.mktemp("workflow")
+    whole, single = copy_of_checkout(folder / "whole"), copy_of_checkout(folder / "single")
+    first = whole.start("--cores", 2)
+    rows = single.rows("240118", "ann")
+    second = single.run("--cores", 1, *(rows[index]["files"]["wav"] for index in (6, 8)))
+    text, _ = first.communicate(timeout=900)
+    return whole, Done(first.returncode, text), single, second
+
+
+@pytest.fixture(scope="module")
+def finished(cold):
+    """The checkout in which everything has run."""
+    checkout, done, _, _ = cold
+    assert done.status == 0, done.text
+    return checkout
+
+
+# --- a run from nothing ----------------------------------------------------------------------------------
+
+
+def test_a_cold_run_makes_each_stage_once(cold):
+    _, done, _, _ = cold
+    assert done.status == 0, done.text
+    assert done.rules == {
+        "fetch_optional_source": 1,
+        "prepare_sample": 2,
+        "prepare_corpus": 1,
+        "analyse_speech": 3,
+        "compute_features": 2,
+        "train_network": 2,
+        "plot_losses": 2,
+        "export_latents": 2,
+        "train_vq_stage": 2,
+        "quantise_latents": 2,
+        "decode_latents": 2,
+        "infer_features": 5,
+        "synthesise_wav": 4,
+        "resynthesise_wav": 2,
+        "code_anchor": 3,
+        "measure_sample": 3,
+        "gather_wavs": 2,
+    }
+
+
+def test_the_published_names_and_nothing_else_are_in_the_folder(finished):
+    assert finished.files("results/240118_wav/*") == {
+        f"results/240118_wav/{name}"
+        for name in [
+            *(f"ann_{output}.wav" for output in PUBLISHED),
+            "README.md",
+            "measures.csv",
+            "provenance.json",
+            "manifold_losses.png",
+            "nn4_cat1_losses.png",
+        ]
+    }
+
+
+def test_every_wav_is_16_bit_mono_8_khz_as_long_as_its_speech(finished):
+    wavs = finished.files("results/*_wav/*.wav")
+    assert len(wavs) == 6 + 4
+    for name in wavs:
+        info = soundfile.info(finished.folder / name)
+        assert (info.format, info.subtype, info.channels, info.samplerate) == ("WAV", "PCM_16", 1, 8000), name
+        assert 8000 - 320 <= info.frames <= 8000, name
+        speech, _ = soundfile.read(finished.folder / name)
+        assert 0.001 < np.sqrt(np.mean(speech**2)) < 0.5, name
+
+
+def test_measures_hold_a_row_for_each_sample_and_output(finished):
+    frame = pd.read_csv(finished.folder / "results/240118_wav/measures.csv").set_index("index")
+    assert list(frame.index) == [1, 3, 5, 6, 7, 8]
+    assert set(frame["sample"]) == {"ann"}
+    assert [f"{index}_{tag}" for index, tag in frame["tag"].items()] == list(PUBLISHED)
+    assert (frame.loc[[3, 5, 6, 7], ["sd_dB2", "sd_voiced_dB2"]] > 0).all(axis=None)
+    assert frame.loc[[1, 8], ["sd_dB2", "sd_voiced_dB2", "latent_mse"]].isna().all(axis=None)
+    assert frame.loc[[1, 3], "sd_b_dB2"].isna().all() and (frame.loc[[5, 6, 7], "sd_b_dB2"] > 0).all()
+    assert frame.loc[6, "latent_mse"] < frame.loc[7, "latent_mse"], "two stages quantise finer than one"
+    assert frame.loc[[6, 7, 8], "bits_per_frame"].to_list() == [9, 5, 64], "32 and 16 entries; 3200 bit/s"
+    assert frame.loc[[6, 7, 8], "bit_per_s"].to_list() == [900, 500, 3200]
+    assert frame.loc[[1, 3, 5], "bits_per_frame"].isna().all()
+
+
+def test_the_readme_holds_the_legend_and_the_distortions(finished):
+    text = (finished.folder / "results/240118_wav/README.md").read_text(encoding="utf-8")
+    frame = pd.read_csv(finished.folder / "results/240118_wav/measures.csv")
+    assert text.startswith("# 240118\n\nExperiment 1: ")
+    assert "| 6 | k80_b_hat_vq24 | 9 in 10 ms | 900 | as 5, latents quantised with 24 bits" in text
+    assert "| 1 | out | - | - | original amplitudes and phases |" in text
+    distortions = " | ".join(f"{value:.2f}" for value in frame["sd_dB2"].dropna())
+    assert f"| ann | {distortions} |\n| mean | {distortions} |" in text
+    assert "Warning" not in text
+
+
+def test_the_provenance_names_what_is_behind_every_wav(finished):
+    folder = finished.folder / "results/240118_wav"
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    assert provenance["wavs"].keys() == {path.name for path in folder.glob("*.wav")}
+    for name, wav in provenance["wavs"].items():
+        assert re.fullmatch(r"results/(resynthesised|synthesised|anchors)/ann\.[0-9a-f]{8}/speech\.wav", wav["from"])
+        assert wav["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        assert os.path.samefile(folder / name, finished.folder / wav["from"]), "a hard link costs no space"
+        assert wav["from"].rsplit("/", 1)[0] in provenance["stages"]
+    for path, stage in provenance["stages"].items():
+        assert (finished.folder / path).is_dir() and path.endswith(f".{stage['key']}")
+    kinds = {path.split("/")[1] for path in provenance["stages"]}
+    assert {"samples", "corpora", "models", "features", "networks", "codebooks", "quantised", "decoded"} <= kinds
+    network = next(stage for path, stage in provenance["stages"].items() if path.startswith("results/networks/nn4"))
+    assert (network["settings"]["d"], network["settings"]["epochs"]) == (10, 2)
+    assert provenance["versions"]["torch"] and provenance["versions"]["python"]
+    assert provenance["experiment"]["name"] == "240118" and provenance["left_out"] == []
+
+
+def test_an_optional_sample_that_cannot_be_had_is_left_out_with_a_warning(cold):
+    checkout, done, _, _ = cold
+    assert done.status == 0
+    assert done.text.count("warning: source late: file:///no/such/folder/late.raw: No such file or directory") == 1
+    folder = checkout.folder / "results/pair_wav"
+    names = {f"{sample}_{output}.wav" for sample in ("ann", "bob") for output in ("1_out", "8_1300")}
+    names |= {"README.md", "measures.csv", "provenance.json"}
+    assert checkout.files("results/pair_wav/*") == {f"results/pair_wav/{name}" for name in names}
+    text = (folder / "README.md").read_text(encoding="utf-8")
+    assert "Warning: the optional sample late could not be obtained and is left out" in text
+    assert json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["left_out"] == ["late"]
+
+
+def test_experiments_share_the_stages_of_a_sample(finished):
+    ours = finished.folder / "results/240118_wav/ann_1_out.wav"
+    assert os.path.samefile(ours, finished.folder / "results/pair_wav/ann_1_out.wav")
+
+
+def test_one_core_and_two_make_the_same_bytes(cold):
+    whole, _, single, done = cold
+    assert done.status == 0, done.text
+    patterns = {
+        "results/synthesised/ann.*/speech.wav": 1,
+        "results/anchors/*/speech.wav": 1,
+        "results/networks/*/weights.safetensors": 2,
+        "results/networks/*/losses.csv": 2,
+        "results/codebooks/*/*.f32": 4,
+        "results/latents/*/l.f32": 2,
+        "results/quantised/*/*": 2,
+        "results/corpora/*/*": 2,
+    }
+    for pattern, count in patterns.items():
+        ours, others = single.bytes(pattern), whole.bytes(pattern)
+        assert len(ours) == count, pattern
+        assert ours.items() <= others.items(), pattern
+
+
+# --- what runs again -------------------------------------------------------------------------------------
+
+SEARCHED = {"quantise_latents": 1, "decode_latents": 1, "infer_features": 1, "synthesise_wav": 1, "measure_sample": 1}
+RERUNS = {
+    "nothing changed": {},
+    "comments and docstrings edited": {},
+    "mbest": {**SEARCHED, "gather_wavs": 1},
+    "a third stage": {"train_vq_stage": 1, **SEARCHED, "gather_wavs": 1},
+    "d": {
+        "train_network": 1,
+        "plot_losses": 1,
+        "export_latents": 2,
+        "train_vq_stage": 2,
+        "quantise_latents": 2,
+        "decode_latents": 2,
+        "infer_features": 4,
+        "synthesise_wav": 3,
+        "measure_sample": 1,
+        "gather_wavs": 1,
+    },
+    "a sample more": {
+        "prepare_sample": 1,
+        "analyse_speech": 1,
+        "resynthesise_wav": 1,
+        "code_anchor": 1,
+        "measure_sample": 1,
+        "gather_wavs": 1,
+    },
+    "the search edited": {
+        "train_vq_stage": 2,
+        "quantise_latents": 2,
+        "decode_latents": 2,
+        "infer_features": 2,
+        "synthesise_wav": 2,
+        "measure_sample": 1,
+        "gather_wavs": 1,
+    },
+    "the page edited": {"gather_wavs": 2},
+}
+
+
+@pytest.fixture(scope="module")
+def reruns(finished):
+    """Dry runs of each change on the finished run, two at a time, when all of its files have been touched."""
+    folder = finished.folder
+    (folder / "speech/cat.raw").write_bytes((folder / "speech/ann.raw").read_bytes()[::-1])
+    for name, path, edit in (
+        ("comments", "mlquant/*.py", lambda text: "# edited\n" + text.replace('"""', '"""Edited: ', 1) + "\n# end\n"),
+        ("search", "mlquant/vq.py", lambda text: text + "\nEDITED = 1\n"),
+        ("page", "mlquant/page.py", lambda text: text + "\nEDITED = 1\n"),
+    ):
+        shutil.copytree(folder / "src", folder / name)
+        for module in (folder / name).glob(path):
+            module.write_text(edit(module.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in folder.rglob("*"):
+        if path.is_file() and ".snakemake" not in path.parts:
+            path.touch()
+    changes = {
+        "nothing changed": {},
+        "comments and docstrings edited": {"source": "comments"},
+        "mbest": {"overlay": finished.outputs(6, mbest=3)},
+        "a third stage": {"overlay": finished.outputs(6, stages=3)},
+        "d": {"overlay": {"networks": {"nn4_cat1": {"d": 8}}}},
+        "a sample more": {"overlay": {"experiments": {"pair": {"samples": ["bob", "ann", "late", "cat"]}}}},
+        "the search edited": {"source": "search"},
+        "the page edited": {"source": "page"},
+        "a mistake": {"overlay": {"networks": {"nn4_cat1": {"epoch": 3}}}},
+    }
+    with ThreadPoolExecutor(2) as pool:
+        return dict(
+            zip(changes, pool.map(lambda options: finished.run("-n", **options), changes.values()), strict=True)
+        )
+
+
+@pytest.mark.parametrize("change", RERUNS)
+def test_a_change_runs_what_depends_on_it_and_nothing_else(reruns, change):
+    done = reruns[change]
+    assert done.status == 0, done.text
+    assert done.rules == RERUNS[change]
+
+
+def test_a_third_stage_trains_the_third_codebook(reruns):
+    assert {name for name in reruns["a third stage"].stages if "vq_" in name} == {"nn4_vq_3"}
+
+
+def test_the_width_of_the_bottleneck_trains_its_network_and_not_the_manifold(reruns):
+    stages = reruns["d"].stages
+    assert "nn4_cat1" in stages and "nn4_vq_1" in stages
+    assert "manifold" not in stages
+
+
+def test_a_new_sample_runs_only_for_itself(reruns):
+    assert reruns["a sample more"].stages == {"cat", "pair_cat", "pair_wav"}
+
+
+def test_a_mistake_in_the_configuration_is_one_line(reruns):
+    done = reruns["a mistake"]
+    assert done.status == 1
+    line = "config: networks.nn4_cat1: unknown key 'epoch', the nearest valid one is 'epochs'"
+    assert sum(line in text for text in done.text.splitlines()) == 1
+    assert "Traceback" not in done.text
+    assert len(done.text[done.text.index(line) :].splitlines()) <= 3, done.text
+
+
+def test_mbest_changed_runs_the_search_and_changed_back_only_gathers(finished):
+    before = finished.bytes("results/240118_wav/*")
+    there = finished.run("--cores", 2, overlay=finished.outputs(6, mbest=1))
+    assert there.status == 0, there.text
+    assert there.rules == {**SEARCHED, "gather_wavs": 1}
+    changed = finished.bytes("results/240118_wav/*.wav")
+    assert {name for name, data in changed.items() if data != before[name]} <= {
+        "results/240118_wav/ann_6_k80_b_hat_vq24.wav"
+    }
+    back = finished.run("--cores", 2)
+    assert back.status == 0, back.text
+    assert back.rules == {"gather_wavs": 1}
+    assert finished.bytes("results/240118_wav/*") == before
+
+
+def test_a_changed_speech_file_redoes_its_sample_only(finished):
+    path = finished.folder / "speech/bob.wav"
+    before, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
+    path.write_bytes(before[:-2000] + before[-1000:] + before[-1000:])
+    done = finished.run("-n")
+    path.write_bytes(before)
+    os.utime(path, ns=times)
+    assert done.rules == {
+        "prepare_sample": 1,
+        "analyse_speech": 1,
+        "resynthesise_wav": 1,
+        "code_anchor": 1,
+        "measure_sample": 1,
+        "gather_wavs": 1,
+    }
+    assert done.stages == {"bob", "pair_bob", "pair_wav"}
+
+
+def test_a_deleted_folder_and_wav_are_made_again(finished):
+    (wav,) = finished.files("results/anchors/bob.*/speech.wav")
+    places = [finished.folder / wav, finished.folder / "results/pair_wav"]
+    for place in places:
+        place.rename(place.with_name("away"))
+    done = finished.run("-n")
+    for place in places:
+        place.with_name("away").rename(place)
+    assert done.rules == {"code_anchor": 1, "measure_sample": 1, "gather_wavs": 1}
+    assert done.stages == {"bob", "pair_bob", "pair_wav"}
+
+
+# --- speech that comes late, or cannot be used -----------------------------------------------------------
+
+
+def test_an_optional_sample_is_there_once_its_file_is(finished):
+    shutil.copy(finished.folder / "speech/bob.wav", finished.folder / "speech/late.wav")
+    done = finished.run("--cores", 2)
+    assert done.status == 0, done.text
+    assert done.rules == RERUNS["a sample more"]
+    assert done.stages >= {"late", "pair_late", "pair_wav"}
+    late, bob = (finished.bytes(f"results/pair_wav/{name}_*.wav") for name in ("late", "bob"))
+    assert len(late) == 2 and sorted(late.values()) == sorted(bob.values()), "it is the same speech here"
+    text = (finished.folder / "results/pair_wav/README.md").read_text(encoding="utf-8")
+    assert "Warning" not in text and "late" not in text.split("| index |")[0]
+
+
+def test_what_cannot_be_used_ends_in_a_line_each_and_the_rest_is_made(finished):
+    soundfile.write(finished.folder / "speech/zeros.wav", np.zeros(8000, np.int16), 8000, "PCM_16")
+    output = {"index": 8, "tag": "1300", "process": "codec2", "mode": 1300}
+    overlay = {"experiments": {"bad": {"samples": ["zeros", "gone", "bob"], "outputs": [output]}}}
+    done = finished.run("--cores", 2, "results/bad_wav", overlay=overlay)
+    assert done.status == 1
+    lines = done.text.splitlines()
+    for line in (
+        "mlquant prepare-sample: speech/zeros.wav: all 8000 samples are zero, expected speech",
+        "mlquant fetch: source gone: file:///no/such/folder/gone.raw: No such file or directory",
+    ):
+        assert sum(text.strip() == line for text in lines) == 1, done.text
+    assert "Traceback" not in done.text
+    assert len(finished.files("results/measures/bad_bob.*/measured.json")) == 1
+    assert not (finished.folder / "results/bad_wav").exists()
