@@ -334,7 +334,7 @@ REFUSED = [
     (["plot-losses", "empty"], "empty: not a loss curve"),
     (["plot-losses", "b.f32"], "b.f32: not a loss curve"),
     (["gather", "{}", "--measured", "none.json"], "none.json: no such file"),
-    (["gather", "{}", "--measured", "bottleneck/settings.json"], "samples"),
+    (["gather", "{}", "--measured", "bottleneck/settings.json"], "settings.json: has no 'sample'"),
 ]
 
 

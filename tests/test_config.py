@@ -262,8 +262,8 @@ MISTAKES = {
     "a mode without codec2": ((f"{OUTPUTS}.0.mode", 3200), f"{OUTPUTS}.0: mode", "codec2"),
     "an index and tag twice": (
         (f"{OUTPUTS}.1", {"index": 1, "tag": "out", "process": "vocoder"}),
-        f"{OUTPUTS}.1: has the index and tag of outputs.0",
-        "expected others",
+        "_1_out.wav is also that of outputs.0",
+        "expected another index or tag",
     ),
 }
 
@@ -300,7 +300,6 @@ def test_a_file_that_holds_no_mapping_is_one_line(raw):
     ],
     ids=lambda edit: edit[0],
 )
-@pytest.mark.xfail(strict=True, reason="accepted without a word")
 def test_a_mistake_is_not_accepted(edit):
     with pytest.raises(InputError):
         planned(edit)
@@ -440,13 +439,6 @@ def test_entries_with_equal_settings_share_one_stage():
     assert config.Plan(config.load(twin)).networks["twin"].key != shared.networks["nn4"].key
 
 
-@pytest.mark.xfail(strict=True, reason="a shared stage is named for the first entry, so a new one above renames it")
-def test_an_equal_entry_above_another_leaves_its_folder():
-    twin = edited()
-    twin["networks"] = {"twin": twin["networks"]["nn4"], **twin["networks"]}
-    assert redone(planned(), config.Plan(config.load(twin))) == set()
-
-
 def test_keys_are_the_same_in_every_process():
     script = "import sys, yaml; from mlquant import config\n"
     script += "print(*config.Plan(config.load(yaml.safe_load(sys.stdin))).stages, sep='\\n')"
@@ -497,7 +489,6 @@ def test_a_sample_needs_no_entry_when_its_file_is_in_the_speech_folder():
 
 
 @pytest.mark.parametrize("name", ["my dog", "dog.2", "höre"])
-@pytest.mark.xfail(strict=True, reason="the name fits no stage's wildcard: MissingInputException instead of a line")
 def test_a_file_whose_name_cannot_name_a_stage_is_refused(name):
     Path("speech").mkdir()
     Path(f"speech/{name}.wav").touch()
@@ -505,7 +496,6 @@ def test_a_file_whose_name_cannot_name_a_stage_is_refused(name):
         planned(("experiments.240118.samples", [name]))
 
 
-@pytest.mark.xfail(strict=True, reason="published names of two outputs collide, and one overwrites the other's stage")
 def test_two_outputs_of_one_published_name_are_refused():
     Path("speech").mkdir()
     for name in ("ann", "ann_1"):
@@ -540,7 +530,6 @@ def test_ready_made_features_are_trained_on_as_they_are():
     assert not any(stage.kind == "corpora" for stage in plan.stages.values())
 
 
-@pytest.mark.xfail(strict=True, reason="the record lists every training file, and Linux takes 128 KiB an argument")
 def test_the_settings_of_a_stage_fit_on_a_command_line_with_a_large_corpus():
     Path("voices").mkdir()
     for i in range(3000):
@@ -558,7 +547,7 @@ def package(tmp_path, monkeypatch):
     folder = tmp_path / "package" / "mlquant"
     shutil.copytree(Path(config.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(config.resources, "files", lambda name: folder)
-    for function in ("code_of", "_parse"):  # caches of its own; those of the real package stay
+    for function in ("code_of", "_parse", "_digest_of_code"):  # caches of its own; those of the real package stay
         monkeypatch.setattr(config, function, functools.cache(getattr(config, function).__wrapped__))
     return folder
 
@@ -566,6 +555,7 @@ def package(tmp_path, monkeypatch):
 def forget():
     config.code_of.cache_clear()
     config._parse.cache_clear()
+    config._digest_of_code.cache_clear()
 
 
 def after_edit(path, edit):
@@ -611,7 +601,6 @@ def test_comments_docstrings_and_formatting_change_no_key(package, edit):
     assert after.gather_params("240118") == before.gather_params("240118")
 
 
-RELATIVE = pytest.mark.xfail(strict=True, reason="relative imports are not followed, so edits behind one are not seen")
 SPEECH = {"sources", "optional_sources", "samples", "corpora"}
 FROM_SEARCH = {"quantised", "decoded", "inferred", "synthesised", "measures"}
 FROM_LATENTS = {"latents", "codebooks"} | FROM_SEARCH
@@ -625,7 +614,7 @@ KINDS_OF_MODULE = {
     "sinusoidal/synthesis": {"resynthesised", "synthesised", "measures"},
     "features": FROM_FEATURES,
     "architectures": FROM_TRAINING,
-    "schema": FROM_TRAINING,  # through architectures
+    "schema": set(),  # it words errors, and says nothing of a result
     "networks": FROM_TRAINING,
     "losses": FROM_TRAINING,
     "training": FROM_TRAINING,
@@ -693,8 +682,8 @@ def test_all_modules_have_an_entry_in_the_table():
         "from mlquant import helper",
         "from mlquant.helper import VALUE",
         "def later():\n    from mlquant import helper",
-        pytest.param("from . import helper", marks=RELATIVE),
-        pytest.param("from .helper import VALUE", marks=RELATIVE),
+        "from . import helper",
+        "from .helper import VALUE",
     ],
 )
 def test_an_edit_behind_an_import_is_seen(package, line):

@@ -7,17 +7,23 @@ which modules a stage's result depends on (see the keys in `config`).
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mlquant.files import InputError, log, progress
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 def fetch(args: argparse.Namespace) -> None:
     """Obtain a source of speech from Debian's package archive or a url."""
-    from mlquant import speech
+    from mlquant import schema, speech
 
-    speech.fetch_source(_json(args.source), args.out, args.manifest, args.optional, args.apt)
+    source = schema.validate(speech.Source, _json(args.source), "source").model_dump()
+    speech.fetch_source(source, args.out, args.manifest, args.optional, args.apt)
 
 
 def prepare_sample(args: argparse.Namespace) -> None:
@@ -29,9 +35,11 @@ def prepare_sample(args: argparse.Namespace) -> None:
 
 def prepare_corpus(args: argparse.Namespace) -> None:
     """Choose training speech by its settings and write it as 16-bit 8 kHz speech."""
-    from mlquant import speech
+    from mlquant import schema, speech
 
-    speech.prepare_corpus_part(args.speech, _json(args.settings), args.out, args.manifest)
+    settings = schema.validate(speech.SeededChoice, _json(args.settings), "settings").model_dump()
+    chosen = [Path(name) for name in speech.audio_files(settings["files"])] if settings["files"] else args.speech
+    speech.prepare_corpus_part(chosen, settings, args.out, args.manifest)
 
 
 def analyse(args: argparse.Namespace) -> None:
@@ -48,6 +56,8 @@ def features(args: argparse.Namespace) -> None:
 
     if not (args.b or args.y):
         raise InputError("found neither --b nor --y, expected at least one of them")
+    if not -200 <= args.floor <= 100:
+        raise InputError(f"floor: found {args.floor:g} dB, expected -200 to 100 dB")
     model = files.read_model(args.model)
     b, y = features.model_to_features(model, args.floor)
     if args.b:
@@ -70,8 +80,11 @@ def train(args: argparse.Namespace) -> None:
     from mlquant.architectures import NetworkSettings
 
     settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
-    records = [files.read_f32(path, 22) for path in args.features]
+    records = [files.read_features(path) for path in args.features]
     targets = [files.read_f32(path, 79) for path in args.target] if args.target else None
+    for path, found, b in zip(args.target or (), targets or (), records, strict=False):
+        if len(found) != len(b):
+            raise InputError(f"{path}: {len(found)} frames, expected {len(b)} as of the features")
     training.train(settings, records, targets, args.out)
 
 
@@ -82,8 +95,10 @@ def encode(args: argparse.Namespace) -> None:
     from mlquant import files, inference
 
     network, settings = inference.load(args.weights)
-    records = [files.read_f32(path, 22) for path in args.features]
+    records = [files.read_features(path) for path in args.features]
     latents = [inference.encode(network, settings, part, args.thresh) for part in records]
+    if not sum(map(len, latents)):
+        raise InputError(f"thresh: found {args.thresh:g} dB, which leaves no frame, expected less")
     files.write_f32(args.out, np.concatenate(latents))
 
 
@@ -93,8 +108,8 @@ def decode(args: argparse.Namespace) -> None:
 
     network, settings = inference.load(args.weights)
     latents = files.read_f32(args.latents, settings["d"] or 1)
-    records = files.read_f32(args.features, 22)
-    y = files.read_f32(args.energy_from, 79) if args.energy_from else None
+    records = files.read_features(args.features)
+    y = _energy_from(args.energy_from, records)
     files.write_f32(args.out, inference.decode(network, settings, latents, records, y))
 
 
@@ -103,9 +118,21 @@ def infer(args: argparse.Namespace) -> None:
     from mlquant import files, inference
 
     network, settings = inference.load(args.weights)
-    records = files.read_f32(args.features, 22)
-    y = files.read_f32(args.energy_from, 79) if args.energy_from else None
+    records = files.read_features(args.features)
+    y = _energy_from(args.energy_from, records)
     files.write_f32(args.out, inference.infer(network, settings, records, y, args.noise_var, args.seed))
+
+
+def _energy_from(path: str | None, records: np.ndarray) -> np.ndarray | None:
+    """The y whose energy the output gets, of as many frames as the features."""
+    from mlquant import files
+
+    if path is None:
+        return None
+    y = files.read_f32(path, 79)
+    if len(y) != len(records):
+        raise InputError(f"{path}: {len(y)} frames, expected {len(records)} as of the features")
+    return y
 
 
 def vq_train(args: argparse.Namespace) -> None:
@@ -114,6 +141,8 @@ def vq_train(args: argparse.Namespace) -> None:
 
     from mlquant import files, vq
 
+    if args.seed < 0:
+        raise InputError(f"seed: found {args.seed}, expected 0 or more")
     vectors = files.read_f32(args.train, args.k)
     result = vq.train(
         vectors,
@@ -144,10 +173,14 @@ def vq_train(args: argparse.Namespace) -> None:
 
 def vq_search(args: argparse.Namespace) -> None:
     """Quantise vectors with one codebook or a chain of them (M-best)."""
+    import io
+
     import numpy as np
 
     from mlquant import files, vq
 
+    if not all(args.codebooks.split(",")):
+        raise InputError(f"-q: found {args.codebooks!r}, expected names of codebooks with commas between them")
     vectors = files.read_f32(args.latents, args.k)
     codebooks = [files.read_f32(path, args.k) for path in args.codebooks.split(",")]
     indices = vq.search(vectors, codebooks, args.mbest, st=args.st, en=args.en, threads=args.threads)
@@ -157,8 +190,9 @@ def vq_search(args: argparse.Namespace) -> None:
         for stage, counts in enumerate(vq.usage(indices, [len(codebook) for codebook in codebooks]), 1):
             log(f"stage {stage}: {np.count_nonzero(counts)} of {len(counts)} entries used, most {counts.max()}")
     if args.indices:
-        with files.atomic(args.indices) as temporary:
-            np.save(temporary, indices)
+        buffer = io.BytesIO()
+        np.save(buffer, indices)
+        files.write_bytes(args.indices, buffer.getvalue())
     files.write_f32(args.out, quantised)
 
 
@@ -173,6 +207,8 @@ def synth(args: argparse.Namespace) -> None:
     y_hat = files.read_f32(args.y_hat, 79)
     if len(y_hat) != len(model):
         raise InputError(f"{args.y_hat}: {len(y_hat)} frames, expected {len(model)} as in {args.model}")
+    if (loudest := abs(y_hat).max()) > 600:
+        raise InputError(f"{args.y_hat}: holds {loudest:g} dB, expected at most 600 dB either way")
     A = features.envelope_to_amplitudes(y_hat, model.Wo, model.L)
     H = features.envelope_to_phase_filter(y_hat, model.Wo, model.L)
     if args.a:
@@ -194,6 +230,7 @@ def measure(args: argparse.Namespace) -> None:
     from mlquant import files, measures
 
     record = _json(args.record)
+    files.require(record, "record", "sample", "sex", "rows", "stages")
     rows = [
         {**measures.measure_output(row), "sample": record["sample"], "sex": record["sex"]} for row in record["rows"]
     ]
@@ -280,7 +317,7 @@ def _parser() -> argparse.ArgumentParser:
     sub = command(
         prepare_corpus, """speech.tar --settings '{"minutes": 5, "seed": 1}' -o corpus.raw --manifest c.csv"""
     )
-    sub.add_argument("speech", type=Path, nargs="+", help=f"a tar written by fetch, or audio: {speech_help}")
+    sub.add_argument("speech", type=Path, nargs="*", help=f"a tar written by fetch, or audio: {speech_help}")
     sub.add_argument("--settings", required=True, metavar="JSON", help="text or file: include, exclude, minutes, ...")
     sub.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="CSV of the files used")
     out(sub, "16-bit 8 kHz .raw")
@@ -384,6 +421,8 @@ def _parser() -> argparse.ArgumentParser:
 def main() -> None:
     """Run a command; bad input and failing files end in one line and exit status 1."""
     args = _parser().parse_args()
+    # As on Ctrl-C, nothing half-written stays behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         args.function(args)
     except InputError as error:

@@ -8,7 +8,6 @@ start of a SHA-256 over all that defines the result (see `_key`), so a stage is 
 from __future__ import annotations
 
 import ast
-import glob
 import hashlib
 import json
 from dataclasses import dataclass
@@ -22,29 +21,12 @@ from pydantic import Field, StringConstraints, model_validator
 from mlquant.architectures import ROWS, NetworkSettings
 from mlquant.files import InputError
 from mlquant.schema import Block, Positive, Seed, nearest, refusal, validate
+from mlquant.speech import OWN, Choice, Sha256, Source, Url, audio_files
 
 # --- the schema ------------------------------------------------------------------------------------------
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
-Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-
-
-class Url(Block):
-    url: str
-    sha256: Sha256 | None = None
-
-
-class Source(Block):
-    package: str | None = None
-    version: str | None = None
-    urls: list[Url] = []
-
-    @model_validator(mode="after")
-    def _somewhere(self) -> Source:
-        if not (self.package or self.urls):
-            raise refusal("has neither package nor urls, expected at least one")
-        return self
 
 
 class Sample(Block):
@@ -66,13 +48,9 @@ class Sample(Block):
         return self
 
 
-class Part(Block):
+class Part(Choice):
     source: str | None = None
     files: str | None = None
-    include: list[str] = ["*"]
-    exclude: list[str] = []
-    minutes: Annotated[float, Field(gt=0)] | None = None
-    resample: list[Annotated[float, Field(ge=0.5, le=2.0)]] = [1.0]
     b: str | None = None
     y: str | None = None
 
@@ -129,6 +107,11 @@ class Output(Block):
 
     @model_validator(mode="after")
     def _consistent(self) -> Output:
+        for name in ("stages", "mbest"):
+            if name in self.model_fields_set and self.quantiser is None:
+                raise refusal(f"has {name} without a quantiser, expected both")
+        if len(set(self.networks)) < len(self.networks):
+            raise refusal(f"networks: found {', '.join(self.networks)}, expected each once")
         if (self.process == "codec2") != (self.mode is not None):
             raise refusal("mode goes with process codec2, and only with it")
         if self.process != "vocoder" and (self.networks or self.quantiser):
@@ -138,7 +121,7 @@ class Output(Block):
 
 class Experiment(Block):
     title: str = ""
-    samples: Annotated[list[str], Field(min_length=1)]
+    samples: Annotated[list[Name], Field(min_length=1)]
     outputs: Annotated[list[Output], Field(min_length=1)]
 
 
@@ -150,7 +133,7 @@ class Config(Block):
     corpora: dict[Name, Corpus] = {}
     networks: dict[Name, Network] = {}
     quantisers: dict[Name, Quantiser] = {}
-    experiments: dict[Name, Experiment]
+    experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
 
 
 def load(raw: dict) -> Config:
@@ -163,7 +146,11 @@ def load(raw: dict) -> Config:
 def _with_text_keys(value: Any) -> Any:
     """Experiments are named by dates, which YAML reads as numbers: make every key text."""
     if isinstance(value, dict):
-        return {str(key): _with_text_keys(item) for key, item in value.items()}
+        text = {str(key): _with_text_keys(item) for key, item in value.items()}
+        if len(text) < len(value):
+            twice = next(key for key in value if not isinstance(key, str) and str(key) in value)
+            raise InputError(f"config: the key {twice} is there twice, with and without quotes, expected once")
+        return text
     return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
 
 
@@ -192,12 +179,20 @@ def _check_references(config: Config) -> None:
         for i, sample in enumerate(experiment.samples):
             known = [*config.samples, *(path.stem for path in _own_files(config))]
             check(f"experiments.{name}.samples.{i}", sample, known, f"sample or file in {config.speech_dir}/")
-        seen: dict[tuple, int] = {}
+            if experiment.samples.index(sample) != i:
+                raise InputError(f"config: experiments.{name}.samples.{i}: {sample!r} is there twice, expected once")
         for i, output in enumerate(experiment.outputs):
-            where = f"experiments.{name}.outputs.{i}"
-            if (first := seen.setdefault((output.index, output.tag), i)) != i:
-                raise InputError(f"config: {where}: has the index and tag of outputs.{first}, expected others")
-            _check_chain(config, where, output, check)
+            _check_chain(config, f"experiments.{name}.outputs.{i}", output, check)
+        seen: dict[str, int] = {}
+        for sample in experiment.samples:
+            for i, output in enumerate(experiment.outputs):
+                published = f"{sample}_{output.index}_{output.tag}.wav"
+                if published in seen:
+                    raise InputError(
+                        f"config: experiments.{name}.outputs.{i}: its file {published} is also that of "
+                        f"outputs.{seen[published]}, expected another index or tag"
+                    )
+                seen[published] = i
 
 
 def _check_chain(config: Config, where: str, output: Output, check: Any) -> None:
@@ -223,12 +218,9 @@ def _check_chain(config: Config, where: str, output: Output, check: Any) -> None
         )
 
 
-AUDIO_SUFFIXES = (".raw", ".wav", ".flac")
-
-
 def _own_files(config: Config) -> list[Path]:
     """The user's own speech files, sorted."""
-    return sorted(path for path in Path(config.speech_dir).glob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    return sorted(path for path in Path(config.speech_dir).glob("*") if path.suffix.lower() in OWN)
 
 
 # --- keys ------------------------------------------------------------------------------------------------
@@ -236,23 +228,27 @@ def _own_files(config: Config) -> list[Path]:
 
 @cache
 def code_of(command: str) -> str:
-    """The meaning of a command: its function in `cli` and every module of the package that it imports.
+    """The meaning of a command: its functions in `cli` and every module of the package that they import.
 
-    Parsed and written out again without docstrings, so comments and formatting do not count.
+    Parsed and written out again without docstrings, so comments and formatting do not count; nor does `schema`,
+    which only words what is wrong with settings.
     """
-    tree = _parse("mlquant.cli")
-    function = next(
-        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == command.replace("-", "_")
-    )
-    modules: dict[str, str] = {}
-    pending = _imports(function)
+    functions = {node.name: node for node in _parse("mlquant.cli").body if isinstance(node, ast.FunctionDef)}
+    used: dict[str, str] = {}
+    pending: set[str] = {command.replace("-", "_")}
+    imported: set[str] = set()
     while pending:
         name = pending.pop()
-        if name not in modules:
-            parsed = _parse(name)
-            modules[name] = ast.unparse(parsed)
-            pending |= _imports(parsed)
-    return "\n".join([ast.unparse(function), *(f"{name}\n{modules[name]}" for name in sorted(modules))])
+        if name in functions and name not in used:
+            used[name] = ast.unparse(functions[name])
+            pending |= {node.id for node in ast.walk(functions[name]) if isinstance(node, ast.Name)}
+            imported |= _imports(functions[name], "mlquant.cli")
+    while imported:
+        name = imported.pop()
+        if name not in used and name != "mlquant.schema":
+            used[name] = ast.unparse(_parse(name))
+            imported |= _imports(_parse(name), name)
+    return "\n".join(f"{name}\n{used[name]}" for name in sorted(used))
 
 
 @cache
@@ -281,16 +277,24 @@ def _module_path(module: str) -> Path:
     return base / "__init__.py" if base.is_dir() else base.with_suffix(".py")
 
 
-def _imports(tree: ast.AST) -> set[str]:
-    """Modules of the package that a syntax tree imports, at its top or inside functions."""
+def _imports(tree: ast.AST, module: str) -> set[str]:
+    """Modules of the package that the syntax tree of a module imports, at its top or inside functions."""
     found: set[str] = set()
     for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "mlquant":
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            found.update(name if _module_path(name).exists() else node.module for name in names)
+        if isinstance(node, ast.ImportFrom):
+            above = module.split(".")[: -node.level] if node.level else []
+            source = ".".join([*above, *filter(None, [node.module])])
+            if source.split(".")[0] == "mlquant":
+                names = [f"{source}.{alias.name}" for alias in node.names]
+                found.update(name if _module_path(name).exists() else source for name in names)
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names if alias.name.startswith("mlquant."))
     return found
+
+
+@cache
+def _digest_of_code(command: str) -> str:
+    return hashlib.sha256(code_of(command).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -320,11 +324,14 @@ def _key(kind: str, command: str, settings: dict, inputs: dict[str, list[str]]) 
 
     Inputs are named by their paths: those of other stages hold their keys, a user's own files count by path.
     """
-    text = json.dumps([kind, settings, inputs, code_of(command)], sort_keys=True)
+    text = json.dumps([kind, settings, inputs, _digest_of_code(command)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 # --- the plan --------------------------------------------------------------------------------------------
+
+
+_NAMED = 50  # inputs of a stage that its record names one by one; it travels as one argument, 128 kB on Linux
 
 
 @dataclass(frozen=True)
@@ -358,7 +365,7 @@ class Plan:
 
     def gather_params(self, experiment: str) -> str:
         """What the gathering of an experiment depends on beside its files, as one JSON text."""
-        code = hashlib.sha256(code_of("gather").encode()).hexdigest()[:8]
+        code = _digest_of_code("gather")
         return json.dumps({**self.experiments[experiment].settings, "code": code}, sort_keys=True)
 
     def _add(self, kind: str, command: str, name: str, settings: dict, inputs: dict[str, list[str]]) -> Stage:
@@ -371,7 +378,7 @@ class Plan:
 
     def _source(self, name: str, source: Source, optional: bool = False) -> Stage:
         kind = "optional_sources" if optional else "sources"
-        return self._add(kind, "fetch", name, {"name": name, **source.model_dump(exclude_defaults=True)}, {})
+        return self._add(kind, "fetch", name, source.model_dump(exclude_defaults=True) | {"name": name}, {})
 
     def _sample(self, name: str) -> tuple[Stage, Stage | None]:
         """The stage that makes a sample's speech, and the one that fetches it when it is optional."""
@@ -409,14 +416,17 @@ class Plan:
                 continue
             settings = {
                 "seed": corpus.seed,
-                **part.model_dump(include={"include", "exclude", "minutes", "resample"}),
+                **part.model_dump(include=set(Choice.model_fields)),
             }
             if part.source:
                 archive = self._source(part.source, self.config.sources[part.source])
                 files = [archive.file("speech.tar")]
             else:
                 settings["files"] = part.files
-                files = _audio_files(f"corpora.{name}.parts.{part_name}.files", part.files)
+                try:
+                    files = audio_files(part.files)
+                except InputError as error:
+                    raise InputError(f"config: corpora.{name}.parts.{part_name}.{error}") from None
             label = f"{name}_{part_name}"
             speech = self._add("corpora", "prepare-corpus", label, settings, {"speech": files})
             features = self._features(label, speech)
@@ -486,7 +496,12 @@ class Plan:
             folder = str(Path(pending.pop()).parent)
             if folder in self.stages and folder not in found:
                 stage = self.stages[folder]
-                found[folder] = {"key": stage.key, "settings": stage.settings, "inputs": stage.inputs}
+                # Of a corpus of many own files the manifest beside it lists each, with its checksum.
+                inputs = {
+                    name: paths if len(paths) <= _NAMED else f"{len(paths)} files, from {paths[0]} to {paths[-1]}"
+                    for name, paths in stage.inputs.items()
+                }
+                found[folder] = {"key": stage.key, "settings": stage.settings, "inputs": inputs}
                 pending += [path for paths in stage.inputs.values() for path in paths]
         return dict(sorted(found.items()))
 
@@ -555,13 +570,3 @@ class Plan:
             inputs["energy"] = [features.file("y.f32")]
         decoded = self._add("decoded", "decode", name, {}, inputs)
         return decoded.file("hat.f32"), {"l": latents.file("l.f32"), "l_hat": searched.file("l_hat.f32")}
-
-
-def _audio_files(where: str, pattern: str) -> list[str]:
-    """The audio files that a folder or glob names, sorted; InputError when there are none."""
-    if Path(pattern).is_dir():
-        pattern = f"{pattern}/**/*"
-    found = sorted(path for path in glob.glob(pattern, recursive=True) if path.lower().endswith(AUDIO_SUFFIXES))
-    if not found:
-        raise InputError(f"config: {where}: no {', '.join(AUDIO_SUFFIXES)} file matches {pattern!r}")
-    return found

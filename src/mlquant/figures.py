@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pandas as pd
 
-from mlquant.files import InputError, atomic
+from mlquant.files import InputError, write_bytes
 
 
 def plot_losses(losses: Path, title: str, out: Path) -> None:
@@ -31,7 +32,12 @@ def plot_losses(losses: Path, title: str, out: Path) -> None:
     except (KeyError, ValueError) as error:
         raise InputError(f"{losses}: not a loss curve written by mlquant train ({error})") from None
     figure.suptitle(title)
-    with atomic(out) as temporary:
-        # Without the date the same curve gives the same bytes.
-        figure.savefig(temporary, dpi=150, metadata={"Software": None})
+    kind = out.suffix.lower().lstrip(".")
+    if kind not in ("png", "svg"):
+        raise InputError(f"{out}: cannot be written as {out.suffix!r}, expected .png or .svg")
+    buffer = io.BytesIO()
+    # Without dates and random names the same curve gives the same bytes.
+    with plt.rc_context({"svg.hashsalt": "mlquant"}):
+        figure.savefig(buffer, format=kind, dpi=150, metadata={"Software" if kind == "png" else "Date": None})
     plt.close(figure)
+    write_bytes(out, buffer.getvalue())

@@ -10,6 +10,7 @@ one line that names the file, what was found and what was expected.
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import sys
@@ -62,22 +63,38 @@ class Model:
 
 @contextlib.contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure."""
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure.
+
+    Raises InputError when there is a folder or a device of that name, and OSError that names `path`, not the
+    temporary file.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # The suffix is kept: writers such as matplotlib and soundfile choose a format by it.
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is a folder, pipe or device, expected the name of a file to write")
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept: some writers choose a format by it.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all. Libraries' own writers hide or disguise a full disk; this does not."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def log(message: str) -> None:
@@ -109,9 +126,11 @@ def _read_bytes(path: str | Path) -> bytes:
 def read_f32(path: str | Path, width: int) -> np.ndarray:
     """Read headerless float32 records of `width` values; returns [F, width] float32.
 
-    Raises InputError for a missing or empty file, a size that is no whole number of records, and
+    Raises InputError for a width below 1, a missing or empty file, a size that is no whole number of records, and
     values that are not finite.
     """
+    if width < 1:
+        raise InputError(f"k: {width} values a record, expected at least 1")
     data = _read_bytes(path)
     record = 4 * width
     if len(data) % record:
@@ -128,8 +147,20 @@ def read_f32(path: str | Path, width: int) -> np.ndarray:
 
 def write_f32(path: str | Path, array: np.ndarray) -> None:
     """Write an array as headerless little-endian float32."""
-    with atomic(path) as temporary:
-        temporary.write_bytes(np.ascontiguousarray(array, "<f4").tobytes())
+    write_bytes(path, np.ascontiguousarray(array, "<f4").tobytes())
+
+
+def read_features(path: str | Path) -> np.ndarray:
+    """Read feature records of b[20] in dB, Wo and voicing: [F, 22] float32.
+
+    Raises InputError as `read_f32` does, and for a Wo that is no frequency.
+    """
+    records = read_f32(path, 22)
+    good = (records[:, 20] > 0) & (records[:, 20] < np.pi)
+    if not good.all():
+        frame = int(np.argmin(good))
+        raise InputError(f"{path}: record {frame} has Wo {records[frame, 20]:g}, expected 0 < Wo < pi rad/sample")
+    return records
 
 
 def read_model(path: str | Path) -> Model:
@@ -166,8 +197,7 @@ def write_model(path: str | Path, model: Model) -> None:
     records = np.zeros(len(model), _MODEL_RECORD)
     for name in ("Wo", "L", "A", "phi", "voiced"):
         records[name] = getattr(model, name)
-    with atomic(path) as temporary:
-        temporary.write_bytes(records.tobytes())
+    write_bytes(path, records.tobytes())
 
 
 def read_speech(path: str | Path) -> np.ndarray:
@@ -195,9 +225,10 @@ def read_speech(path: str | Path) -> np.ndarray:
 def _decode(path: Path) -> np.ndarray:
     import soundfile
 
-    _read_bytes(path)  # for the errors of a missing or empty file
+    data = _read_bytes(path)
+    _refuse_half_a_wav(path, data)
     try:
-        audio, rate = soundfile.read(path, dtype="float64", always_2d=True)
+        audio, rate = soundfile.read(io.BytesIO(data), dtype="float64", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise InputError(
             f"{path}: not audio that can be read ({error.error_string.rstrip('.')}), expected wav, flac or .raw"
@@ -215,16 +246,33 @@ def _decode(path: Path) -> np.ndarray:
     return np.clip(np.rint(mono), -32768, 32767).astype(np.int16)
 
 
-def write_speech(path: str | Path, speech: np.ndarray) -> None:
-    """Write [N] int16 at 8 kHz as `.raw` (headerless) or as 16-bit wav, by the name's suffix."""
-    path = Path(path)
-    with atomic(path) as temporary:
-        if path.suffix.lower() == ".raw":
-            temporary.write_bytes(np.ascontiguousarray(speech, "<i2").tobytes())
-        else:
-            import soundfile
+def _refuse_half_a_wav(path: Path, data: bytes) -> None:
+    """Raise InputError for a wav that ends before its data does, which libsndfile reads without a word."""
+    place = 12
+    while data[:4] == b"RIFF" and place + 8 <= len(data):
+        size = int.from_bytes(data[place + 4 : place + 8], "little")
+        # A stream that was written without seeking back says 0 or all ones.
+        if data[place : place + 4] == b"data" and size not in (0, 0xFFFFFFFF) and place + 8 + size > len(data):
+            raise InputError(f"{path}: {len(data) - place - 8} bytes of samples, expected {size} as its header says")
+        place += 8 + size + size % 2
 
-            soundfile.write(temporary, speech.astype(np.int16), SAMPLE_RATE, "PCM_16", format="WAV")
+
+def write_speech(path: str | Path, speech: np.ndarray) -> None:
+    """Write [N] int16 at 8 kHz as `.raw` (headerless) or as 16-bit wav, by the name's suffix.
+
+    Raises InputError for a name that ends otherwise.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix == ".raw":
+        write_bytes(path, np.ascontiguousarray(speech, "<i2").tobytes())
+    elif suffix == ".wav":
+        import soundfile
+
+        buffer = io.BytesIO()
+        soundfile.write(buffer, speech.astype(np.int16), SAMPLE_RATE, "PCM_16", format="WAV")
+        write_bytes(path, buffer.getvalue())
+    else:
+        raise InputError(f"{path}: cannot be written as {suffix or 'a name without suffix'}, expected .wav or .raw")
 
 
 def read_json(path: str | Path) -> dict:
@@ -240,10 +288,16 @@ def read_json(path: str | Path) -> dict:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write text as UTF-8."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_bytes(path, text.encode())
 
 
 def write_json(path: str | Path, value: object) -> None:
     """Write JSON, indented, keys in the order given."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def require(value: dict, where: str, *names: str) -> None:
+    """Raise InputError for the first of `names` that an object from JSON lacks."""
+    for name in names:
+        if name not in value:
+            raise InputError(f"{where}: has no {name!r}, expected {', '.join(names)}")

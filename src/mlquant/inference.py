@@ -21,14 +21,14 @@ from mlquant.networks import Network, energy_dB, network_inputs
 
 def load(weights: str | Path) -> tuple[Network, dict]:
     """Network and settings of a weights.safetensors file; InputError when it is none of ours."""
+    if not Path(weights).is_file():
+        raise InputError(f"{weights}: no such file")
     try:
         with safetensors.safe_open(weights, "pt") as file:
             settings = json.loads((file.metadata() or {})["settings"])
             network = Network(settings)
             network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except FileNotFoundError:
-        raise InputError(f"{weights}: no such file") from None
-    except (safetensors.SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{weights}: not weights written by mlquant train ({reason})") from None
     torch.set_num_threads(1)  # results must not depend on the number of cores
@@ -40,6 +40,11 @@ def target_of(settings: dict) -> str:
     return ROWS[settings["family"], settings["nn"]].target
 
 
+def _needs_bottleneck(network: Network, settings: dict) -> None:
+    if not network.row.encoder:
+        raise InputError(f"{settings['family']} nn {settings['nn']}: has no bottleneck, so no latents")
+
+
 @torch.no_grad()
 def encode(network: Network, settings: dict, records: np.ndarray, thresh: float | None = None) -> np.ndarray:
     """Latents [ceil(F/ncat), d] float32 of feature records [F, 22]; a last, short sequence repeats its last frame.
@@ -47,8 +52,7 @@ def encode(network: Network, settings: dict, records: np.ndarray, thresh: float 
     With `thresh`, sequences that hold a frame of less b energy (dB) are left out. Raises InputError for a network
     without a bottleneck.
     """
-    if not network.row.encoder:
-        raise InputError(f"{settings['family']} nn {settings['nn']}: has no bottleneck, so no latents")
+    _needs_bottleneck(network, settings)
     records = np.array(records)
     if target_of(settings) == "y":
         records[:, 21] = 1.0
@@ -69,8 +73,11 @@ def decode(
     """Features of latents [ceil(F/ncat), d]: y_hat [F, 79], or records [F, 22] with b_hat for b.
 
     The energy comes from y [F, 79] where given and the network makes y_hat, else from the records [F, 22].
-    Raises InputError when the numbers of frames do not match.
+    Raises InputError when the numbers of frames or latents do not match and for a network without a bottleneck.
     """
+    _needs_bottleneck(network, settings)
+    if latents.shape[1] != settings["d"]:
+        raise InputError(f"latents: {latents.shape[1]} a vector, expected {settings['d']}")
     expected = -(-len(records) // settings["ncat"])
     if len(latents) != expected:
         raise InputError(
@@ -89,7 +96,14 @@ def infer(
     noise_var: float = 0.0,
     seed: int = 0,
 ) -> np.ndarray:
-    """`decode(encode(...))` in one, optionally with Gaussian noise of variance `noise_var` on the latents."""
+    """`decode(encode(...))` in one, optionally with Gaussian noise of variance `noise_var` on the latents.
+
+    Raises InputError for a variance that is none, and for one at a network without a bottleneck.
+    """
+    if not 0 <= noise_var < np.inf:
+        raise InputError(f"noise_var: found {noise_var:g}, expected a variance of 0 or more")
+    if noise_var > 0:
+        _needs_bottleneck(network, settings)
     if not network.row.encoder:
         forced = np.array(records)
         forced[:, 21] = 1.0
@@ -104,6 +118,8 @@ def infer(
 
 def _restore(settings: dict, output: np.ndarray, records: np.ndarray, y: np.ndarray | None) -> np.ndarray:
     """Network output back to features in dB, with the energy put back."""
+    if y is not None and len(y) != len(records):
+        raise InputError(f"energy: {len(y)} frames of y, expected {len(records)} as of b")
     features = 20.0 * output.reshape(-1, output.shape[1] // settings["ncat"])[: len(records)].astype(np.float64)
     makes_y = target_of(settings) == "y"
     if settings["norm"] or makes_y:

@@ -66,5 +66,4 @@ def table(rows: list[dict]) -> pd.DataFrame:
 
 def write_table(path: str, frame: pd.DataFrame) -> None:
     """Write a table of measures as CSV."""
-    with files.atomic(path) as temporary:
-        frame.to_csv(temporary, index=False, float_format="%.6g")
+    files.write_text(path, frame.to_csv(index=False, float_format="%.6g"))

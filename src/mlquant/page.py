@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlquant.files import InputError, read_json, write_json, write_text
+from mlquant.files import InputError, read_json, require, write_json, write_text
 from mlquant.measures import table, write_table
 
 _PACKAGES = ("mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "safetensors", "scipy", "snakemake", "soundfile")
@@ -28,6 +28,9 @@ def gather(experiment: dict, measured: list[Path], figures: list[Path], out: Pat
     command `measure`), `figures` the curves of its networks. The folder appears whole or not at all.
     """
     records = [read_json(path) for path in measured]
+    for path, record in zip(measured, records, strict=True):
+        require(record, str(path), "sample", "rows", "stages", "measures")
+    require(experiment, "experiment", "name", "title", "samples", "outputs", "speech_dir")
     left_out = [name for name in experiment["samples"] if name not in {record["sample"] for record in records}]
     temporary = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -56,6 +59,9 @@ def gather(experiment: dict, measured: list[Path], figures: list[Path], out: Pat
 def _link(source: Path, target: Path) -> None:
     if not source.exists():
         raise InputError(f"{source}: no such file")
+    if target.exists():
+        # To write there would write into the stage that the name is already linked to.
+        raise InputError(f"{target.name}: is the name of two outputs, expected one for each")
     try:
         os.link(source, target)
     except OSError:
@@ -68,7 +74,8 @@ def _readme(experiment: dict, frame: pd.DataFrame, left_out: list[str], figures:
     for name in left_out:
         lines += [
             f"**Warning: the optional sample {name} could not be obtained and is left out.** Put {name}.raw or "
-            f"{name}.wav into `{experiment['speech_dir']}/` and run the same command again.",
+            f"{name}.wav into `{experiment['speech_dir']}/` and run the same command again; or, to try the download "
+            f"again, remove `results/optional_sources/` first.",
             "",
         ]
     lines += ["Each wav is named `<sample>_<index>_<tag>.wav`.", ""]

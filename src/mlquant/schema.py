@@ -16,7 +16,7 @@ Seed = Annotated[int, Field(ge=0)]
 
 
 class Block(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod
@@ -24,6 +24,9 @@ class Block(BaseModel):
         for key in data if isinstance(data, dict) else ():
             if key not in cls.model_fields:
                 raise refusal(f"unknown key {key!r}, {nearest(key, cls.model_fields)}")
+            # Pydantic would read true as 1.
+            if isinstance(data[key], bool) and cls.model_fields[key].annotation is not bool:
+                raise refusal(f"{key}: found {data[key]}, expected no boolean")
         return data
 
 

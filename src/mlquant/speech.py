@@ -12,6 +12,7 @@ from __future__ import annotations
 import csv
 import difflib
 import fcntl
+import glob
 import hashlib
 import io
 import lzma
@@ -29,14 +30,20 @@ import zlib
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
+from typing import Annotated
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
+from pydantic import Field, StringConstraints, model_validator
 
 from mlquant.files import FRAME, SAMPLE_RATE, InputError, atomic, log, read_speech, write_json, write_speech, write_text
+from mlquant.schema import Block, Seed, refusal
 
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 AUDIO = (".raw", ".wav", ".wav16", ".flac")
 """Suffixes of the files that an archive keeps."""
+OWN = (".raw", ".wav", ".flac")
+"""Suffixes of a user's own files."""
 LIMIT = 2 << 30
 """Bytes; a download or the content of an archive beyond this is taken for an attack or a mistake."""
 URL_SECONDS = 30
@@ -61,6 +68,55 @@ APT::Sandbox::User "root";
 """
 _BAD_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
 _BAD_ARCHIVE += (EOFError, OSError, RuntimeError, ValueError)  # from the same readers, on other kinds of damage
+
+
+class Url(Block):
+    """Where a file can be downloaded, and what it must be."""
+
+    url: str
+    sha256: Sha256 | None = None
+
+
+class Source(Block):
+    """A Debian package, or urls to try in order; `name` is for messages, a `*` may end the version."""
+
+    name: str | None = None
+    package: str | None = None
+    version: str | None = None
+    urls: list[Url] = []
+
+    @model_validator(mode="after")
+    def _somewhere(self) -> Source:
+        if not (self.package or self.urls):
+            raise refusal("has neither package nor urls, expected at least one")
+        return self
+
+
+class Choice(Block):
+    """Which speech is taken, and how much; see `prepare_corpus_part`."""
+
+    include: list[str] = ["*"]
+    exclude: list[str] = []
+    forbid: list[Sha256] = []
+    minutes: Annotated[float, Field(gt=0)] | None = None
+    resample: Annotated[list[Annotated[float, Field(ge=0.5, le=2.0)]], Field(min_length=1)] = [1.0]
+
+
+class SeededChoice(Choice):
+    """A choice with its seed; `files` is the folder or glob that a user's own files came from."""
+
+    seed: Seed = 1
+    files: str | None = None
+
+
+def audio_files(pattern: str) -> list[str]:
+    """The audio files that a folder or glob names, sorted; InputError when there are none."""
+    if Path(pattern).is_dir():
+        pattern = f"{glob.escape(pattern)}/**/*"
+    found = sorted(path for path in glob.glob(pattern, recursive=True) if path.lower().endswith(OWN))
+    if not found:
+        raise InputError(f"files: no {', '.join(OWN)} file matches {pattern!r}, expected at least one")
+    return found
 
 
 def fetch_source(

@@ -9,6 +9,7 @@ the same bytes.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import math
 from pathlib import Path
@@ -20,7 +21,7 @@ import torch
 
 from mlquant import losses
 from mlquant.architectures import ROWS
-from mlquant.files import InputError, atomic, log, progress, write_json
+from mlquant.files import InputError, log, progress, write_bytes, write_json, write_text
 from mlquant.networks import Network, energy_dB, network_inputs
 
 CHECKPOINT = "checkpoint.pt"
@@ -37,8 +38,9 @@ def training_set(
     file. The last `held_out` of each file is held out. Frames below `thresh` dB of b energy, and unvoiced
     frames when `voiced_only`, are left out; a sequence of `ncat` frames counts when all of them do.
 
-    Raises InputError when nothing is left.
+    Raises InputError when targets and features do not fit, and when nothing is left.
     """
+    _check_targets(settings, features, targets)
     inputs, outputs = ([], []), ([], [])
     for i, records in enumerate(features):
         x = network_inputs(settings, records)
@@ -66,6 +68,20 @@ def training_set(
     return tuple(arrays)
 
 
+def _check_targets(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] | None) -> None:
+    name = f"{settings['family']} nn {settings['nn']}"
+    needed = ROWS[settings["family"], settings["nn"]].target == "y"
+    if needed != (targets is not None):
+        raise InputError(
+            f"target: {name} {'needs y' if needed else 'is trained on b alone'}, expected "
+            f"{'one file of y for each of b' if needed else 'none'}"
+        )
+    found = [len(records) for records in features]
+    expected = found if targets is None else [len(y) for y in targets]
+    if found != expected:
+        raise InputError(f"target: {expected} frames of y, expected {found} as of b")
+
+
 def _sequences(vectors: np.ndarray, keep: np.ndarray, ncat: int) -> np.ndarray:
     """All overlapping sequences of `ncat` kept vectors [F, n], flattened: [F', ncat*n]."""
     if len(vectors) < ncat:
@@ -86,6 +102,8 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
     torch.manual_seed(settings["seed"])
     x, t, x_held, t_held = training_set(settings, features, targets)
     network = Network(settings)
+    # Outputs start at the mean target: far above it `wloss` throws them down to where it has no gradient.
+    network.decoder[-1].bias.data.copy_(t.mean(dim=0))
     optimiser = _optimiser(settings, network)
     identity = _identity(settings, x, t, x_held, t_held)
     folder.mkdir(parents=True, exist_ok=True)
@@ -122,9 +140,8 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
             done=epoch == settings["epochs"],
         )
         if epoch % _CHECKPOINT_EVERY == 0 and epoch < settings["epochs"]:
-            with atomic(folder / CHECKPOINT) as temporary:
-                state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
-                torch.save({"identity": identity, "curve": curve, **state}, temporary)
+            state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
+            _save_checkpoint(folder / CHECKPOINT, {"identity": identity, "curve": curve, **state})
     _write(settings, network, curve, folder)
 
 
@@ -167,29 +184,40 @@ def _identity(settings: dict, *data: torch.Tensor) -> str:
     return digest.hexdigest()
 
 
-def _resume(checkpoint: Path, identity: str, network: Network, optimiser: torch.optim.Optimizer) -> list[tuple]:
+def _save_checkpoint(path: Path, state: dict) -> None:
+    """Write the state behind its checksum: a damaged tensor would be loaded without a word."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    write_bytes(path, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+
+
+def _resume(path: Path, identity: str, network: Network, optimiser: torch.optim.Optimizer) -> list[tuple]:
     """Load a checkpoint of this very run into network and optimiser; returns the loss curve so far."""
+    if not path.exists():
+        return []
     try:
-        state = torch.load(checkpoint, weights_only=True)
-        if state["identity"] != identity:
-            return []
-        network.load_state_dict(state["network"])
-        optimiser.load_state_dict(state["optimiser"])
-    except FileNotFoundError:
-        return []
+        data = path.read_bytes()
+        if hashlib.sha256(data[32:]).digest() != data[:32]:
+            raise ValueError("checksum")
+        state = torch.load(io.BytesIO(data[32:]), weights_only=True)
+        parts = [state[name] for name in ("identity", "curve", "network", "optimiser")]
     except Exception as error:  # torch raises many kinds on a file that is no checkpoint
-        log(f"{checkpoint}: not a checkpoint that can be continued ({type(error).__name__}), starting anew")
+        log(f"{path}: not a checkpoint that can be continued ({type(error).__name__}), starting anew")
         return []
-    return [tuple(row) for row in state["curve"]]
+    found, curve, weights, momentum = parts
+    if found != identity:
+        log(f"{path}: a checkpoint of other settings or data, starting anew")
+        return []
+    network.load_state_dict(weights)
+    optimiser.load_state_dict(momentum)
+    return [tuple(row) for row in curve]
 
 
 def _write(settings: dict, network: Network, curve: list[tuple], folder: Path) -> None:
     columns = ["epoch", "lr", "loss", "sd_dB2", "held_out_loss", "held_out_sd_dB2"]
-    with atomic(folder / "losses.csv") as temporary:
-        pd.DataFrame(curve, columns=columns).to_csv(temporary, index=False, float_format="%.9g")
+    write_text(folder / "losses.csv", pd.DataFrame(curve, columns=columns).to_csv(index=False, float_format="%.9g"))
     write_json(folder / "settings.json", settings)
     # One metadata entry: with several their order in the file is not defined.
     metadata = {"settings": json.dumps(settings, sort_keys=True)}
-    with atomic(folder / "weights.safetensors") as temporary:
-        safetensors.torch.save_file(network.state_dict(), temporary, metadata=metadata)
+    write_bytes(folder / "weights.safetensors", safetensors.torch.save(network.state_dict(), metadata))
     (folder / CHECKPOINT).unlink(missing_ok=True)

@@ -11,6 +11,9 @@ except InputError as error:
     raise WorkflowError(str(error))
 
 
+LEFT_OUT = set()  # optional samples that a warning has named
+
+
 def stage(wildcards, kind):
     """The stage that a job makes, by its folder."""
     try:
@@ -51,6 +54,12 @@ def optional(wildcards):
         with open(fetched.output.manifest) as manifest:
             if json.load(manifest)["available"]:
                 available.append(plan.measured[name])
+            elif name not in LEFT_OUT:
+                LEFT_OUT.add(name)
+                logger.warning(
+                    f"The optional sample {name} could not be obtained and is left out. To try again, remove "
+                    f"{source.folder}, or put the sample into {PLAN.config.speech_dir}/."
+                )
     return available
 
 

@@ -88,8 +88,12 @@ rule prepare_corpus:
         runtime=30,
     params:
         settings=settings("corpora"),
+        # A user's own files can be too many for a command line: the settings name their folder.
+        archive=lambda w, input: [
+            path for path in input.speech if path.endswith(".tar")
+        ],
     message:
         "Preparing training speech {wildcards.stage}"
     shell:
-        "mlquant prepare-corpus {input.speech:q} --settings {params.settings:q} "
+        "mlquant prepare-corpus {params.archive} --settings {params.settings:q} "
         "-o {output.speech} --manifest {output.manifest} > {log} 2>&1"

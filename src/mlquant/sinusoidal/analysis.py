@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.fft
-import scipy.signal
 
 from mlquant.files import FRAME, MAX_AMP, InputError, Model
 
@@ -111,9 +110,11 @@ def _fir_float32(signal: np.ndarray, taps: np.ndarray) -> np.ndarray:
 
 def _squared_and_filtered(filtered: np.ndarray) -> np.ndarray:
     """Square, notch at DC, low pass: [N] float32. The added 1.0 is the reference's."""
+    from scipy.signal import lfilter  # takes a second to import, which synthesis and anchor need not spend
+
     square = filtered * filtered
     difference = np.diff(square, prepend=np.float32(0))
-    notched = scipy.signal.lfilter([1.0], [1.0, -0.95], difference.astype(np.float64))
+    notched = lfilter([1.0], [1.0, -0.95], difference.astype(np.float64))
     # The reference's filter memory runs oldest sample first.
     return _fir_float32((notched.astype(np.float32) + 1.0).astype(np.float32), PITCH_LOW_PASS[::-1])
 
