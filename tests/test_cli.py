@@ -171,7 +171,7 @@ def test_measures_and_the_page_of_an_experiment(made, tmp_path):
     assert measured["bit_per_s"] == 700 and measured["latent_mse"] > 0
     experiment = {
         **{"name": "trial", "title": "A trial", "samples": ["v", "w"], "speech_dir": "speech"},
-        "outputs": [{"index": 6, "tag": "vq7", "legend": "seven bits"}],
+        "outputs": [{"index": 6, "tag": "vq7", "processing": "seven bits", "shows": "little"}],
     }
     for _ in range(2):  # the second time it is there already
         succeeds("gather", json.dumps(experiment), "--measured", tmp_path / "measured.json", "-o", tmp_path / "out")

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -414,7 +415,7 @@ def test_a_url_or_checksum_redoes_the_source_and_what_is_cut_from_it():
 
 
 def test_legends_titles_and_voices_redo_no_wav():
-    edits = [("experiments.240118.title", "new"), (f"{OUTPUTS}.3.legend", "new"), ("samples.ann.sex", "m")]
+    edits = [("experiments.240118.title", "new"), (f"{OUTPUTS}.3.processing", "new"), ("samples.ann.sex", "m")]
     before, after = planned(), planned(*edits)
     assert redone(before, after) == {"measures/240118_ann"}
     assert before.gather_params("240118") != after.gather_params("240118")
@@ -695,3 +696,15 @@ def test_an_edit_behind_an_import_is_seen(package, line):
     (package / "helper.py").write_text("VALUE = 2\n")
     forget()
     assert config.code_of("plot-losses") != before
+
+
+# --- the environment -------------------------------------------------------------------------------------
+
+
+def test_conda_and_pip_install_the_same_versions():
+    root = Path(__file__).parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    conda = yaml.safe_load((root / "envs/mlquant.yaml").read_text())["dependencies"][-1]["pip"]
+    locked = (root / "constraints.txt").read_text().splitlines()
+    assert sorted(conda) == sorted(project["dependencies"])
+    assert {*project["dependencies"], *project["optional-dependencies"]["dev"]} <= {*locked}

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlquant import speech
+from mlquant import files, speech
 from mlquant.files import InputError, read_speech
 from mlquant.speech import fetch_source, matches, member, prepare_corpus_part, prepare_sample
 
@@ -567,3 +567,31 @@ def test_nothing_usable_is_one_error(tmp_path, voices):
         corpus(tmp_path, [voices], include=["silence/*"])
     assert "\n" not in str(error.value)
     assert not (tmp_path / "c.raw").exists()
+
+
+def test_an_equaliser_keeps_the_level_and_changes_the_colour():
+    noise = np.random.default_rng(3).normal(0, 1000, 16000).astype(np.int16)
+    assert speech.colour(noise, 0.0, "1") is noise
+    coloured = speech.colour(noise, 4.0, "1")
+    assert coloured.std() == pytest.approx(noise.std(), rel=0.01)
+    assert (coloured == speech.colour(noise, 4.0, "1")).all()
+    assert (coloured != speech.colour(noise, 4.0, "2")).any()
+    power = [np.abs(np.fft.rfft(x.astype(float))) ** 2 for x in (noise, coloured)]
+    bands = [10 * np.log10(p[: len(p) // 16 * 16].reshape(16, -1).sum(axis=1)) for p in power]
+    assert 2 < np.std(bands[1] - bands[0]) < 12
+
+
+def test_a_corpus_is_equalised_file_by_file(tmp_path):
+    rng = np.random.default_rng(5)
+    for name in "ab":
+        files.write_speech(tmp_path / f"{name}.raw", rng.normal(0, 1000, 8000).astype(np.int16))
+    own = [tmp_path / "a.raw", tmp_path / "b.raw"]
+    speech.prepare_corpus_part(own, {}, tmp_path / "plain.raw", tmp_path / "m.csv")
+    speech.prepare_corpus_part(own, {"equalise": 4.0}, tmp_path / "coloured.raw", tmp_path / "m.csv")
+    plain, coloured = files.read_speech(tmp_path / "plain.raw"), files.read_speech(tmp_path / "coloured.raw")
+    assert len(plain) == len(coloured) == 16000
+    gains = [
+        np.abs(np.fft.rfft(coloured[part].astype(float))).reshape(-1)[1:] / np.abs(np.fft.rfft(plain[part]))[1:]
+        for part in (slice(0, 8000), slice(8000, None))
+    ]
+    assert np.median(np.abs(20 * np.log10(gains[0] / gains[1]))) > 1

@@ -42,8 +42,8 @@ OVERLAY = {
             "title": "",
             "samples": ["bob", "ann", "late"],
             "outputs": [
-                {"index": 1, "tag": "out", "process": "original", "legend": "original phases"},
-                {"index": 8, "tag": "1300", "process": "codec2", "mode": 1300, "legend": "Codec 2"},
+                {"index": 1, "tag": "out", "process": "original", "processing": "original phases"},
+                {"index": 8, "tag": "1300", "process": "codec2", "mode": 1300, "processing": "Codec 2"},
             ],
         },
     },
@@ -278,8 +278,11 @@ def test_the_readme_holds_the_legend_and_the_distortions(finished):
     text = (finished.folder / "results/240118_wav/README.md").read_text(encoding="utf-8")
     frame = pd.read_csv(finished.folder / "results/240118_wav/measures.csv")
     assert text.startswith("# 240118\n\nExperiment 1: ")
-    assert "| 6 | k80_b_hat_vq24 | 9 in 10 ms | 900 | as 5, latents quantised with 24 bits" in text
-    assert "| 1 | out | - | - | original amplitudes and phases |" in text
+    assert (
+        "| 6 | k80_b_hat_vq24 | as 5, latents quantised with 24 bits (two stages) | the loss of quantisation |" in text
+    )
+    assert "| the loss of quantisation | 9 in 10 ms | 900 |" in text
+    assert "| 1 | out | original amplitudes and phases | what the sinusoidal model can do | - | - |" in text
     distortions = " | ".join(f"{value:.2f}" for value in frame["sd_dB2"].dropna())
     assert f"| ann | {distortions} |\n| mean | {distortions} |" in text
     assert "Warning" not in text

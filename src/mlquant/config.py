@@ -97,7 +97,8 @@ class Quantiser(Block):
 class Output(Block):
     index: Annotated[int, Field(ge=0)]
     tag: Tag
-    legend: str = ""
+    processing: str = ""
+    shows: str = ""
     process: Literal["original", "vocoder", "codec2"]
     networks: list[str] = []
     quantiser: str | None = None

@@ -79,14 +79,15 @@ def _readme(experiment: dict, frame: pd.DataFrame, left_out: list[str], figures:
             "",
         ]
     lines += ["Each wav is named `<sample>_<index>_<tag>.wav`.", ""]
-    lines += ["| index | tag | bits a frame | bit/s | what it is |", "| --- | --- | --- | --- | --- |"]
+    lines += ["| index | tag | processing | what it shows | bits a frame | bit/s |", "| --- " * 6 + "|"]
     for output in experiment["outputs"]:
         rows = frame[(frame["index"] == output["index"]) & (frame["tag"] == output["tag"])]
         bits = rows.iloc[0] if len(rows) else None
         quantised = bits is not None and pd.notna(bits["bits_per_frame"])
         frame_bits = f"{bits['bits_per_frame']} in {bits['frame_ms']} ms" if quantised else "-"
         rate = f"{bits['bit_per_s']:.0f}" if quantised else "-"
-        lines.append(f"| {output['index']} | {output['tag']} | {frame_bits} | {rate} | {output['legend']} |")
+        cells = (output["index"], output["tag"], output["processing"], output["shows"], frame_bits, rate)
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     lines += ["", "Spectral distortion in dB² (200 to 3700 Hz, all frames), by sample and index:", ""]
     measured = frame.dropna(subset=["sd_dB2"])
     sd = measured.pivot_table(index="sample", columns=["index", "tag"], values="sd_dB2", sort=False)

@@ -100,6 +100,7 @@ class Choice(Block):
     forbid: list[Sha256] = []
     minutes: Annotated[float, Field(gt=0)] | None = None
     resample: Annotated[list[Annotated[float, Field(ge=0.5, le=2.0)]], Field(min_length=1)] = [1.0]
+    equalise: Annotated[float, Field(ge=0, le=20)] = 0.0
 
 
 class SeededChoice(Choice):
@@ -446,7 +447,8 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
 
     `inputs` is one archive of `fetch_source` (a `.tar`), or a user's own audio files. `settings` may hold
     `include` and `exclude` (globs, as in `matches`), `forbid` (sha256 of files, or of their 16-bit 8 kHz samples,
-    that are never used), `minutes` (at most; None is no limit), `seed` and `resample` (factors, 1.0 is as it is).
+    that are never used), `minutes` (at most; None is no limit), `seed`, `resample` (factors, 1.0 is as it is) and
+    `equalise` (dB, see `colour`).
 
     Files come in an order drawn from the seed and each file's content, each content once (a wav and a raw file of
     the same samples are one). The factors take turns from file to file, so that copies hold different phrases;
@@ -458,7 +460,7 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
     So is nothing usable at all.
     """
     factors = list(dict.fromkeys(settings.get("resample") or [1.0]))
-    minutes = settings.get("minutes")
+    minutes, seed = settings.get("minutes"), settings.get("seed", 0)
     limit = sys.maxsize if minutes is None else round(minutes * 60 * SAMPLE_RATE) // FRAME
     usable = _choose(inputs, settings, enough=limit * FRAME * max(factors))
 
@@ -468,7 +470,7 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
             if start == limit:
                 break
             factor = factors[(place + turn) % len(factors)]
-            piece = scale_voice(speech, factor)
+            piece = colour(scale_voice(speech, factor), settings.get("equalise") or 0.0, f"{seed} {turn} {digest}")
             frames = min(-(-len(piece) // FRAME), limit - start)
             piece = np.pad(piece, (0, FRAME))[: frames * FRAME]  # a frame of zeros is more than rounding up can need
             pieces.append(piece)
@@ -548,3 +550,21 @@ def scale_voice(speech: np.ndarray, factor: float) -> np.ndarray:
 
     scaled = soxr.resample(speech.astype(np.float64), SAMPLE_RATE * factor, SAMPLE_RATE)
     return np.clip(np.rint(scaled), -32768, 32767).astype(np.int16)
+
+
+def colour(speech: np.ndarray, deviation: float, seed: str) -> np.ndarray:
+    """Speech [N] int16 through a smooth random equaliser, as of another microphone: [N], of the same level.
+
+    Its gain in dB over 0 to 4 kHz is a sum of four half cosines with normal amplitudes of standard deviation
+    `deviation`, drawn from the seed. Louder than 16 bits can hold it is clipped.
+    """
+    if deviation == 0:
+        return speech
+    from scipy.signal import fftconvolve, firwin2
+
+    rng = np.random.default_rng(int(_sha256(seed.encode())[:16], 16))
+    frequency = np.linspace(0, 1, 65)
+    gain = rng.normal(0, deviation, 4) @ np.cos(np.pi * np.outer(np.arange(1, 5), frequency))
+    filtered = fftconvolve(speech.astype(np.float64), firwin2(65, frequency, 10 ** (gain / 20)), mode="same")
+    level = np.sqrt(np.mean(np.square(speech, dtype=np.float64)) / max(np.mean(np.square(filtered)), 1e-12))
+    return np.clip(np.rint(filtered * level), -32768, 32767).astype(np.int16)

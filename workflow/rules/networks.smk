@@ -13,6 +13,7 @@ rule train_network:
         "results/logs/networks/{stage}.log",
     benchmark:
         "results/benchmarks/networks/{stage}.tsv"
+    priority: 1  # the longest way to the end
     conda:
         "../../envs/mlquant.yaml"
     threads: setting("networks", "threads")

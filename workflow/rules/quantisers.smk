@@ -14,7 +14,7 @@ rule train_vq_stage:
         "results/benchmarks/codebooks/{stage}.tsv"
     conda:
         "../../envs/mlquant.yaml"
-    threads: 2
+    threads: 1  # so that it runs beside another training; a large codebook on a cluster may want more
     resources:
         mem_mb=2000,
         runtime=30,
