@@ -1,9 +1,14 @@
 """What several test modules share: the reference's data, and a synthetic voice for machines without it."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+# The commands of the environment that the tests run in, also when it was not activated.
+os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
 
 
 @pytest.fixture(scope="session")
