@@ -548,7 +548,12 @@ def package(tmp_path, monkeypatch):
     folder = tmp_path / "package" / "mlquant"
     shutil.copytree(Path(config.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(config.resources, "files", lambda name: folder)
-    for function in ("code_of", "_parse", "_digest_of_code"):  # caches of its own; those of the real package stay
+    for function in (
+        "code_of",
+        "_meaning",
+        "_parse",
+        "_digest_of_code",
+    ):  # caches of its own; those of the real package stay
         monkeypatch.setattr(config, function, functools.cache(getattr(config, function).__wrapped__))
     return folder
 
@@ -556,6 +561,7 @@ def package(tmp_path, monkeypatch):
 def forget():
     config.code_of.cache_clear()
     config._parse.cache_clear()
+    config._meaning.cache_clear()
     config._digest_of_code.cache_clear()
 
 

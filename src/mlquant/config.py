@@ -247,9 +247,16 @@ def code_of(command: str) -> str:
     while imported:
         name = imported.pop()
         if name not in used and name != "mlquant.schema":
-            used[name] = ast.unparse(_parse(name))
-            imported |= _imports(_parse(name), name)
+            used[name], more = _meaning(name)
+            imported |= more
     return "\n".join(f"{name}\n{used[name]}" for name in sorted(used))
+
+
+@cache
+def _meaning(module: str) -> tuple[str, set[str]]:
+    """The code of a module of the package, and the modules of the package that it imports."""
+    tree = _parse(module)
+    return ast.unparse(tree), _imports(tree, module)
 
 
 @cache
