@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlquant import config
+from mlquant import config, keys
 from mlquant.files import InputError
+from mlquant.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -73,7 +74,7 @@ def edited(*edits, base=CONFIG):
 
 
 def planned(*edits):
-    return config.Plan(config.load(edited(*edits)))
+    return Plan(config.load(edited(*edits)))
 
 
 def redone(before, after):
@@ -91,7 +92,7 @@ def each_sample(*stages):
 
 def test_the_configuration_of_the_repository_is_valid_and_its_plan_is_complete():
     raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    plan = config.Plan(config.load(raw))
+    plan = Plan(config.load(raw))
     published = plan.experiments["240118"]
     assert set(published.measured) == {"big_dog", "two_lines", "hts1a", "kristoff", "mmt1"}
     assert set(published.optional) == {"two_lines"}
@@ -309,7 +310,7 @@ def test_a_mistake_is_not_accepted(edit):
 def test_names_and_tags_that_yaml_reads_as_numbers_are_text():
     unquoted = CONFIG.replace('"240118":', "240118:")
     assert 240118 in yaml.safe_load(unquoted)["experiments"]
-    plan = config.Plan(config.load(yaml.safe_load(unquoted)))
+    plan = Plan(config.load(yaml.safe_load(unquoted)))
     assert list(plan.experiments) == ["240118"]
     assert plan.stages.keys() == planned().stages.keys()
     assert plan.experiments["240118"].settings["outputs"][5]["tag"] == "3200"
@@ -318,7 +319,7 @@ def test_names_and_tags_that_yaml_reads_as_numbers_are_text():
 def test_a_number_that_yaml_reads_as_text_is_that_number():
     text = yaml.safe_load(CONFIG.replace("lr: 1.0e-3", "lr: 1e-3"))
     assert text["networks"]["nn4"]["lr"] == "1e-3"
-    assert config.Plan(config.load(text)).stages.keys() == planned().stages.keys()
+    assert Plan(config.load(text)).stages.keys() == planned().stages.keys()
 
 
 def test_a_default_that_is_written_out_changes_no_key():
@@ -433,16 +434,16 @@ def test_entries_with_equal_settings_share_one_stage():
     twin = edited()
     twin["networks"]["twin"] = copy.deepcopy(twin["networks"]["nn4"])
     twin["experiments"]["other"] = copy.deepcopy(twin["experiments"]["240118"])
-    shared = config.Plan(config.load(twin))
+    shared = Plan(config.load(twin))
     assert shared.networks["twin"] is shared.networks["nn4"]
     assert redone(plan, shared) == set(), "not even the measures"
     twin["networks"]["twin"]["seed"] = 2
-    assert config.Plan(config.load(twin)).networks["twin"].key != shared.networks["nn4"].key
+    assert Plan(config.load(twin)).networks["twin"].key != shared.networks["nn4"].key
 
 
 def test_keys_are_the_same_in_every_process():
-    script = "import sys, yaml; from mlquant import config\n"
-    script += "print(*config.Plan(config.load(yaml.safe_load(sys.stdin))).stages, sep='\\n')"
+    script = "import sys, yaml; from mlquant.config import load; from mlquant.plan import Plan\n"
+    script += "print(*Plan(load(yaml.safe_load(sys.stdin))).stages, sep='\\n')"
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", script],
@@ -547,22 +548,22 @@ def package(tmp_path, monkeypatch):
     """A copy of the package that keys are taken from, to edit."""
     folder = tmp_path / "package" / "mlquant"
     shutil.copytree(Path(config.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(config.resources, "files", lambda name: folder)
+    monkeypatch.setattr(keys.resources, "files", lambda name: folder)
     for function in (
         "code_of",
         "_meaning",
         "_parse",
-        "_digest_of_code",
+        "digest_of_code",
     ):  # caches of its own; those of the real package stay
-        monkeypatch.setattr(config, function, functools.cache(getattr(config, function).__wrapped__))
+        monkeypatch.setattr(keys, function, functools.cache(getattr(keys, function).__wrapped__))
     return folder
 
 
 def forget():
-    config.code_of.cache_clear()
-    config._parse.cache_clear()
-    config._meaning.cache_clear()
-    config._digest_of_code.cache_clear()
+    keys.code_of.cache_clear()
+    keys._parse.cache_clear()
+    keys._meaning.cache_clear()
+    keys.digest_of_code.cache_clear()
 
 
 def after_edit(path, edit):
@@ -631,7 +632,7 @@ KINDS_OF_MODULE = {
     "measures": {"measures"},
     "figures": {"figures"},
     "page": set(),
-    "config": set(),
+    **{"config": set(), "keys": set(), "plan": set()},
 }
 
 
@@ -663,7 +664,7 @@ def test_an_edit_of_a_command_redoes_that_command_only(package):
 
 
 def test_a_changed_number_inside_a_function_is_seen(package):
-    before = config.code_of("plot-losses")
+    before = keys.code_of("plot-losses")
     path = package / "figures.py"
     text = path.read_text(encoding="utf-8")
     (function,) = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)][:1]
@@ -672,7 +673,7 @@ def test_a_changed_number_inside_a_function_is_seen(package):
     lines.insert(last.lineno - 1, " " * last.col_offset + "edited = 1")
     path.write_text("\n".join(lines), encoding="utf-8")
     forget()
-    assert config.code_of("plot-losses") != before
+    assert keys.code_of("plot-losses") != before
 
 
 def test_all_modules_have_an_entry_in_the_table():
@@ -698,10 +699,10 @@ def test_an_edit_behind_an_import_is_seen(package, line):
     figures = (package / "figures.py").read_text(encoding="utf-8")
     (package / "figures.py").write_text(f"{figures}\n{line}\n")
     forget()
-    before = config.code_of("plot-losses")
+    before = keys.code_of("plot-losses")
     (package / "helper.py").write_text("VALUE = 2\n")
     forget()
-    assert config.code_of("plot-losses") != before
+    assert keys.code_of("plot-losses") != before
 
 
 # --- the environment -------------------------------------------------------------------------------------

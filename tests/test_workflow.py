@@ -139,8 +139,8 @@ class Checkout:
 
     def rows(self, experiment, sample):
         """What the plan says of each output of a sample, by index; from the copy's own package."""
-        script = "import sys, json, yaml; from mlquant import config\n"
-        script += "plan = config.Plan(config.load(yaml.safe_load(open('config.yaml'))))\n"
+        script = "import sys, json, yaml; from mlquant import config, plan\n"
+        script += "plan = plan.Plan(config.load(yaml.safe_load(open('config.yaml'))))\n"
         script += "print(json.dumps(plan.experiments[sys.argv[1]].measured[sys.argv[2]].settings['rows']))"
         environment = os.environ | {"PYTHONPATH": str(self.folder / "src")}
         command = [sys.executable, "-c", script, experiment, sample]

@@ -2,11 +2,12 @@
 
 import json
 
-from mlquant import config as mlquant_config
+from mlquant.config import load
 from mlquant.files import InputError
+from mlquant.plan import Plan
 
 try:
-    PLAN = mlquant_config.Plan(mlquant_config.load(config))
+    PLAN = Plan(load(config))
 except InputError as error:
     raise WorkflowError(str(error))
 
