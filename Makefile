@@ -3,12 +3,15 @@
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: samples test lint
+.PHONY: samples test test-slow lint
 samples: .venv/installed
 	snakemake results/240118_wav
 
 test: .venv/installed
-	pytest -n 2 --dist loadfile
+	pytest -n 2 --dist loadfile -m "not slow"
+
+test-slow: .venv/installed
+	pytest -m slow
 
 lint: .venv/installed
 	ruff check

@@ -292,6 +292,16 @@ def test_big_dog_is_quantised_as_by_vq_mbest(mbest, stages):
 
 
 @needs_golden
+def test_variance_at_the_first_sizes_is_that_of_vqtrain():
+    golden = np.loadtxt(GOLDEN / "vqtrain_stage1.txt")[:9]
+    trained = vq.train(read_f32(GOLDEN / "latents.f32", 10), 512, seed=1, threads=2)
+    assert [size for size, _, _ in trained.trace] == golden[:, 0].tolist()
+    ratio = np.array([variance for _, variance, _ in trained.trace]) / golden[:, 1]
+    assert (ratio[golden[:, 0] >= 64] <= 1.01).all()
+
+
+@pytest.mark.slow
+@needs_golden
 def test_variance_at_every_size_is_that_of_vqtrain():
     vectors = read_f32(GOLDEN / "latents.f32", 10)
     for stage in (1, 2):

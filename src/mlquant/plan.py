@@ -11,10 +11,10 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlquant import keys
 from mlquant.architectures import ROWS
 from mlquant.config import Config, Output, own_files
 from mlquant.files import InputError
-from mlquant.keys import digest_of_code, stage_key
 from mlquant.schema import nearest
 from mlquant.speech import Choice, Source, Url, audio_files
 
@@ -75,12 +75,12 @@ class Plan:
 
     def gather_params(self, experiment: str) -> str:
         """What the gathering of an experiment depends on beside its files, as one JSON text."""
-        code = digest_of_code("gather")
+        code = keys.digest_of_code("gather")
         return json.dumps({**self.experiments[experiment].settings, "code": code}, sort_keys=True)
 
     def _add(self, kind: str, command: str, name: str, settings: dict, inputs: dict[str, list[str]]) -> Stage:
         """Register a stage; one that is the same as an earlier one in all but its name is that one."""
-        key = stage_key(kind, command, settings, inputs)
+        key = keys.stage_key(kind, command, settings, inputs)
         stage = self._by_key.setdefault((kind, key), Stage(kind, name, key, settings, inputs))
         return self.stages.setdefault(stage.folder, stage)
 
