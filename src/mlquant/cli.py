@@ -1,7 +1,7 @@
 """One subcommand a stage: thin functions from files to files.
 
 Each function imports only what its stage needs, for two reasons: a command starts fast, and the imports say
-which modules a stage's result depends on (see the keys in `config`).
+which modules a stage's result depends on (see `keys`).
 """
 
 from __future__ import annotations

@@ -36,12 +36,12 @@ def measure_output(row: dict) -> dict:
     if "y_hat" in named:
         y, y_hat = files.read_f32(named["y"], 79), files.read_f32(named["y_hat"], 79)
         _same_frames(named["y"], y, named["y_hat"], y_hat)
-        voiced = files.read_f32(named["features"], 22)[:, 21] > 0
+        voiced = files.read_features(named["features"])[:, 21] > 0
         distortion = features.spectral_distortion(y, y_hat)
         result["sd_dB2"] = float(np.mean(distortion))
         result["sd_voiced_dB2"] = float(np.mean(distortion[voiced])) if voiced.any() else None
     if "b_hat" in named:
-        b, b_hat = files.read_f32(named["b"], 22), files.read_f32(named["b_hat"], 22)
+        b, b_hat = files.read_features(named["b"]), files.read_features(named["b_hat"])
         _same_frames(named["b"], b, named["b_hat"], b_hat)
         result["sd_b_dB2"] = float(np.mean((b[:, :20] - b_hat[:, :20]) ** 2))
     if "l_hat" in named:

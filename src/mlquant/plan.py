@@ -48,7 +48,6 @@ _NAMED = 50  # inputs of a stage that its record names one by one; it travels as
 class ExperimentPlan:
     """What an experiment gathers: for each sample the stage that measures it, and where an optional one comes from."""
 
-    name: str
     settings: dict
     measured: dict[str, Stage]
     optional: dict[str, Stage]
@@ -62,6 +61,9 @@ class Plan:
         self.config = config
         self.stages: dict[str, Stage] = {}
         self._by_key: dict[tuple[str, str], Stage] = {}
+        # Every network, and every quantised output of every sample, asks for these again.
+        self._corpora: dict[str, tuple[list[str], list[str]]] = {}
+        self._trained: dict[tuple[str, int], list[str]] = {}
         self.networks = {name: self._network(name) for name in config.networks}
         self.experiments = {name: self._experiment(name) for name in config.experiments}
 
@@ -117,6 +119,8 @@ class Plan:
 
     def _corpus(self, name: str) -> tuple[list[str], list[str]]:
         """The b and the y files of a corpus, a pair for each part."""
+        if name in self._corpora:
+            return self._corpora[name]
         corpus = self.config.corpora[name]
         b, y = [], []
         for part_name, part in corpus.parts.items():
@@ -142,6 +146,7 @@ class Plan:
             features = self._features(label, speech)
             b.append(features.file("b.f32"))
             y.append(features.file("y.f32"))
+        self._corpora[name] = b, y
         return b, y
 
     # networks and quantisers
@@ -150,12 +155,14 @@ class Plan:
         settings = self.config.networks[name]
         b, y = self._corpus(settings.corpus)
         inputs = {"features": b}
-        if ROWS[settings.family, settings.nn].target == "y":
+        if self._target(name) == "y":
             inputs["targets"] = y
         return self._add("networks", "train", name, settings.model_dump(exclude={"corpus"}), inputs)
 
     def _codebooks(self, name: str, stages: int) -> list[str]:
         """The codebook files of the first stages of a quantiser; each is trained on the residual of the last."""
+        if (name, stages) in self._trained:
+            return self._trained[name, stages]
         quantiser = self.config.quantisers[name]
         network = self.config.networks[quantiser.network]
         weights = self.networks[quantiser.network].file("weights.safetensors")
@@ -169,6 +176,7 @@ class Plan:
             codebook = self._add("codebooks", "vq-train", f"{name}_{i}", settings, {"train": [train]})
             codebooks.append(codebook.file("vq.f32"))
             train = codebook.file("residual.f32")
+        self._trained[name, stages] = codebooks
         return codebooks
 
     # what is made of a sample
@@ -185,15 +193,17 @@ class Plan:
                 optional[sample] = fetched
         used = {network: None for output in experiment.outputs for network in output.networks}
         curves = [
-            self._add("figures", "plot-losses", network, {"title": network}, {"losses": [stage.file("losses.csv")]})
-            for network, stage in ((network, self.networks[network]) for network in used)
+            self._add(
+                "figures", "plot-losses", name, {"title": name}, {"losses": [self.networks[name].file("losses.csv")]}
+            )
+            for name in used
         ]
         settings = {"name": name, **experiment.model_dump(), "speech_dir": self.config.speech_dir}
-        return ExperimentPlan(name, settings, measured, optional, curves)
+        return ExperimentPlan(settings, measured, optional, curves)
 
     def _measure(self, experiment: str, sample: str, rows: list[dict]) -> Stage:
         """Measures of one sample; its settings record every stage behind the sample's outputs."""
-        files = sorted({path for row in rows for path in row["files"].values() if path})
+        files = sorted({path for row in rows for path in row["files"].values()})
         sex = self.config.samples[sample].sex if sample in self.config.samples else None
         settings = {"sample": sample, "sex": sex, "rows": rows, "stages": self._behind(files)}
         return self._add("measures", "measure", f"{experiment}_{sample}", settings, {"files": files})
@@ -218,7 +228,7 @@ class Plan:
     def _output(self, sample: str, speech: Stage, features: Stage, output: Output) -> dict:
         """One output of one sample: its index, tag, bit rate, and the files to measure it by."""
         model = features.inputs["model"][0]
-        files: dict[str, str | None] = {}
+        files: dict[str, str] = {}
         bits, frame_ms = None, 10
         if output.process == "original":
             wav = self._add("resynthesised", "resynth", sample, {}, {"model": [model]})

@@ -107,7 +107,7 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
     optimiser = _optimiser(settings, network)
     identity = _identity(settings, x, t, x_held, t_held)
     folder.mkdir(parents=True, exist_ok=True)
-    curve, epoch = _resume(folder / CHECKPOINT, identity, network, optimiser), 0
+    curve = _resume(folder / CHECKPOINT, identity, network, optimiser)
     log(f"{len(x)} training and {len(x_held)} held-out vectors, {settings['epochs']} epochs after {len(curve)}")
     steps_per_epoch = math.ceil(len(x) / settings["batch"])
     for epoch in range(len(curve) + 1, settings["epochs"] + 1):
