@@ -14,11 +14,27 @@ include: "workflow/rules/common.smk"
 wildcard_constraints:
     stage=r"[A-Za-z0-9_-]+\.[0-9a-f]{8}",
     experiment="|".join(PLAN.experiments),
+    sweep="|".join(PLAN.sweeps),
+    study="|".join(PLAN.studies),
 
 
-rule all:
+rule all_experiments:
     input:
-        expand("results/{experiment}_wav", experiment=PLAN.experiments),
+        [
+            f"results/{name}_wav"
+            for name, settings in PLAN.config.experiments.items()
+            if settings.in_all
+        ],
+
+
+rule all_sweeps:
+    input:
+        expand("results/sweeps/{sweep}", sweep=PLAN.sweeps),
+
+
+rule all_studies:
+    input:
+        expand("results/studies/{study}", study=PLAN.studies),
 
 
 include: "workflow/rules/speech.smk"

@@ -18,10 +18,13 @@ from mlquant import cli, files
 
 COMMANDS = [
     *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "encode", "decode"),
-    *("infer", "vq-train", "vq-search", "synth", "anchor", "measure", "plot-losses", "gather"),
+    *("infer", "vq-train", "vq-search", "synth", "anchor", "measure", "plot-losses", "gather", "sweep", "study"),
 ]
 MANIFOLD = {"family": "manifold", "nn": 1, "lr": 1e-3, "epochs": 3, "batch": 32, "held_out": 0.1}
 BOTTLENECK = {**MANIFOLD, "family": "autoencoder1", "nn": 4, "d": 4, "noise_var": 1e-3}
+OF_Y = {**MANIFOLD, "family": "autoencoder2", "nn": 1, "d": 4}
+SCALARS = {**MANIFOLD, "family": "autoencoder1", "nn": 5, "d": 4, "nvq": 2}
+DIVERGES = {**MANIFOLD, "optimiser": "sgd", "lr": 1e6}
 
 
 @dataclass
@@ -149,6 +152,38 @@ def test_noise_on_the_latents_follows_its_seed(made, tmp_path):
         succeeds("infer", "bottleneck/weights.safetensors", "b.f32", *words, "-o", tmp_path / name, cwd=made)
     read = {name: (tmp_path / name).read_bytes() for name in ("0", "1", "1b", "2")}
     assert read["1"] == read["1b"] and len({read["0"], read["1"], read["2"]}) == 3
+
+
+def test_a_network_of_y_takes_y_files(made, tmp_path):
+    words = ["--settings", json.dumps(OF_Y), "--features", "b.f32", "--target", "y.f32"]
+    succeeds("train", *words, "-o", tmp_path / "net", cwd=made)
+    network = tmp_path / "net/weights.safetensors"
+    succeeds("encode", network, "y.f32", "-o", tmp_path / "l", cwd=made)
+    succeeds("infer", network, "y.f32", "-o", tmp_path / "y_hat", cwd=made)
+    succeeds("decode", network, tmp_path / "l", "--features", "y.f32", "-o", tmp_path / "decoded", cwd=made)
+    assert files.read_f32(tmp_path / "l", 4).shape == (200, 4)
+    assert (tmp_path / "decoded").read_bytes() == (tmp_path / "y_hat").read_bytes()
+    y, y_hat = files.read_f32(made / "y.f32", 79), files.read_f32(tmp_path / "y_hat", 79)
+    assert abs((y_hat - y).mean()) < 10  # dB: its level came back
+    for command in ("encode", "infer"):
+        ended = run(command, network, "b.f32", "-o", tmp_path / "none", cwd=made)
+        assert ended.status == 1 and len(ended.err) == 1 and "b.f32: 17600 bytes" in ended.err[0]
+    assert not (tmp_path / "none").exists()
+
+
+def test_latents_of_two_scalar_quantisers_are_twice_as_many(made, tmp_path):
+    words = ["--settings", json.dumps(SCALARS), "--features", "b.f32"]
+    succeeds("train", *words, "-o", tmp_path / "net", cwd=made)
+    network = tmp_path / "net/weights.safetensors"
+    succeeds("encode", network, "b.f32", "-o", tmp_path / "l", cwd=made)
+    assert (tmp_path / "l").stat().st_size == 4 * 8 * 200
+    levels = 4 * files.read_f32(tmp_path / "l", 8)
+    np.testing.assert_allclose(levels, levels.round(), atol=1e-5)
+    succeeds("decode", network, tmp_path / "l", "--features", "b.f32", "-o", tmp_path / "b_hat", cwd=made)
+    succeeds("infer", network, "b.f32", "-o", tmp_path / "through", cwd=made)
+    assert (tmp_path / "b_hat").read_bytes() == (tmp_path / "through").read_bytes()
+    ended = run("decode", network, "l.f32", "--features", "b.f32", "-o", tmp_path / "none", cwd=made)
+    assert ended.status == 1 and len(ended.err) == 1 and "100 vectors, expected 200" in ended.err[0]
 
 
 def test_a_loss_curve_becomes_an_svg_too(made, tmp_path):
@@ -333,6 +368,9 @@ REFUSED = [
     (["plot-losses", "none.csv"], "none.csv: no such file"),
     (["plot-losses", "empty"], "empty: not a loss curve"),
     (["plot-losses", "b.f32"], "b.f32: not a loss curve"),
+    (["sweep", "none.json"], "none.json: no such file"),
+    (["study", "none.json"], "none.json: no such file"),
+    (["study", "{}"], "study: has no 'kind'"),
     (["gather", "{}", "--measured", "none.json"], "none.json: no such file"),
     (["gather", "{}", "--measured", "bottleneck/settings.json"], "settings.json: has no 'sample'"),
 ]
@@ -351,6 +389,49 @@ def test_what_cannot_be_used_ends_in_one_line(bad, tmp_path, words, names):
     assert said[0].startswith(f"mlquant {words[0]}: ") and names in said[0]
     assert sorted(os.listdir(bad)) == before
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "reason"),
+    [
+        (DIVERGES, ["b.f32", "--target", "y.f32"], "lower the setting lr (now 1e+06)"),
+        (MANIFOLD, ["nan.f32", "--target", "y.f32"], "nan.f32: record 9 holds NaN or infinity"),
+        (MANIFOLD, ["b.f32", "--target", "short_y.f32"], "short_y.f32: 199 frames, expected 200"),
+        (BOTTLENECK, ["b.f32", "--target", "y.f32"], "target: autoencoder1 nn 4 is trained on b alone"),
+    ],
+)
+def test_a_failure_that_is_kept_is_told_wherever_the_network_is_used(bad, tmp_path, settings, words, reason):
+    words = ["train", "--settings", json.dumps(settings), "--features", *words, "-o", tmp_path / "net"]
+    ended = run(*words, cwd=bad)
+    assert ended.status == 1 and reason in ended.err[-1] and not list(tmp_path.glob("net/*"))
+    ended = succeeds(*words, "--keep-failure", cwd=bad)
+    assert ended.err[-1].startswith("mlquant train: ") and reason in ended.err[-1]
+    assert sorted(path.name for path in (tmp_path / "net").iterdir()) == [
+        *("losses.csv", "settings.json", "training.json", "weights.safetensors"),
+    ]
+    assert reason in files.read_json(tmp_path / "net/training.json")["failed"]
+    weights = tmp_path / "net/weights.safetensors"
+    for use in (
+        ["infer", weights, "b.f32"],
+        ["encode", weights, "b.f32"],
+        ["decode", weights, "l.f32", "--features", "b.f32"],
+    ):
+        ended = run(*use, "-o", tmp_path / "out", cwd=bad)
+        assert ended.status == 1 and len(ended.err) == 1
+        assert ended.err[0].startswith(f"mlquant {use[0]}: {weights}: ") and reason in ended.err[0]
+        assert not (tmp_path / "out").exists()
+
+
+def test_settings_that_cannot_be_used_are_no_failure_to_keep(bad, tmp_path):
+    ended = run(*train_with(nvq=2), "--keep-failure", "-o", tmp_path / "net", cwd=bad)
+    assert ended.status == 1 and len(ended.err) == 1 and "nvq: found 2, but autoencoder1 4" in ended.err[0]
+    assert not (tmp_path / "net").exists()
+
+
+def test_a_training_that_goes_well_has_no_failure_to_keep(made, tmp_path):
+    succeeds(*train_with(), "--keep-failure", "-o", tmp_path / "net", cwd=made)
+    for name in ("losses.csv", "settings.json", "weights.safetensors"):
+        assert (tmp_path / "net" / name).read_bytes() == (made / "bottleneck" / name).read_bytes()
 
 
 def test_neither_b_nor_y_is_refused(made):

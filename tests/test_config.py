@@ -47,6 +47,33 @@ experiments:
       - {index: 7, tag: vq1, process: vocoder, networks: [nn4, manifold], quantiser: vq, stages: 1, mbest: 1}
       - {index: 8, tag: 3200, process: codec2, mode: 3200}
 """
+COMPARED = (
+    CONFIG
+    + """
+sweeps:
+  rates:
+    base: {corpus: voices, family: autoencoder4, nn: 1, d: 6, norm: false, loss: sd, lr: 1.0e-2, epochs: 3}
+    rows:
+      plain: {}
+      slow: {lr: 1.0e-3}
+    repeats: 2
+studies:
+  noise: {kind: noise, quantiser: vq, noise_vars: [0, 0.01]}
+  against: {kind: uniform_vq, quantiser: vq}
+  latents: {kind: latents, network: nn4}
+  survivors: {kind: vq, quantiser: vq, stages: [2, 3], mbest: [1, 5]}
+  channel:
+    kind: analog
+    base: {corpus: voices, family: autoencoder1, nn: 4, lr: 1.0e-3, epochs: 2}
+    d: [4, 6]
+    snr_dB: [0, 2.5]
+    quantiser: vq
+    sample: ann
+    manifold: manifold
+    wav_snr_dB: [0]
+  demo: {kind: demo, network: nn4, sample: bob}
+"""
+)
 SAMPLES = ("ann", "bob", "may")
 OUTPUTS = "experiments.240118.outputs"
 ABSENT = object()
@@ -75,6 +102,11 @@ def edited(*edits, base=CONFIG):
 
 def planned(*edits):
     return Plan(config.load(edited(*edits)))
+
+
+def gathering(plan, experiment="240118"):
+    """All that the folder of an experiment depends on beside its files."""
+    return plan.params("gather", plan.experiments[experiment].settings)
 
 
 def redone(before, after):
@@ -211,7 +243,7 @@ MISTAKES = {
         "networks.nn4: noise_var: found 0.001",
         "no bottleneck",
     ),
-    "an unknown network number": (("networks.nn4.nn", 3), "networks.nn4: family and nn: found autoencoder1 3", "4"),
+    "an unknown network number": (("networks.nn4.nn", 8), "networks.nn4: family and nn: found autoencoder1 8", "4"),
     "several frames in a network of one": (
         ("networks.manifold.ncat", 3),
         "networks.manifold: ncat: found 3",
@@ -280,6 +312,145 @@ def test_a_mistake_is_one_line_that_names_the_key_and_what_was_expected(mistake)
     assert line.startswith("config: ") and "\n" not in line
     assert where in line
     assert expected in line.split(where, 1)[1]
+
+
+COMPARED_MISTAKES = {
+    "an unknown key of a row": (("sweeps.rates.rows.slow.learn", 1), "sweeps.rates.rows.slow: unknown key 'learn'", ""),
+    "an unknown key of a sweep": (("sweeps.rates.row", 1), "sweeps.rates: unknown key 'row'", "'rows'"),
+    "a row that contradicts itself": (("sweeps.rates.rows.slow", {"nn": 9}), "rates.rows.slow: family and nn", "9"),
+    "a row without a rate": (("sweeps.rates.base.lr", ABSENT), "sweeps.rates.rows.plain: lr: is missing", "expected"),
+    "a sweep without rows": (("sweeps.rates.rows", {}), "sweeps.rates.rows: found {}", "at least 1"),
+    "a row's unknown corpus": (("sweeps.rates.rows.slow.corpus", "voice"), "rows.slow.corpus: 'voice'", "'voices'"),
+    "an unknown kind of study": (("studies.noise.kind", "nois"), "config: studies.noise", "nois"),
+    "an unknown key of a study": (("studies.noise.noise", 1), "studies.noise.noise: unknown key 'noise'", "noise_vars"),
+    "an unknown quantiser of a study": (("studies.noise.quantiser", "qv"), "noise.quantiser: 'qv' names no", "'vq'"),
+    "an unknown network of a study": (("studies.latents.network", "nn5"), "latents.network: 'nn5' names no", "'nn4'"),
+    "an unknown sample of a study": (("studies.demo.sample", "bop"), "studies.demo.sample: 'bop' names no", "'bob'"),
+    "latents of a network without any": (("studies.latents.network", "manifold"), "latents.network", "no bottleneck"),
+    "more stages than there are": (("studies.survivors.stages", [2, 4]), "survivors.stages: found 4", "3 stages"),
+    "a demo of a network to y": (("studies.demo.network", "manifold"), "studies.demo.network: 'manifold'", "b_hat"),
+    "a manifold that makes b_hat": (("studies.channel.manifold", "nn4"), "studies.channel.manifold: 'nn4'", "y_hat"),
+    "symbols of an odd number of latents": (("studies.channel.d", [5]), "studies.channel.base.d5: d: found 5", "even"),
+    "a limit of no epochs": (("max_epochs", 0), "config: max_epochs: found 0", "greater"),
+}
+
+
+@pytest.mark.parametrize("mistake", COMPARED_MISTAKES)
+def test_a_mistake_in_a_sweep_or_a_study_is_one_line_too(mistake):
+    edit, where, expected = COMPARED_MISTAKES[mistake]
+    with pytest.raises(InputError) as caught:
+        compared(edit)
+    line = str(caught.value)
+    assert line.startswith("config: ") and "\n" not in line
+    assert where in line
+    assert expected in line.split(where, 1)[1]
+
+
+def test_noise_at_inference_goes_on_one_bottleneck_and_not_beside_a_quantiser():
+    plan = planned((f"{OUTPUTS}.2.noise_var", 0.01))
+    row = plan.experiments["240118"].measured["ann"].settings["rows"][2]
+    noisy = [stage for stage in plan.stages.values() if stage.kind == "inferred" and stage.settings]
+    assert {stage.name for stage in noisy} == each_sample("*_nn4")
+    assert all(stage.settings == {"noise_var": 0.01, "seed": 1} for stage in noisy)
+    assert row["files"]["b_hat"] in {stage.file("hat.f32") for stage in noisy}
+    seeded = planned((f"{OUTPUTS}.2.noise_var", 0.01), (f"{OUTPUTS}.2.seed", 2))
+    assert redone(plan, seeded) >= each_sample("inferred/*_nn4")
+    for edit in ((f"{OUTPUTS}.1.noise_var", 0.01), (f"{OUTPUTS}.3.noise_var", 0.01), (f"{OUTPUTS}.0.noise_var", 0.01)):
+        with pytest.raises(InputError, match="noise_var"):
+            planned(edit)
+
+
+def test_a_network_that_takes_y_starts_a_chain():
+    network = {"corpus": "voices", "family": "autoencoder2", "nn": 1, "d": 4, "lr": 1e-3, "epochs": 2}
+    output = {"index": 5, "tag": "ae2", "process": "vocoder", "networks": ["ae2"]}
+    plan = planned(("networks.ae2", network), (OUTPUTS, [output]))
+    (stage,) = [stage for stage in plan.stages.values() if stage.name == "ann_ae2"]
+    assert [Path(path).name for path in stage.inputs["features"]] == ["y.f32"]
+    assert stage.inputs["energy"] == stage.inputs["features"]
+    with pytest.raises(InputError, match="takes y, expected one that takes b_hat"):
+        planned(("networks.ae2", network), (OUTPUTS, [{**output, "networks": ["nn4", "ae2"]}]))
+
+
+# --- sweeps and studies ----------------------------------------------------------------------------------
+
+
+def compared(*edits):
+    return Plan(config.load(edited(*edits, base=COMPARED)))
+
+
+def test_a_sweep_has_a_variant_for_each_row_and_seed():
+    variants = {variant["variant"]: variant for variant in compared().sweeps["rates"].settings["variants"]}
+    found = {name: (variant["settings"]["lr"], variant["settings"]["seed"]) for name, variant in variants.items()}
+    assert found == {"plain": (1e-2, 1), "plain_seed2": (1e-2, 2), "slow": (1e-3, 1), "slow_seed2": (1e-3, 2)}
+    assert variants["slow_seed2"]["label"] == "slow: lr 0.001, seed2" and variants["plain"]["label"] == "plain"
+    assert len({variant["folder"] for variant in variants.values()}) == 4
+
+
+def test_a_changed_row_trains_its_variant_only():
+    before = compared()
+    assert redone(before, compared(("sweeps.rates.rows.slow.lr", 1e-4))) == {
+        "networks/rates_slow",
+        "networks/rates_slow_seed2",
+    }
+    assert redone(before, compared(("sweeps.rates.rows.deep", {"nn": 2}))) == {
+        "networks/rates_deep",
+        "networks/rates_deep_seed2",
+    }
+    assert redone(before, compared(("sweeps.rates.title", "new"), ("sweeps.rates.rows.slow", ABSENT))) == set()
+
+
+def test_a_variant_that_an_experiment_has_is_trained_once():
+    raw = edited(base=COMPARED)
+    raw["sweeps"]["widths"] = {"base": raw["networks"]["nn4"], "rows": {"d10": {}, "d12": {"d": 12}}}
+    plan = Plan(config.load(raw))
+    assert redone(compared(), plan) == {"networks/widths_d12"}
+    assert plan.sweeps["widths"].settings["variants"][0]["folder"] == plan.networks["nn4"].folder
+
+
+def test_limits_hold_for_every_training_corpus_and_codebook():
+    plan = compared(("max_epochs", 2), ("max_minutes", 0.5), ("max_entries", 32))
+    stages = {kind: [s.settings for s in plan.stages.values() if s.kind == kind] for kind in ("networks", "corpora")}
+    assert {settings["epochs"] for settings in stages["networks"]} == {2}
+    assert {settings["minutes"] for settings in stages["corpora"]} == {0.5}
+    sizes = {stage.name: stage.settings["size"] for stage in plan.stages.values() if stage.kind == "codebooks"}
+    assert sizes == {"vq_1": 16, "vq_2": 32, "vq_3": 32}
+    assert all(variant["settings"]["epochs"] == 2 for variant in plan.sweeps["rates"].settings["variants"])
+
+
+def test_what_sweeps_and_studies_take_is_made_by_stages_and_named_in_their_settings():
+    plan = compared()
+    assert plan.studies.keys() == {"noise", "against", "latents", "survivors", "channel", "demo"}
+    for summary in (*plan.sweeps.values(), *plan.studies.values()):
+        assert summary.files
+        assert {path.rsplit("/", 1)[0] for path in summary.files} <= plan.stages.keys()
+        text = plan.params("study", summary.settings)
+        assert all(path.rsplit("/", 1)[0] in text for path in summary.files)
+    networks = plan.studies["channel"].settings["networks"]
+    assert [(network["d"], network["snr_dB"]) for network in networks] == [
+        (d, snr) for d in (4, 6) for snr in (None, 0, 2.5)
+    ]
+    trained = [plan.stages[network["weights"].rsplit("/", 1)[0]].settings["noise_var"] for network in networks]
+    assert trained == pytest.approx(2 * [0, 0.5, 0.5 / 10**0.25], rel=1e-5)
+
+
+def test_the_original_experiments_sweeps_and_studies_are_in_the_configuration():
+    plan = Plan(config.load(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))
+    tags = {
+        name: [f"{output['index']}_{output['tag']}" for output in experiment.settings["outputs"]]
+        for name, experiment in plan.experiments.items()
+    }
+    noisy = ["1_out", "3_y_hat", "5_y_hat_ae3", "6_y_hat_ae3_1e-3", "7_y_hat_ae3_3e-3", "8_3200"]
+    assert tags["240104"] == ["1_out", "3_k80_y_hat", "4_k80_b_hat_nn2", "8_3200"]
+    assert tags["240121A"] == tags["240121B"] == noisy
+    assert tags["240125"] == ["1_out", "3_y_hat", "5_y_hat_ae3", "6_y_hat_ae3_vq24", "8_3200"]
+    assert tags["240125A"] == ["1_out", "3_y_hat", "5_y_hat_ae2", "8_3200"]
+    assert set(plan.experiments["240125"].optional) == {"two_lines", "vk5dgr_testing_8k"}
+    rows = {name: len(sweep.settings["variants"]) for name, sweep in plan.sweeps.items()}
+    assert [rows[f"auto_test_{group}"] for group in "abcde"] == [8, 10, 7, 5, 5]
+    assert {"gamma", "epochs", "bottleneck"} <= rows.keys()
+    assert plan.studies.keys() >= {"noise", "uniform_vq", "latents", "analog", "vq", "basic", "dim_reduction"}
+    analysed = [stage.name for stage in plan.stages.values() if stage.kind == "models"]
+    assert len(analysed) == len(set(analysed)), "each sample and part of a corpus is analysed once"
 
 
 @pytest.mark.parametrize("raw", [None, [], "text", 3])
@@ -419,7 +590,7 @@ def test_legends_titles_and_voices_redo_no_wav():
     edits = [("experiments.240118.title", "new"), (f"{OUTPUTS}.3.processing", "new"), ("samples.ann.sex", "m")]
     before, after = planned(), planned(*edits)
     assert redone(before, after) == {"measures/240118_ann"}
-    assert before.gather_params("240118") != after.gather_params("240118")
+    assert gathering(before) != gathering(after)
 
 
 def test_a_parameter_changed_back_restores_every_key():
@@ -606,7 +777,7 @@ def test_comments_docstrings_and_formatting_change_no_key(package, edit):
     forget()
     after = planned()
     assert redone(before, after) == set()
-    assert after.gather_params("240118") == before.gather_params("240118")
+    assert gathering(after) == gathering(before)
 
 
 SPEECH = {"sources", "optional_sources", "samples", "corpora"}
@@ -631,7 +802,7 @@ KINDS_OF_MODULE = {
     "anchor": {"anchors", "measures"},
     "measures": {"measures"},
     "figures": {"figures"},
-    "page": set(),
+    **{"page": set(), "sweeps": set(), "studies": set(), "channel": set()},
     **{"config": set(), "keys": set(), "plan": set()},
 }
 
@@ -647,10 +818,10 @@ def test_an_edit_of_the_search_trains_no_network_and_one_of_the_page_only_gather
     before = planned()
     after = after_edit(package / "vq.py", with_other_code)
     assert after.networks == before.networks
-    gathering = before.gather_params("240118")
+    gathered = gathering(before)
     last = after_edit(package / "page.py", with_other_code)
     assert last.stages.keys() == after.stages.keys()
-    assert last.gather_params("240118") != gathering
+    assert gathering(last) != gathered
 
 
 def test_an_edit_of_a_command_redoes_that_command_only(package):

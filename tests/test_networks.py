@@ -1,5 +1,6 @@
 """The networks have the shapes of the original's, learn, go on after a kill to the same bytes, and restore levels."""
 
+import functools
 import hashlib
 import io
 import json
@@ -18,15 +19,21 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from mlquant import files, inference, losses, networks, training
-from mlquant.architectures import ROWS
+from mlquant.architectures import ROWS, NetworkSettings, latent_width
 from mlquant.files import InputError, read_features, write_f32
+from mlquant.schema import validate
 
 SETTINGS = {
     "family": "autoencoder1",
     "nn": 2,
     "d": 4,
     "ncat": 1,
+    "nvq": 1,
     "norm": True,
+    "zero_mean": False,
+    "dct": False,
+    "lower_limit_dB": None,
+    "symbols": False,
     "noise_var": 0.0,
     "loss": "sd",
     "gamma": 0.5,
@@ -44,17 +51,70 @@ SETTINGS = {
 MANIFOLD = {**SETTINGS, "family": "manifold", "nn": 1, "d": None, "loss": "wloss"}
 NOISY = {**SETTINGS, "nn": 4, "noise_var": 1e-3}
 
-# Layers as in the specification's table, for d = 4: weights and biases of each.
+# The specification's table, for d = 4, n frames and q quantisers: widths of each layer.
+H = 512
+
+
+def basic(n, q):
+    return [(20 * n, H), (H, 4), (4, H), (H, 20 * n)]
+
+
 LAYERS = {
-    ("manifold", 1): lambda n: [(22, 512), (512, 512), (512, 79)],
-    ("autoencoder1", 2): lambda n: [(20 * n, 512), (512, 4), (4, 512), (512, 20 * n)],
-    ("autoencoder1", 4): lambda n: [(20 * n, 512), (512, 4), (4, 512), (512, 20 * n)],
+    ("manifold", 1): lambda n, q: [(22, H), (H, H), (H, 79)],
+    ("manifold", 3): lambda n, q: [(22, 40), (40, 40), (40, 79), (79, 79)],
+    ("manifold", 4): lambda n, q: [(1, 32), (32, 32), (52, H), (544, H), (H, 79)],
+    ("autoencoder1", 1): basic,
+    ("autoencoder1", 2): basic,
+    ("autoencoder1", 3): lambda n, q: [(20, 128), (128, 4), (4, 128), (128, 20)],
+    ("autoencoder1", 4): basic,
+    ("autoencoder1", 5): lambda n, q: [(20 * n, H), (H, 4 * q), (4 * q, H), (H, 20 * n)],
+    ("autoencoder1", 6): basic,
+    ("autoencoder1", 7): lambda n, q: [(20, 20)],
+    ("autoencoder2", 1): lambda n, q: [(79, H), (H, 4), (4, H), (H, H), (H, 79)],
+    ("autoencoder2", 2): lambda n, q: [(79, H), (H, 256), (256, 4), (4, 256), (256, H), (H, H), (H, 79)],
+    ("autoencoder3", 1): lambda n, q: [(22, H), (H, H), (H, 4), (4, H), (H, H), (H, 79)],
+    ("autoencoder3", 2): lambda n, q: [(22, 256), (256, 128), (128, 4), (4, 128), (128, 256), (256, 79)],
+    ("autoencoder3", 3): lambda n, q: [(22, 22), (22, 22), (22, 22), (22, 4), (4, H), (H, H), (H, 79)],
+    ("autoencoder3", 4): lambda n, q: [(22, H), (H, H), (H, 4), (4, 4), (4, H), (H, H), (H, H), (H, 79)],
+    ("autoencoder4", 1): basic,
+    ("autoencoder4", 2): lambda n, q: [(20, 64), (64, H), (H, 4), (4, H), (H, 64), (64, 20)],
+    ("autoencoder4", 3): lambda n, q: [(20, 64), (64, 64), (64, 4), (4, 64), (64, 64), (64, 20)],
+    ("autoencoder4", 4): lambda n, q: [(20, H), (H, 256), (256, 4), (4, 256), (256, H), (H, 20)],
+    ("autoencoder4", 5): lambda n, q: [(20, H), (H, 256), (256, 4), (4, 256), (256, H), (H, 20)],
+    ("autoencoder4", 6): lambda n, q: [(20, H), (H, 256), (256, 4), (4, 256), (256, H), (H, 20)],
 }
+CONV, FSQ, VQ, RESIDUAL_VQ = (("autoencoder1", nn) for nn in (3, 5, 6, 7))
+PITCH, NORMALISED = ("manifold", 4), ("autoencoder4", 6)
+NO_LATENTS = [("manifold", 1), ("manifold", 3), PITCH, RESIDUAL_VQ]
+RELU = [*(("autoencoder1", nn) for nn in (1, 3, 6)), *(("autoencoder4", nn) for nn in (1, 2, 3, 4))]
+NOISE = [("autoencoder1", 4), ("autoencoder3", 1), ("autoencoder4", 5), NORMALISED]
+PLAIN = [key for key in LAYERS if key not in (PITCH, CONV, FSQ, VQ, RESIDUAL_VQ, NORMALISED)]
+WITH_LATENTS = [key for key in LAYERS if key not in NO_LATENTS]
+B_TO_B = [key for key in LAYERS if key[0] in ("autoencoder1", "autoencoder4")]
+TO_Y = [key for key in LAYERS if key not in B_TO_B]
+
+# Each with the numbers of frames and of quantisers that it may have.
+FRAMES = {**dict.fromkeys([("autoencoder1", 2), ("autoencoder1", 4), FSQ], (1, 3)), CONV: (4, 8, 12)}
+SHAPES = [
+    (*key, n, q)
+    for key in LAYERS
+    for n in FRAMES.get(key, (1,))
+    for q in ((1, 3) if key in (FSQ, RESIDUAL_VQ) else (1,))
+]
+
+every = pytest.mark.parametrize(("family", "nn"), LAYERS)
+every_shape = pytest.mark.parametrize(("family", "nn", "ncat", "nvq"), SHAPES)
 
 
 def settings_of(family, nn, **changes):
-    row = ROWS[family, nn]
-    return {**SETTINGS, "family": family, "nn": nn, "d": 4 if row.encoder else None, **changes}
+    own = {"d": None if (family, nn) in NO_LATENTS else 4, "ncat": FRAMES.get((family, nn), [1])[0]}
+    return {**SETTINGS, "family": family, "nn": nn, **own, **changes}
+
+
+def widths(family, n):
+    """Inputs and outputs of a network of n frames."""
+    inputs = {"manifold": 22, "autoencoder2": 79, "autoencoder3": 22}.get(family, 20 * n)
+    return inputs, 20 * n if family in ("autoencoder1", "autoencoder4") else 79
 
 
 def records(frames, seed=0):
@@ -72,48 +132,148 @@ def targets(array):
     return np.stack([np.interp(at, np.arange(20), b) for b in array[:, :20]]).astype(np.float32)
 
 
+def data(family, nn):
+    """Features and targets to train a network of this row on, one array each."""
+    # Convolutions have no more latents for four frames than others have for one.
+    array = records(75).repeat(4, axis=0) if (family, nn) == CONV else records(300)
+    return [array], None if family in ("autoencoder1", "autoencoder4") else [targets(array)]
+
+
+def seen_by(family, array):
+    """What a network of this family takes at work: y or records."""
+    return targets(array) if family == "autoencoder2" else array
+
+
 def untrained(settings):
+    torch.set_num_threads(1)
     torch.manual_seed(3)
     return networks.Network(settings).eval()
+
+
+def layers_of(network):
+    return [m for m in network.modules() if isinstance(m, torch.nn.Linear | torch.nn.Conv1d)]
+
+
+def apply(layer, value):
+    """A linear layer in float64, or a convolution of three values along the first axis with zeros around."""
+    weight, bias = (p.detach().double().numpy() for p in (layer.weight, layer.bias))
+    if weight.ndim == 2:
+        return value @ weight.T + bias
+    padded = np.pad(value, ((1, 1), (0, 0)))
+    return sum(padded[k : k + len(value)] @ weight[:, :, k].T for k in range(3)) + bias
+
+
+def relu(value):
+    return np.maximum(value, 0)
 
 
 # --- shapes ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("family", "nn"), ROWS)
-@pytest.mark.parametrize("ncat", [1, 3])
-def test_a_network_is_its_row_of_the_table(family, nn, ncat):
-    row = ROWS[family, nn]
-    ncat = ncat if row.inputs == 20 else 1
-    network = untrained(settings_of(family, nn, ncat=ncat))
-    expected = LAYERS[family, nn](ncat)
-    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
-    assert [(m.in_features, m.out_features) for m in linear] == expected
-    assert sum(p.numel() for p in network.parameters()) == sum(i * o + o for i, o in expected)
-    x = torch.randn(7, row.inputs * ncat)
-    assert network(x).shape == (7, {"b": 20 * ncat, "y": 79}[row.target])
-    if row.encoder:
+def test_all_networks_of_the_specification_are_there():
+    assert set(ROWS) == set(LAYERS)
+
+
+@every_shape
+def test_a_network_is_its_row_of_the_table(family, nn, ncat, nvq):
+    settings, key = settings_of(family, nn, ncat=ncat, nvq=nvq), (family, nn)
+    network, expected = untrained(settings), LAYERS[key](ncat, nvq)
+    assert [tuple(layer.weight.shape[1::-1]) for layer in layers_of(network)] == expected
+    normalised = [m.num_features for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    assert normalised == ([512, 256, 256, 512] if key == NORMALISED else [])
+    kernel = 3 if key == CONV else 1
+    parameters = sum(kernel * i * o + o for i, o in expected) + 2 * sum(normalised)  # codebooks are none
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    inputs, outputs = widths(family, ncat)
+    x = torch.randn(7, inputs)
+    assert network(x).shape == (7, outputs)
+    if key in WITH_LATENTS:
         latents = network.encode(100 * x)
-        assert latents.shape == (7, 4) and latents.abs().max() <= 1
+        width = {CONV: ncat, FSQ: 4 * nvq}.get(key, 4)
+        assert latents.shape == (7, width) and latent_width(settings) == width
+        assert latents.min() >= 0 if key in RELU else -1 <= latents.min() < 0 <= latents.max() <= 1
+    else:
+        assert latent_width(settings) is None
     assert network(-1000 * x).min() < 0 < network(1000 * x).max()  # no activation after the last layer
 
 
-@pytest.mark.parametrize(("family", "nn"), ROWS)
-def test_hidden_layers_are_ReLU_and_the_bottleneck_is_tanh(family, nn):
-    network, x = untrained(settings_of(family, nn)), torch.randn(5, ROWS[family, nn].inputs)
+@pytest.mark.parametrize(("family", "nn"), PLAIN)
+def test_hidden_layers_are_ReLU_and_the_bottleneck_is_as_in_the_table(family, nn):
+    key = (family, nn)
+    network, x = untrained(settings_of(family, nn)), torch.randn(5, widths(family, 1)[0])
+    value, layers = x.double().numpy(), layers_of(network)
+    bottleneck = None if key in NO_LATENTS else max(i for i, layer in enumerate(layers) if layer.out_features == 4)
+    for i, layer in enumerate(layers):
+        value = apply(layer, value)
+        if i == bottleneck:
+            value = relu(value) if key in RELU else np.tanh(value)
+            np.testing.assert_allclose(network.encode(x).detach(), value, atol=1e-5)
+        elif i < len(layers) - 1:
+            value = relu(value)
+    np.testing.assert_allclose(network(x).detach(), value, atol=1e-5)
+
+
+def test_the_pitch_joins_twice_and_the_voicing_is_not_used():
+    network, x = untrained(settings_of(*PITCH)), torch.randn(5, 22)
+    pitch_1, pitch_2, first, second, last = layers_of(network)
     value = x.double().numpy()
-    linear = [m for m in network.modules() if isinstance(m, torch.nn.Linear)]
-    for i, layer in enumerate(linear):
-        value = value @ layer.weight.detach().double().numpy().T + layer.bias.detach().double().numpy()
-        if ROWS[family, nn].encoder and layer.out_features == 4:
-            value = np.tanh(value)
-        elif i < len(linear) - 1:
-            value = np.maximum(value, 0)
-    np.testing.assert_allclose(network(x).detach().numpy(), value, atol=1e-5)
+    pitch = relu(apply(pitch_2, relu(apply(pitch_1, value[:, 20:21]))))
+    hidden = relu(apply(first, np.column_stack([value[:, :20], pitch])))
+    hidden = relu(apply(second, np.column_stack([hidden, pitch])))
+    np.testing.assert_allclose(network(x).detach(), apply(last, hidden), atol=1e-5)
+    x[:, 21] += 1
+    np.testing.assert_allclose(network(x).detach(), apply(last, hidden), atol=1e-5)
 
 
-def test_noise_is_added_to_the_latents_of_noisy_networks_in_training_only():
-    network, x = untrained({**NOISY, "noise_var": 0.01}), torch.randn(4000, 20)
+@pytest.mark.parametrize("ncat", [4, 8, 12])
+def test_convolutions_pool_four_frames_to_a_vector_and_repeat_it(ncat):
+    network, x = untrained(settings_of(*CONV, ncat=ncat)), torch.randn(3, ncat, 20)
+    into, bottleneck, out_of, last = layers_of(network)
+    for frames, latents, output in zip(x, network.encode(x.flatten(1)), network(x.flatten(1)), strict=True):
+        value = relu(apply(into, frames.double().numpy()))
+        value = apply(bottleneck, value.reshape(-1, 2, 128).max(axis=1))
+        value = relu(value.reshape(-1, 2, 4).max(axis=1))
+        np.testing.assert_allclose(latents.detach(), value.ravel(), atol=1e-5)
+        value = relu(apply(out_of, value.repeat(2, axis=0))).repeat(2, axis=0)
+        np.testing.assert_allclose(output.detach(), apply(last, value).ravel(), atol=1e-5)
+
+
+def test_finite_scalars_have_eight_levels_that_rise_with_the_latent():
+    network, x = untrained(settings_of(*FSQ, nvq=2)), torch.randn(4000, 20)
+    into, bottleneck, out_of, last = layers_of(network)
+    bottleneck.weight.data *= 30  # into the ends of the tanh
+    before = np.tanh(apply(bottleneck, relu(apply(into, x.double().numpy()))))
+    latents = network.encode(x).detach().numpy()
+    for element in range(8):
+        assert len(np.unique(latents[:, element].round(5))) == 8
+        assert (np.diff(latents[before[:, element].argsort(), element].round(5)) >= 0).all()
+    assert abs(latents - before).max() < 0.27
+    expected = apply(last, relu(apply(out_of, latents.astype(float))))
+    np.testing.assert_allclose(network(x).detach(), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("d", [10, 24])
+def test_finite_scalars_of_a_wide_bottleneck_need_no_list_of_their_codes(d):
+    assert untrained(settings_of(*FSQ, d=d)).encode(torch.randn(3, 20)).shape == (3, d)
+
+
+def test_symbols_are_pairs_of_latents_of_magnitude_one_at_most():
+    for family, nn in NOISE:
+        x = torch.randn(200, widths(family, 1)[0])
+        networks_of = [untrained(settings_of(family, nn, symbols=symbols)) for symbols in (False, True)]
+        for network in networks_of:
+            network.activation = lambda latents: torch.tanh(10 * latents)  # of all magnitudes
+        free, limited = (network.encode(x).detach().double().numpy().reshape(-1, 2) for network in networks_of)
+        magnitude = np.hypot(*free.T)
+        assert 0.1 < (magnitude > 1).mean() < 0.9
+        np.testing.assert_array_equal(limited[magnitude <= 1], free[magnitude <= 1])
+        np.testing.assert_allclose(limited, free / np.maximum(magnitude, 1)[:, None], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("family", "nn"), NOISE)
+def test_noise_is_added_to_the_latents_of_noisy_networks_in_training_only(family, nn):
+    network = untrained(settings_of(family, nn, noise_var=0.01))
+    x = torch.randn(4000, widths(family, 1)[0])
     seen = []
     network.decode = lambda latents: seen.append(latents) or latents
     network(x), network(x, torch.Generator().manual_seed(1)), network(x, torch.Generator().manual_seed(1))
@@ -121,8 +281,22 @@ def test_noise_is_added_to_the_latents_of_noisy_networks_in_training_only():
     noise = (seen[1] - seen[0]).detach().numpy()
     assert noise.var() == pytest.approx(0.01, rel=0.05) and abs(noise.mean()) < 0.005
     assert abs(np.corrcoef(noise[1:, 0], noise[:-1, 0])[0, 1]) < 0.06  # drawn for each vector
-    quiet = untrained(SETTINGS)
+    quiet = untrained(settings_of(family, nn))
     assert torch.equal(quiet(x), quiet(x, torch.Generator().manual_seed(1)))
+
+
+def test_noise_on_symbols_keeps_its_ratio_to_their_energy():
+    network = untrained(settings_of("autoencoder1", 4, symbols=True, noise_var=0.05))
+    seen = []
+    network.decode = lambda latents: seen.append(latents) or latents
+    for gain in (0.1, 3.0):
+        network.activation = lambda latents, gain=gain: torch.tanh(gain * latents)
+        x = torch.randn(4000, 20)
+        network(x), network(x, torch.Generator().manual_seed(1))
+        quiet, noisy = (latents.detach().numpy() for latents in seen[-2:])
+        energy = 2 * np.square(quiet).mean()
+        assert (noisy - quiet).var() == pytest.approx(0.05 * energy, rel=0.05)
+    assert energy > 0.1
 
 
 # --- what a network sees ---------------------------------------------------------------------------------
@@ -146,6 +320,65 @@ def test_inputs_are_log10_amplitudes_of_unit_energy_with_log10_Wo_and_voicing():
     np.testing.assert_allclose(x[:, 20:], np.column_stack([np.log10(array[:, 20]), array[:, 21]]), rtol=1e-6)
     plain = networks.network_inputs({**SETTINGS, "norm": False}, array)
     np.testing.assert_allclose(plain, array[:, :20] / 20, rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+def test_vectors_below_the_lower_limit_are_lifted_to_just_its_energy(norm):
+    array = records(30)
+    array[::3, :20] -= 60
+    settings = settings_of("autoencoder4", 1, norm=norm)
+    free, lifted = (networks.network_inputs({**settings, "lower_limit_dB": dB}, array) for dB in (None, 10.0))
+    if norm:  # a level is all that is changed
+        np.testing.assert_allclose(lifted, free, atol=1e-6)
+    else:
+        quiet = np.arange(30) % 3 == 0
+        np.testing.assert_array_equal(lifted[~quiet], free[~quiet])
+        np.testing.assert_allclose(networks.energy_dB(20 * lifted[quiet].astype(float)), 10, atol=1e-5)
+        np.testing.assert_allclose(np.diff(lifted), np.diff(free), atol=1e-5)
+
+
+def test_a_network_of_y_sees_all_of_it_with_unit_energy():
+    y = targets(records(9))
+    x = networks.network_inputs(settings_of("autoencoder2", 1), y)
+    assert x.shape == (9, 79) and x.dtype == np.float32
+    np.testing.assert_allclose(np.sum(10 ** (2 * x.astype(float)), axis=1), 1, rtol=1e-5)
+    np.testing.assert_allclose(np.diff(x), np.diff(y) / 20, atol=1e-5)
+
+
+@pytest.mark.parametrize("ncat", [1, 3])
+def test_b_as_cosine_coefficients_is_orthonormal_frame_by_frame_and_undone(ncat):
+    network = untrained(settings_of("autoencoder1", 2, dct=True, ncat=ncat))
+    network.encoder, network.activation, network.decoder = (torch.nn.Identity() for _ in range(3))
+    x = torch.randn(5, 20 * ncat)
+    n = np.arange(20)
+    basis = np.cos(np.pi * np.outer(2 * n + 1, n) / 40) * np.where(n == 0, 20**-0.5, 10**-0.5)
+    np.testing.assert_allclose(basis.T @ basis, np.eye(20), atol=1e-12)
+    np.testing.assert_allclose(network.encode(x).reshape(-1, 20), x.reshape(-1, 20).numpy() @ basis, atol=1e-5)
+    np.testing.assert_allclose(network(x), x, atol=1e-5)
+    np.testing.assert_allclose(network.encode(x).norm(dim=1), x.norm(dim=1), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("family", "nn", "changes"),
+    [
+        *((*key, {}) for key in LAYERS),
+        ("autoencoder1", 2, {"ncat": 3}),
+        ("autoencoder1", 2, {"ncat": 3, "dct": True}),
+        ("autoencoder4", 5, {"zero_mean": True}),
+        ("autoencoder4", 5, {"zero_mean": True, "dct": True}),
+    ],
+)
+def test_a_network_starts_at_the_mean_of_its_targets(family, nn, changes):
+    settings = settings_of(family, nn, **changes)
+    network = untrained(settings)
+    frames = settings["ncat"]
+    mean = torch.randn(widths(family, 1)[1]).repeat(frames)
+    if changes.get("ncat"):
+        mean = torch.randn(60)
+    network.start_at(mean)
+    layers_of(network)[-1].weight.data.zero_()  # a decoder that has learnt nothing
+    output = network(torch.randn(3, widths(family, frames)[0])).detach()
+    np.testing.assert_allclose(output, mean.repeat(3, 1), atol=1e-5)
 
 
 # --- losses ----------------------------------------------------------------------------------------------
@@ -210,6 +443,18 @@ def test_manifold_targets_are_normalised_by_their_own_energy_and_voiced_only():
     np.testing.assert_allclose(20 * np.diff(t), np.diff(voiced), atol=1e-4)
 
 
+def test_y_is_input_and_target_of_a_network_of_y_but_b_chooses_the_frames():
+    array = records(50)
+    y = targets(array) - np.float32(60)  # below the threshold, which is one for b
+    array[4, :20] = -60
+    settings = settings_of("autoencoder2", 1, voiced_only=True, thresh=10.0)
+    x, t, x_held, t_held = training.training_set(settings, [array], [y])
+    np.testing.assert_array_equal(x, t)
+    np.testing.assert_array_equal(x_held, t_held)
+    kept = [i for i in range(45) if i % 5 and i != 4]
+    np.testing.assert_array_equal(x, networks.normalised(y[kept]))
+
+
 @pytest.mark.parametrize(
     ("changes", "which"),
     [
@@ -233,6 +478,8 @@ def test_nothing_left_to_train_on_or_to_hold_out_is_said(changes, which, tmp_pat
         (MANIFOLD, [40], [50]),
         (MANIFOLD, [50, 50], [50]),
         (SETTINGS, [50], [50]),
+        (settings_of("autoencoder2", 2), [50], None),
+        (settings_of(*RESIDUAL_VQ), [50], [50]),
     ],
 )
 def test_targets_that_do_not_fit_the_features_or_the_network_are_refused(settings, features, y, tmp_path):
@@ -252,6 +499,9 @@ def test_a_pitch_of_zero_is_refused_where_features_are_read(tmp_path):
 # --- training --------------------------------------------------------------------------------------------
 
 
+FILES = ["losses.csv", "settings.json", "training.json", "weights.safetensors"]
+
+
 def weights(folder):
     return (folder / "weights.safetensors").read_bytes()
 
@@ -266,11 +516,11 @@ def weights(folder):
     ],
     ids=["sd", "noisy wloss of two frames", "manifold", "sgd"],
 )
-def test_the_loss_falls_and_three_files_tell_all(changed, tmp_path):
+def test_the_loss_falls_and_the_files_tell_all(changed, tmp_path):
     array = records(600)
     y = [targets(array)] if changed["family"] == "manifold" else None
     training.train(changed, [array], y, tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["losses.csv", "settings.json", "weights.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     curve = pd.read_csv(tmp_path / "losses.csv")
     assert list(curve) == ["epoch", "lr", "loss", "sd_dB2", "held_out_loss", "held_out_sd_dB2"]
     np.testing.assert_array_equal(curve["epoch"], np.arange(1, changed["epochs"] + 1))
@@ -281,6 +531,169 @@ def test_the_loss_falls_and_three_files_tell_all(changed, tmp_path):
     assert files.read_json(tmp_path / "settings.json") == changed
     with safetensors.safe_open(tmp_path / "weights.safetensors", "pt") as file:
         assert json.loads(file.metadata()["settings"]) == changed
+
+
+def quick(family, nn):
+    """Settings that train a network of this row in a moment."""
+    changes = {"nvq": 2 if (family, nn) in (FSQ, RESIDUAL_VQ) else 1}
+    changes |= {"noise_var": 1e-3 if (family, nn) in NOISE else 0.0}
+    changes |= {"batch": 16 if (family, nn) == ("autoencoder3", 4) else 32}  # two narrow layers take more steps
+    return settings_of(family, nn, **changes, epochs=6, lr=2e-3)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """The folder of a row's network after a quick training; each is trained once."""
+
+    @functools.cache
+    def folder_of(family, nn):
+        folder = tmp_path_factory.mktemp("row")
+        training.train(quick(family, nn), *data(family, nn), folder)
+        return folder
+
+    return folder_of
+
+
+@every
+def test_each_network_learns_and_its_files_tell_all(made, family, nn):
+    folder = made(family, nn)
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    curve = pd.read_csv(folder / "losses.csv")
+    used = {VQ: ["entries_used_1"], RESIDUAL_VQ: ["entries_used_1", "entries_used_2"]}.get((family, nn), [])
+    assert list(curve) == ["epoch", "lr", "loss", "sd_dB2", "held_out_loss", "held_out_sd_dB2", *used]
+    for column in ("loss", "sd_dB2", "held_out_loss", "held_out_sd_dB2"):
+        assert curve[column].iloc[-1] < 0.9 * curve[column].iloc[0]
+    # In an epoch a vector uses one entry of each codebook.
+    assert curve[used].map(lambda entries: 1 <= entries <= 270 and entries == int(entries)).all(axis=None)
+    report = files.read_json(folder / "training.json")
+    assert list(report) == ["failed", "seconds"] and report["failed"] is None and 0 <= report["seconds"] < 60
+    network, settings = inference.load(folder / "weights.safetensors")
+    assert settings == quick(family, nn) == files.read_json(folder / "settings.json")
+    # What the curve says of the held-out share is what the network then does.
+    _, _, x, t = training.training_set(settings, *data(family, nn))
+    held_out = training.sd_dB2(settings, network(x), t).item()
+    assert curve["held_out_sd_dB2"].iloc[-1] == pytest.approx(held_out, rel=1e-5)
+
+
+def test_codebooks_and_scalars_are_trained_to_the_same_bytes_twice(made, tmp_path):
+    for key in (FSQ, VQ, RESIDUAL_VQ):
+        torch.manual_seed(99)  # nothing may follow from what was drawn before
+        training.train(quick(*key), *data(*key), tmp_path / str(key[1]))
+        for file in ("weights.safetensors", "losses.csv"):
+            assert (tmp_path / str(key[1]) / file).read_bytes() == (made(*key) / file).read_bytes()
+
+
+def test_latents_of_a_vector_quantiser_are_its_nearest_entries(made):
+    network, settings = inference.load(made(*VQ) / "weights.safetensors")
+    entries = network.quantiser.codebook.double().numpy()
+    assert entries.shape == (512, 4)
+    latents = inference.encode(network, settings, records(200, seed=8))
+    x = networks.network_inputs(settings, records(200, seed=8)).astype(float)
+    into, bottleneck, out_of, last = layers_of(network)
+    before = relu(apply(bottleneck, relu(apply(into, x))))
+    distance = np.linalg.norm(before[:, None] - entries, axis=2)
+    nearest = entries[distance.argmin(axis=1)]
+    assert (latents == nearest).all(axis=1).mean() > 0.98  # but for ties in float32
+    assert np.isin(latents, entries).all() and 10 < len(np.unique(latents, axis=0)) <= 200
+    assert network.entries_used.sum() == len(np.unique(latents, axis=0))
+    output = network(torch.from_numpy(x).float()).detach()
+    np.testing.assert_allclose(output, apply(last, relu(apply(out_of, latents.astype(float)))), atol=1e-5)
+
+
+def test_residual_quantisers_quantise_b_and_what_is_left_of_it(made):
+    network, settings = inference.load(made(*RESIDUAL_VQ) / "weights.safetensors")
+    codebooks = network.quantiser.codebooks.double().numpy()
+    assert codebooks.shape == (2, 512, 20)
+    x = networks.network_inputs(settings, records(100, seed=8)).astype(float)
+    quantised = np.zeros_like(x)
+    for entries in codebooks:
+        distance = np.linalg.norm((x - quantised)[:, None] - entries, axis=2)
+        quantised += entries[distance.argmin(axis=1)]
+    (last,) = layers_of(network)
+    output = network(torch.from_numpy(x).float()).detach().numpy()
+    same = np.isclose(output, apply(last, quantised), atol=1e-5).all(axis=1)
+    assert same.mean() > 0.98  # but for ties in float32
+
+
+def test_commitment_is_weighted_by_one_and_by_a_quarter():
+    for key, weight in ((VQ, 1.0), (RESIDUAL_VQ, 0.25)):
+        network, x = untrained(settings_of(*key)).train(), torch.randn(600, 20)
+        network.quantiser(torch.randn(1, 600, 20 if key == RESIDUAL_VQ else 4))  # starts the codebook
+        before = x if key == RESIDUAL_VQ else network.activation(network.encoder(x))
+        entries = (network.quantiser.codebook if key == VQ else network.quantiser.codebooks[0]).clone()
+        error = torch.cdist(before, entries).min(dim=1).values ** 2 / before.shape[1]
+        network(x)
+        assert network.commitment.item() == pytest.approx(weight * error.mean().item(), rel=1e-3)
+
+
+def test_commitment_trains_the_encoder_alone(monkeypatch, tmp_path):
+    monkeypatch.setattr(training, "_loss", lambda settings, estimate, target: 0 * losses.sd(estimate, target))
+    settings = settings_of(*VQ, epochs=1)
+    training.train(settings, [records(100)], None, tmp_path)
+    trained, _ = inference.load(tmp_path / "weights.safetensors")
+    torch.manual_seed(settings["seed"])
+    start = networks.Network(settings)
+    moved = [not torch.equal(*pair) for pair in zip(start.parameters(), trained.parameters(), strict=True)]
+    assert all(moved[:4]) and not any(moved[4:7])  # the last bias starts at the mean
+
+
+def test_normalisation_is_by_what_was_learnt_and_not_by_the_batch(made):
+    network, settings = inference.load(made(*NORMALISED) / "weights.safetensors")
+    array = records(40, seed=8)
+    alone = np.concatenate([inference.infer(network, settings, frame[None]) for frame in array])
+    np.testing.assert_allclose(inference.infer(network, settings, array), alone, atol=1e-3)
+    x = torch.from_numpy(networks.network_inputs(settings, array))
+    value, linear = x.double().numpy(), layers_of(network)
+    norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)]
+    for layer, norm in zip(linear, [*norms[:2], None, *norms[2:], None], strict=True):
+        value = apply(layer, value)
+        if norm is not None:
+            gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+            value = relu(((value - norm.running_mean.numpy()) * gain.detach().numpy()) + norm.bias.detach().numpy())
+        elif layer is not linear[-1]:
+            value = np.tanh(value)
+    np.testing.assert_allclose(network(x).detach(), value, atol=1e-4)
+    assert min(abs(norm.running_mean).max() for norm in norms) > 0.01
+    assert not torch.allclose(network.train()(x)[:20], network(x[:20]), atol=1e-2)
+
+
+def test_a_vector_left_alone_in_a_batch_does_not_end_a_normalised_training(tmp_path):
+    array = records(108)  # 97 to train on: three batches of 32, and one more
+    training.train(settings_of(*NORMALISED), [array], None, tmp_path)
+    assert pd.read_csv(tmp_path / "losses.csv")["loss"].is_monotonic_decreasing
+
+
+@pytest.mark.parametrize("ncat", [1, 3])
+def test_the_mean_of_the_training_targets_is_removed_and_put_back(ncat, tmp_path):
+    settings = {**SETTINGS, "ncat": ncat, "zero_mean": True, "norm": False, "optimiser": "sgd", "lr": 0.1}
+    array = records(200)
+    louder = array.copy()
+    louder[:, :20] += np.float32(17)
+    made = []
+    for name, features in (("one", array), ("louder", louder)):
+        training.train(settings, [features], None, tmp_path / name)
+        network, _ = inference.load(tmp_path / name / "weights.safetensors")
+        with safetensors.safe_open(tmp_path / name / "weights.safetensors", "pt") as file:
+            mean = file.get_tensor("mean").numpy()
+        np.testing.assert_allclose(mean, training.training_set(settings, [features], None)[0].mean(dim=0), atol=1e-5)
+        np.testing.assert_array_equal(network.mean, mean)
+        made.append((inference.infer(network, settings, features), inference.encode(network, settings, features)))
+    (one, latents), (other, same) = made
+    np.testing.assert_allclose(same, latents, atol=1e-3)
+    np.testing.assert_allclose(other[:, :20] - one[:, :20], 17, atol=0.01)
+
+
+@pytest.mark.parametrize("changes", [{"dct": True}, {"zero_mean": True, "dct": True, "norm": False, "ncat": 2}])
+def test_losses_are_those_of_b_whatever_is_done_to_it_inside(changes, tmp_path):
+    settings, array = {**SETTINGS, **changes, "epochs": 3}, records(200)
+    training.train(settings, [array], None, tmp_path)
+    network, _ = inference.load(tmp_path / "weights.safetensors")
+    held_out = array[180:]
+    windows = [held_out[i : i + settings["ncat"]] for i in range(21 - settings["ncat"])]
+    error = [(inference.infer(network, settings, window) - window)[:, :20] for window in windows]
+    curve = pd.read_csv(tmp_path / "losses.csv")
+    assert curve["held_out_sd_dB2"].iloc[-1] == pytest.approx(np.mean(np.square(error)), rel=1e-3)
+    assert curve["sd_dB2"].iloc[-1] < 0.9 * curve["sd_dB2"].iloc[0]
 
 
 def test_what_is_held_out_trains_nothing(tmp_path):
@@ -330,6 +743,25 @@ class Stop(BaseException):
 
 
 LONG = {**NOISY, "epochs": 8}
+LONG_VQ = settings_of(*VQ, epochs=8)
+
+
+def stop_in_epoch_7(settings, folder):
+    """The checkpoint of a training that was stopped there."""
+    shuffle, epochs = torch.randperm, []
+
+    def stop(*args, **options):
+        if "generator" in options:  # a vector quantiser shuffles too
+            epochs.append(len(epochs) + 1)
+            if epochs[-1] == 7:
+                raise Stop
+        return shuffle(*args, **options)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(torch, "randperm", stop)
+        training.train(settings, [records(200)], None, folder)
+    assert [path.name for path in folder.iterdir()] == [training.CHECKPOINT]
+    return (folder / training.CHECKPOINT).read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -337,20 +769,7 @@ def stopped(tmp_path_factory):
     """The weights of an undisturbed run, and the checkpoint of one that was stopped in epoch 7."""
     folder = tmp_path_factory.mktemp("stopped")
     training.train(LONG, [records(200)], None, folder / "whole")
-
-    shuffle, epochs = torch.randperm, []
-
-    def stop(*args, **options):
-        epochs.append(len(epochs) + 1)
-        if epochs[-1] == 7:
-            raise Stop
-        return shuffle(*args, **options)
-
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
-        patch.setattr(torch, "randperm", stop)
-        training.train(LONG, [records(200)], None, folder / "part")
-    assert [path.name for path in (folder / "part").iterdir()] == [training.CHECKPOINT]
-    return weights(folder / "whole"), (folder / "part" / training.CHECKPOINT).read_bytes()
+    return weights(folder / "whole"), stop_in_epoch_7(LONG, folder / "part")
 
 
 def go_on(folder, checkpoint, settings=LONG, array=None):
@@ -369,6 +788,28 @@ def test_a_checkpoint_is_continued_and_it_says_so(stopped, tmp_path, capsys):
     assert len(pd.read_csv(tmp_path / "losses.csv")) == 8
 
 
+def test_a_vector_quantiser_goes_on_to_the_same_bytes(tmp_path):
+    training.train(LONG_VQ, [records(200)], None, tmp_path / "whole")
+    checkpoint = stop_in_epoch_7(LONG_VQ, tmp_path / "part")
+    torch.manual_seed(99)
+    assert go_on(tmp_path / "again", checkpoint, LONG_VQ) == weights(tmp_path / "whole")
+    curves = [(tmp_path / name / "losses.csv").read_bytes() for name in ("whole", "again")]
+    assert curves[0] == curves[1]
+
+
+def checkpoint_of(state):
+    file = io.BytesIO()
+    torch.save(state, file)
+    return hashlib.sha256(file.getvalue()).digest() + file.getvalue()
+
+
+def test_seconds_before_a_stop_count(stopped, tmp_path):
+    state = torch.load(io.BytesIO(stopped[1][32:]), weights_only=True)  # behind its checksum
+    assert 0 < state["seconds"] < 60
+    go_on(tmp_path, checkpoint_of({**state, "seconds": 1000.0}))
+    assert 1000 <= files.read_json(tmp_path / "training.json")["seconds"] < 1060
+
+
 @pytest.mark.parametrize("change", [{"lr": 2e-3}, {"epochs": 9}, {"seed": 2}, {"noise_var": 2e-3}, "data"])
 def test_a_checkpoint_of_another_run_is_ignored(stopped, tmp_path, capsys, change):
     array = records(200, seed=5) if change == "data" else records(200)
@@ -379,7 +820,7 @@ def test_a_checkpoint_of_another_run_is_ignored(stopped, tmp_path, capsys, chang
     assert "epoch 1/" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "half", "pickle", "no optimiser", "no curve", "one bit"])
+@pytest.mark.parametrize("damage", ["empty", "text", "half", "pickle", "no optimiser", "no seconds", "one bit"])
 def test_a_damaged_checkpoint_is_ignored_and_it_says_so(stopped, tmp_path, capsys, damage):
     whole, checkpoint = stopped
     if damage == "empty":
@@ -400,9 +841,7 @@ def test_a_damaged_checkpoint_is_ignored_and_it_says_so(stopped, tmp_path, capsy
     else:
         state = torch.load(io.BytesIO(checkpoint[32:]), weights_only=True)  # behind its checksum
         del state[damage.split()[1]]
-        file = io.BytesIO()
-        torch.save(state, file)
-        found = [hashlib.sha256(file.getvalue()).digest() + file.getvalue()]
+        found = [checkpoint_of(state)]
     for data in found:
         assert go_on(tmp_path, data) == whole
         err = capsys.readouterr().err
@@ -443,25 +882,23 @@ def test_processes_give_the_same_bytes_with_any_threads_and_after_a_kill(tmp_pat
 
 # --- inference -------------------------------------------------------------------------------------------
 
-autoencoders = pytest.mark.parametrize(("family", "nn"), [key for key, row in ROWS.items() if row.encoder])
-mappers = pytest.mark.parametrize(("family", "nn"), [key for key, row in ROWS.items() if row.target == "y"])
 
-
-@autoencoders
-@pytest.mark.parametrize("ncat", [1, 4])
-@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize(("family", "nn", "ncat", "nvq"), [shape for shape in SHAPES if shape[:2] in WITH_LATENTS])
 @pytest.mark.parametrize("frames", [1, 8, 11])
-def test_straight_through_is_encode_and_decode(family, nn, ncat, norm, frames):
-    settings = settings_of(family, nn, ncat=ncat, norm=norm)
-    network, array = untrained(settings), records(frames)
-    latents = inference.encode(network, settings, array)
-    assert latents.shape == (-(-frames // ncat), 4) and latents.dtype == np.float32
-    decoded = inference.decode(network, settings, latents, array)
-    through = inference.infer(network, settings, array)
-    assert decoded.tobytes() == through.tobytes()
-    assert through.shape == array.shape and through.dtype == np.float32
-    np.testing.assert_array_equal(through[:, 20:], array[:, 20:])  # Wo and voicing are passed on
-    assert np.isfinite(through).all() and array.flags.writeable and array.tobytes() == records(frames).tobytes()
+def test_straight_through_is_encode_and_decode(family, nn, ncat, nvq, frames):
+    for norm in [True, False] if (family, nn) in B_TO_B else [True]:
+        settings = settings_of(family, nn, ncat=ncat, nvq=nvq, norm=norm, symbols=(family, nn) in NOISE)
+        network, array = untrained(settings), seen_by(family, records(frames))
+        before = array.copy()
+        latents = inference.encode(network, settings, array)
+        assert latents.shape == (-(-frames // ncat), latent_width(settings)) and latents.dtype == np.float32
+        decoded = inference.decode(network, settings, latents, array)
+        through = inference.infer(network, settings, array)
+        assert decoded.tobytes() == through.tobytes()
+        assert through.shape == (frames, 22 if (family, nn) in B_TO_B else 79) and through.dtype == np.float32
+        if (family, nn) in B_TO_B:
+            np.testing.assert_array_equal(through[:, 20:], array[:, 20:])  # Wo and voicing are passed on
+        assert np.isfinite(through).all() and array.flags.writeable and array.tobytes() == before.tobytes()
 
 
 def test_a_last_short_sequence_repeats_its_last_frame():
@@ -476,19 +913,19 @@ def test_a_last_short_sequence_repeats_its_last_frame():
     )
 
 
-@autoencoders
+@pytest.mark.parametrize(("family", "nn"), [key for key in WITH_LATENTS if key != FSQ])  # its latents jump
 def test_a_gain_passes_through_a_normalising_autoencoder(family, nn):
     settings = settings_of(family, nn)
-    network, array = untrained(settings), records(30)
+    network, array = untrained(settings), seen_by(family, records(30))
     louder = array.copy()
-    louder[:, :20] += 17
-    one, other = inference.infer(network, settings, array), inference.infer(network, settings, louder)
-    np.testing.assert_allclose(other[:, :20] - one[:, :20], 17, atol=1e-3)
+    inference.spectrum(louder)[:] += 17
+    one, other = (inference.spectrum(inference.infer(network, settings, a)) for a in (array, louder))
+    np.testing.assert_allclose(other - one, 17, atol=1e-3)
     latents = [inference.encode(network, settings, a) for a in (array, louder)]
     np.testing.assert_allclose(*latents, atol=1e-5)
 
 
-@mappers
+@pytest.mark.parametrize(("family", "nn"), [key for key in TO_Y if key[0] != "autoencoder2"])
 def test_y_hat_gets_the_energy_of_y_or_else_of_b_and_is_made_as_if_voiced(family, nn):
     settings = settings_of(family, nn)
     network, array = untrained(settings), records(30)
@@ -504,6 +941,25 @@ def test_y_hat_gets_the_energy_of_y_or_else_of_b_and_is_made_as_if_voiced(family
     by_b = inference.infer(network, settings, array)
     energy = networks.energy_dB(array[:, :20].astype(float))
     np.testing.assert_allclose(by_b - own, energy[:, None].repeat(79, 1), atol=1e-3)
+
+
+def test_y_through_a_network_of_y_keeps_its_energy_or_gets_that_of_another():
+    settings = settings_of("autoencoder2", 2)
+    network, y = untrained(settings), targets(records(30))
+    own = 20 * network(torch.from_numpy(networks.network_inputs(settings, y))).detach().double().numpy()
+    for other in (None, y - np.float32(9)):
+        energy = networks.energy_dB((y if other is None else other).astype(float))[:, None]
+        np.testing.assert_allclose(inference.infer(network, settings, y, other) - own, energy.repeat(79, 1), atol=1e-3)
+
+
+@pytest.mark.parametrize(("family", "nn"), [("autoencoder2", 1), ("autoencoder2", 2), ("autoencoder1", 2)])
+def test_features_of_the_wrong_width_are_refused_by_name(family, nn):
+    settings, wrong = settings_of(family, nn), targets(records(9)) if family == "autoencoder1" else records(9)
+    network = untrained(settings)
+    says = "79 a frame, expected 22 of b" if family == "autoencoder1" else "22 a frame, expected 79 of y"
+    for use in (inference.encode, inference.infer):
+        with pytest.raises(InputError, match=f"^features: {says} for {family} nn {nn}$"):
+            use(network, settings, wrong)
 
 
 def test_a_trained_network_gives_back_its_features_and_their_energy(tmp_path):
@@ -561,12 +1017,19 @@ def test_numbers_of_frames_and_latents_that_do_not_fit_are_refused(given, says):
             inference.decode(network, settings, latents, array)
 
 
-def test_a_network_without_a_bottleneck_has_no_latents_in_or_out():
-    network, array = untrained(MANIFOLD), records(10)
-    with pytest.raises(InputError, match="no bottleneck"):
-        inference.encode(network, MANIFOLD, array)
-    with pytest.raises(InputError, match="no bottleneck"):
-        inference.decode(network, MANIFOLD, np.zeros((10, 1), np.float32), array)
+@pytest.mark.parametrize(("family", "nn"), NO_LATENTS)
+def test_a_network_without_a_bottleneck_has_no_latents_in_or_out(family, nn):
+    settings, array = settings_of(family, nn), records(10)
+    network = untrained(settings)
+    uses = [
+        lambda: inference.encode(network, settings, array),
+        lambda: inference.decode(network, settings, np.zeros((10, 1), np.float32), array),
+        lambda: inference.infer(network, settings, array, noise_var=0.1),
+    ]
+    for use in uses:
+        with pytest.raises(InputError, match=f"^{family} nn {nn}: has no bottleneck"):
+            use()
+    assert np.isfinite(inference.infer(network, settings, array)).all()
 
 
 @pytest.fixture(scope="module")
@@ -599,3 +1062,72 @@ def test_what_is_no_weights_file_of_ours_is_refused(trained, tmp_path, damage):
     with pytest.raises(InputError) as error:
         inference.load(path)
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+def test_a_failed_training_says_why_wherever_its_weights_are_used(tmp_path):
+    (tmp_path / training.CHECKPOINT).write_bytes(b"of the training that failed")
+    training.write_failure(SETTINGS, "epoch 3: the loss is nan", tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+    assert files.read_json(tmp_path / "training.json") == {"failed": "epoch 3: the loss is nan", "seconds": None}
+    assert files.read_json(tmp_path / "settings.json") == SETTINGS
+    assert pd.read_csv(tmp_path / "losses.csv").empty
+    path = tmp_path / "weights.safetensors"
+    with pytest.raises(InputError) as error:
+        inference.load(path)
+    assert str(error.value) == f"{path}: the training of this network failed: epoch 3: the loss is nan"
+
+
+# --- settings --------------------------------------------------------------------------------------------
+
+
+@every_shape
+def test_settings_of_every_network_are_as_they_were_given(family, nn, ncat, nvq):
+    given = settings_of(family, nn, ncat=ncat, nvq=nvq)
+    if (family, nn) in B_TO_B:
+        given |= {"norm": False, "zero_mean": True, "dct": True, "lower_limit_dB": 10.0}
+    if (family, nn) in NOISE:
+        given |= {"noise_var": 1e-3, "symbols": True}
+    assert validate(NetworkSettings, given, "settings").model_dump() == given
+
+
+NEITHER = "is not from b to b_hat"
+CONTRADICTIONS = [
+    ("autoencoder1", 9, {}, "family and nn: found autoencoder1 9, expected one of manifold 1, manifold 3, "),
+    *((*key, {"d": None}, f"d: found None, but {key[0]} {key[1]} needs a bottleneck") for key in WITH_LATENTS),
+    *((*key, {"d": 4}, f"d: found 4, but {key[0]} {key[1]} has no bottleneck") for key in NO_LATENTS),
+    *(
+        (*key, changes, f"{line}{key[0]} {key[1]} has no bottleneck noise")
+        for key in LAYERS
+        if key not in NOISE
+        for changes, line in (
+            ({"noise_var": 0.001}, "noise_var: found 0.001, but "),
+            ({"symbols": True}, "symbols: found True, but "),
+        )
+    ),
+    ("autoencoder4", 5, {"symbols": True, "d": 5}, "d: found 5, expected an even number, for symbols of two latents"),
+    *(
+        (*key, {"ncat": 4}, f"ncat: found 4, but {key[0]} {key[1]} takes one frame")
+        for key in LAYERS
+        if key not in FRAMES
+    ),
+    *((*CONV, {"ncat": n}, f"ncat: found {n}, expected a multiple of 4 for autoencoder1 3") for n in (1, 6)),
+    *(
+        (*key, {"nvq": 2}, f"nvq: found 2, but {key[0]} {key[1]} has one quantiser at most")
+        for key in LAYERS
+        if key not in (FSQ, RESIDUAL_VQ)
+    ),
+    *((*key, {"norm": False}, f"norm: found False, but {key[0]} {key[1]} always normalises") for key in TO_Y),
+    *(
+        (*key, {name: value}, f"{name}: found {value}, but {key[0]} {key[1]} {NEITHER}")
+        for key in TO_Y
+        for name, value in (("zero_mean", True), ("dct", True), ("lower_limit_dB", 0.0))
+    ),
+    (*NORMALISED, {"batch": 1}, "batch: found 1, but autoencoder4 6 normalises over each batch"),
+]
+
+
+@pytest.mark.parametrize(("family", "nn", "changes", "says"), CONTRADICTIONS)
+def test_settings_that_contradict_the_network_are_named(family, nn, changes, says):
+    with pytest.raises(InputError) as error:
+        validate(NetworkSettings, settings_of(family, nn, **changes), "settings")
+    assert str(error.value).startswith(f"settings: {says}") and "\n" not in str(error.value)

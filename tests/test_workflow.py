@@ -95,7 +95,7 @@ class Done:
         stats = re.search(r"^Job stats:\njob +count\n[- ]+\n(.*?)^total", self.text, re.DOTALL | re.MULTILINE)
         counts = dict(line.split() for line in stats[1].splitlines()) if stats else {}
         assert stats or "Nothing to be done" in self.text, self.text
-        return {rule: int(count) for rule, count in counts.items() if rule != "all"}
+        return {rule: int(count) for rule, count in counts.items() if rule != "all_experiments"}
 
     @property
     def stages(self):
@@ -165,16 +165,16 @@ def merged(base, overlay):
     }
 
 
-def copy_of_checkout(folder):
-    """A checkout with the small configuration and its speech; nothing has run in it."""
+def copy_of_checkout(folder, overlay=OVERLAY):
+    """A checkout with the configuration under an overlay, and some speech; nothing has run in it."""
     folder.mkdir()
     for name in ("Snakefile", "config.yaml"):
         shutil.copy(ROOT / name, folder)
     for name in ("workflow", "envs", "src"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     (folder / "profiles").symlink_to("workflow/profiles")
-    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), OVERLAY)
-    config["experiments"] = {name: config["experiments"][name] for name in OVERLAY["experiments"]}
+    config = merged(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8")), overlay)
+    config["experiments"] = {name: config["experiments"][name] for name in overlay["experiments"]}
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
 
     (folder / "speech").mkdir()

@@ -14,31 +14,87 @@ from pydantic import Field, model_validator
 from mlquant.schema import Block, Positive, Seed, refusal
 
 H = 512
+LEVELS = 8
+"""Values of an element after finite scalar quantisation."""
+ENTRIES = 512
+"""Entries of a codebook that is trained with its network."""
+POOLING = 4
+"""Frames of which the convolutional network makes one vector of latents."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """Layer widths of a network; "d" is the bottleneck's width, and 20 becomes 20*ncat for `ncat` frames of b.
+    """Layer widths of a network; "b" is 20*ncat for `ncat` frames of b, "d" the bottleneck's width.
 
-    `encoder` ends at the latents and is empty when the network has no bottleneck; `decoder` starts at them.
-    `target` is what the output approximates, "b" or "y"; `noisy` networks take Gaussian noise after the tanh.
+    `encoder` ends at the latents and is empty when the network has no bottleneck; `decoder` starts at them. Widths of
+    22 take b, log10(Wo) and the voicing. `bottleneck` is the latents' activation, after which `noisy` networks take
+    Gaussian noise in training and others quantise, "fsq" by finite scalars and "vq" by codebooks that are trained
+    along; of a row without encoder "vq" quantises the input. `layers` says what lies between the widths: "linear",
+    "normalised" (linear, then batch normalisation), "conv" (convolutions over frames) or "pitch" (linear layers that
+    see Wo once more at each step).
     """
 
     encoder: tuple
     decoder: tuple
-    target: str
+    bottleneck: Literal["tanh", "relu"] = "tanh"
     noisy: bool = False
+    quantised: Literal["fsq", "vq"] | None = None
+    layers: Literal["linear", "normalised", "conv", "pitch"] = "linear"
 
     @property
-    def inputs(self) -> int:
+    def inputs(self) -> str | int:
         return (self.encoder or self.decoder)[0]
+
+    @property
+    def source(self) -> str:
+        """What goes in: "b" or "y"."""
+        return "y" if self.inputs == 79 else "b"
+
+    @property
+    def target(self) -> str:
+        """What the output approximates: "b" or "y"."""
+        return "y" if self.decoder[-1] == 79 else "b"
 
 
 ROWS = {
-    ("manifold", 1): Row((), (22, H, H, 79), "y"),
-    ("autoencoder1", 2): Row((20, H, "d"), ("d", H, 20), "b"),
-    ("autoencoder1", 4): Row((20, H, "d"), ("d", H, 20), "b", noisy=True),
+    ("manifold", 1): Row((), (22, H, H, 79)),
+    ("manifold", 3): Row((), (22, 40, 40, 79, 79)),
+    ("manifold", 4): Row((), (22, H, H, 79), layers="pitch"),
+    ("autoencoder1", 1): Row((20, H, "d"), ("d", H, 20), "relu"),
+    ("autoencoder1", 2): Row(("b", H, "d"), ("d", H, "b")),
+    ("autoencoder1", 3): Row(("b", 128, "d"), ("d", 128, "b"), "relu", layers="conv"),
+    ("autoencoder1", 4): Row(("b", H, "d"), ("d", H, "b"), noisy=True),
+    ("autoencoder1", 5): Row(("b", H, "d"), ("d", H, "b"), quantised="fsq"),
+    ("autoencoder1", 6): Row((20, H, "d"), ("d", H, 20), "relu", quantised="vq"),
+    ("autoencoder1", 7): Row((), (20, 20), quantised="vq"),
+    ("autoencoder2", 1): Row((79, H, "d"), ("d", H, H, 79)),
+    ("autoencoder2", 2): Row((79, H, 256, "d"), ("d", 256, H, H, 79)),
+    ("autoencoder3", 1): Row((22, H, H, "d"), ("d", H, H, 79), noisy=True),
+    ("autoencoder3", 2): Row((22, 256, 128, "d"), ("d", 128, 256, 79)),
+    ("autoencoder3", 3): Row((22, 22, 22, 22, "d"), ("d", H, H, 79)),
+    ("autoencoder3", 4): Row((22, H, H, "d", "d"), ("d", H, H, H, 79)),
+    ("autoencoder4", 1): Row((20, H, "d"), ("d", H, 20), "relu"),
+    ("autoencoder4", 2): Row((20, 64, H, "d"), ("d", H, 64, 20), "relu"),
+    ("autoencoder4", 3): Row((20, 64, 64, "d"), ("d", 64, 64, 20), "relu"),
+    ("autoencoder4", 4): Row((20, H, 256, "d"), ("d", 256, H, 20), "relu"),
+    ("autoencoder4", 5): Row((20, H, 256, "d"), ("d", 256, H, 20), noisy=True),
+    ("autoencoder4", 6): Row((20, H, 256, "d"), ("d", 256, H, 20), noisy=True, layers="normalised"),
 }
+
+
+def latent_width(settings: dict) -> int | None:
+    """Latents of one vector, for settings as of `NetworkSettings`; None for a network without a bottleneck."""
+    row = ROWS[settings["family"], settings["nn"]]
+    if not row.encoder:
+        return None
+    if row.layers == "conv":
+        return settings["d"] * settings["ncat"] // POOLING
+    return settings["d"] * (settings["nvq"] if row.quantised == "fsq" else 1)
+
+
+def training_frames(settings: dict, frames: int) -> int:
+    """Of so many frames of a file, how many are trained on: the first; the share `held_out`, the last, never is."""
+    return frames - round(settings["held_out"] * frames)
 
 
 class NetworkSettings(Block):
@@ -48,8 +104,13 @@ class NetworkSettings(Block):
     nn: int
     d: Positive | None = None
     ncat: Positive = 1
+    nvq: Positive = 1
     norm: bool = True
+    zero_mean: bool = False
+    dct: bool = False
+    lower_limit_dB: float | None = None
     noise_var: Annotated[float, Field(ge=0)] = 0.0
+    symbols: bool = False
     loss: Literal["sd", "wloss"] = "wloss"
     gamma: Annotated[float, Field(ge=0, le=1)] = 0.5
     optimiser: Literal["sgd", "adam"] = "adam"
@@ -69,14 +130,26 @@ class NetworkSettings(Block):
         if row is None:
             known = ", ".join(f"{family} {nn}" for family, nn in ROWS)
             raise refusal(f"family and nn: found {self.family} {self.nn}, expected one of {known}")
-        if bool(row.encoder) != (self.d is not None):
-            raise refusal(
-                f"d: found {self.d}, but {self.family} {self.nn} {'needs' if row.encoder else 'has no'} bottleneck"
-            )
-        if self.noise_var and not row.noisy:
-            raise refusal(f"noise_var: found {self.noise_var:g}, but {self.family} {self.nn} has no bottleneck noise")
-        if self.ncat > 1 and row.inputs != 20:
-            raise refusal(f"ncat: found {self.ncat}, but {self.family} {self.nn} takes one frame")
-        if row.target == "y" and not self.norm:
-            raise refusal(f"norm: found false, but {self.family} {self.nn} always normalises")
+        name = f"{self.family} {self.nn}"
+        whole_b = row.source == row.target == "b"
+        contradictions = {
+            "d": (bool(row.encoder) != (self.d is not None), f"{'needs a' if row.encoder else 'has no'} bottleneck"),
+            "noise_var": (self.noise_var and not row.noisy, "has no bottleneck noise"),
+            "symbols": (self.symbols and not row.noisy, "has no bottleneck noise, as symbols over a channel have"),
+            "ncat": (self.ncat > 1 and row.inputs != "b", "takes one frame"),
+            "nvq": (self.nvq > 1 and not (row.quantised == "fsq" or (row.encoder == () and row.quantised)),
+                    "has one quantiser at most"),
+            "batch": (self.batch == 1 and row.layers == "normalised", "normalises over each batch"),
+            "norm": (not self.norm and not whole_b, "always normalises"),
+            "zero_mean": (self.zero_mean and not whole_b, "is not from b to b_hat"),
+            "dct": (self.dct and not whole_b, "is not from b to b_hat"),
+            "lower_limit_dB": (self.lower_limit_dB is not None and not whole_b, "is not from b to b_hat"),
+        }  # fmt: skip
+        for key, (found, reason) in contradictions.items():
+            if found:
+                raise refusal(f"{key}: found {getattr(self, key)}, but {name} {reason}")
+        if self.symbols and self.d % 2:
+            raise refusal(f"d: found {self.d}, expected an even number, for symbols of two latents each")
+        if row.layers == "conv" and self.ncat % POOLING:
+            raise refusal(f"ncat: found {self.ncat}, expected a multiple of {POOLING} for {name}")
         return self

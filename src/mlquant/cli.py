@@ -80,23 +80,31 @@ def train(args: argparse.Namespace) -> None:
     from mlquant.architectures import NetworkSettings
 
     settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
-    records = [files.read_features(path) for path in args.features]
-    targets = [files.read_f32(path, 79) for path in args.target] if args.target else None
-    for path, found, b in zip(args.target or (), targets or (), records, strict=False):
-        if len(found) != len(b):
-            raise InputError(f"{path}: {len(found)} frames, expected {len(b)} as of the features")
-    training.train(settings, records, targets, args.out)
+    try:
+        records = [files.read_features(path) for path in args.features]
+        targets = [files.read_f32(path, 79) for path in args.target] if args.target else None
+        for path, found, b in zip(args.target or (), targets or (), records, strict=False):
+            if len(found) != len(b):
+                raise InputError(f"{path}: {len(found)} frames, expected {len(b)} as of the features")
+        training.train(settings, records, targets, args.out)
+    except InputError as error:
+        if not args.keep_failure:
+            raise
+        log(f"mlquant train: {error}")
+        training.write_failure(settings, str(error), args.out)
 
 
 def encode(args: argparse.Namespace) -> None:
     """Latents of features."""
     import numpy as np
 
-    from mlquant import files, inference
+    from mlquant import architectures, files, inference
 
     network, settings = inference.load(args.weights)
-    records = [files.read_features(path) for path in args.features]
-    latents = [inference.encode(network, settings, part, args.thresh) for part in records]
+    features = [_read_spectra(path, settings) for path in args.features]
+    if args.training_share:
+        features = [part[: architectures.training_frames(settings, len(part))] for part in features]
+    latents = [inference.encode(network, settings, part, args.thresh) for part in features]
     if not sum(map(len, latents)):
         raise InputError(f"thresh: found {args.thresh:g} dB, which leaves no frame, expected less")
     files.write_f32(args.out, np.concatenate(latents))
@@ -104,13 +112,13 @@ def encode(args: argparse.Namespace) -> None:
 
 def decode(args: argparse.Namespace) -> None:
     """Features of latents."""
-    from mlquant import files, inference
+    from mlquant import architectures, files, inference
 
     network, settings = inference.load(args.weights)
-    latents = files.read_f32(args.latents, settings["d"] or 1)
-    records = files.read_features(args.features)
-    y = _energy_from(args.energy_from, records)
-    files.write_f32(args.out, inference.decode(network, settings, latents, records, y))
+    latents = files.read_f32(args.latents, architectures.latent_width(settings) or 1)
+    features = _read_spectra(args.features, settings)
+    y = _energy_from(args.energy_from, features)
+    files.write_f32(args.out, inference.decode(network, settings, latents, features, y))
 
 
 def infer(args: argparse.Namespace) -> None:
@@ -118,20 +126,27 @@ def infer(args: argparse.Namespace) -> None:
     from mlquant import files, inference
 
     network, settings = inference.load(args.weights)
-    records = files.read_features(args.features)
-    y = _energy_from(args.energy_from, records)
-    files.write_f32(args.out, inference.infer(network, settings, records, y, args.noise_var, args.seed))
+    features = _read_spectra(args.features, settings)
+    y = _energy_from(args.energy_from, features)
+    files.write_f32(args.out, inference.infer(network, settings, features, y, args.noise_var, args.seed))
 
 
-def _energy_from(path: str | None, records: np.ndarray) -> np.ndarray | None:
+def _read_spectra(path: str, settings: dict) -> np.ndarray:
+    """Features that a network takes: records [F, 22] or y [F, 79]."""
+    from mlquant import files, inference
+
+    return files.read_f32(path, 79) if inference.row_of(settings).source == "y" else files.read_features(path)
+
+
+def _energy_from(path: str | None, features: np.ndarray) -> np.ndarray | None:
     """The y whose energy the output gets, of as many frames as the features."""
     from mlquant import files
 
     if path is None:
         return None
     y = files.read_f32(path, 79)
-    if len(y) != len(records):
-        raise InputError(f"{path}: {len(y)} frames, expected {len(records)} as of the features")
+    if len(y) != len(features):
+        raise InputError(f"{path}: {len(y)} frames, expected {len(features)} as of the features")
     return y
 
 
@@ -251,6 +266,25 @@ def gather(args: argparse.Namespace) -> None:
     page.gather(_json(args.experiment), args.measured, args.figures, args.out)
 
 
+def sweep(args: argparse.Namespace) -> None:
+    """Summarise the trainings of a sweep."""
+    from mlquant import files, sweeps
+
+    settings = _json(args.sweep)
+    with files.new_folder(args.out) as folder:
+        sweeps.summarise(settings, folder)
+
+
+def study(args: argparse.Namespace) -> None:
+    """Study networks and quantisers: tables, and figures of them."""
+    from mlquant import files, studies
+
+    settings = _json(args.study)
+    files.require(settings, "study", "kind", "name")
+    with files.new_folder(args.out) as folder:
+        studies.make(settings, folder)
+
+
 # --- the command line ------------------------------------------------------------------------------------
 
 
@@ -343,11 +377,15 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--features", nargs="+", required=True, metavar="B.f32", help="22 floats a frame")
     sub.add_argument("--target", nargs="+", metavar="Y.f32", help="79 floats a frame, for networks that make y_hat")
     sub.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="weights, settings and loss curve")
+    sub.add_argument(
+        "--keep-failure", action="store_true", help="of a training that fails keep the reason, and exit with status 0"
+    )
 
     sub = command(encode, "weights.safetensors b.f32 -o l.f32")
     sub.add_argument("weights")
-    sub.add_argument("features", nargs="+", help="22 floats a frame")
+    sub.add_argument("features", nargs="+", help="22 floats a frame, or the 79 of y for a network that takes y")
     sub.add_argument("--thresh", type=float, metavar="DB", help="leave out frames with less energy of b")
+    sub.add_argument("--training-share", action="store_true", help="leave out what the training held out of each file")
     out(sub, "d floats a frame")
 
     sub = command(decode, "weights.safetensors l_hat.f32 --features b.f32 -o b_hat.f32")
@@ -361,7 +399,7 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(infer, "weights.safetensors b.f32 --energy-from y.f32 -o y_hat.f32")
     sub.add_argument("weights")
-    sub.add_argument("features", help="22 floats a frame")
+    sub.add_argument("features", help="22 floats a frame, or the 79 of y for a network that takes y")
     sub.add_argument("--energy-from", metavar="Y.f32", help="energy of y_hat (default: that of b)")
     sub.add_argument("--noise-var", type=float, default=0.0, help="variance of noise on the latents (default 0)")
     sub.add_argument("--seed", type=int, default=1, help="of that noise (default 1)")
@@ -409,6 +447,14 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("losses", type=Path)
     sub.add_argument("--title", default="")
     out(sub, ".png or .svg")
+
+    sub = command(sweep, "sweep.json -o auto_test_a")
+    sub.add_argument("sweep", help="JSON text or file: name, title, variants with label, folder, settings")
+    sub.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+
+    sub = command(study, "study.json -o noise")
+    sub.add_argument("study", help="JSON text or file: kind, name, its settings and the files that it takes")
+    sub.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
 
     sub = command(gather, "experiment.json --measured big_dog/measured.json -o 240118_wav")
     sub.add_argument("experiment", help="JSON text or file: name, title, samples, outputs")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
-from mlquant.architectures import ROWS, NetworkSettings
+from mlquant.architectures import ROWS, NetworkSettings, Row
 from mlquant.files import InputError
 from mlquant.schema import Block, Positive, Seed, nearest, refusal, validate
 from mlquant.speech import OWN, Choice, Sha256, Source
@@ -94,6 +94,8 @@ class Output(Block):
     quantiser: str | None = None
     stages: Positive | None = None
     mbest: Positive = 5
+    noise_var: Annotated[float, Field(ge=0)] = 0.0
+    seed: Seed = 1
     mode: Literal[3200, 2400, 1600, 1400, 1300, 1200] | None = None
 
     @model_validator(mode="after")
@@ -105,18 +107,85 @@ class Output(Block):
             raise refusal(f"networks: found {', '.join(self.networks)}, expected each once")
         if (self.process == "codec2") != (self.mode is not None):
             raise refusal("mode goes with process codec2, and only with it")
-        if self.process != "vocoder" and (self.networks or self.quantiser):
-            raise refusal("networks and quantiser go with process vocoder only")
+        if self.process != "vocoder" and (self.networks or self.quantiser or self.noise_var):
+            raise refusal("networks, quantiser and noise_var go with process vocoder only")
+        if self.noise_var and self.quantiser:
+            raise refusal("has noise_var and quantiser, expected at most one of them")
         return self
 
 
 class Experiment(Block):
     title: str = ""
+    in_all: bool = True
     samples: Annotated[list[Name], Field(min_length=1)]
     outputs: Annotated[list[Output], Field(min_length=1)]
 
 
+class Sweep(Block):
+    title: str = ""
+    base: dict[str, Any] = {}
+    rows: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
+    repeats: Positive = 1
+
+
+class NoiseStudy(Block):
+    kind: Literal["noise"]
+    quantiser: str
+    noise_vars: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
+    frame_ms: Positive = 20
+    seed: Seed = 1
+
+
+class UniformStudy(Block):
+    kind: Literal["uniform_vq"]
+    quantiser: str
+    mbest: Positive = 5
+
+
+class MbestStudy(Block):
+    kind: Literal["vq"]
+    quantiser: str
+    stages: Annotated[list[Positive], Field(min_length=1)]
+    mbest: Annotated[list[Positive], Field(min_length=1)]
+
+
+class LatentStudy(Block):
+    kind: Literal["latents"]
+    network: str
+    lags: Positive = 25
+    seconds: Annotated[float, Field(gt=0)] = 4.0
+
+
+class AnalogStudy(Block):
+    kind: Literal["analog"]
+    base: dict[str, Any]
+    d: Annotated[list[Positive], Field(min_length=1)]
+    snr_dB: Annotated[list[float], Field(min_length=1)]
+    quantiser: str
+    stages: Positive = 2
+    mbest: Positive = 5
+    sample: Name
+    manifold: str
+    wav_snr_dB: list[float]
+    bandwidth: Positive = 3000
+    seed: Seed = 1
+
+
+class DemoStudy(Block):
+    kind: Literal["demo"]
+    title: str = ""
+    network: str
+    sample: Name
+    frames: Positive = 4
+
+
+Study = NoiseStudy | UniformStudy | MbestStudy | LatentStudy | AnalogStudy | DemoStudy
+
+
 class Config(Block):
+    max_epochs: Positive | None = None
+    max_minutes: Annotated[float, Field(gt=0)] | None = None
+    max_entries: Annotated[int, Field(ge=2)] | None = None
     speech_dir: str = "speech"
     features: Features = Features()
     sources: dict[Name, Source] = {}
@@ -125,13 +194,74 @@ class Config(Block):
     networks: dict[Name, Network] = {}
     quantisers: dict[Name, Quantiser] = {}
     experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
+    sweeps: dict[Name, Sweep] = {}
+    studies: dict[Name, Annotated[Study, Field(discriminator="kind")]] = {}
 
 
 def load(raw: dict) -> Config:
-    """Check a configuration as read from YAML; raises InputError, one line that names the key."""
+    """Check a configuration as read from YAML; raises InputError, one line that names the key.
+
+    The networks of sweeps and studies join `networks`, each under its place in the configuration; max_epochs,
+    max_minutes and max_entries are put into force everywhere.
+    """
     config = validate(Config, _with_text_keys(raw), "config")
+    config = config.model_copy(update={"networks": config.networks | _derived_networks(config)})
     _check_references(config)
-    return config
+    _check_studies(config)
+    return _limited(config)
+
+
+def _derived_networks(config: Config) -> dict[str, Network]:
+    """The networks of every row of every sweep, and those of studies of a channel, by their places."""
+    found = {}
+
+    def add(place: str, *settings: dict) -> None:
+        merged = {key: value for block in settings for key, value in block.items()}
+        found[place] = validate(Network, merged, f"config: {place}")
+
+    for name, sweep in config.sweeps.items():
+        for row, changes in sweep.rows.items():
+            place = f"sweeps.{name}.rows.{row}"
+            add(place, sweep.base, changes)
+            for repeat in range(1, sweep.repeats):
+                seed = found[place].seed + repeat
+                add(f"{place}.seed{seed}", sweep.base, changes, {"seed": seed})
+    for name, study in config.studies.items():
+        if isinstance(study, AnalogStudy):
+            for d, snr in ((d, snr) for d in study.d for snr in (None, *study.snr_dB)):
+                # N0/2, the noise of a real dimension, at this ratio of a symbol's energy, 1, to N0.
+                noise_var = 0.0 if snr is None else float(f"{0.5 * 10 ** (-snr / 10):.6g}")
+                changes = {"d": d, "noise_var": noise_var, "symbols": True}
+                add(channel_network(name, d, snr), study.base, changes)
+    return found
+
+
+def channel_network(study: str, d: int, snr: float | None) -> str:
+    """Name of the network of d latents that a study trains for a channel of `snr` dB, or for none."""
+    return f"studies.{study}.base.d{d}" + ("" if snr is None else f"_{snr:g}dB".replace(".", "p"))
+
+
+def _limited(config: Config) -> Config:
+    """The same with no more epochs, minutes of a corpus' part and entries of a codebook than allowed."""
+
+    def least(block: Block, key: str, limit: float | None) -> Block:
+        found = getattr(block, key)
+        return block.model_copy(update={key: limit}) if limit and (found is None or found > limit) else block
+
+    def part_by_part(corpus: Corpus) -> Corpus:
+        parts = {name: least(part, "minutes", config.max_minutes) for name, part in corpus.parts.items()}
+        return corpus.model_copy(update={"parts": parts})
+
+    def stage_by_stage(quantiser: Quantiser) -> Quantiser:
+        stages = [least(stage, "size", config.max_entries) for stage in quantiser.stages]
+        return quantiser.model_copy(update={"stages": stages})
+
+    limited = {
+        "networks": {name: least(network, "epochs", config.max_epochs) for name, network in config.networks.items()},
+        "corpora": {name: part_by_part(corpus) for name, corpus in config.corpora.items()},
+        "quantisers": {name: stage_by_stage(quantiser) for name, quantiser in config.quantisers.items()},
+    }
+    return config.model_copy(update=limited)
 
 
 def _with_text_keys(value: Any) -> Any:
@@ -158,7 +288,7 @@ def _check_references(config: Config) -> None:
         for part, settings in corpus.parts.items():
             check(f"corpora.{name}.parts.{part}.source", settings.source, config.sources, "source")
     for name, network in config.networks.items():
-        check(f"networks.{name}.corpus", network.corpus, config.corpora, "corpus")
+        check(f"{name if '.' in name else f'networks.{name}'}.corpus", network.corpus, config.corpora, "corpus")
         for part, settings in config.corpora[network.corpus].parts.items():
             if ROWS[network.family, network.nn].target == "y" and settings.b and not settings.y:
                 raise InputError(f"config: corpora.{network.corpus}.parts.{part}: has no y, which {name} is trained on")
@@ -190,13 +320,17 @@ def _check_chain(config: Config, where: str, output: Output, check: Any) -> None
     """The networks of an output must follow each other from b to y_hat, its quantiser must belong to one."""
     for i, network in enumerate(output.networks):
         check(f"{where}.networks.{i}", network, config.networks, "network")
-        settings = config.networks[network]
+        row = _row(config, network)
         last = i == len(output.networks) - 1
-        if (ROWS[settings.family, settings.nn].target == "y") != last:
+        if i and row.source == "y":
+            raise InputError(f"config: {where}.networks.{i}: {network!r} takes y, expected one that takes b_hat")
+        if (row.target == "y") != last:
             raise InputError(
                 f"config: {where}.networks.{i}: {network!r} makes {'y_hat' if not last else 'b_hat'}, expected "
                 f"{'b_hat before the last network' if not last else 'y_hat from the last network'}"
             )
+    if output.noise_var and sum(config.networks[network].d is not None for network in output.networks) != 1:
+        raise InputError(f"config: {where}.noise_var: expected one network with a bottleneck to put noise on")
     if output.quantiser is None:
         return
     check(f"{where}.quantiser", output.quantiser, config.quantisers, "quantiser")
@@ -207,6 +341,42 @@ def _check_chain(config: Config, where: str, output: Output, check: Any) -> None
             f"config: {where}.stages: found {output.stages}, but quantiser {output.quantiser!r} has "
             f"{len(quantiser.stages)} stages"
         )
+
+
+def _row(config: Config, network: str) -> Row:
+    settings = config.networks[network]
+    return ROWS[settings.family, settings.nn]
+
+
+def _check_studies(config: Config) -> None:
+    """The names in studies must be those of entries that the study can be made of."""
+    known = {
+        "quantiser": config.quantisers,
+        "network": config.networks,
+        "manifold": config.networks,
+        "sample": [*config.samples, *(path.stem for path in own_files(config))],
+    }
+    for name, study in config.studies.items():
+        where = f"config: studies.{name}"
+        for key, entries in known.items():
+            if (value := getattr(study, key, None)) is not None and value not in entries:
+                raise InputError(f"{where}.{key}: {value!r} names no {key}, {nearest(value, entries)}")
+        if isinstance(study, LatentStudy) and config.networks[study.network].d is None:
+            raise InputError(f"{where}.network: {study.network!r} has no bottleneck, so no latents")
+        if isinstance(study, MbestStudy | AnalogStudy):
+            available = len(config.quantisers[study.quantiser].stages)
+            if (most := max(study.stages) if isinstance(study, MbestStudy) else study.stages) > available:
+                raise InputError(f"{where}.stages: found {most}, but {study.quantiser!r} has {available} stages")
+        targets = {"network": ("b", study.network)} if isinstance(study, DemoStudy) else {}
+        if isinstance(study, AnalogStudy):
+            targets["base"] = ("b", channel_network(name, study.d[0], None))
+            targets["quantiser"] = ("b", config.quantisers[study.quantiser].network)
+            targets["manifold"] = ("y", study.manifold)
+        for key, (target, network) in targets.items():
+            row = _row(config, network)
+            if (row.source, row.target) != ("b", target):
+                made = f"from {row.source} to {row.target}_hat"
+                raise InputError(f"{where}.{key}: {network!r} goes {made}, expected from b to {target}_hat")
 
 
 def own_files(config: Config) -> list[Path]:

@@ -13,6 +13,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -89,6 +90,35 @@ def atomic(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; rename it to `path`, in place of what was there, on success only."""
+    temporary = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, as a hard link; as a copy where the file system has no links."""
+    if not source.exists():
+        raise InputError(f"{source}: no such file")
+    if target.exists():
+        # To write there would write into the stage that the name is already linked to.
+        raise InputError(f"{target.name}: is the name of two outputs, expected one for each")
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

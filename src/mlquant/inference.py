@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import torch
 
-from mlquant.architectures import ROWS
+from mlquant.architectures import ROWS, Row, latent_width
 from mlquant.files import InputError
 from mlquant.networks import Network, energy_dB, network_inputs
 
@@ -25,7 +25,10 @@ def load(weights: str | Path) -> tuple[Network, dict]:
         raise InputError(f"{weights}: no such file")
     try:
         with safetensors.safe_open(weights, "pt") as file:
-            settings = json.loads((file.metadata() or {})["settings"])
+            metadata = file.metadata() or {}
+            if "failed" in metadata:
+                raise InputError(f"{weights}: the training of this network failed: {metadata['failed']}")
+            settings = json.loads(metadata["settings"])
             network = Network(settings)
             network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -35,9 +38,9 @@ def load(weights: str | Path) -> tuple[Network, dict]:
     return network.eval(), settings
 
 
-def target_of(settings: dict) -> str:
-    """What the network approximates: "b" or "y"."""
-    return ROWS[settings["family"], settings["nn"]].target
+def row_of(settings: dict) -> Row:
+    """The network's row of the table: its layers, and what goes in and comes out."""
+    return ROWS[settings["family"], settings["nn"]]
 
 
 def _needs_bottleneck(network: Network, settings: dict) -> None:
@@ -45,53 +48,73 @@ def _needs_bottleneck(network: Network, settings: dict) -> None:
         raise InputError(f"{settings['family']} nn {settings['nn']}: has no bottleneck, so no latents")
 
 
-@torch.no_grad()
-def encode(network: Network, settings: dict, records: np.ndarray, thresh: float | None = None) -> np.ndarray:
-    """Latents [ceil(F/ncat), d] float32 of feature records [F, 22]; a last, short sequence repeats its last frame.
+def vectors(settings: dict, features: np.ndarray) -> np.ndarray:
+    """What a network sees at work: [ceil(F/ncat), inputs] float32 of features [F, 22], or [F, 79] where it takes y.
 
-    With `thresh`, sequences that hold a frame of less b energy (dB) are left out. Raises InputError for a network
+    A last, short sequence repeats its last frame; a network that makes y_hat of b sees every frame as voiced.
+    """
+    row = row_of(settings)
+    if features.shape[1] != (79 if row.source == "y" else 22):
+        raise InputError(
+            f"features: {features.shape[1]} a frame, expected {'79 of y' if row.source == 'y' else '22 of b'} for "
+            f"{settings['family']} nn {settings['nn']}"
+        )
+    features = np.array(features)
+    if row.source == "b" and row.target == "y":
+        features[:, 21] = 1.0
+    return _in_sequences(network_inputs(settings, features), settings["ncat"])
+
+
+def _in_sequences(x: np.ndarray, ncat: int) -> np.ndarray:
+    return np.concatenate([x, np.repeat(x[-1:], -len(x) % ncat, axis=0)]).reshape(-1, ncat * x.shape[1])
+
+
+@torch.no_grad()
+def encode(network: Network, settings: dict, features: np.ndarray, thresh: float | None = None) -> np.ndarray:
+    """Latents [ceil(F/ncat), latent_width] float32 of features [F, 22], or [F, 79] where the network takes y.
+
+    With `thresh`, sequences that hold a frame of less energy (dB) are left out. Raises InputError for a network
     without a bottleneck.
     """
     _needs_bottleneck(network, settings)
-    records = np.array(records)
-    if target_of(settings) == "y":
-        records[:, 21] = 1.0
-    x = network_inputs(settings, records)
-    x = np.concatenate([x, np.repeat(x[-1:], -len(x) % settings["ncat"], axis=0)])
-    latents = network.encode(torch.from_numpy(x.reshape(-1, settings["ncat"] * x.shape[1]))).numpy()
+    latents = network.encode(torch.from_numpy(vectors(settings, features))).numpy()
     if thresh is None:
         return latents
-    energy = energy_dB(records[:, :20].astype(np.float64))
-    energy = np.concatenate([energy, np.repeat(energy[-1:], -len(energy) % settings["ncat"])])
-    return latents[(energy.reshape(-1, settings["ncat"]) > thresh).all(axis=1)]
+    energy = energy_dB(spectrum(features).astype(np.float64))
+    return latents[(_in_sequences(energy[:, None], settings["ncat"]) > thresh).all(axis=1)]
+
+
+def spectrum(features: np.ndarray) -> np.ndarray:
+    """The part of features that is in dB: b [F, 20] of records [F, 22], or y [F, 79] itself."""
+    return features[:, :20] if features.shape[1] == 22 else features
 
 
 @torch.no_grad()
 def decode(
-    network: Network, settings: dict, latents: np.ndarray, records: np.ndarray, y: np.ndarray | None = None
+    network: Network, settings: dict, latents: np.ndarray, features: np.ndarray, y: np.ndarray | None = None
 ) -> np.ndarray:
-    """Features of latents [ceil(F/ncat), d]: y_hat [F, 79], or records [F, 22] with b_hat for b.
+    """Features of latents [ceil(F/ncat), latent_width]: y_hat [F, 79], or records [F, 22] with b_hat for b.
 
-    The energy comes from y [F, 79] where given and the network makes y_hat, else from the records [F, 22].
+    The energy comes from y [F, 79] where given and the network makes y_hat, else from the features [F, 22 or 79].
     Raises InputError when the numbers of frames or latents do not match and for a network without a bottleneck.
     """
     _needs_bottleneck(network, settings)
-    if latents.shape[1] != settings["d"]:
-        raise InputError(f"latents: {latents.shape[1]} a vector, expected {settings['d']}")
-    expected = -(-len(records) // settings["ncat"])
+    if latents.shape[1] != latent_width(settings):
+        raise InputError(f"latents: {latents.shape[1]} a vector, expected {latent_width(settings)}")
+    expected = -(-len(features) // settings["ncat"])
     if len(latents) != expected:
         raise InputError(
-            f"latents: {len(latents)} vectors, expected {expected} for {len(records)} frames in {settings['ncat']}s"
+            f"latents: {len(latents)} vectors, expected {expected} for {len(features)} frames in {settings['ncat']}s"
         )
     output = network.decode(torch.from_numpy(np.array(latents, np.float32))).numpy()
-    return _restore(settings, output, records, y)
+    return _restore(settings, output, features, y)
 
 
 @torch.no_grad()
 def infer(
     network: Network,
     settings: dict,
-    records: np.ndarray,
+    features: np.ndarray,
     y: np.ndarray | None = None,
     noise_var: float = 0.0,
     seed: int = 0,
@@ -104,28 +127,23 @@ def infer(
         raise InputError(f"noise_var: found {noise_var:g}, expected a variance of 0 or more")
     if noise_var > 0:
         _needs_bottleneck(network, settings)
-    if not network.row.encoder:
-        forced = np.array(records)
-        forced[:, 21] = 1.0
-        output = network.decode(torch.from_numpy(network_inputs(settings, forced))).numpy()
-        return _restore(settings, output, records, y)
-    latents = encode(network, settings, records)
+    latents = network.encode(torch.from_numpy(vectors(settings, features)))
     if noise_var > 0:
         noise = np.random.default_rng(seed).standard_normal(latents.shape, np.float32)
-        latents = latents + np.float32(noise_var**0.5) * noise
-    return decode(network, settings, latents, records, y)
+        latents = latents + np.float32(noise_var**0.5) * torch.from_numpy(noise)
+    return _restore(settings, network.decode(latents).numpy(), features, y)
 
 
-def _restore(settings: dict, output: np.ndarray, records: np.ndarray, y: np.ndarray | None) -> np.ndarray:
+def _restore(settings: dict, output: np.ndarray, features: np.ndarray, y: np.ndarray | None) -> np.ndarray:
     """Network output back to features in dB, with the energy put back."""
-    if y is not None and len(y) != len(records):
-        raise InputError(f"energy: {len(y)} frames of y, expected {len(records)} as of b")
-    features = 20.0 * output.reshape(-1, output.shape[1] // settings["ncat"])[: len(records)].astype(np.float64)
-    makes_y = target_of(settings) == "y"
-    if settings["norm"] or makes_y:
+    if y is not None and len(y) != len(features):
+        raise InputError(f"energy: {len(y)} frames of y, expected {len(features)} as of the features")
+    restored = 20.0 * output.reshape(-1, output.shape[1] // settings["ncat"])[: len(features)].astype(np.float64)
+    makes_y = row_of(settings).target == "y"
+    if settings["norm"]:
         # A normalised target sums to energy 1, but an estimate need not: it keeps what it has.
-        source = y if makes_y and y is not None else records[:, :20]
-        features += energy_dB(source.astype(np.float64))[:, None]
+        source = y if makes_y and y is not None else spectrum(features)
+        restored += energy_dB(source.astype(np.float64))[:, None]
     if makes_y:
-        return features.astype(np.float32)
-    return np.concatenate([features.astype(np.float32), records[:, 20:].astype(np.float32)], axis=1)
+        return restored.astype(np.float32)
+    return np.concatenate([restored, features[:, 20:]], axis=1, dtype=np.float32)

@@ -1,8 +1,10 @@
-"""The networks: stacks of linear layers described by a row of widths.
+"""The networks, built from their rows of widths.
 
-A network maps a frame, or `ncat` adjacent frames flattened, to a frame: b to y_hat, or b
-through a bottleneck of `d` latents to b_hat. What goes in and comes out is dB/20, that is log10 of the
-amplitude; preparing and restoring it is in `inference`.
+A network maps a frame, or `ncat` adjacent frames flattened, to a frame: b to y_hat, b or y through a bottleneck
+of latents to b_hat or y_hat. What goes in and comes out is dB/20, that is log10 of the amplitude; preparing
+and restoring it is in `inference`. Codebooks and finite scalars inside of networks are those of the package
+vector-quantize-pytorch (van den Oord et al., "Neural discrete representation learning", 2017; Mentzer et al.,
+"Finite scalar quantization", 2023).
 """
 
 from __future__ import annotations
@@ -11,60 +13,179 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from scipy.fft import dct
 from torch import nn
 
-from mlquant.architectures import ROWS
+from mlquant.architectures import ENTRIES, LEVELS, POOLING, ROWS, latent_width
 
 
 class Network(nn.Module):
-    """Encoder, bottleneck (tanh, then noise in training) and decoder; without latents just the decoder."""
+    """Encoder, bottleneck (activation, then noise in training or a quantiser) and decoder.
+
+    Without a bottleneck the decoder is all of it. `zero_mean` and `dct` change b on its way in, and back on its way
+    out, so that losses are always those of b. After a pass in training `commitment` is the quantiser's own loss, and
+    `entries_used` [codebooks, ENTRIES] says which entries any pass has used since it was last cleared.
+    """
 
     def __init__(self, settings: dict):
         super().__init__()
         self.row = ROWS[settings["family"], settings["nn"]]
-        frames = settings["ncat"]
-        special = {"d": settings["d"], 20: 20 * frames}
-        self.encoder = _stack([special.get(width, width) for width in self.row.encoder])
-        self.decoder = _stack([special.get(width, width) for width in self.row.decoder])
-        self.noise_var = settings["noise_var"]
+        self.noise_var, self.symbols = settings["noise_var"], settings["symbols"]
+        frames, d = settings["ncat"], settings["d"]
+        if self.row.layers == "conv":
+            self.encoder, self.decoder = _convolutions(frames, 20, self.row.encoder[1], d)
+        elif self.row.layers == "pitch":
+            self.encoder, self.decoder = nn.Sequential(), PitchDecoder(*self.row.decoder)
+        else:
+            special = {"b": 20 * frames, "d": latent_width(settings)}
+            stacks = [[special.get(width, width) for width in row] for row in (self.row.encoder, self.row.decoder)]
+            self.encoder, self.decoder = (_stack(widths, self.row.layers == "normalised") for widths in stacks)
+        self.activation = {"tanh": torch.tanh, "relu": torch.relu}[self.row.bottleneck]
+        self.quantiser = _quantiser(self.row, d, settings["nvq"])
+        self.commitment: torch.Tensor | float = 0.0
+        self.entries_used = torch.zeros(settings["nvq"], ENTRIES, dtype=torch.bool)
+        self.register_buffer("mean", torch.zeros(20 * frames) if settings["zero_mean"] else None)
+        basis = torch.from_numpy(dct(np.eye(20, dtype=np.float32), norm="ortho")) if settings["dct"] else None
+        self.register_buffer("basis", basis, persistent=False)
+
+    def start_at(self, mean: torch.Tensor) -> None:
+        """Make the mean target [outputs] what is removed, and else the output of a decoder that has learnt nothing.
+
+        Started far above its target `wloss` throws the output down to where it has no gradient.
+        """
+        if self.mean is not None:
+            self.mean.copy_(mean)
+        bias = list(self.decoder.parameters())[-1]
+        bias.data.copy_(self._transformed(mean[None]).reshape(-1, len(bias)).mean(dim=0))
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Latents [F, d] in -1..1 of inputs [F, inputs]; the inputs themselves when there is no bottleneck."""
-        return torch.tanh(self.encoder(x)) if self.row.encoder else x
+        """Latents [F, latent_width] of inputs [F, inputs], quantised when the network does that.
+
+        Without a bottleneck, what its decoder takes: the inputs.
+        """
+        latents = self._transformed(x)
+        if self.row.encoder:
+            latents = self.activation(self.encoder(latents))
+        if self.symbols:
+            pairs = latents.reshape(len(latents), -1, 2)
+            latents = (pairs / pairs.norm(dim=2, keepdim=True).clamp(min=1)).reshape(latents.shape)
+        return latents if self.quantiser is None else self._quantised(latents)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
-        """Outputs [F, outputs] of latents [F, d]."""
-        return self.decoder(latents)
+        """Outputs [F, outputs] of latents [F, latent_width]."""
+        output = self.decoder(latents)
+        if self.basis is not None:
+            output = (output.reshape(-1, 20) @ self.basis.T).reshape(output.shape)
+        return output if self.mean is None else output + self.mean
 
     def forward(self, x: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
-        """Outputs of inputs; with a generator, noise of variance `noise_var` is added to each latent vector."""
+        """Outputs of inputs; with a generator, noise of variance `noise_var` is added to each latent vector.
+
+        Of `symbols` that is the variance at a mean symbol energy of 1: whatever the energy, the ratio is the same.
+        """
         latents = self.encode(x)
         if noise is not None and self.noise_var > 0:
-            latents = latents + self.noise_var**0.5 * torch.randn(latents.shape, generator=noise)
+            energy = 2 * latents.square().mean() if self.symbols else 1.0
+            latents = latents + (energy * self.noise_var) ** 0.5 * torch.randn(latents.shape, generator=noise)
         return self.decode(latents)
 
+    def _transformed(self, x: torch.Tensor) -> torch.Tensor:
+        """Inputs without their mean, as cosine coefficients frame by frame, where the settings say so."""
+        x = x if self.mean is None else x - self.mean
+        return x if self.basis is None else (x.reshape(-1, 20) @ self.basis).reshape(x.shape)
 
-def _stack(widths: list[int]) -> nn.Sequential:
-    """Linear layers of these widths with ReLU between them, none after the last."""
+    def _quantised(self, latents: torch.Tensor) -> torch.Tensor:
+        if self.row.quantised == "fsq":
+            blocks = latents.reshape(len(latents), len(self.entries_used), -1)
+            return self.quantiser(blocks)[0].reshape(latents.shape)
+        output, indices, commitment = self.quantiser(latents[None])
+        self.commitment = commitment.sum()
+        for codebook, used in zip(indices[0].reshape(len(latents), -1).T, self.entries_used, strict=True):
+            used[codebook] = True
+        return output[0]
+
+
+class PitchDecoder(nn.Module):
+    """b, log10(Wo) and voicing [F, 22] to y_hat; Wo goes through layers of its own and joins b, then its hidden layer.
+
+    The voicing is not used. The widths are those of the input, two hidden layers and the output.
+    """
+
+    def __init__(self, inputs: int, first: int, second: int, outputs: int, of_Wo: int = 32):
+        super().__init__()
+        self.Wo = _stack([1, of_Wo, of_Wo])
+        self.first = nn.Linear(inputs - 2 + of_Wo, first)
+        self.second = nn.Linear(first + of_Wo, second)
+        self.last = nn.Linear(second, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        Wo = torch.relu(self.Wo(x[:, 20:21]))
+        hidden = torch.relu(self.first(torch.cat([x[:, :20], Wo], dim=1)))
+        return self.last(torch.relu(self.second(torch.cat([hidden, Wo], dim=1))))
+
+
+def _convolutions(frames: int, inputs: int, hidden: int, d: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """Encoder and decoder that convolve over time, with a vector of d latents for each POOLING frames."""
+    from einops.layers.torch import Rearrange
+
+    def over_time(frames: int, *layers: nn.Module) -> nn.Sequential:
+        return nn.Sequential(Rearrange("f (t n) -> f n t", t=frames), *layers, Rearrange("f n t -> f (t n)"))
+
+    def conv(channels: int, outputs: int) -> nn.Conv1d:
+        return nn.Conv1d(channels, outputs, 3, padding="same")
+
+    half = POOLING // 2
+    encoder = [conv(inputs, hidden), nn.ReLU(), nn.MaxPool1d(half), conv(hidden, d), nn.MaxPool1d(half)]
+    decoder = [nn.Upsample(scale_factor=half), conv(d, hidden), nn.ReLU(), nn.Upsample(scale_factor=half)]
+    return over_time(frames, *encoder), over_time(frames // POOLING, *decoder, conv(hidden, inputs))
+
+
+def _stack(widths: list[int], normalised: bool = False) -> nn.Sequential:
+    """Linear layers of these widths with ReLU between them, none after the last; none at all of no widths."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
-        layers += [nn.Linear(inputs, outputs), nn.ReLU()]
-    return nn.Sequential(*layers[:-1])
+        layers += [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if normalised else []), nn.ReLU()]
+    return nn.Sequential(*layers[: -2 if normalised else -1])
 
 
-def network_inputs(settings: dict, records: np.ndarray) -> np.ndarray:
-    """What a network sees of feature records [F, 22] (b in dB, Wo, voiced): [F, 20 or 22] float32.
+def _quantiser(row, d: int | None, nvq: int) -> nn.Module | None:
+    if row.quantised is None:
+        return None
+    from vector_quantize_pytorch import FSQ, ResidualVQ, VectorQuantize
 
-    b in dB/20, less its own energy when `norm`; a 22-wide network also gets log10(Wo) and the voicing.
+    if row.quantised == "fsq":
+        # The latents' tanh is the bound: a second one would leave 6 levels. A list of all 8^d codes finds no room.
+        return FSQ([LEVELS] * d, bound_hard_clamp=True, return_indices=False)
+    # Entries start at vectors of the first batch, and ones that fall out of use move to vectors of a later one.
+    trained = {"codebook_size": ENTRIES, "decay": 0.8, "kmeans_init": True, "threshold_ema_dead_code": 2}
+    if row.encoder:
+        return VectorQuantize(dim=d, commitment_weight=1.0, **trained)
+    return ResidualVQ(dim=row.inputs, num_quantizers=nvq, commitment_weight=0.25, **trained)
+
+
+def network_inputs(settings: dict, features: np.ndarray) -> np.ndarray:
+    """What a network sees of features: [F, 20, 22 or 79] float32.
+
+    `features` are y [F, 79] in dB for a network that takes y, else records [F, 22] (b in dB, Wo, voiced). In dB/20;
+    b of less energy than `lower_limit_dB` lifted to it; less their own energy when `norm`, and y always; a 22-wide
+    network also gets log10(Wo) and the voicing.
     """
     row = ROWS[settings["family"], settings["nn"]]
-    b = records[:, :20].astype(np.float64)
-    if settings["norm"]:
-        b = b - energy_dB(b)[:, None]
+    if row.source == "y":
+        return normalised(features)
+    b = features[:, :20].astype(np.float64)
+    if settings["lower_limit_dB"] is not None:
+        b = b + np.maximum(settings["lower_limit_dB"] - energy_dB(b), 0)[:, None]
+    x = normalised(b) if settings["norm"] else (b / 20).astype(np.float32)
     if row.inputs == 22:
-        extra = np.stack([np.log10(records[:, 20]), records[:, 21]], axis=1)
-        return np.concatenate([b / 20, extra], axis=1).astype(np.float32)
-    return (b / 20).astype(np.float32)
+        return np.concatenate([x, np.stack([np.log10(features[:, 20]), features[:, 21]], axis=1)], axis=1, dtype="f4")
+    return x
+
+
+def normalised(features: np.ndarray) -> np.ndarray:
+    """Feature vectors [F, n] in dB as dB/20 less their own energy: [F, n] float32."""
+    features = features.astype(np.float64)
+    return ((features - energy_dB(features)[:, None]) / 20).astype(np.float32)
 
 
 def energy_dB(features: np.ndarray) -> np.ndarray:

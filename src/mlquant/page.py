@@ -6,19 +6,28 @@ Hard links, so that the stable names cost no space; copies where the file system
 from __future__ import annotations
 
 import hashlib
-import os
 import platform
-import shutil
 import subprocess
 from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
 
-from mlquant.files import InputError, read_json, require, write_json, write_text
+from mlquant.files import link, new_folder, read_json, require, write_json, write_text
 from mlquant.measures import table, write_table
 
-_PACKAGES = ("mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "safetensors", "scipy", "snakemake", "soundfile")
+_PACKAGES = (
+    "mlquant",
+    "faiss-cpu",
+    "numpy",
+    "pandas",
+    "pycodec2",
+    "safetensors",
+    "scipy",
+    "snakemake",
+    "soundfile",
+    "vector-quantize-pytorch",
+)
 
 
 def gather(experiment: dict, measured: list[Path], figures: list[Path], out: Path) -> None:
@@ -32,40 +41,19 @@ def gather(experiment: dict, measured: list[Path], figures: list[Path], out: Pat
         require(record, str(path), "sample", "rows", "stages", "measures")
     require(experiment, "experiment", "name", "title", "samples", "outputs", "speech_dir")
     left_out = [name for name in experiment["samples"] if name not in {record["sample"] for record in records}]
-    temporary = out.with_name(f".{out.name}.unfinished")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
+    with new_folder(out) as temporary:
         wavs = {}
         for record in records:
             for row in record["rows"]:
                 name = f"{record['sample']}_{row['index']}_{row['tag']}.wav"
-                _link(Path(row["files"]["wav"]), temporary / name)
+                link(Path(row["files"]["wav"]), temporary / name)
                 wavs[name] = row["files"]["wav"]
         for figure in figures:
-            _link(figure, temporary / f"{figure.parent.name.rsplit('.', 1)[0]}_losses.png")
+            link(figure, temporary / f"{figure.parent.name.rsplit('.', 1)[0]}_losses.png")
         frame = table([measures for record in records for measures in record["measures"]])
         write_table(temporary / "measures.csv", frame)
         write_text(temporary / "README.md", _readme(experiment, frame, left_out, figures))
         write_json(temporary / "provenance.json", _provenance(experiment, records, wavs, left_out))
-        if out.exists():
-            shutil.rmtree(out)
-        temporary.rename(out)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def _link(source: Path, target: Path) -> None:
-    if not source.exists():
-        raise InputError(f"{source}: no such file")
-    if target.exists():
-        # To write there would write into the stage that the name is already linked to.
-        raise InputError(f"{target.name}: is the name of two outputs, expected one for each")
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 def _readme(experiment: dict, frame: pd.DataFrame, left_out: list[str], figures: list[Path]) -> str:

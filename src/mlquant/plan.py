@@ -12,8 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlquant import keys
-from mlquant.architectures import ROWS
-from mlquant.config import Config, Output, own_files
+from mlquant.architectures import ROWS, Row, latent_width
+from mlquant.config import (
+    AnalogStudy,
+    Config,
+    DemoStudy,
+    MbestStudy,
+    Output,
+    UniformStudy,
+    channel_network,
+    own_files,
+)
 from mlquant.files import InputError
 from mlquant.schema import nearest
 from mlquant.speech import Choice, Source, Url, audio_files
@@ -54,8 +63,16 @@ class ExperimentPlan:
     curves: list[Stage]
 
 
+@dataclass(frozen=True)
+class Summary:
+    """What a sweep's or a study's folder is made of: settings, paths among them, and all files that it takes."""
+
+    settings: dict
+    files: list[str]
+
+
 class Plan:
-    """All stages of a configuration, by folder, and the experiments made of them."""
+    """All stages of a configuration, by folder, and the experiments, sweeps and studies made of them."""
 
     def __init__(self, config: Config):
         self.config = config
@@ -66,6 +83,8 @@ class Plan:
         self._trained: dict[tuple[str, int], list[str]] = {}
         self.networks = {name: self._network(name) for name in config.networks}
         self.experiments = {name: self._experiment(name) for name in config.experiments}
+        self.sweeps = {name: self._sweep(name) for name in config.sweeps}
+        self.studies = {name: self._study(name) for name in config.studies}
 
     def __getitem__(self, folder: str) -> Stage:
         """The stage of a folder; InputError for one that the configuration does not make (any more)."""
@@ -75,10 +94,9 @@ class Plan:
             hint = nearest(folder, self.stages)
             raise InputError(f"{folder}: nothing in the configuration makes it, {hint}") from None
 
-    def gather_params(self, experiment: str) -> str:
-        """What the gathering of an experiment depends on beside its files, as one JSON text."""
-        code = keys.digest_of_code("gather")
-        return json.dumps({**self.experiments[experiment].settings, "code": code}, sort_keys=True)
+    def params(self, command: str, settings: dict) -> str:
+        """What a folder that is not keyed depends on beside its files, as one JSON text."""
+        return json.dumps({**settings, "code": keys.digest_of_code(command)}, sort_keys=True)
 
     def _add(self, kind: str, command: str, name: str, settings: dict, inputs: dict[str, list[str]]) -> Stage:
         """Register a stage; one that is the same as an earlier one in all but its name is that one."""
@@ -155,9 +173,11 @@ class Plan:
         settings = self.config.networks[name]
         b, y = self._corpus(settings.corpus)
         inputs = {"features": b}
-        if self._target(name) == "y":
+        if self._row(name).target == "y":
             inputs["targets"] = y
-        return self._add("networks", "train", name, settings.model_dump(exclude={"corpus"}), inputs)
+        # A derived network is named by its place: sweeps.gamma.rows.g85 is gamma_g85.
+        label = name if "." not in name else "_".join([name.split(".")[1], *name.split(".")[3:]])
+        return self._add("networks", "train", label, settings.model_dump(exclude={"corpus"}), inputs)
 
     def _codebooks(self, name: str, stages: int) -> list[str]:
         """The codebook files of the first stages of a quantiser; each is trained on the residual of the last."""
@@ -166,13 +186,17 @@ class Plan:
         quantiser = self.config.quantisers[name]
         network = self.config.networks[quantiser.network]
         weights = self.networks[quantiser.network].file("weights.safetensors")
-        b, _ = self._corpus(network.corpus)
+        features = self._corpus(network.corpus)[self._row(quantiser.network).source == "y"]
         latents = self._add(
-            "latents", "encode", network.corpus, {"thresh": quantiser.thresh}, {"weights": [weights], "features": b}
+            "latents",
+            "encode",
+            network.corpus,
+            {"thresh": quantiser.thresh, "training_share": True},
+            {"weights": [weights], "features": features},
         )
         train, codebooks = latents.file("l.f32"), []
         for i, stage in enumerate(quantiser.stages[:stages], 1):
-            settings = {"k": network.d, **stage.model_dump()}
+            settings = {"k": latent_width(network.model_dump()), **stage.model_dump()}
             codebook = self._add("codebooks", "vq-train", f"{name}_{i}", settings, {"train": [train]})
             codebooks.append(codebook.file("vq.f32"))
             train = codebook.file("residual.f32")
@@ -237,7 +261,8 @@ class Plan:
             frame_ms = 20 if output.mode in (3200, 2400) else 40
             bits = output.mode * frame_ms // 1000
         else:
-            hat = features.file("b.f32") if output.networks else features.file("y.f32")
+            takes_b = output.networks and self._row(output.networks[0]).source == "b"
+            hat = features.file("b.f32" if takes_b else "y.f32")
             for network in output.networks:
                 if output.quantiser and self.config.quantisers[output.quantiser].network == network:
                     hat, quantised = self._quantised(sample, hat, features, output)
@@ -246,8 +271,8 @@ class Plan:
                     bits = sum(stage.size.bit_length() - 1 for stage in stages)
                     frame_ms = 10 * self.config.networks[network].ncat
                 else:
-                    hat = self._inferred(sample, network, hat, features)
-                if self._target(network) == "b":
+                    hat = self._inferred(sample, network, hat, features, output)
+                if self._row(network).target == "b":
                     files |= {"b": features.file("b.f32"), "b_hat": hat}
             files |= {"y": features.file("y.f32"), "y_hat": hat, "features": features.file("b.f32")}
             wav = self._add("synthesised", "synth", sample, {}, {"model": [model], "y_hat": [hat]})
@@ -259,16 +284,18 @@ class Plan:
             "files": {"wav": wav.file("speech.wav"), **files},
         }
 
-    def _target(self, network: str) -> str:
+    def _row(self, network: str) -> Row:
         settings = self.config.networks[network]
-        return ROWS[settings.family, settings.nn].target
+        return ROWS[settings.family, settings.nn]
 
-    def _inferred(self, sample: str, network: str, b: str, features: Stage) -> str:
+    def _inferred(self, sample: str, network: str, hat: str, features: Stage, output: Output) -> str:
         """Features straight through a network."""
-        inputs = {"weights": [self.networks[network].file("weights.safetensors")], "features": [b]}
-        if self._target(network) == "y":
+        inputs = {"weights": [self.networks[network].file("weights.safetensors")], "features": [hat]}
+        if self._row(network).target == "y":
             inputs["energy"] = [features.file("y.f32")]
-        return self._add("inferred", "infer", f"{sample}_{network}", {}, inputs).file("hat.f32")
+        noisy = output.noise_var and self.config.networks[network].d
+        settings = output.model_dump(include={"noise_var", "seed"}) if noisy else {}
+        return self._add("inferred", "infer", f"{sample}_{network}", settings, inputs).file("hat.f32")
 
     def _quantised(self, sample: str, b: str, features: Stage, output: Output) -> tuple[str, dict[str, str]]:
         """Features through a network with its latents quantised; and the latents before and after."""
@@ -276,17 +303,77 @@ class Plan:
         stages = output.stages or len(quantiser.stages)
         name = f"{sample}_{quantiser.network}"
         weights = self.networks[quantiser.network].file("weights.safetensors")
-        latents = self._add("latents", "encode", name, {"thresh": None}, {"weights": [weights], "features": [b]})
-        d = self.config.networks[quantiser.network].d
+        latents = self._add("latents", "encode", name, {}, {"weights": [weights], "features": [b]})
+        k = latent_width(self.config.networks[quantiser.network].model_dump())
         searched = self._add(
             "quantised",
             "vq-search",
             f"{sample}_{output.quantiser}",
-            {"k": d, "mbest": output.mbest},
+            {"k": k, "mbest": output.mbest},
             {"latents": [latents.file("l.f32")], "codebooks": self._codebooks(output.quantiser, stages)},
         )
         inputs = {"weights": [weights], "latents": [searched.file("l_hat.f32")], "features": [b]}
-        if self._target(quantiser.network) == "y":
+        if self._row(quantiser.network).target == "y":
             inputs["energy"] = [features.file("y.f32")]
         decoded = self._add("decoded", "decode", name, {}, inputs)
         return decoded.file("hat.f32"), {"l": latents.file("l.f32"), "l_hat": searched.file("l_hat.f32")}
+
+    # what compares networks and quantisers
+
+    def _sweep(self, name: str) -> Summary:
+        """The networks of a sweep, a variant each, labelled with what their rows change."""
+        sweep, variants = self.config.sweeps[name], []
+        for network, settings in self.config.networks.items():
+            if not network.startswith(f"sweeps.{name}.rows."):
+                continue
+            row, *seed = network.split(".")[3:]
+            changes = [f"{key} {value}" for key, value in sweep.rows[row].items()] + seed
+            variants.append(
+                {
+                    "variant": "_".join([row, *seed]),
+                    "label": ": ".join([row, *filter(None, [", ".join(changes)])]),
+                    "folder": self.networks[network].folder,
+                    "settings": settings.model_dump(),
+                }
+            )
+        files = [f"{variant['folder']}/{file}" for variant in variants for file in ("losses.csv", "training.json")]
+        return Summary({"name": name, "title": sweep.title, "variants": variants}, files)
+
+    def _study(self, name: str) -> Summary:
+        """What a study looks at: its settings with the paths of networks, codebooks and speech put in."""
+        study = self.config.studies[name]
+        quantiser = self.config.quantisers.get(getattr(study, "quantiser", None))
+        network = quantiser.network if quantiser else study.network
+        weights = self.networks[network].file("weights.safetensors")
+        b, y = self._corpus(self.config.networks[network].corpus)
+        files = {"weights": weights, "features": b, "targets": y if self._row(network).target == "y" else []}
+        if quantiser:
+            stages = study.stages if isinstance(study, AnalogStudy) else len(quantiser.stages)
+            files["codebooks"] = self._codebooks(study.quantiser, stages)
+            files["traces"] = [str(Path(path).with_name("trace.csv")) for path in files["codebooks"]]
+        if sample := getattr(study, "sample", None):
+            features = self._features(sample, self._sample(sample)[0])
+            files |= {"b": features.file("b.f32"), "y": features.file("y.f32"), "model": features.inputs["model"][0]}
+        if isinstance(study, DemoStudy):
+            files = {"weights": weights, "losses": self.networks[network].file("losses.csv"), "features": [files["b"]]}
+        if isinstance(study, AnalogStudy):
+            files["quantiser"] = {"weights": weights, "codebooks": files.pop("codebooks"), "mbest": study.mbest}
+            files["manifold"] = self.networks[study.manifold].file("weights.safetensors")
+            files["networks"] = [
+                {"d": d, "snr_dB": snr, "weights": self.networks[trained].file("weights.safetensors")}
+                for d in study.d
+                for snr in (None, *study.snr_dB)
+                if (trained := channel_network(name, d, snr))
+            ]
+        settings = {"frame_ms": 10 * self.config.networks[network].ncat, **study.model_dump(exclude={"base"}), **files}
+        if isinstance(study, UniformStudy | MbestStudy):
+            settings["thresh"] = quantiser.thresh
+        return Summary({**settings, "name": name}, _paths(files))
+
+
+def _paths(value: object) -> list[str]:
+    """All texts in nested dicts and lists: the paths among a study's settings."""
+    if isinstance(value, str):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return list(dict.fromkeys(path for item in items for path in _paths(item)))

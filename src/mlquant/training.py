@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import math
+import time
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ import safetensors.torch
 import torch
 
 from mlquant import losses
-from mlquant.architectures import ROWS
+from mlquant.architectures import ENTRIES, ROWS, training_frames
 from mlquant.files import InputError, log, progress, write_bytes, write_json, write_text
-from mlquant.networks import Network, energy_dB, network_inputs
+from mlquant.networks import Network, energy_dB, network_inputs, normalised
 
 CHECKPOINT = "checkpoint.pt"
 _CHECKPOINT_EVERY = 5  # epochs
@@ -34,27 +35,24 @@ def training_set(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs and targets for training, then for the held-out share: [n, inputs] and [n, outputs] float32 each.
 
-    `features` are records [F, 22], `targets` y [F, 79] or None for a network that gives back b, one array a
-    file. The last `held_out` of each file is held out. Frames below `thresh` dB of b energy, and unvoiced
+    `features` are records [F, 22], `targets` y [F, 79] or None for a network that takes and gives back b, one array
+    a file. The last `held_out` of each file is held out. Frames below `thresh` dB of b energy, and unvoiced
     frames when `voiced_only`, are left out; a sequence of `ncat` frames counts when all of them do.
 
     Raises InputError when targets and features do not fit, and when nothing is left.
     """
     _check_targets(settings, features, targets)
+    row = ROWS[settings["family"], settings["nn"]]
     inputs, outputs = ([], []), ([], [])
     for i, records in enumerate(features):
-        x = network_inputs(settings, records)
-        if targets is None:
-            t = x[:, :20]
-        else:
-            y = targets[i].astype(np.float64)
-            t = ((y - energy_dB(y)[:, None]) / 20).astype(np.float32)
+        x = network_inputs(settings, targets[i] if row.source == "y" else records)
+        t = x if targets is None else normalised(targets[i])
         keep = np.ones(len(records), bool)
         if settings["thresh"] is not None:
             keep &= energy_dB(records[:, :20].astype(np.float64)) > settings["thresh"]
         if settings["voiced_only"]:
             keep &= records[:, 21] > 0
-        split = len(records) - round(settings["held_out"] * len(records))
+        split = training_frames(settings, len(records))
         for part, span in enumerate((slice(0, split), slice(split, None))):
             inputs[part].append(_sequences(x[span], keep[span], settings["ncat"]))
             outputs[part].append(_sequences(t[span], keep[span], settings["ncat"]))
@@ -92,7 +90,7 @@ def _sequences(vectors: np.ndarray, keep: np.ndarray, ncat: int) -> np.ndarray:
 
 
 def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] | None, folder: Path) -> None:
-    """Train a network and write weights.safetensors, settings.json and losses.csv into `folder`.
+    """Train a network and write weights.safetensors, settings.json, losses.csv and training.json into `folder`.
 
     A checkpoint in `folder` that was made with the same settings and data is continued. Raises InputError
     when a loss is not finite, naming the epoch and the setting to lower.
@@ -102,18 +100,23 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
     torch.manual_seed(settings["seed"])
     x, t, x_held, t_held = training_set(settings, features, targets)
     network = Network(settings)
-    # Outputs start at the mean target: far above it `wloss` throws them down to where it has no gradient.
-    network.decoder[-1].bias.data.copy_(t.mean(dim=0))
+    network.start_at(t.mean(dim=0))
     optimiser = _optimiser(settings, network)
     identity = _identity(settings, x, t, x_held, t_held)
     folder.mkdir(parents=True, exist_ok=True)
-    curve = _resume(folder / CHECKPOINT, identity, network, optimiser)
+    curve, seconds = _resume(folder / CHECKPOINT, identity, network, optimiser)
+    started = time.monotonic() - seconds
     log(f"{len(x)} training and {len(x_held)} held-out vectors, {settings['epochs']} epochs after {len(curve)}")
     steps_per_epoch = math.ceil(len(x) / settings["batch"])
     for epoch in range(len(curve) + 1, settings["epochs"] + 1):
-        draws = torch.Generator().manual_seed(settings["seed"] * 1_000_003 + epoch)
+        seed = settings["seed"] * 1_000_003 + epoch
+        draws = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)  # quantisers in a network draw from here
         order = torch.randperm(len(x), generator=draws)
+        if network.row.layers == "normalised" and len(x) % settings["batch"] == 1:
+            order = order[:-1]  # alone in a batch it would have no variance to be normalised by
         total = torch.zeros(2, dtype=torch.float64)
+        network.train().entries_used.zero_()
         for step, chosen in enumerate(order.split(settings["batch"])):
             done = (epoch - 1 + step / steps_per_epoch) / settings["epochs"]
             for group in optimiser.param_groups:
@@ -122,12 +125,13 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
             estimate = network(x[chosen], noise=draws)
             value = _loss(settings, estimate, target)
             optimiser.zero_grad()
-            value.backward()
+            (value + network.commitment).backward()
             optimiser.step()
             with torch.no_grad():
-                total += len(chosen) * torch.stack([value, _sd_dB2(settings, estimate, target)]).double()
-        held = _evaluate(settings, network, x_held, t_held)
-        row = (epoch, learning_rate(settings, done), *(total / len(x)).tolist(), *held)
+                total += len(chosen) * torch.stack([value, sd_dB2(settings, estimate, target)]).double()
+        used = network.entries_used.sum(dim=1).tolist() if network.row.quantised == "vq" else []
+        held = _evaluate(settings, network.eval(), x_held, t_held)
+        row = (epoch, learning_rate(settings, done), *(total / len(order)).tolist(), *held, *used)
         if not all(math.isfinite(number) for number in row):
             raise InputError(
                 f"epoch {epoch}: the loss is {row[2]:g} in training, {row[4]:g} held out, expected finite values; "
@@ -136,13 +140,33 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
         curve.append(row)
         progress(
             f"epoch {epoch}/{settings['epochs']} loss {row[2]:.6f} SD {row[3]:.3f} dB^2, "
-            f"held out {row[4]:.6f} {row[5]:.3f} dB^2",
+            f"held out {row[4]:.6f} {row[5]:.3f} dB^2" + (f", entries used {used} of {ENTRIES}" if used else ""),
             done=epoch == settings["epochs"],
         )
         if epoch % _CHECKPOINT_EVERY == 0 and epoch < settings["epochs"]:
             state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
-            _save_checkpoint(folder / CHECKPOINT, {"identity": identity, "curve": curve, **state})
-    _write(settings, network, curve, folder)
+            seconds = time.monotonic() - started
+            _save_checkpoint(folder / CHECKPOINT, {"identity": identity, "curve": curve, "seconds": seconds, **state})
+    # One metadata entry: with several their order in the file is not defined.
+    weights = safetensors.torch.save(network.state_dict(), {"settings": json.dumps(settings, sort_keys=True)})
+    _write(folder, settings, curve, weights, {"failed": None, "seconds": round(time.monotonic() - started, 3)})
+
+
+def write_failure(settings: dict, reason: str, folder: Path) -> None:
+    """Write what `train` would, of a network whose training failed: its use ends in an error that gives the reason."""
+    weights = safetensors.torch.save({}, {"failed": reason})
+    _write(folder, settings, [], weights, {"failed": reason, "seconds": None})
+
+
+def _write(folder: Path, settings: dict, curve: list[tuple], weights: bytes, report: dict) -> None:
+    columns = ["epoch", "lr", "loss", "sd_dB2", "held_out_loss", "held_out_sd_dB2"]
+    if curve:
+        columns += [f"entries_used_{stage}" for stage in range(1, len(curve[0]) - len(columns) + 1)]
+    write_text(folder / "losses.csv", pd.DataFrame(curve, columns=columns).to_csv(index=False, float_format="%.9g"))
+    write_json(folder / "settings.json", settings)
+    write_json(folder / "training.json", report)
+    write_bytes(folder / "weights.safetensors", weights)
+    (folder / CHECKPOINT).unlink(missing_ok=True)
 
 
 def learning_rate(settings: dict, done: float) -> float:
@@ -164,7 +188,8 @@ def _loss(settings: dict, estimate: torch.Tensor, target: torch.Tensor) -> torch
     return losses.sd(estimate, target)
 
 
-def _sd_dB2(settings: dict, estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+def sd_dB2(settings: dict, estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+    """Spectral distortion [] in dB^2, 200 to 3700 Hz, of outputs against targets [F, outputs]."""
     points = _SD_OF_Y if ROWS[settings["family"], settings["nn"]].target == "y" else slice(None)
     return losses.DB2 * losses.sd(estimate[:, points], target[:, points])
 
@@ -173,7 +198,7 @@ def _sd_dB2(settings: dict, estimate: torch.Tensor, target: torch.Tensor) -> tor
 def _evaluate(settings: dict, network: Network, x: torch.Tensor, t: torch.Tensor) -> tuple[float, float]:
     """Loss and SD in dB^2 without noise."""
     estimate = network(x)
-    return _loss(settings, estimate, t).item(), _sd_dB2(settings, estimate, t).item()
+    return _loss(settings, estimate, t).item(), sd_dB2(settings, estimate, t).item()
 
 
 def _identity(settings: dict, *data: torch.Tensor) -> str:
@@ -191,33 +216,23 @@ def _save_checkpoint(path: Path, state: dict) -> None:
     write_bytes(path, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
 
 
-def _resume(path: Path, identity: str, network: Network, optimiser: torch.optim.Optimizer) -> list[tuple]:
-    """Load a checkpoint of this very run into network and optimiser; returns the loss curve so far."""
+def _resume(path: Path, identity: str, network: Network, optimiser: torch.optim.Optimizer) -> tuple[list[tuple], float]:
+    """Load a checkpoint of this very run into network and optimiser; returns loss curve and seconds so far."""
     if not path.exists():
-        return []
+        return [], 0.0
     try:
         data = path.read_bytes()
         if hashlib.sha256(data[32:]).digest() != data[:32]:
             raise ValueError("checksum")
         state = torch.load(io.BytesIO(data[32:]), weights_only=True)
-        parts = [state[name] for name in ("identity", "curve", "network", "optimiser")]
+        parts = [state[name] for name in ("identity", "curve", "seconds", "network", "optimiser")]
     except Exception as error:  # torch raises many kinds on a file that is no checkpoint
         log(f"{path}: not a checkpoint that can be continued ({type(error).__name__}), starting anew")
-        return []
-    found, curve, weights, momentum = parts
+        return [], 0.0
+    found, curve, seconds, weights, momentum = parts
     if found != identity:
         log(f"{path}: a checkpoint of other settings or data, starting anew")
-        return []
+        return [], 0.0
     network.load_state_dict(weights)
     optimiser.load_state_dict(momentum)
-    return [tuple(row) for row in curve]
-
-
-def _write(settings: dict, network: Network, curve: list[tuple], folder: Path) -> None:
-    columns = ["epoch", "lr", "loss", "sd_dB2", "held_out_loss", "held_out_sd_dB2"]
-    write_text(folder / "losses.csv", pd.DataFrame(curve, columns=columns).to_csv(index=False, float_format="%.9g"))
-    write_json(folder / "settings.json", settings)
-    # One metadata entry: with several their order in the file is not defined.
-    metadata = {"settings": json.dumps(settings, sort_keys=True)}
-    write_bytes(folder / "weights.safetensors", safetensors.torch.save(network.state_dict(), metadata))
-    (folder / CHECKPOINT).unlink(missing_ok=True)
+    return [tuple(row) for row in curve], seconds

@@ -231,6 +231,13 @@ def mean_squared_error(vectors: np.ndarray, decoded: np.ndarray, *, st: int = 0,
     return float(np.square(vectors[:, elements].astype(np.float64) - decoded[:, elements]).mean())
 
 
+def uniform(latents: np.ndarray, bits: int) -> np.ndarray:
+    """Latents [F, d] as the middles, float32, of s = 2^bits equal steps over (-1, 1): variance 1/(3 s^2)."""
+    levels = 2**bits
+    steps = np.clip(np.floor((latents + 1) * (levels / 2)), 0, levels - 1)
+    return ((steps + 0.5) * (2 / levels) - 1).astype(np.float32)
+
+
 @contextlib.contextmanager
 def _faiss_threads(threads: int) -> Iterator[None]:
     before = faiss.omp_get_max_threads()

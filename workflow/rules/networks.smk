@@ -9,6 +9,7 @@ rule train_network:
         weights="results/networks/{stage}/weights.safetensors",
         settings="results/networks/{stage}/settings.json",
         losses="results/networks/{stage}/losses.csv",
+        report="results/networks/{stage}/training.json",
     log:
         "results/logs/networks/{stage}.log",
     benchmark:
@@ -27,7 +28,7 @@ rule train_network:
     message:
         "Training network {wildcards.stage}; progress in {log}"
     shell:
-        "mlquant train --settings {params.settings:q} --features {input.features:q} {params.targets:q} "
+        "mlquant train --keep-failure --settings {params.settings:q} --features {input.features:q} {params.targets:q} "
         "-o {params.folder} > {log} 2>&1"
 
 
@@ -69,15 +70,15 @@ rule export_latents:
         mem_mb=2000,
         runtime=30,
     params:
-        thresh=lambda w: [
-            f"--thresh={value}"
-            for value in stage(w, "latents").settings.values()
+        part=lambda w: [
+            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+            for name, value in stage(w, "latents").settings.items()
             if value is not None
         ],
     message:
         "Exporting latents of {wildcards.stage}"
     shell:
-        "mlquant encode {input.weights} {input.features:q} {params.thresh} -o {output} > {log} 2>&1"
+        "mlquant encode {input.weights} {input.features:q} {params.part} -o {output} > {log} 2>&1"
 
 
 rule infer_features:
@@ -98,10 +99,14 @@ rule infer_features:
         runtime=10,
     params:
         energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
+        noise=lambda w: [
+            f"--{name.replace('_', '-')}={value}"
+            for name, value in stage(w, "inferred").settings.items()
+        ],
     message:
         "Passing features through a network: {wildcards.stage}"
     shell:
-        "mlquant infer {input.weights} {input.features} {params.energy} -o {output} > {log} 2>&1"
+        "mlquant infer {input.weights} {input.features} {params.energy} {params.noise} -o {output} > {log} 2>&1"
 
 
 rule decode_latents:

@@ -1,0 +1,127 @@
+"""Every target of config.yaml from clean, as the profile `ci` makes them: little speech, few epochs, small codebooks."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+import yaml
+from test_workflow import ROOT, copy_of_checkout, speech_of
+
+EXPERIMENTS = ("240104", "240118", "240121A", "240121B", "240125", "240125A")
+CI = ("--workflow-profile", "workflow/profiles/ci")
+OVERLAY = {
+    # The speech of the machine, instead of downloads.
+    "samples": {"vk5dgr_testing_8k": {"url": "file:///no/such/folder/vk5dgr.wav"}},
+    "corpora": {
+        name: {"parts": {"own": {"files": "voices/*.wav", "resample": [1.0]}}} for name in ("prompts", "tracts")
+    },
+    "experiments": {
+        name: {"samples": ["big_dog", *(["vk5dgr_testing_8k"] if name == "240125" else [])]} for name in EXPERIMENTS
+    },
+    "sweeps": {
+        "wild": {
+            "base": {
+                "corpus": "prompts",
+                "family": "autoencoder4",
+                "nn": 3,
+                "d": 4,
+                "loss": "sd",
+                "epochs": 9,
+                "lr": 0.01,
+            },
+            "rows": {"tame": {}, "wild": {"optimiser": "sgd", "lr": 1e9}},
+        }
+    },
+}
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A checkout in which every experiment, sweep and study was asked for at once."""
+    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    corpora = {name: {"parts": dict.fromkeys(config["corpora"][name]["parts"])} for name in ("prompts", "tracts")}
+    checkout = copy_of_checkout(tmp_path_factory.mktemp("targets") / "all", OVERLAY)
+    path = checkout.folder / "config.yaml"
+    config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for name, corpus in corpora.items():
+        for part in corpus["parts"]:
+            del config["corpora"][name]["parts"][part]
+    path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    speech_of("big_dog", 1.0, 110, 1).astype("<i2").tofile(checkout.folder / "speech" / "big_dog.raw")
+    done = checkout.run(*CI, "all_experiments", "all_sweeps", "all_studies")
+    assert done.status == 0, done.text
+    return checkout, config, done
+
+
+def test_every_experiment_has_its_published_files(made):
+    checkout, config, _ = made
+    for name in EXPERIMENTS:
+        outputs = config["experiments"][name]["outputs"]
+        wavs = {f"results/{name}_wav/big_dog_{output['index']}_{output['tag']}.wav" for output in outputs}
+        assert checkout.files(f"results/{name}_wav/*.wav") == wavs
+        for wav in wavs:
+            speech, rate = soundfile.read(checkout.folder / wav)
+            assert rate == 8000 and 7680 <= len(speech) <= 8000 and np.abs(speech).max() > 0.01
+
+
+def test_noise_on_the_latents_is_heard(made):
+    checkout, _, _ = made
+    quiet, noisy, noisier = (
+        checkout.bytes(f"results/240121B_wav/big_dog_{output}.wav")
+        for output in ("5_y_hat_ae3", "6_y_hat_ae3_1e-3", "7_y_hat_ae3_3e-3")
+    )
+    assert len({*quiet.values(), *noisy.values(), *noisier.values()}) == 3
+
+
+def test_every_sweep_has_a_summary_and_a_figure(made):
+    checkout, config, _ = made
+    for name, sweep in config["sweeps"].items():
+        folder = f"results/sweeps/{name}"
+        files = {"summary.csv", "losses.csv", "losses.png", "losses.svg", "README.md"}
+        assert checkout.files(f"{folder}/*") == {f"{folder}/{file}" for file in files}
+        summary = pd.read_csv(checkout.folder / folder / "summary.csv").set_index("variant")
+        assert list(summary.index.astype(str)) == list(map(str, sweep["rows"]))
+        trained = summary[summary["failed"].isna()]
+        assert (trained["epochs_trained"] == 1).all() and (trained["seconds"] > 0).all()
+        columns = [f"{which}_{column}" for which in ("final", "best") for column in ("loss", "held_out_sd_dB2")]
+        assert (trained[columns] > 0).all(axis=None)
+        assert {"family", "nn", "d", "lr", "seed"} <= set(summary)
+
+
+def test_a_variant_that_fails_is_told_and_stops_no_other(made):
+    checkout, _, done = made
+    summary = pd.read_csv(checkout.folder / "results/sweeps/wild/summary.csv").set_index("variant")
+    assert summary["failed"].isna().to_dict() == {"tame": True, "wild": False}
+    assert "epoch 1" in summary.loc["wild", "failed"] and "lower the setting lr" in summary.loc["wild", "failed"]
+    assert "sweep wild: variant wild: optimiser sgd, lr 1000000000.0 failed: epoch 1" in done.text
+    assert "**Failed: wild" in (checkout.folder / "results/sweeps/wild/README.md").read_text(encoding="utf-8")
+
+
+def test_every_study_has_tables_and_figures_for_print(made):
+    checkout, config, _ = made
+    for name in config["studies"]:
+        files = {path.rsplit("/", 1)[1] for path in checkout.files(f"results/studies/{name}/*")}
+        for suffix in (".csv", ".png", ".svg"):
+            assert any(file.endswith(suffix) for file in files), (name, files)
+        for table in checkout.files(f"results/studies/{name}/*.csv"):
+            assert len(pd.read_csv(checkout.folder / table)), table
+    wavs = checkout.files("results/studies/analog/*.wav")
+    assert len(wavs) == 2 * 3, "of the analog and of the digital scheme at three ratios each"
+
+
+def test_each_sample_is_analysed_once_and_each_network_trained_once(made):
+    checkout, _, done = made
+    assert done.rules["analyse_speech"] == 2  # the sample, and the speech of both corpora
+    networks = checkout.files("results/networks/*/settings.json")
+    assert done.rules["train_network"] == len(networks)
+    assert len({(checkout.folder / path).read_text(encoding="utf-8") for path in networks}) == len(networks)
+
+
+def test_a_changed_row_of_a_sweep_trains_that_variant_and_nothing_else(made):
+    checkout, _, _ = made
+    assert checkout.run(*CI, "-n", "results/sweeps/gamma").rules == {}
+    overlay = {"sweeps": {"gamma": {"rows": {"g90": {"gamma": 0.95}}}}}
+    done = checkout.run(*CI, "-n", "results/sweeps/gamma", overlay=overlay)
+    assert done.rules == {"train_network": 1, "summarise_sweep": 1}
+    assert "gamma_g90" in done.stages
