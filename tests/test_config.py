@@ -202,7 +202,7 @@ MISTAKES = {
     "a checksum that is none": (("samples.ann.sha256", "abc"), "samples.ann.sha256: found 'abc'", "pattern"),
     "a tag with a slash": ((f"{OUTPUTS}.0.tag", "../out"), f"{OUTPUTS}.0.tag: found '../out'", "pattern"),
     "a name with a space": (("networks.my network", {}), "networks.my network", "pattern"),
-    "a codebook of 100": (("quantisers.vq.stages.0.size", 100), "vq.stages.0: size: found 100", "power of two"),
+    "a codebook of 100": (("quantisers.vq.stages.0.size", 100), "vq.stages.0.size: found 100", "power of two"),
     "no codebooks": (("quantisers.vq.stages", []), "quantisers.vq.stages: found []", "at least 1"),
     "no samples": (("experiments.240118.samples", []), "experiments.240118.samples: found []", "at least 1"),
     "no outputs": ((OUTPUTS, []), f"{OUTPUTS}: found []", "at least 1"),
@@ -331,6 +331,7 @@ COMPARED_MISTAKES = {
     "a demo of a network to y": (("studies.demo.network", "manifold"), "studies.demo.network: 'manifold'", "b_hat"),
     "a manifold that makes b_hat": (("studies.channel.manifold", "nn4"), "studies.channel.manifold: 'nn4'", "y_hat"),
     "symbols of an odd number of latents": (("studies.channel.d", [5]), "studies.channel.base.d5: d: found 5", "even"),
+    "a limit that is no size": (("max_entries", 100), "config: max_entries: found 100", "power of two"),
     "a limit of no epochs": (("max_epochs", 0), "config: max_epochs: found 0", "greater"),
 }
 

@@ -1,4 +1,4 @@
-"""Every target of config.yaml from clean, as the profile `ci` makes them: little speech, few epochs, small codebooks."""
+"""Every target of config.yaml from clean, with the profile `ci`: little speech, few epochs, small codebooks."""
 
 import numpy as np
 import pandas as pd

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mlquant.architectures import ROWS, NetworkSettings, Row
 from mlquant.files import InputError
@@ -66,16 +66,19 @@ class Network(NetworkSettings):
     corpus: str
 
 
+def _power_of_two(value: int) -> int:
+    if value & (value - 1):
+        raise refusal(f"found {value}, expected a power of two")
+    return value
+
+
+Entries = Annotated[int, Field(ge=2, le=1 << 20), AfterValidator(_power_of_two)]
+
+
 class CodebookStage(Block):
-    size: Annotated[int, Field(ge=2, le=1 << 20)] = 4096
+    size: Entries = 4096
     stop: Annotated[float, Field(gt=0)] = 1e-4
     seed: Seed = 1
-
-    @model_validator(mode="after")
-    def _power_of_two(self) -> CodebookStage:
-        if self.size & (self.size - 1):
-            raise refusal(f"size: found {self.size}, expected a power of two")
-        return self
 
 
 class Quantiser(Block):
@@ -185,7 +188,7 @@ Study = NoiseStudy | UniformStudy | MbestStudy | LatentStudy | AnalogStudy | Dem
 class Config(Block):
     max_epochs: Positive | None = None
     max_minutes: Annotated[float, Field(gt=0)] | None = None
-    max_entries: Annotated[int, Field(ge=2)] | None = None
+    max_entries: Entries | None = None
     speech_dir: str = "speech"
     features: Features = Features()
     sources: dict[Name, Source] = {}
