@@ -615,9 +615,10 @@ def test_residual_quantisers_quantise_b_and_what_is_left_of_it(made):
     assert same.mean() > 0.98  # but for ties in float32
 
 
-def test_commitment_is_weighted_by_one_and_by_a_quarter():
+def test_entries_decay_by_0_8_and_commitment_is_weighted_by_one_and_by_a_quarter():
     for key, weight in ((VQ, 1.0), (RESIDUAL_VQ, 0.25)):
         network, x = untrained(settings_of(*key)).train(), torch.randn(600, 20)
+        assert [m.decay for m in network.modules() if hasattr(m, "cluster_size")] == [0.8]
         network.quantiser(torch.randn(1, 600, 20 if key == RESIDUAL_VQ else 4))  # starts the codebook
         before = x if key == RESIDUAL_VQ else network.activation(network.encoder(x))
         entries = (network.quantiser.codebook if key == VQ else network.quantiser.codebooks[0]).clone()
@@ -820,7 +821,9 @@ def test_a_checkpoint_of_another_run_is_ignored(stopped, tmp_path, capsys, chang
     assert "epoch 1/" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("damage", ["empty", "text", "half", "pickle", "no optimiser", "no seconds", "one bit"])
+@pytest.mark.parametrize(
+    "damage", ["empty", "text", "half", "pickle", "no optimiser", "no curve", "no seconds", "one bit"]
+)
 def test_a_damaged_checkpoint_is_ignored_and_it_says_so(stopped, tmp_path, capsys, damage):
     whole, checkpoint = stopped
     if damage == "empty":

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -246,10 +247,8 @@ def measure(args: argparse.Namespace) -> None:
 
     record = _json(args.record)
     files.require(record, "record", "sample", "sex", "rows", "stages")
-    rows = [
-        {**measures.measure_output(row), "sample": record["sample"], "sex": record["sex"]} for row in record["rows"]
-    ]
-    files.write_json(args.out, {**record, "measures": rows})
+    who = {"sample": record["sample"], "sex": record["sex"]}
+    files.write_json(args.out, record | {"measures": [measures.measure_output(row) | who for row in record["rows"]]})
 
 
 def plot_losses(args: argparse.Namespace) -> None:
@@ -312,155 +311,129 @@ def _cores() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="mlquant", description="Quantisation of speech vocoder features, by stages.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    speech_help = "any audio file that libsndfile reads, or headerless 16-bit 8 kHz .raw"
+    audio = "any audio file that libsndfile reads, or headerless 16-bit 8 kHz .raw"
+    wav = ".wav or headerless .raw"
+    model = "records as of c2sim --modelout"
+    spectra = "22 floats a frame, or the 79 of y for a network that takes y"
 
-    def command(function, example: str) -> argparse.ArgumentParser:
+    def command(function: Callable, example: str, out: str | None = None, metavar: str = "FILE") -> Callable:
+        """Add a command that writes `out`, if anything, to -o; returns what adds its other arguments."""
         name = function.__name__.replace("_", "-")
-        sub = commands.add_parser(
-            name,
-            help=function.__doc__.splitlines()[0],
-            description=function.__doc__,
-            epilog=f"example: mlquant {name} {example}",
-        )
+        about, epilog = function.__doc__, f"example: mlquant {name} {example}"
+        sub = commands.add_parser(name, help=about.splitlines()[0], description=about, epilog=epilog)
         sub.set_defaults(function=function)
-        return sub
+        if out:
+            sub.add_argument("-o", "--out", type=Path, required=True, metavar=metavar, help=out)
+        return sub.add_argument
 
-    def out(sub: argparse.ArgumentParser, what: str) -> None:
-        sub.add_argument("-o", "--out", type=Path, required=True, metavar="FILE", help=what)
+    def vectors(add: Callable) -> None:
+        add("-k", type=int, required=True, help="elements of a vector")
+        add("--st", type=int, default=0, metavar="I", help="first element that counts (default 0)")
+        add("--en", type=int, metavar="J", help="last element that counts (default k-1)")
+        add("--threads", type=int, default=_cores(), help="change the speed, not the result (default all)")
 
-    def element_range(sub: argparse.ArgumentParser) -> None:
-        sub.add_argument("--st", type=int, default=0, metavar="I", help="first element that counts (default 0)")
-        sub.add_argument("--en", type=int, metavar="J", help="last element that counts (default k-1)")
-        sub.add_argument("--threads", type=int, default=_cores(), help="change the speed, not the result (default all)")
+    example = """'{"package": "codec2-examples"}' -o speech.tar --manifest manifest.json"""
+    add = command(fetch, example, "tar of the audio files")
+    add("source", help="JSON text or file with name, package, urls")
+    add("--manifest", type=Path, required=True, metavar="FILE", help="JSON: origin and sha256 of each file")
+    add("--apt", type=Path, metavar="DIR", help="keep package lists here, for the next call")
+    add("--optional", action="store_true", help="when it cannot be had, write an empty archive and go on")
 
-    sub = command(fetch, """'{"package": "codec2-examples"}' -o speech.tar --manifest manifest.json""")
-    sub.add_argument("source", help="JSON text or file with name, package, urls")
-    sub.add_argument(
-        "--manifest", type=Path, required=True, metavar="FILE", help="JSON: origin and sha256 of each file"
-    )
-    sub.add_argument("--apt", type=Path, metavar="DIR", help="keep package lists here, for the next call")
-    sub.add_argument("--optional", action="store_true", help="when it cannot be had, write an empty archive and go on")
-    out(sub, "tar of the audio files")
+    add = command(prepare_sample, "speech.tar --member raw/big_dog.raw -o big_dog.raw", "16-bit 8 kHz .raw")
+    add("speech", type=Path, help=f"a tar written by fetch, or {audio}")
+    add("--member", metavar="GLOB", help="the file in the archive: its path ends so")
+    add("--sha256", help="checksum that the file must have")
 
-    sub = command(prepare_sample, "speech.tar --member raw/big_dog.raw -o big_dog.raw")
-    sub.add_argument("speech", type=Path, help=f"a tar written by fetch, or {speech_help}")
-    sub.add_argument("--member", metavar="GLOB", help="the file in the archive: its path ends so")
-    sub.add_argument("--sha256", help="checksum that the file must have")
-    out(sub, "16-bit 8 kHz .raw")
+    example = """speech.tar --settings '{"minutes": 5, "seed": 1}' -o corpus.raw --manifest c.csv"""
+    add = command(prepare_corpus, example, "16-bit 8 kHz .raw")
+    add("speech", type=Path, nargs="*", help=f"a tar written by fetch, or audio: {audio}")
+    add("--settings", required=True, metavar="JSON", help="text or file: include, exclude, minutes, ...")
+    add("--manifest", type=Path, required=True, metavar="FILE", help="CSV of the files used")
 
-    sub = command(
-        prepare_corpus, """speech.tar --settings '{"minutes": 5, "seed": 1}' -o corpus.raw --manifest c.csv"""
-    )
-    sub.add_argument("speech", type=Path, nargs="*", help=f"a tar written by fetch, or audio: {speech_help}")
-    sub.add_argument("--settings", required=True, metavar="JSON", help="text or file: include, exclude, minutes, ...")
-    sub.add_argument("--manifest", type=Path, required=True, metavar="FILE", help="CSV of the files used")
-    out(sub, "16-bit 8 kHz .raw")
+    add = command(analyse, "big_dog.raw -o big_dog_model.bin", f"{model}, 1300 bytes a frame")
+    add("speech", help=audio)
 
-    sub = command(analyse, "big_dog.raw -o big_dog_model.bin")
-    sub.add_argument("speech", help=speech_help)
-    out(sub, "records as of c2sim --modelout, 1300 bytes a frame")
+    add = command(features, "big_dog_model.bin --b big_dog_b.f32 --y big_dog_y.f32")
+    add("model", help=model)
+    add("--b", metavar="FILE", help="b[20] in dB, Wo, voicing: 22 floats a frame")
+    add("--y", metavar="FILE", help="y[79] in dB: 79 floats a frame")
+    add("--floor", type=float, default=-80.0, metavar="DB", help="least amplitude in dB (default -80)")
 
-    sub = command(features, "big_dog_model.bin --b big_dog_b.f32 --y big_dog_y.f32")
-    sub.add_argument("model", help="records as of c2sim --modelout")
-    sub.add_argument("--b", metavar="FILE", help="b[20] in dB, Wo, voicing: 22 floats a frame")
-    sub.add_argument("--y", metavar="FILE", help="y[79] in dB: 79 floats a frame")
-    sub.add_argument("--floor", type=float, default=-80.0, metavar="DB", help="least amplitude in dB (default -80)")
+    add = command(resynth, "big_dog_model.bin -o big_dog_1_out.wav", wav)
+    add("model", help=model)
 
-    sub = command(resynth, "big_dog_model.bin -o big_dog_1_out.wav")
-    sub.add_argument("model", help="records as of c2sim --modelout")
-    out(sub, ".wav or headerless .raw")
+    example = "--settings settings.json --features b.f32 --target y.f32 -o manifold"
+    add = command(train, example, "weights, settings and loss curve", "DIR")
+    add("--settings", required=True, metavar="JSON", help="text or file; settings.json of a network will do")
+    add("--features", nargs="+", required=True, metavar="B.f32", help="22 floats a frame")
+    add("--target", nargs="+", metavar="Y.f32", help="79 floats a frame, for networks that make y_hat")
+    add("--keep-failure", action="store_true", help="of a training that fails keep the reason, and exit with status 0")
 
-    sub = command(train, "--settings settings.json --features b.f32 --target y.f32 -o manifold")
-    sub.add_argument(
-        "--settings", required=True, metavar="JSON", help="text or file; settings.json of a network will do"
-    )
-    sub.add_argument("--features", nargs="+", required=True, metavar="B.f32", help="22 floats a frame")
-    sub.add_argument("--target", nargs="+", metavar="Y.f32", help="79 floats a frame, for networks that make y_hat")
-    sub.add_argument("-o", "--out", type=Path, required=True, metavar="DIR", help="weights, settings and loss curve")
-    sub.add_argument(
-        "--keep-failure", action="store_true", help="of a training that fails keep the reason, and exit with status 0"
-    )
+    add = command(encode, "weights.safetensors b.f32 -o l.f32", "d floats a frame")
+    add("weights")
+    add("features", nargs="+", help=spectra)
+    add("--thresh", type=float, metavar="DB", help="leave out frames with less energy of b")
+    add("--training-share", action="store_true", help="leave out what the training held out of each file")
 
-    sub = command(encode, "weights.safetensors b.f32 -o l.f32")
-    sub.add_argument("weights")
-    sub.add_argument("features", nargs="+", help="22 floats a frame, or the 79 of y for a network that takes y")
-    sub.add_argument("--thresh", type=float, metavar="DB", help="leave out frames with less energy of b")
-    sub.add_argument("--training-share", action="store_true", help="leave out what the training held out of each file")
-    out(sub, "d floats a frame")
+    add = command(decode, "weights.safetensors l_hat.f32 --features b.f32 -o b_hat.f32", "22 or 79 floats a frame")
+    add("weights")
+    add("latents", help="d floats a frame")
+    add("--features", required=True, metavar="B.f32", help="energy, Wo and voicing are passed on from here")
+    add("--energy-from", metavar="Y.f32", help="energy of y_hat (default: that of b)")
 
-    sub = command(decode, "weights.safetensors l_hat.f32 --features b.f32 -o b_hat.f32")
-    sub.add_argument("weights")
-    sub.add_argument("latents", help="d floats a frame")
-    sub.add_argument(
-        "--features", required=True, metavar="B.f32", help="energy, Wo and voicing are passed on from here"
-    )
-    sub.add_argument("--energy-from", metavar="Y.f32", help="energy of y_hat (default: that of b)")
-    out(sub, "22 or 79 floats a frame")
+    add = command(infer, "weights.safetensors b.f32 --energy-from y.f32 -o y_hat.f32", "22 or 79 floats a frame")
+    add("weights")
+    add("features", help=spectra)
+    add("--energy-from", metavar="Y.f32", help="energy of y_hat (default: that of b)")
+    add("--noise-var", type=float, default=0.0, help="variance of noise on the latents (default 0)")
+    add("--seed", type=int, default=1, help="of that noise (default 1)")
 
-    sub = command(infer, "weights.safetensors b.f32 --energy-from y.f32 -o y_hat.f32")
-    sub.add_argument("weights")
-    sub.add_argument("features", help="22 floats a frame, or the 79 of y for a network that takes y")
-    sub.add_argument("--energy-from", metavar="Y.f32", help="energy of y_hat (default: that of b)")
-    sub.add_argument("--noise-var", type=float, default=0.0, help="variance of noise on the latents (default 0)")
-    sub.add_argument("--seed", type=int, default=1, help="of that noise (default 1)")
-    out(sub, "22 or 79 floats a frame")
+    add = command(vq_train, "l.f32 -k 10 -m 4096 -o vq1.f32 --residual res1.f32", "codebook, k floats an entry")
+    add("train", help="k floats a vector")
+    add("-m", type=int, required=True, help="entries of the codebook, a power of two")
+    add("--stop", type=float, default=1e-4, help="relative gain at which a size is done (default 1e-4)")
+    add("--seed", type=int, default=1, help="of the splits (default 1)")
+    add("--residual", metavar="FILE", help="vectors less their entries: the next stage's training set")
+    add("--trace", metavar="FILE", help="CSV: entries, variance, iterations")
+    add("--no-split", dest="split", action="store_false", help="start from random vectors instead")
+    vectors(add)
 
-    sub = command(vq_train, "l.f32 -k 10 -m 4096 -o vq1.f32 --residual res1.f32")
-    sub.add_argument("train", help="k floats a vector")
-    sub.add_argument("-k", type=int, required=True, help="elements of a vector")
-    sub.add_argument("-m", type=int, required=True, help="entries of the codebook, a power of two")
-    sub.add_argument("--stop", type=float, default=1e-4, help="relative gain at which a size is done (default 1e-4)")
-    sub.add_argument("--seed", type=int, default=1, help="of the splits (default 1)")
-    sub.add_argument("--residual", metavar="FILE", help="vectors less their entries: the next stage's training set")
-    sub.add_argument("--trace", metavar="FILE", help="CSV: entries, variance, iterations")
-    sub.add_argument("--no-split", dest="split", action="store_false", help="start from random vectors instead")
-    element_range(sub)
-    out(sub, "codebook, k floats an entry")
+    add = command(vq_search, "l.f32 -k 10 -q vq1.f32,vq2.f32 --mbest 5 -o l_hat.f32", "quantised vectors")
+    add("latents", help="k floats a vector")
+    add("-q", dest="codebooks", required=True, metavar="VQ1,VQ2,...", help="codebooks of the stages")
+    add("--mbest", type=int, default=5, help="survivors of a stage (default 5)")
+    add("--indices", metavar="FILE", help="numpy file: an index a stage")
+    add("--usage", action="store_true", help="print how many entries are used")
+    vectors(add)
 
-    sub = command(vq_search, "l.f32 -k 10 -q vq1.f32,vq2.f32 --mbest 5 -o l_hat.f32")
-    sub.add_argument("latents", help="k floats a vector")
-    sub.add_argument("-k", type=int, required=True, help="elements of a vector")
-    sub.add_argument("-q", dest="codebooks", required=True, metavar="VQ1,VQ2,...", help="codebooks of the stages")
-    sub.add_argument("--mbest", type=int, default=5, help="survivors of a stage (default 5)")
-    sub.add_argument("--indices", metavar="FILE", help="numpy file: an index a stage")
-    sub.add_argument("--usage", action="store_true", help="print how many entries are used")
-    element_range(sub)
-    out(sub, "quantised vectors")
+    add = command(synth, "big_dog_model.bin y_hat.f32 -o big_dog.wav", wav)
+    add("model", help=f"{model}: Wo, L and voicing are used")
+    add("y_hat", help="79 floats a frame")
+    add("--a", metavar="FILE", help="amplitudes as for c2sim --amread")
+    add("--h", metavar="FILE", help="phase filter as for c2sim --hmread")
 
-    sub = command(synth, "big_dog_model.bin y_hat.f32 -o big_dog.wav")
-    sub.add_argument("model", help="records as of c2sim --modelout: Wo, L and voicing are used")
-    sub.add_argument("y_hat", help="79 floats a frame")
-    sub.add_argument("--a", metavar="FILE", help="amplitudes as for c2sim --amread")
-    sub.add_argument("--h", metavar="FILE", help="phase filter as for c2sim --hmread")
-    out(sub, ".wav or headerless .raw")
+    add = command(anchor, "big_dog.raw --mode 3200 -o big_dog_8_3200.wav", wav)
+    add("speech", help=audio)
+    add("--mode", type=int, default=3200, help="bit/s (default 3200)")
 
-    sub = command(anchor, "big_dog.raw --mode 3200 -o big_dog_8_3200.wav")
-    sub.add_argument("speech", help=speech_help)
-    sub.add_argument("--mode", type=int, default=3200, help="bit/s (default 3200)")
-    out(sub, ".wav or headerless .raw")
+    add = command(measure, "record.json -o measured.json", "JSON: the same with measures")
+    add("record", help="JSON text or file: sample, sex, rows with index, tag, bits and files")
 
-    sub = command(measure, "record.json -o measured.json")
-    sub.add_argument("record", help="JSON text or file: sample, sex, rows with index, tag, bits and files")
-    out(sub, "JSON: the same with measures")
+    add = command(plot_losses, "losses.csv --title manifold -o losses.png", ".png or .svg")
+    add("losses", type=Path)
+    add("--title", default="")
 
-    sub = command(plot_losses, "losses.csv --title manifold -o losses.png")
-    sub.add_argument("losses", type=Path)
-    sub.add_argument("--title", default="")
-    out(sub, ".png or .svg")
+    add = command(sweep, "sweep.json -o auto_test_a", "tables and loss curves", "DIR")
+    add("sweep", help="JSON text or file: name, title, variants with label, folder, settings")
 
-    sub = command(sweep, "sweep.json -o auto_test_a")
-    sub.add_argument("sweep", help="JSON text or file: name, title, variants with label, folder, settings")
-    sub.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    add = command(study, "study.json -o noise", "tables and figures", "DIR")
+    add("study", help="JSON text or file: kind, name, its settings and the files that it takes")
 
-    sub = command(study, "study.json -o noise")
-    sub.add_argument("study", help="JSON text or file: kind, name, its settings and the files that it takes")
-    sub.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
-
-    sub = command(gather, "experiment.json --measured big_dog/measured.json -o 240118_wav")
-    sub.add_argument("experiment", help="JSON text or file: name, title, samples, outputs")
-    sub.add_argument("--measured", nargs="+", type=Path, required=True, metavar="JSON", help="one for each sample")
-    sub.add_argument("--figures", nargs="*", type=Path, default=[], metavar="PNG", help="loss curves")
-    sub.add_argument("-o", "--out", type=Path, required=True, metavar="DIR")
+    example = "experiment.json --measured big_dog/measured.json -o 240118_wav"
+    add = command(gather, example, "wavs, measures and what explains them", "DIR")
+    add("experiment", help="JSON text or file: name, title, samples, outputs")
+    add("--measured", nargs="+", type=Path, required=True, metavar="JSON", help="one for each sample")
+    add("--figures", nargs="*", type=Path, default=[], metavar="PNG", help="loss curves")
     return parser
 
 

@@ -5,6 +5,8 @@ Used by the Snakefile only: no stage reads the configuration.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
+from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -64,6 +66,11 @@ class Features(Block):
 
 class Network(NetworkSettings):
     corpus: str
+
+    @property
+    def row(self) -> Row:
+        """The network's row of the table: its layers, and what goes in and comes out."""
+        return ROWS[self.family, self.nn]
 
 
 def _power_of_two(value: int) -> int:
@@ -231,17 +238,17 @@ def _derived_networks(config: Config) -> dict[str, Network]:
                 add(f"{place}.seed{seed}", sweep.base, changes, {"seed": seed})
     for name, study in config.studies.items():
         if isinstance(study, AnalogStudy):
-            for d, snr in ((d, snr) for d in study.d for snr in (None, *study.snr_dB)):
+            for place, d, snr in channel_networks(name, study):
                 # N0/2, the noise of a real dimension, at this ratio of a symbol's energy, 1, to N0.
                 noise_var = 0.0 if snr is None else float(f"{0.5 * 10 ** (-snr / 10):.6g}")
-                changes = {"d": d, "noise_var": noise_var, "symbols": True}
-                add(channel_network(name, d, snr), study.base, changes)
+                add(place, study.base, {"d": d, "noise_var": noise_var, "symbols": True})
     return found
 
 
-def channel_network(study: str, d: int, snr: float | None) -> str:
-    """Name of the network of d latents that a study trains for a channel of `snr` dB, or for none."""
-    return f"studies.{study}.base.d{d}" + ("" if snr is None else f"_{snr:g}dB".replace(".", "p"))
+def channel_networks(name: str, study: AnalogStudy) -> Iterator[tuple[str, int, float | None]]:
+    """The networks that a study trains: name, latents d and dB of the channel, None for none."""
+    for d, snr in product(study.d, (None, *study.snr_dB)):
+        yield f"studies.{name}.base.d{d}" + ("" if snr is None else f"_{snr:g}dB".replace(".", "p")), d, snr
 
 
 def _limited(config: Config) -> Config:
@@ -251,20 +258,15 @@ def _limited(config: Config) -> Config:
         found = getattr(block, key)
         return block.model_copy(update={key: limit}) if limit and (found is None or found > limit) else block
 
-    def part_by_part(corpus: Corpus) -> Corpus:
-        parts = {name: least(part, "minutes", config.max_minutes) for name, part in corpus.parts.items()}
-        return corpus.model_copy(update={"parts": parts})
-
-    def stage_by_stage(quantiser: Quantiser) -> Quantiser:
+    networks = {name: least(network, "epochs", config.max_epochs) for name, network in config.networks.items()}
+    corpora, quantisers = {}, {}
+    for name, corpus in config.corpora.items():
+        parts = {part: least(settings, "minutes", config.max_minutes) for part, settings in corpus.parts.items()}
+        corpora[name] = corpus.model_copy(update={"parts": parts})
+    for name, quantiser in config.quantisers.items():
         stages = [least(stage, "size", config.max_entries) for stage in quantiser.stages]
-        return quantiser.model_copy(update={"stages": stages})
-
-    limited = {
-        "networks": {name: least(network, "epochs", config.max_epochs) for name, network in config.networks.items()},
-        "corpora": {name: part_by_part(corpus) for name, corpus in config.corpora.items()},
-        "quantisers": {name: stage_by_stage(quantiser) for name, quantiser in config.quantisers.items()},
-    }
-    return config.model_copy(update=limited)
+        quantisers[name] = quantiser.model_copy(update={"stages": stages})
+    return config.model_copy(update={"networks": networks, "corpora": corpora, "quantisers": quantisers})
 
 
 def _with_text_keys(value: Any) -> Any:
@@ -278,77 +280,68 @@ def _with_text_keys(value: Any) -> Any:
     return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
 
 
+def _check(where: str, name: str | None, known: Collection[str], what: str) -> None:
+    if name is not None and name not in known:
+        raise InputError(f"config: {where}: {name!r} names no {what}, {nearest(name, known)}")
+
+
 def _check_references(config: Config) -> None:
     """Every name in the configuration must be that of an entry."""
-
-    def check(where: str, name: str | None, known: Any, what: str) -> None:
-        if name is not None and name not in known:
-            raise InputError(f"config: {where}: {name!r} names no {what}, {nearest(name, known)}")
-
+    samples = _samples(config)
     for name, sample in config.samples.items():
-        check(f"samples.{name}.source", sample.source, config.sources, "source")
+        _check(f"samples.{name}.source", sample.source, config.sources, "source")
     for name, corpus in config.corpora.items():
         for part, settings in corpus.parts.items():
-            check(f"corpora.{name}.parts.{part}.source", settings.source, config.sources, "source")
+            _check(f"corpora.{name}.parts.{part}.source", settings.source, config.sources, "source")
     for name, network in config.networks.items():
-        check(f"{name if '.' in name else f'networks.{name}'}.corpus", network.corpus, config.corpora, "corpus")
+        _check(f"{name if '.' in name else f'networks.{name}'}.corpus", network.corpus, config.corpora, "corpus")
         for part, settings in config.corpora[network.corpus].parts.items():
-            if ROWS[network.family, network.nn].target == "y" and settings.b and not settings.y:
+            if network.row.target == "y" and settings.b and not settings.y:
                 raise InputError(f"config: corpora.{network.corpus}.parts.{part}: has no y, which {name} is trained on")
     for name, quantiser in config.quantisers.items():
-        check(f"quantisers.{name}.network", quantiser.network, config.networks, "network")
+        _check(f"quantisers.{name}.network", quantiser.network, config.networks, "network")
         if config.networks[quantiser.network].d is None:
             raise InputError(f"config: quantisers.{name}.network: {quantiser.network!r} has no bottleneck to quantise")
     for name, experiment in config.experiments.items():
         for i, sample in enumerate(experiment.samples):
-            known = [*config.samples, *(path.stem for path in own_files(config))]
-            check(f"experiments.{name}.samples.{i}", sample, known, f"sample or file in {config.speech_dir}/")
+            _check(f"experiments.{name}.samples.{i}", sample, samples, f"sample or file in {config.speech_dir}/")
             if experiment.samples.index(sample) != i:
                 raise InputError(f"config: experiments.{name}.samples.{i}: {sample!r} is there twice, expected once")
         for i, output in enumerate(experiment.outputs):
-            _check_chain(config, f"experiments.{name}.outputs.{i}", output, check)
+            _check_chain(config, f"experiments.{name}.outputs.{i}", output)
         seen: dict[str, int] = {}
-        for sample in experiment.samples:
-            for i, output in enumerate(experiment.outputs):
-                published = f"{sample}_{output.index}_{output.tag}.wav"
-                if published in seen:
-                    raise InputError(
-                        f"config: experiments.{name}.outputs.{i}: its file {published} is also that of "
-                        f"outputs.{seen[published]}, expected another index or tag"
-                    )
-                seen[published] = i
+        for sample, (i, output) in product(experiment.samples, enumerate(experiment.outputs)):
+            published = f"{sample}_{output.index}_{output.tag}.wav"
+            if (first := seen.setdefault(published, i)) != i:
+                raise InputError(
+                    f"config: experiments.{name}.outputs.{i}: its file {published} is also that of "
+                    f"outputs.{first}, expected another index or tag"
+                )
 
 
-def _check_chain(config: Config, where: str, output: Output, check: Any) -> None:
+def _check_chain(config: Config, where: str, output: Output) -> None:
     """The networks of an output must follow each other from b to y_hat, its quantiser must belong to one."""
     for i, network in enumerate(output.networks):
-        check(f"{where}.networks.{i}", network, config.networks, "network")
-        row = _row(config, network)
-        last = i == len(output.networks) - 1
+        _check(f"{where}.networks.{i}", network, config.networks, "network")
+        row = config.networks[network].row
+        target = "y" if i == len(output.networks) - 1 else "b"
         if i and row.source == "y":
             raise InputError(f"config: {where}.networks.{i}: {network!r} takes y, expected one that takes b_hat")
-        if (row.target == "y") != last:
-            raise InputError(
-                f"config: {where}.networks.{i}: {network!r} makes {'y_hat' if not last else 'b_hat'}, expected "
-                f"{'b_hat before the last network' if not last else 'y_hat from the last network'}"
-            )
+        if row.target != target:
+            expected = f"{target}_hat {'from' if target == 'y' else 'before'} the last network"
+            raise InputError(f"config: {where}.networks.{i}: {network!r} makes {row.target}_hat, expected {expected}")
     if output.noise_var and sum(config.networks[network].d is not None for network in output.networks) != 1:
         raise InputError(f"config: {where}.noise_var: expected one network with a bottleneck to put noise on")
     if output.quantiser is None:
         return
-    check(f"{where}.quantiser", output.quantiser, config.quantisers, "quantiser")
+    _check(f"{where}.quantiser", output.quantiser, config.quantisers, "quantiser")
     quantiser = config.quantisers[output.quantiser]
-    check(f"{where}.quantiser (of network {quantiser.network})", quantiser.network, output.networks, "network of it")
+    _check(f"{where}.quantiser (of network {quantiser.network})", quantiser.network, output.networks, "network of it")
     if (output.stages or 1) > len(quantiser.stages):
         raise InputError(
             f"config: {where}.stages: found {output.stages}, but quantiser {output.quantiser!r} has "
             f"{len(quantiser.stages)} stages"
         )
-
-
-def _row(config: Config, network: str) -> Row:
-    settings = config.networks[network]
-    return ROWS[settings.family, settings.nn]
 
 
 def _check_studies(config: Config) -> None:
@@ -357,13 +350,12 @@ def _check_studies(config: Config) -> None:
         "quantiser": config.quantisers,
         "network": config.networks,
         "manifold": config.networks,
-        "sample": [*config.samples, *(path.stem for path in own_files(config))],
+        "sample": _samples(config),
     }
     for name, study in config.studies.items():
         where = f"config: studies.{name}"
         for key, entries in known.items():
-            if (value := getattr(study, key, None)) is not None and value not in entries:
-                raise InputError(f"{where}.{key}: {value!r} names no {key}, {nearest(value, entries)}")
+            _check(f"studies.{name}.{key}", getattr(study, key, None), entries, key)
         if isinstance(study, LatentStudy) and config.networks[study.network].d is None:
             raise InputError(f"{where}.network: {study.network!r} has no bottleneck, so no latents")
         if isinstance(study, MbestStudy | AnalogStudy):
@@ -372,11 +364,11 @@ def _check_studies(config: Config) -> None:
                 raise InputError(f"{where}.stages: found {most}, but {study.quantiser!r} has {available} stages")
         targets = {"network": ("b", study.network)} if isinstance(study, DemoStudy) else {}
         if isinstance(study, AnalogStudy):
-            targets["base"] = ("b", channel_network(name, study.d[0], None))
+            targets["base"] = ("b", next(channel_networks(name, study))[0])
             targets["quantiser"] = ("b", config.quantisers[study.quantiser].network)
             targets["manifold"] = ("y", study.manifold)
         for key, (target, network) in targets.items():
-            row = _row(config, network)
+            row = config.networks[network].row
             if (row.source, row.target) != ("b", target):
                 made = f"from {row.source} to {row.target}_hat"
                 raise InputError(f"{where}.{key}: {network!r} goes {made}, expected from b to {target}_hat")
@@ -385,3 +377,7 @@ def _check_studies(config: Config) -> None:
 def own_files(config: Config) -> list[Path]:
     """The user's own speech files, sorted."""
     return sorted(path for path in Path(config.speech_dir).glob("*") if path.suffix.lower() in OWN)
+
+
+def _samples(config: Config) -> list[str]:
+    return [*config.samples, *(path.stem for path in own_files(config))]

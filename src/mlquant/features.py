@@ -19,8 +19,7 @@ from mlquant.files import MAX_AMP, SAMPLE_RATE, InputError, Model
 
 B_POINTS = 20
 Y_POINTS = 79
-Y_STEP = 50.0
-"""Hz between the points of y."""
+Y_STEP = 50.0  # Hz between the points of y
 
 _CHUNK = 512  # frames worked on at a time: bounds memory, and keeps the arrays in cache
 _FFT = 512
@@ -60,10 +59,8 @@ def _smoothing(bands: int) -> csr_array:
     return csr_array(filters / filters.sum(axis=1, keepdims=True))
 
 
-Y_HZ = Y_STEP * np.arange(1, Y_POINTS + 1)
-"""[79] Hz: 50, 100, ... 3950, the frequencies of y."""
-B_HZ = _band_to_hz(np.arange(1, B_POINTS + 1), B_POINTS)
-"""[20] Hz: 199.8 ... 3701.1, the frequencies of b."""
+Y_HZ = Y_STEP * np.arange(1, Y_POINTS + 1)  # [79] Hz: 50, 100, ... 3950, the frequencies of y
+B_HZ = _band_to_hz(np.arange(1, B_POINTS + 1), B_POINTS)  # [20] Hz: 199.8 ... 3701.1, the frequencies of b
 
 # Sparse matrices throughout, also for the dense last one: their product adds up in one order for any number of
 # frames, which BLAS does not promise.

@@ -156,7 +156,7 @@ def _plot_demo(figure, folder: Path) -> None:
     axes["losses"].semilogy(losses["epoch"], losses[["sd_dB2", "held_out_sd_dB2"]], label=["training", "held out"])
     axes["losses"].set(xlabel="epoch", ylabel="SD (dB²)")
     axes["losses"].legend()
-    axes["time"].plot(frames["time_s"], frames["sd_dB2"])
+    axes["time"].semilogy(frames["time_s"], frames["sd_dB2"])
     axes["time"].set(xlabel="time (s)", ylabel="SD of a frame (dB²)")
     for frame, part in shown:
         axes[frame].plot(part["f_kHz"], part[["b_dB", "b_hat_dB"]], ".-", label=["b", "b_hat"])

@@ -1,10 +1,9 @@
 """Files at the edge: the formats that stages hand to each other, one reader and one writer for each.
 
-Formats are those of the Codec 2 tools (https://github.com/drowe67/codec2): headerless little-endian
-float32 records (`.f32`), the 1300-byte records of `c2sim --modelout`, headerless 16-bit 8 kHz speech
-(`.raw`), and any audio that libsndfile reads. Every writer writes to a temporary name beside the
-target and renames, so that a file is there whole or not at all. Every reader raises `InputError`,
-one line that names the file, what was found and what was expected.
+Formats are those of the Codec 2 tools (https://github.com/drowe67/codec2): headerless little-endian float32 records
+(`.f32`), the 1300-byte records of `c2sim --modelout`, headerless 16-bit 8 kHz speech (`.raw`), and any audio that
+libsndfile reads. Every writer writes to a temporary name beside the target and renames, so that a file is there whole
+or not at all. Every reader raises `InputError`, one line that names the file, what was found and what was expected.
 """
 
 from __future__ import annotations
@@ -22,21 +21,12 @@ from pathlib import Path
 
 import numpy as np
 
-SAMPLE_RATE = 8000
-"""Hz; the only rate of the vocoder."""
-FRAME = 80
-"""Samples in a frame of 10 ms."""
-MAX_AMP = 160
-"""Most harmonics in a frame."""
+SAMPLE_RATE = 8000  # Hz; the only rate of the vocoder
+FRAME = 80  # samples in a frame of 10 ms
+MAX_AMP = 160  # most harmonics in a frame
 
 _MODEL_RECORD = np.dtype(
-    [
-        ("Wo", "<f4"),
-        ("L", "<i4"),
-        ("A", "<f4", MAX_AMP + 1),
-        ("phi", "<f4", MAX_AMP + 1),
-        ("voiced", "<i4"),
-    ]
+    [("Wo", "<f4"), ("L", "<i4"), ("A", "<f4", MAX_AMP + 1), ("phi", "<f4", MAX_AMP + 1), ("voiced", "<i4")]
 )
 
 

@@ -52,19 +52,13 @@ def _parse(module: str) -> ast.Module:
     path = _module_path(module)
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            kept = [
-                item
-                for item in body
-                if not (
-                    isinstance(item, ast.Expr)
-                    and isinstance(item.value, ast.Constant)
-                    and isinstance(item.value.value, str)
-                )
-            ]
-            node.body = kept or [ast.Pass()]
+        if isinstance(body := getattr(node, "body", None), list):
+            node.body = [item for item in body if not _is_text(item)] or [ast.Pass()]
     return tree
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 def _module_path(module: str) -> Path:

@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 
 from mlquant import features, files
 
-COLUMNS = [
-    "sample",
-    "sex",
-    "index",
-    "tag",
-    "sd_dB2",
-    "sd_voiced_dB2",
-    "sd_b_dB2",
-    "latent_mse",
-    "bits_per_frame",
-    "frame_ms",
-    "bit_per_s",
-]
+COLUMNS = ["sample", "sex", "index", "tag", "sd_dB2", "sd_voiced_dB2", "sd_b_dB2", "latent_mse"]
+COLUMNS += ["bits_per_frame", "frame_ms", "bit_per_s"]
 
 
 def measure_output(row: dict) -> dict:
@@ -54,16 +42,3 @@ def measure_output(row: dict) -> dict:
 def _same_frames(path: str, array: np.ndarray, other_path: str, other: np.ndarray) -> None:
     if len(array) != len(other):
         raise files.InputError(f"{other_path}: {len(other)} records, expected {len(array)} as in {path}")
-
-
-def table(rows: list[dict]) -> pd.DataFrame:
-    """Rows of measures as a table, bits as whole numbers."""
-    frame = pd.DataFrame(rows, columns=COLUMNS)
-    for column in ("bits_per_frame", "frame_ms"):
-        frame[column] = frame[column].astype("Int64")
-    return frame
-
-
-def write_table(path: str, frame: pd.DataFrame) -> None:
-    """Write a table of measures as CSV."""
-    files.write_text(path, frame.to_csv(index=False, float_format="%.6g"))

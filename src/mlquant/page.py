@@ -14,20 +14,10 @@ from pathlib import Path
 import pandas as pd
 
 from mlquant.files import link, new_folder, read_json, require, write_json, write_text
-from mlquant.measures import table, write_table
+from mlquant.measures import COLUMNS
 
-_PACKAGES = (
-    "mlquant",
-    "faiss-cpu",
-    "numpy",
-    "pandas",
-    "pycodec2",
-    "safetensors",
-    "scipy",
-    "snakemake",
-    "soundfile",
-    "vector-quantize-pytorch",
-)
+_PACKAGES = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "safetensors", "scipy", "snakemake")
+_PACKAGES += ("soundfile", "vector-quantize-pytorch")
 
 
 def gather(experiment: dict, measured: list[Path], figures: list[Path], out: Path) -> None:
@@ -50,56 +40,58 @@ def gather(experiment: dict, measured: list[Path], figures: list[Path], out: Pat
                 wavs[name] = row["files"]["wav"]
         for figure in figures:
             link(figure, temporary / f"{figure.parent.name.rsplit('.', 1)[0]}_losses.png")
-        frame = table([measures for record in records for measures in record["measures"]])
-        write_table(temporary / "measures.csv", frame)
+        rows = [measures for record in records for measures in record["measures"]]
+        frame = pd.DataFrame(rows, columns=COLUMNS).astype({"bits_per_frame": "Int64", "frame_ms": "Int64"})
+        write_text(temporary / "measures.csv", frame.to_csv(index=False, float_format="%.6g"))
         write_text(temporary / "README.md", _readme(experiment, frame, left_out, figures))
         write_json(temporary / "provenance.json", _provenance(experiment, records, wavs, left_out))
 
 
 def _readme(experiment: dict, frame: pd.DataFrame, left_out: list[str], figures: list[Path]) -> str:
     """The legend and the distortion of every sample and index, as Markdown."""
-    lines = [f"# {experiment['name']}", "", experiment["title"] or "Samples of an experiment.", ""]
-    for name in left_out:
-        lines += [
-            f"**Warning: the optional sample {name} could not be obtained and is left out.** Put {name}.raw or "
-            f"{name}.wav into `{experiment['speech_dir']}/` and run the same command again; or, to try the download "
-            f"again, remove `results/optional_sources/` first.",
-            "",
-        ]
-    lines += ["Each wav is named `<sample>_<index>_<tag>.wav`.", ""]
-    lines += ["| index | tag | processing | what it shows | bits a frame | bit/s |", "| --- " * 6 + "|"]
+    parts = [f"# {experiment['name']}", experiment["title"] or "Samples of an experiment."]
+    parts += [
+        f"**Warning: the optional sample {name} could not be obtained and is left out.** Put {name}.raw or "
+        f"{name}.wav into `{experiment['speech_dir']}/` and run the same command again; or, to try the download "
+        f"again, remove `results/optional_sources/` first."
+        for name in left_out
+    ]
+    parts.append("Each wav is named `<sample>_<index>_<tag>.wav`.")
+    legend = [["index", "tag", "processing", "what it shows", "bits a frame", "bit/s"]]
     for output in experiment["outputs"]:
         rows = frame[(frame["index"] == output["index"]) & (frame["tag"] == output["tag"])]
-        bits = rows.iloc[0] if len(rows) else None
-        quantised = bits is not None and pd.notna(bits["bits_per_frame"])
-        frame_bits = f"{bits['bits_per_frame']} in {bits['frame_ms']} ms" if quantised else "-"
-        rate = f"{bits['bit_per_s']:.0f}" if quantised else "-"
-        cells = (output["index"], output["tag"], output["processing"], output["shows"], frame_bits, rate)
-        lines.append(f"| {' | '.join(map(str, cells))} |")
-    lines += ["", "Spectral distortion in dB² (200 to 3700 Hz, all frames), by sample and index:", ""]
-    measured = frame.dropna(subset=["sd_dB2"])
-    sd = measured.pivot_table(index="sample", columns=["index", "tag"], values="sd_dB2", sort=False)
-    header = [f"{index} {tag}" for index, tag in sd.columns]
-    lines += ["| " + " | ".join(["sample", *header]) + " |", "| --- " * (len(header) + 1) + "|"]
+        rates = [
+            (f"{row.bits_per_frame} in {row.frame_ms} ms", f"{row.bit_per_s:.0f}")
+            for row in rows.dropna(subset=["bits_per_frame"]).itertuples()
+        ] or [("-", "-")]
+        legend.append([output["index"], output["tag"], output["processing"], output["shows"], *rates[0]])
+    sd = frame.dropna(subset=["sd_dB2"])
+    sd = sd.pivot_table(index="sample", columns=["index", "tag"], values="sd_dB2", sort=False)
+    distortions = [["sample", *(f"{index} {tag}" for index, tag in sd.columns)]]
     for sample, row in [*sd.iterrows(), ("mean", sd.mean())]:
-        lines.append("| " + " | ".join([str(sample), *(f"{value:.2f}" for value in row)]) + " |")
-    lines += [
-        "",
+        distortions.append([sample, *(f"{value:.2f}" for value in row)])
+    parts += [
+        _table(legend),
+        "Spectral distortion in dB² (200 to 3700 Hz, all frames), by sample and index:",
+        _table(distortions),
         "`measures.csv` holds these and the other measures, `provenance.json` the settings, inputs and versions "
         "behind every file.",
     ]
     if figures:
-        lines += ["", "Training of the networks:", ""]
         names = [figure.parent.name.rsplit(".", 1)[0] for figure in figures]
-        lines += [f"![loss of {name}]({name}_losses.png)" for name in names]
-    return "\n".join(lines) + "\n"
+        parts += ["Training of the networks:", "\n".join(f"![loss of {name}]({name}_losses.png)" for name in names)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: list[list]) -> str:
+    """A table in Markdown; the first row is its header."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
 
 
 def _provenance(experiment: dict, records: list[dict], wavs: dict[str, str], left_out: list[str]) -> dict:
     """Every key, file, setting and version behind the folder."""
-    stages: dict[str, dict] = {}
-    for record in records:
-        stages |= record["stages"]
+    stages = {folder: stage for record in records for folder, stage in record["stages"].items()}
     return {
         "experiment": experiment,
         "left_out": left_out,
@@ -110,7 +102,6 @@ def _provenance(experiment: dict, records: list[dict], wavs: dict[str, str], lef
         "stages": dict(sorted(stages.items())),
         "versions": {
             "python": platform.python_version(),
-            "torch": metadata.version("torch"),
             **{name: metadata.version(name) for name in _PACKAGES},
             "machine": platform.machine(),
             "revision": _revision(),
@@ -120,14 +111,9 @@ def _provenance(experiment: dict, records: list[dict], wavs: dict[str, str], lef
 
 def _revision() -> str | None:
     """Git revision of the checkout, with "-dirty" when it has changes; None outside of one."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        result = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parent,
-        )
+        result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
     except (OSError, subprocess.CalledProcessError):
         return None
     return result.stdout.strip()

@@ -12,17 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlquant import keys
-from mlquant.architectures import ROWS, Row, latent_width
-from mlquant.config import (
-    AnalogStudy,
-    Config,
-    DemoStudy,
-    MbestStudy,
-    Output,
-    UniformStudy,
-    channel_network,
-    own_files,
-)
+from mlquant.architectures import latent_width
+from mlquant.config import AnalogStudy, Config, DemoStudy, MbestStudy, Output, UniformStudy, channel_networks, own_files
 from mlquant.files import InputError
 from mlquant.schema import nearest
 from mlquant.speech import Choice, Source, Url, audio_files
@@ -88,11 +79,9 @@ class Plan:
 
     def __getitem__(self, folder: str) -> Stage:
         """The stage of a folder; InputError for one that the configuration does not make (any more)."""
-        try:
-            return self.stages[folder]
-        except KeyError:
-            hint = nearest(folder, self.stages)
-            raise InputError(f"{folder}: nothing in the configuration makes it, {hint}") from None
+        if folder not in self.stages:
+            raise InputError(f"{folder}: nothing in the configuration makes it, {nearest(folder, self.stages)}")
+        return self.stages[folder]
 
     def params(self, command: str, settings: dict) -> str:
         """What a folder that is not keyed depends on beside its files, as one JSON text."""
@@ -146,10 +135,7 @@ class Plan:
                 b.append(part.b)
                 y += [part.y] if part.y else []
                 continue
-            settings = {
-                "seed": corpus.seed,
-                **part.model_dump(include=set(Choice.model_fields)),
-            }
+            settings = {"seed": corpus.seed, **part.model_dump(include=set(Choice.model_fields))}
             if part.source:
                 archive = self._source(part.source, self.config.sources[part.source])
                 files = [archive.file("speech.tar")]
@@ -173,7 +159,7 @@ class Plan:
         settings = self.config.networks[name]
         b, y = self._corpus(settings.corpus)
         inputs = {"features": b}
-        if self._row(name).target == "y":
+        if settings.row.target == "y":
             inputs["targets"] = y
         # A derived network is named by its place: sweeps.gamma.rows.g85 is gamma_g85.
         label = name if "." not in name else "_".join([name.split(".")[1], *name.split(".")[3:]])
@@ -186,15 +172,9 @@ class Plan:
         quantiser = self.config.quantisers[name]
         network = self.config.networks[quantiser.network]
         weights = self.networks[quantiser.network].file("weights.safetensors")
-        features = self._corpus(network.corpus)[self._row(quantiser.network).source == "y"]
-        latents = self._add(
-            "latents",
-            "encode",
-            network.corpus,
-            {"thresh": quantiser.thresh, "training_share": True},
-            {"weights": [weights], "features": features},
-        )
-        train, codebooks = latents.file("l.f32"), []
+        settings = {"thresh": quantiser.thresh, "training_share": True}
+        inputs = {"weights": [weights], "features": self._corpus(network.corpus)[network.row.source == "y"]}
+        train, codebooks = self._add("latents", "encode", network.corpus, settings, inputs).file("l.f32"), []
         for i, stage in enumerate(quantiser.stages[:stages], 1):
             settings = {"k": latent_width(network.model_dump()), **stage.model_dump()}
             codebook = self._add("codebooks", "vq-train", f"{name}_{i}", settings, {"train": [train]})
@@ -215,13 +195,10 @@ class Plan:
             measured[sample] = self._measure(name, sample, rows)
             if fetched:
                 optional[sample] = fetched
-        used = {network: None for output in experiment.outputs for network in output.networks}
-        curves = [
-            self._add(
-                "figures", "plot-losses", name, {"title": name}, {"losses": [self.networks[name].file("losses.csv")]}
-            )
-            for name in used
-        ]
+        curves = []
+        for network in dict.fromkeys(network for output in experiment.outputs for network in output.networks):
+            losses = self.networks[network].file("losses.csv")
+            curves.append(self._add("figures", "plot-losses", network, {"title": network}, {"losses": [losses]}))
         settings = {"name": name, **experiment.model_dump(), "speech_dir": self.config.speech_dir}
         return ExperimentPlan(settings, measured, optional, curves)
 
@@ -253,7 +230,7 @@ class Plan:
         """One output of one sample: its index, tag, bit rate, and the files to measure it by."""
         model = features.inputs["model"][0]
         files: dict[str, str] = {}
-        bits, frame_ms = None, 10
+        bits, frame_ms = None, None
         if output.process == "original":
             wav = self._add("resynthesised", "resynth", sample, {}, {"model": [model]})
         elif output.process == "codec2":
@@ -261,7 +238,7 @@ class Plan:
             frame_ms = 20 if output.mode in (3200, 2400) else 40
             bits = output.mode * frame_ms // 1000
         else:
-            takes_b = output.networks and self._row(output.networks[0]).source == "b"
+            takes_b = output.networks and self.config.networks[output.networks[0]].row.source == "b"
             hat = features.file("b.f32" if takes_b else "y.f32")
             for network in output.networks:
                 if output.quantiser and self.config.quantisers[output.quantiser].network == network:
@@ -272,26 +249,17 @@ class Plan:
                     frame_ms = 10 * self.config.networks[network].ncat
                 else:
                     hat = self._inferred(sample, network, hat, features, output)
-                if self._row(network).target == "b":
+                if self.config.networks[network].row.target == "b":
                     files |= {"b": features.file("b.f32"), "b_hat": hat}
             files |= {"y": features.file("y.f32"), "y_hat": hat, "features": features.file("b.f32")}
             wav = self._add("synthesised", "synth", sample, {}, {"model": [model], "y_hat": [hat]})
-        return {
-            "index": output.index,
-            "tag": output.tag,
-            "bits_per_frame": bits,
-            "frame_ms": frame_ms if bits else None,
-            "files": {"wav": wav.file("speech.wav"), **files},
-        }
-
-    def _row(self, network: str) -> Row:
-        settings = self.config.networks[network]
-        return ROWS[settings.family, settings.nn]
+        row = {"index": output.index, "tag": output.tag, "bits_per_frame": bits, "frame_ms": frame_ms}
+        return row | {"files": {"wav": wav.file("speech.wav"), **files}}
 
     def _inferred(self, sample: str, network: str, hat: str, features: Stage, output: Output) -> str:
         """Features straight through a network."""
         inputs = {"weights": [self.networks[network].file("weights.safetensors")], "features": [hat]}
-        if self._row(network).target == "y":
+        if self.config.networks[network].row.target == "y":
             inputs["energy"] = [features.file("y.f32")]
         noisy = output.noise_var and self.config.networks[network].d
         settings = output.model_dump(include={"noise_var", "seed"}) if noisy else {}
@@ -300,20 +268,16 @@ class Plan:
     def _quantised(self, sample: str, b: str, features: Stage, output: Output) -> tuple[str, dict[str, str]]:
         """Features through a network with its latents quantised; and the latents before and after."""
         quantiser = self.config.quantisers[output.quantiser]
-        stages = output.stages or len(quantiser.stages)
+        network = self.config.networks[quantiser.network]
         name = f"{sample}_{quantiser.network}"
         weights = self.networks[quantiser.network].file("weights.safetensors")
         latents = self._add("latents", "encode", name, {}, {"weights": [weights], "features": [b]})
-        k = latent_width(self.config.networks[quantiser.network].model_dump())
-        searched = self._add(
-            "quantised",
-            "vq-search",
-            f"{sample}_{output.quantiser}",
-            {"k": k, "mbest": output.mbest},
-            {"latents": [latents.file("l.f32")], "codebooks": self._codebooks(output.quantiser, stages)},
-        )
+        codebooks = self._codebooks(output.quantiser, output.stages or len(quantiser.stages))
+        settings = {"k": latent_width(network.model_dump()), "mbest": output.mbest}
+        inputs = {"latents": [latents.file("l.f32")], "codebooks": codebooks}
+        searched = self._add("quantised", "vq-search", f"{sample}_{output.quantiser}", settings, inputs)
         inputs = {"weights": [weights], "latents": [searched.file("l_hat.f32")], "features": [b]}
-        if self._row(quantiser.network).target == "y":
+        if network.row.target == "y":
             inputs["energy"] = [features.file("y.f32")]
         decoded = self._add("decoded", "decode", name, {}, inputs)
         return decoded.file("hat.f32"), {"l": latents.file("l.f32"), "l_hat": searched.file("l_hat.f32")}
@@ -328,14 +292,9 @@ class Plan:
                 continue
             row, *seed = network.split(".")[3:]
             changes = [f"{key} {value}" for key, value in sweep.rows[row].items()] + seed
-            variants.append(
-                {
-                    "variant": "_".join([row, *seed]),
-                    "label": ": ".join([row, *filter(None, [", ".join(changes)])]),
-                    "folder": self.networks[network].folder,
-                    "settings": settings.model_dump(),
-                }
-            )
+            label = f"{row}: {', '.join(changes)}" if changes else row
+            variant = {"variant": "_".join([row, *seed]), "label": label, "folder": self.networks[network].folder}
+            variants.append(variant | {"settings": settings.model_dump()})
         files = [f"{variant['folder']}/{file}" for variant in variants for file in ("losses.csv", "training.json")]
         return Summary({"name": name, "title": sweep.title, "variants": variants}, files)
 
@@ -344,9 +303,10 @@ class Plan:
         study = self.config.studies[name]
         quantiser = self.config.quantisers.get(getattr(study, "quantiser", None))
         network = quantiser.network if quantiser else study.network
+        trained = self.config.networks[network]
         weights = self.networks[network].file("weights.safetensors")
-        b, y = self._corpus(self.config.networks[network].corpus)
-        files = {"weights": weights, "features": b, "targets": y if self._row(network).target == "y" else []}
+        b, y = self._corpus(trained.corpus)
+        files = {"weights": weights, "features": b, "targets": y if trained.row.target == "y" else []}
         if quantiser:
             stages = study.stages if isinstance(study, AnalogStudy) else len(quantiser.stages)
             files["codebooks"] = self._codebooks(study.quantiser, stages)
@@ -360,12 +320,10 @@ class Plan:
             files["quantiser"] = {"weights": weights, "codebooks": files.pop("codebooks"), "mbest": study.mbest}
             files["manifold"] = self.networks[study.manifold].file("weights.safetensors")
             files["networks"] = [
-                {"d": d, "snr_dB": snr, "weights": self.networks[trained].file("weights.safetensors")}
-                for d in study.d
-                for snr in (None, *study.snr_dB)
-                if (trained := channel_network(name, d, snr))
+                {"d": d, "snr_dB": snr, "weights": self.networks[place].file("weights.safetensors")}
+                for place, d, snr in channel_networks(name, study)
             ]
-        settings = {"frame_ms": 10 * self.config.networks[network].ncat, **study.model_dump(exclude={"base"}), **files}
+        settings = {"frame_ms": 10 * trained.ncat, **study.model_dump(exclude={"base"}), **files}
         if isinstance(study, UniformStudy | MbestStudy):
             settings["thresh"] = quantiser.thresh
         return Summary({**settings, "name": name}, _paths(files))

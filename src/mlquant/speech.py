@@ -1,10 +1,9 @@
 """Speech: sources obtained and kept as archives, samples and training corpora prepared from them.
 
-A source is a Debian package, fetched with `apt-get` as any user into a folder of our own, or a list of
-urls that are tried in order when that fails. Whatever came, what is kept is one plain tar of the audio
-files in it, the same bytes each time. Samples and corpora are then cut from that tar or from a user's
-own files, as headerless 16-bit 8 kHz speech. Nothing here tells speech from other sounds: which files
-are used is for the globs in the settings to say.
+A source is a Debian package, fetched with `apt-get` as any user into a folder of our own, or a list of urls that are
+tried in order when that fails. Whatever came, what is kept is one plain tar of the audio files in it, the same bytes
+each time. Samples and corpora are then cut from that tar or from a user's own files, as headerless 16-bit 8 kHz
+speech. Nothing here tells speech from other sounds: which files are used is for the globs in the settings to say.
 """
 
 from __future__ import annotations
@@ -40,20 +39,13 @@ from mlquant.files import FRAME, SAMPLE_RATE, InputError, atomic, log, read_spee
 from mlquant.schema import Block, Seed, refusal
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-AUDIO = (".raw", ".wav", ".wav16", ".flac")
-"""Suffixes of the files that an archive keeps."""
-OWN = (".raw", ".wav", ".flac")
-"""Suffixes of a user's own files."""
-LIMIT = 2 << 30
-"""Bytes; a download or the content of an archive beyond this is taken for an attack or a mistake."""
-URL_SECONDS = 30
-"""Seconds without an answer before a server counts as silent."""
-WHOLE_SECONDS = 600
-"""Seconds that one download may take in all."""
-LISTS_SECONDS = 3600
-"""Seconds for which package lists are used again, so that six packages cost one update."""
-LONGEST_ZEROS = 3 * SAMPLE_RATE // 10
-"""Samples; of a longer run of digital silence only this much stays."""
+AUDIO = (".raw", ".wav", ".wav16", ".flac")  # suffixes of the files that an archive keeps
+OWN = (".raw", ".wav", ".flac")  # suffixes of a user's own files
+LIMIT = 2 << 30  # bytes; a download or the content of an archive beyond this is taken for an attack or a mistake
+URL_SECONDS = 30  # seconds without an answer before a server counts as silent
+WHOLE_SECONDS = 600  # seconds that one download may take in all
+LISTS_SECONDS = 3600  # seconds for which package lists are used again, so that six packages cost one update
+LONGEST_ZEROS = 3 * SAMPLE_RATE // 10  # samples; of a longer run of digital silence only this much stays
 
 # `update` as root would run the machine's own hooks (the one in Docker images empties apt's cache).
 _APT_CONFIG = """\

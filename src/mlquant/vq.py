@@ -27,8 +27,7 @@ from threadpoolctl import threadpool_limits
 
 from mlquant.files import InputError
 
-SPLIT = 0.005
-"""Largest change of an element when an entry is split in two; vqtrain's, meant for latents in -1 to 1."""
+SPLIT = 0.005  # largest change of an element when an entry is split in two; vqtrain's, meant for latents in -1 to 1
 _SPARE = 3  # candidates beyond those asked for
 _BLOCK = 1 << 24  # float32 elements in the largest array of a search, 64 MB
 

@@ -17,12 +17,9 @@ import scipy.fft
 
 from mlquant.files import FRAME, MAX_AMP, InputError, Model
 
-FFT = 512
-"""Size of the analysis and synthesis transforms."""
-PITCH_BUFFER = 320
-"""Samples of the pitch buffer; a frame's parameters describe its middle."""
-WINDOW = 279
-"""Samples of the analysis window."""
+FFT = 512  # size of the analysis and synthesis transforms
+PITCH_BUFFER = 320  # samples of the pitch buffer; a frame's parameters describe its middle
+WINDOW = 279  # samples of the analysis window
 # The reference writes pi to ten digits; its decisions follow from that value.
 TWO_PI = 6.283185307
 PI = 3.141592654
@@ -127,9 +124,8 @@ _PITCH_WINDOW = (0.5 - 0.5 * np.cos(2 * PI * np.arange(64) / 63)).astype(np.floa
 def _pitch_candidates(squares: np.ndarray) -> np.ndarray:
     """Candidate F0 bins [F, 1 + multiples, 2] of frames of filtered squares [F, 320].
 
-    Row 0 is the global peak; row k the sub-multiple k + 1. In each, column 0 is the bin that holds
-    whatever the previous pitch was, column 1 the bin that holds only when the previous pitch bin lies
-    near it, else 0.
+    Row 0 is the global peak; row k the sub-multiple k + 1. In each, column 0 is the bin that holds whatever the
+    previous pitch was, column 1 the bin that holds only when the previous pitch bin lies near it, else 0.
     """
     decimated = squares[:, ::PITCH_DECIMATION] * _PITCH_WINDOW
     spectrum = scipy.fft.rfft(decimated, FFT, axis=1)

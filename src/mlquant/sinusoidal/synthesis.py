@@ -17,8 +17,7 @@ import scipy.fft
 from mlquant.files import FRAME, MAX_AMP, Model
 from mlquant.sinusoidal.analysis import FFT, TWO_PI
 
-CLIP_MAGNITUDE = 32000.0
-"""Magnitude of the analytic signal above which the Hilbert clipper scales it down."""
+CLIP_MAGNITUDE = 32000.0  # magnitude of the analytic signal above which the Hilbert clipper scales it down
 _RAND_MAX = 32767
 _BACKGROUND_THRESHOLD = 40.0  # dB; louder frames do not update the background estimate
 _BACKGROUND_BETA = 0.1
