@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
@@ -452,6 +453,15 @@ def test_the_original_experiments_sweeps_and_studies_are_in_the_configuration():
     assert plan.studies.keys() >= {"noise", "uniform_vq", "latents", "analog", "vq", "basic", "dim_reduction"}
     analysed = [stage.name for stage in plan.stages.values() if stage.kind == "models"]
     assert len(analysed) == len(set(analysed)), "each sample and part of a corpus is analysed once"
+
+
+def test_the_experiment_of_the_readme_is_valid():
+    block = (ROOT / "README.md").read_text(encoding="utf-8").split("`wide.yaml`:\n\n")[1].split("\n\nwhich")[0]
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    for section, entries in yaml.safe_load(textwrap.dedent(block)).items():
+        raw[section] |= entries
+    (stage, *_) = Plan(config.load(raw)).experiments["wide"].measured.values()
+    assert [row["bits_per_frame"] for row in stage.settings["rows"]] == [None, 12]
 
 
 @pytest.mark.parametrize("raw", [None, [], "text", 3])

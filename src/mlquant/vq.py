@@ -82,7 +82,7 @@ def train(
     centred = (vectors - mean).astype(np.float32)
     variance = float(np.square(centred[:, elements], dtype=np.float64).mean())
     codebook = np.zeros((1, vectors.shape[1]), np.float32)
-    trace = []
+    trace = [] if size > 1 else [(1, variance, 0)]  # the centroid needs no iterations
     if not split:
         start = centred[rng.choice(len(vectors), size, replace=False)]
         codebook, variance, iterations = _lloyd(centred, start, variance, stop, elements, threads)
