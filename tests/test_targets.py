@@ -13,7 +13,8 @@ OVERLAY = {
     # The speech of the machine, instead of downloads.
     "samples": {"vk5dgr_testing_8k": {"url": "file:///no/such/folder/vk5dgr.wav"}},
     "corpora": {
-        name: {"parts": {"own": {"files": "voices/*.wav", "resample": [1.0]}}} for name in ("prompts", "tracts")
+        name: {"parts": {"own": {"files": "voices/*.wav", "resample": [1.0]}}}
+        for name in ("prompts", "tracts", "everyone")
     },
     "experiments": {
         name: {"samples": ["big_dog", *(["vk5dgr_testing_8k"] if name == "240125" else [])]} for name in EXPERIMENTS
@@ -36,12 +37,10 @@ OVERLAY = {
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory):
-    """A checkout in which every experiment, sweep and study was asked for at once."""
-    config = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
-    corpora = {name: {"parts": dict.fromkeys(config["corpora"][name]["parts"])} for name in ("prompts", "tracts")}
-    checkout = copy_of_checkout(tmp_path_factory.mktemp("targets") / "all", OVERLAY)
+def checkout_in(folder):
+    """A checkout whose corpora are the machine's own speech, and its configuration."""
+    corpora = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))["corpora"]
+    checkout = copy_of_checkout(folder, OVERLAY)
     path = checkout.folder / "config.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
     for name, corpus in corpora.items():
@@ -49,6 +48,13 @@ def made(tmp_path_factory):
             del config["corpora"][name]["parts"][part]
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     speech_of("big_dog", 1.0, 110, 1).astype("<i2").tofile(checkout.folder / "speech" / "big_dog.raw")
+    return checkout, config
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A checkout in which every experiment, sweep and study was asked for at once."""
+    checkout, config = checkout_in(tmp_path_factory.mktemp("targets") / "all")
     done = checkout.run(*CI, "all_experiments", "all_sweeps", "all_studies")
     assert done.status == 0, done.text
     return checkout, config, done
@@ -125,3 +131,23 @@ def test_a_changed_row_of_a_sweep_trains_that_variant_and_nothing_else(made):
     done = checkout.run(*CI, "-n", "results/sweeps/gamma", overlay=overlay)
     assert done.rules == {"train_network": 1, "summarise_sweep": 1}
     assert "gamma_g90" in done.stages
+
+
+def test_one_core_and_two_make_the_same_bytes(made, tmp_path):
+    whole, _, _ = made
+    single, _ = checkout_in(tmp_path / "single")
+    done = single.run(*CI, "--cores", 1, "results/240118_wav")
+    assert done.status == 0, done.text
+    patterns = {
+        "results/240118_wav/*.wav": 6,
+        "results/networks/*/weights.safetensors": 2,
+        "results/networks/*/losses.csv": 2,
+        "results/codebooks/*/*.f32": 4,
+        "results/latents/*/l.f32": 2,
+        "results/quantised/*/*": 4,
+        "results/corpora/*/*": 2,
+    }
+    for pattern, count in patterns.items():
+        ours, others = single.bytes(pattern), whole.bytes(pattern)
+        assert len(ours) == count, pattern
+        assert ours.items() <= others.items(), pattern

@@ -372,7 +372,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command(encode, "weights.safetensors b.f32 -o l.f32", "d floats a frame")
     add("weights")
     add("features", nargs="+", help=spectra)
-    add("--thresh", type=float, metavar="DB", help="leave out frames with less energy of b")
+    add("--thresh", type=float, metavar="DB", help="leave out frames with less energy of b, or of y where that goes in")
     add("--training-share", action="store_true", help="leave out what the training held out of each file")
 
     add = command(decode, "weights.safetensors l_hat.f32 --features b.f32 -o b_hat.f32", "22 or 79 floats a frame")

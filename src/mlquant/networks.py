@@ -151,8 +151,10 @@ def _stack(widths: list[int], normalised: bool = False) -> nn.Sequential:
 def _quantiser(row, d: int | None, nvq: int) -> nn.Module | None:
     if row.quantised is None:
         return None
+    from loguru import logger
     from vector_quantize_pytorch import FSQ, ResidualVQ, VectorQuantize
 
+    logger.disable("vector_quantize_pytorch")  # warns of a first batch with fewer vectors than entries
     if row.quantised == "fsq":
         # The latents' tanh is the bound: a second one would leave 6 levels. A list of all 8^d codes finds no room.
         return FSQ([LEVELS] * d, bound_hard_clamp=True, return_indices=False)
