@@ -501,6 +501,7 @@ def half(path, data):
     os.kill(os.getpid(), signal.{name})
 
 Path.write_bytes = half
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 cli.main()
 """
     command = [sys.executable, "-c", code, "resynth", "m.bin", "-o", str(tmp_path / "x.raw")]
