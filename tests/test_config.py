@@ -305,10 +305,14 @@ MISTAKES = {
 
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_line_that_names_the_key_and_what_was_expected(mistake):
-    edit, where, expected = MISTAKES[mistake]
     planned()  # without the mistake all is well
+    assert_refused(planned, *MISTAKES[mistake])
+
+
+def assert_refused(plan_of, edit, where, expected):
+    """The plan of an edited configuration ends in one line that names a place and says, after it, what is wrong."""
     with pytest.raises(InputError) as caught:
-        planned(edit)
+        plan_of(edit)
     line = str(caught.value)
     assert line.startswith("config: ") and "\n" not in line
     assert where in line
@@ -339,13 +343,7 @@ COMPARED_MISTAKES = {
 
 @pytest.mark.parametrize("mistake", COMPARED_MISTAKES)
 def test_a_mistake_in_a_sweep_or_a_study_is_one_line_too(mistake):
-    edit, where, expected = COMPARED_MISTAKES[mistake]
-    with pytest.raises(InputError) as caught:
-        compared(edit)
-    line = str(caught.value)
-    assert line.startswith("config: ") and "\n" not in line
-    assert where in line
-    assert expected in line.split(where, 1)[1]
+    assert_refused(compared, *COMPARED_MISTAKES[mistake])
 
 
 def test_noise_at_inference_goes_on_one_bottleneck_and_not_beside_a_quantiser():

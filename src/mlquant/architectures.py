@@ -82,9 +82,14 @@ ROWS = {
 }
 
 
+def row_of(settings: dict) -> Row:
+    """The row of a network, for settings as of `NetworkSettings`."""
+    return ROWS[settings["family"], settings["nn"]]
+
+
 def latent_width(settings: dict) -> int | None:
     """Latents of one vector, for settings as of `NetworkSettings`; None for a network without a bottleneck."""
-    row = ROWS[settings["family"], settings["nn"]]
+    row = row_of(settings)
     if not row.encoder:
         return None
     if row.layers == "conv":

@@ -134,9 +134,9 @@ def infer(args: argparse.Namespace) -> None:
 
 def _read_spectra(path: str, settings: dict) -> np.ndarray:
     """Features that a network takes: records [F, 22] or y [F, 79]."""
-    from mlquant import files, inference
+    from mlquant import architectures, files
 
-    return files.read_f32(path, 79) if inference.row_of(settings).source == "y" else files.read_features(path)
+    return files.read_f32(path, 79) if architectures.row_of(settings).source == "y" else files.read_features(path)
 
 
 def _energy_from(path: str | None, features: np.ndarray) -> np.ndarray | None:

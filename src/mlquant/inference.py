@@ -14,7 +14,7 @@ import numpy as np
 import safetensors
 import torch
 
-from mlquant.architectures import ROWS, Row, latent_width
+from mlquant.architectures import latent_width, row_of
 from mlquant.files import InputError
 from mlquant.networks import Network, energy_dB, network_inputs
 
@@ -36,11 +36,6 @@ def load(weights: str | Path) -> tuple[Network, dict]:
         raise InputError(f"{weights}: not weights written by mlquant train ({reason})") from None
     torch.set_num_threads(1)  # results must not depend on the number of cores
     return network.eval(), settings
-
-
-def row_of(settings: dict) -> Row:
-    """The network's row of the table: its layers, and what goes in and comes out."""
-    return ROWS[settings["family"], settings["nn"]]
 
 
 def _needs_bottleneck(network: Network, settings: dict) -> None:

@@ -16,7 +16,7 @@ import torch
 from scipy.fft import dct
 from torch import nn
 
-from mlquant.architectures import ENTRIES, LEVELS, POOLING, ROWS, latent_width
+from mlquant.architectures import ENTRIES, LEVELS, POOLING, latent_width, row_of
 
 
 class Network(nn.Module):
@@ -29,7 +29,7 @@ class Network(nn.Module):
 
     def __init__(self, settings: dict):
         super().__init__()
-        self.row = ROWS[settings["family"], settings["nn"]]
+        self.row = row_of(settings)
         self.noise_var, self.symbols = settings["noise_var"], settings["symbols"]
         frames, d = settings["ncat"], settings["d"]
         if self.row.layers == "conv":
@@ -172,7 +172,7 @@ def network_inputs(settings: dict, features: np.ndarray) -> np.ndarray:
     b of less energy than `lower_limit_dB` lifted to it; less their own energy when `norm`, and y always; a 22-wide
     network also gets log10(Wo) and the voicing.
     """
-    row = ROWS[settings["family"], settings["nn"]]
+    row = row_of(settings)
     if row.source == "y":
         return normalised(features)
     b = features[:, :20].astype(np.float64)

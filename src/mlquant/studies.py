@@ -76,7 +76,7 @@ def uniform_vq(settings: dict) -> dict[str, pd.DataFrame]:
 def latents(settings: dict) -> dict[str, pd.DataFrame]:
     """Latents of all frames: principal components, correlation over time, histograms, and a stretch of most energy."""
     network, trained = inference.load(settings["weights"])
-    key, width = ("features", 22) if inference.row_of(trained).source == "b" else ("targets", 79)
+    key, width = ("features", 22) if network.row.source == "b" else ("targets", 79)
     records = [files.read_f32(path, width) for path in settings[key]]
     runs = [inference.encode(network, trained, array) for array in records]
     vectors, step, lags = np.concatenate(runs), settings["frame_ms"], np.arange(settings["lags"] + 1)

@@ -21,7 +21,7 @@ import safetensors.torch
 import torch
 
 from mlquant import losses
-from mlquant.architectures import ENTRIES, ROWS, training_frames
+from mlquant.architectures import ENTRIES, row_of, training_frames
 from mlquant.files import InputError, log, progress, write_bytes, write_json, write_text
 from mlquant.networks import Network, energy_dB, network_inputs, normalised
 
@@ -42,7 +42,7 @@ def training_set(
     Raises InputError when targets and features do not fit, and when nothing is left.
     """
     _check_targets(settings, features, targets)
-    row = ROWS[settings["family"], settings["nn"]]
+    row = row_of(settings)
     inputs, outputs = ([], []), ([], [])
     for i, records in enumerate(features):
         x = network_inputs(settings, targets[i] if row.source == "y" else records)
@@ -68,7 +68,7 @@ def training_set(
 
 def _check_targets(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] | None) -> None:
     name = f"{settings['family']} nn {settings['nn']}"
-    needed = ROWS[settings["family"], settings["nn"]].target == "y"
+    needed = row_of(settings).target == "y"
     if needed != (targets is not None):
         raise InputError(
             f"target: {name} {'needs y' if needed else 'is trained on b alone'}, expected "
@@ -190,7 +190,7 @@ def _loss(settings: dict, estimate: torch.Tensor, target: torch.Tensor) -> torch
 
 def sd_dB2(settings: dict, estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     """Spectral distortion [] in dB^2, 200 to 3700 Hz, of outputs against targets [F, outputs]."""
-    points = _SD_OF_Y if ROWS[settings["family"], settings["nn"]].target == "y" else slice(None)
+    points = _SD_OF_Y if row_of(settings).target == "y" else slice(None)
     return losses.DB2 * losses.sd(estimate[:, points], target[:, points])
 
 
