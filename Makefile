@@ -23,4 +23,6 @@ lint: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt pesq \
+	  || echo 'PESQ, which needs a C compiler, is not installed: the measures will be without it.'
 	touch $@

@@ -1,5 +1,7 @@
 # The graph, from speech to a folder of samples: what is made is in config.yaml, how is in workflow/rules.
 
+import sys
+
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -16,6 +18,11 @@ wildcard_constraints:
     experiment="|".join(PLAN.experiments),
     sweep="|".join(PLAN.sweeps),
     study="|".join(PLAN.studies),
+    a=r"[A-Za-z0-9_-]+(\.[0-9a-f]{8})?",
+    b=r"[A-Za-z0-9_-]+(\.[0-9a-f]{8})?",
+
+
+report: "workflow/report/workflow.rst"
 
 
 rule all_experiments:
@@ -37,9 +44,17 @@ rule all_studies:
         expand("results/studies/{study}", study=PLAN.studies),
 
 
+# Also what `snakemake --report report.zip` shows: what is there.
+rule report:
+    default_target: any(argument.startswith("--report") for argument in sys.argv)
+    input:
+        "results/report.html",
+
+
 include: "workflow/rules/speech.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/networks.smk"
 include: "workflow/rules/quantisers.smk"
 include: "workflow/rules/synthesis.smk"
 include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/report.smk"

@@ -1,6 +1,7 @@
-"""What several test modules share: the reference's data, and a synthetic voice for machines without it."""
+"""What several test modules share: the reference's data, a synthetic voice for machines without it, and a browser."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,3 +34,16 @@ def voice():
         sound += level * np.cos(m * phase + m)
     sound *= (n % 5000) < 4000
     return np.rint(3000 * sound + 20 * rng.standard_normal(len(n))).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Headless Chromium of the machine."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not path:
+        pytest.skip("needs chromium on the PATH")
+    with playwright.sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()

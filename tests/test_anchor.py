@@ -29,7 +29,7 @@ def test_index_8_is_the_published_file_to_one_unit(shared, tmp_path, sample):
 
 def test_the_output_has_whole_frames_of_10_ms_and_follows_the_speech(voice, tmp_path):
     for length in (80, 81, 159, 161, 8000):
-        out = anchor.codec2(voice[:length], 3200)
+        (out,) = anchor.codec2(voice[:length], ["3200"])
         assert out.dtype == np.int16 and len(out) == -(-length // 80) * 80
     # Not its waveform: its energy, in frames of 10 ms.
     level = [np.log10(1 + np.square(x.astype(float)).reshape(-1, 80).mean(axis=1)) for x in (high_pass(voice), out)]
@@ -38,13 +38,19 @@ def test_the_output_has_whole_frames_of_10_ms_and_follows_the_speech(voice, tmp_
 
 @pytest.mark.parametrize("mode", anchor.MODES)
 def test_every_mode_gives_sound_of_the_speechs_length(voice, mode):
-    out = anchor.codec2(voice[:4000], mode)
+    (out,) = anchor.codec2(voice[:4000], [mode])
     assert len(out) == 4000 and out.any()
+
+
+def test_several_modes_give_what_each_gives_alone(voice):
+    together = anchor.codec2(voice[:4000], ["3200", "700C", "3200"])
+    for mode, out in zip(("3200", "700C", "3200"), together, strict=True):
+        np.testing.assert_array_equal(out, anchor.codec2(voice[:4000], [mode])[0])
 
 
 def test_a_mode_that_there_is_not_is_refused(voice):
     with pytest.raises(files.InputError, match=r"mode: found 3201, expected one of 3200, 2400"):
-        anchor.codec2(voice, 3201)
+        anchor.codec2(voice, ["3200", "3201"])
 
 
 def test_without_its_package_one_line_says_so(voice, tmp_path):

@@ -12,13 +12,15 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mlquant import cli, files
 
 COMMANDS = [
     *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "encode", "decode"),
-    *("infer", "vq-train", "vq-search", "synth", "anchor", "measure", "plot-losses", "gather", "sweep", "study"),
+    *("infer", "vq-train", "vq-search", "synth", "anchor", "measure", "plot-losses", "tabulate", "page"),
+    *("compare", "sweep", "study", "report"),
 ]
 MANIFOLD = {"family": "manifold", "nn": 1, "lr": 1e-3, "epochs": 3, "batch": 32, "held_out": 0.1}
 BOTTLENECK = {**MANIFOLD, "family": "autoencoder1", "nn": 4, "d": 4, "noise_var": 1e-3}
@@ -192,30 +194,47 @@ def test_a_loss_curve_becomes_an_svg_too(made, tmp_path):
     assert b"<svg" in (tmp_path / "p.svg").read_bytes()
 
 
-def test_measures_and_the_page_of_an_experiment(made, tmp_path):
+def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     named = {name: str(made / f"{name}.f32") for name in ("y", "y_hat", "b", "b_hat", "l", "l_hat")}
-    named |= {"features": str(made / "b.f32"), "wav": str(made / "v_6.wav")}
-    row = {"index": 6, "tag": "vq7", "bits_per_frame": 7, "frame_ms": 10, "files": named}
-    record = {"sample": "v", "sex": "m", "rows": [row], "stages": {}}
-    succeeds("measure", json.dumps(record), "-o", tmp_path / "measured.json")
+    named["wav"] = str(made / "v_6.wav")
+    references = {"source": str(made / "v.raw"), "model": str(made / "m.bin"), "features": named["b"], "y": named["y"]}
+    references |= {"original": str(made / "v_1_out.wav"), "ideal_y": named["wav"]}
+    row = {"index": 6, "tag": "vq7", "bits_per_frame": 7, "frame_ms": 10, "late": 0, "files": named}
+    anchor = row | {"index": None, "tag": "3200", "bits_per_frame": 64, "frame_ms": 20, "files": {"wav": named["wav"]}}
+    record = {"sample": "v", "sex": "m", "references": references, "stages": {}, "pesq": True}
+    for name, of_it in (("measured", row), ("anchors", anchor)):
+        succeeds("measure", json.dumps(record | {"rows": [of_it]}), "-o", tmp_path / f"{name}.json")
     measured = files.read_json(tmp_path / "measured.json")["measures"][0]
     y, y_hat = files.read_f32(made / "y.f32", 79), files.read_f32(made / "y_hat.f32", 79)
     assert measured["sd_dB2"] == pytest.approx(np.mean((y[:, 3:74].astype(float) - y_hat[:, 3:74]) ** 2))
     b, b_hat = files.read_f32(made / "b.f32", 22), files.read_f32(made / "b_hat.f32", 22)
     assert measured["sd_b_dB2"] == pytest.approx(np.mean((b - b_hat) ** 2) * 22 / 20, rel=1e-5)
     assert measured["bit_per_s"] == 700 and measured["latent_mse"] > 0
+    network = {"network": "net", "weights": str(made / W), "codebooks": [], "choices": []}
     experiment = {
-        **{"name": "trial", "title": "A trial", "samples": ["v", "w"], "speech_dir": "speech"},
-        "outputs": [{"index": 6, "tag": "vq7", "processing": "seven bits", "shows": "little"}],
+        **{"name": "trial", "title": "A trial", "samples": ["v", "w"], "speech_dir": "speech", "published": None},
+        "outputs": [{"index": 6, "tag": "vq7", "processing": "seven bits", "shows": "little", "networks": ["net"]}],
+        **{"networks": {"net": str(made / "bottleneck")}, "codebooks": {}, "modules": {}},
+        "bottleneck": network | {"latents": {"v": named["l"]}},
     }
+    tables = tmp_path / "trial.0a1b2c3d"
+    words = ["tabulate", json.dumps(experiment), "--measured", tmp_path / "measured.json", tmp_path / "anchors.json"]
     for _ in range(2):  # the second time it is there already
-        succeeds("gather", json.dumps(experiment), "--measured", tmp_path / "measured.json", "-o", tmp_path / "out")
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("README.md", "measures.csv", "provenance.json", "v_6_vq7.wav"),
-    ]
+        succeeds(*words, "-o", tables)
+        succeeds("page", tables, "--history", tmp_path / "history.csv", "-o", tmp_path / "out", cwd=made)
+    written = ["README.md", "anchors.csv", "frames.csv", "means.csv", "measures.csv", "provenance.json"]
+    assert sorted(path.name for path in tables.iterdir()) == written
+    names = ["README.md", "anchors.csv", "frames.csv", "index.html", *written[3:], "v_6_vq7.wav"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     assert (tmp_path / "out/v_6_vq7.wav").read_bytes() == (made / "v_6.wav").read_bytes()
     text = (tmp_path / "out/README.md").read_text()
     assert "seven bits" in text and f"{measured['sd_dB2']:.2f}" in text and "sample w could not be obtained" in text
+    assert files.read_json(tmp_path / "out/provenance.json")["key"] == "0a1b2c3d"
+    history = pd.read_csv(tmp_path / "history.csv")
+    assert history[["experiment", "key", "index"]].values.tolist() == [["trial", "0a1b2c3d", 6]]
+    assert pd.read_csv(tables / "anchors.csv")[["sample", "tag", "bit_per_s"]].values.tolist() == [["v", 3200, 3200]]
+    frames = pd.read_csv(tables / "frames.csv")
+    assert frames["sd_dB2"].mean() == pytest.approx(measured["sd_dB2"], rel=1e-4) and len(frames) == len(y)
 
 
 # --- help and imports ------------------------------------------------------------------------------------
@@ -371,8 +390,15 @@ REFUSED = [
     (["sweep", "none.json"], "none.json: no such file"),
     (["study", "none.json"], "none.json: no such file"),
     (["study", "{}"], "study: has no 'kind'"),
-    (["gather", "{}", "--measured", "none.json"], "none.json: no such file"),
-    (["gather", "{}", "--measured", "bottleneck/settings.json"], "settings.json: has no 'sample'"),
+    (["tabulate", "{}", "--measured", "none.json"], "none.json: no such file"),
+    (["tabulate", "{}", "--measured", "bottleneck/settings.json"], "settings.json: has no 'sample'"),
+    (["page", "none"], "none"),
+    (["page", "bottleneck"], "bottleneck"),
+    (["compare", "none", "bottleneck"], "none"),
+    (["compare", "bottleneck", "bottleneck"], "bottleneck"),
+    (["report", "none.json"], "none.json: no such file"),
+    (["report", "{}"], "report"),
+    (["anchor", "v.raw", "--mode", "3200", "1200"], "-o: 1 files, expected 2"),
 ]
 
 

@@ -106,8 +106,13 @@ def planned(*edits):
 
 
 def gathering(plan, experiment="240118"):
-    """All that the folder of an experiment depends on beside its files."""
-    return plan.params("gather", plan.experiments[experiment].settings)
+    """What the folder of an experiment depends on beside files that are keyed themselves."""
+    return plan.experiments[experiment].tables.folder, plan.params("page", {})
+
+
+def rows_of(plan, sample, experiment="240118"):
+    """What is measured of a sample's outputs."""
+    return plan.experiments[experiment].measured[sample][0].settings["rows"]
 
 
 def redone(before, after):
@@ -129,10 +134,15 @@ def test_the_configuration_of_the_repository_is_valid_and_its_plan_is_complete()
     published = plan.experiments["240118"]
     assert set(published.measured) == {"big_dog", "two_lines", "hts1a", "kristoff", "mmt1"}
     assert set(published.optional) == {"two_lines"}
-    for stage in published.measured.values():
-        names = [f"{row['index']}_{row['tag']}" for row in stage.settings["rows"]]
+    for outputs, anchors in published.measured.values():
+        names = [f"{row['index']}_{row['tag']}" for row in outputs.settings["rows"]]
         assert names == ["1_out", "3_k80_y_hat", "5_k80_b_hat_nn4", "6_k80_b_hat_vq24", "7_k80_b_hat_vq12", "8_3200"]
-        assert [row["bits_per_frame"] for row in stage.settings["rows"]] == [None, None, None, 24, 12, 64]
+        assert [row["bits_per_frame"] for row in outputs.settings["rows"]] == [None, None, None, 24, 12, 64]
+        rates = {
+            row["tag"]: row["frame_ms"] and row["bits_per_frame"] / row["frame_ms"] for row in anchors.settings["rows"]
+        }
+        modes = {"3200": 3.2, "2400": 2.4, "1600": 1.6, "1400": 1.4, "1300": 1.3, "1200": 1.2, "700C": 0.7}
+        assert rates == {"original": None, "ideal_y": None} | modes
 
 
 def test_every_input_of_a_plan_is_made_by_another_of_its_stages():
@@ -348,7 +358,7 @@ def test_a_mistake_in_a_sweep_or_a_study_is_one_line_too(mistake):
 
 def test_noise_at_inference_goes_on_one_bottleneck_and_not_beside_a_quantiser():
     plan = planned((f"{OUTPUTS}.2.noise_var", 0.01))
-    row = plan.experiments["240118"].measured["ann"].settings["rows"][2]
+    row = rows_of(plan, "ann")[2]
     noisy = [stage for stage in plan.stages.values() if stage.kind == "inferred" and stage.settings]
     assert {stage.name for stage in noisy} == each_sample("*_nn4")
     assert all(stage.settings == {"noise_var": 0.01, "seed": 1} for stage in noisy)
@@ -364,7 +374,7 @@ def test_a_network_that_takes_y_starts_a_chain():
     network = {"corpus": "voices", "family": "autoencoder2", "nn": 1, "d": 4, "lr": 1e-3, "epochs": 2}
     output = {"index": 5, "tag": "ae2", "process": "vocoder", "networks": ["ae2"]}
     plan = planned(("networks.ae2", network), (OUTPUTS, [output]))
-    (stage,) = [stage for stage in plan.stages.values() if stage.name == "ann_ae2"]
+    (stage,) = [stage for stage in plan.stages.values() if (stage.kind, stage.name) == ("inferred", "ann_ae2")]
     assert [Path(path).name for path in stage.inputs["features"]] == ["y.f32"]
     assert stage.inputs["energy"] == stage.inputs["features"]
     with pytest.raises(InputError, match="takes y, expected one that takes b_hat"):
@@ -436,7 +446,7 @@ def test_what_sweeps_and_studies_take_is_made_by_stages_and_named_in_their_setti
 def test_the_original_experiments_sweeps_and_studies_are_in_the_configuration():
     plan = Plan(config.load(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))
     tags = {
-        name: [f"{output['index']}_{output['tag']}" for output in experiment.settings["outputs"]]
+        name: [f"{output['index']}_{output['tag']}" for output in experiment.tables.settings["outputs"]]
         for name, experiment in plan.experiments.items()
     }
     noisy = ["1_out", "3_y_hat", "5_y_hat_ae3", "6_y_hat_ae3_1e-3", "7_y_hat_ae3_3e-3", "8_3200"]
@@ -458,8 +468,8 @@ def test_the_experiment_of_the_readme_is_valid():
     raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
     for section, entries in yaml.safe_load(textwrap.dedent(block)).items():
         raw[section] |= entries
-    (stage, *_) = Plan(config.load(raw)).experiments["wide"].measured.values()
-    assert [row["bits_per_frame"] for row in stage.settings["rows"]] == [None, 12]
+    rows = rows_of(Plan(config.load(raw)), "big_dog", "wide")
+    assert [row["bits_per_frame"] for row in rows] == [None, 12]
 
 
 @pytest.mark.parametrize("raw", [None, [], "text", 3])
@@ -493,7 +503,7 @@ def test_names_and_tags_that_yaml_reads_as_numbers_are_text():
     plan = Plan(config.load(yaml.safe_load(unquoted)))
     assert list(plan.experiments) == ["240118"]
     assert plan.stages.keys() == planned().stages.keys()
-    assert plan.experiments["240118"].settings["outputs"][5]["tag"] == "3200"
+    assert plan.experiments["240118"].tables.settings["outputs"][5]["tag"] == "3200"
 
 
 def test_a_number_that_yaml_reads_as_text_is_that_number():
@@ -507,6 +517,38 @@ def test_a_default_that_is_written_out_changes_no_key():
     assert plan.stages.keys() == planned().stages.keys()
 
 
+def test_the_page_shows_the_bottleneck_that_is_quantised_and_how():
+    bottleneck = planned().experiments["240118"].tables.settings["bottleneck"]
+    assert bottleneck["network"] == "nn4" and [Path(path).name for path in bottleneck["codebooks"]] == 2 * ["vq.f32"]
+    choices = [(choice["index"], choice["stages"], choice["mbest"]) for choice in bottleneck["choices"]]
+    assert choices == [(6, 2, 5), (7, 1, 1)]
+    assert bottleneck["latents"].keys() == set(SAMPLES)
+
+
+def test_without_a_quantiser_the_page_shows_the_last_bottleneck_and_without_one_none():
+    outputs = edited()["experiments"]["240118"]["outputs"]
+    plan = planned((OUTPUTS, outputs[:3]))
+    bottleneck = plan.experiments["240118"].tables.settings["bottleneck"]
+    assert (bottleneck["network"], bottleneck["codebooks"], bottleneck["choices"]) == ("nn4", [], [])
+    assert {path.rsplit("/", 1)[0] for path in bottleneck["latents"].values()} <= plan.stages.keys()
+    plan = planned((OUTPUTS, outputs[:2]))
+    assert plan.experiments["240118"].tables.settings["bottleneck"] is None
+    assert plan.experiments["240118"].latents == {}
+
+
+def test_published_wavs_are_measured_where_they_are_and_a_folder_without_any_is_refused():
+    named = ("experiments.240118.published", "theirs")
+    with pytest.raises(InputError, match=r"experiments\.240118\.published: theirs holds no wav of the experiment's"):
+        planned(named)
+    Path("theirs").mkdir()
+    Path("theirs/ann_6_vq2.wav").touch()
+    Path("theirs/ann_9_other.wav").touch()
+    before, after = planned(), planned(named)
+    found = {row["index"]: row["files"].get("published") for row in rows_of(after, "ann")}
+    assert found == {1: None, 3: None, 5: None, 6: "theirs/ann_6_vq2.wav", 7: None, 8: None}
+    assert redone(before, after) == {"measures/240118_ann", "experiments/240118"}
+
+
 # --- keys: parameters ------------------------------------------------------------------------------------
 
 
@@ -514,6 +556,7 @@ def test_a_setting_of_the_manifold_redoes_it_and_what_comes_through_it():
     assert redone(planned(), planned(("networks.manifold.lr", 2e-3))) == {
         "networks/manifold",
         "figures/manifold",
+        "experiments/240118",
     } | each_sample("inferred/*_manifold", "synthesised/*", "measures/240118_*")
 
 
@@ -522,6 +565,7 @@ def test_the_width_of_the_bottleneck_redoes_its_network_and_not_the_manifold():
     assert redone(before, after) == {
         "networks/nn4",
         "figures/nn4",
+        "experiments/240118",
         "latents/voices",
         "codebooks/vq_1",
         "codebooks/vq_2",
@@ -539,7 +583,7 @@ def test_the_width_of_the_bottleneck_redoes_its_network_and_not_the_manifold():
 
 def test_mbest_redoes_one_search_of_each_sample_and_what_follows():
     before, after = planned(), planned((f"{OUTPUTS}.3.mbest", 3))
-    expected = each_sample(
+    expected = {"experiments/240118"} | each_sample(
         "quantised/*_vq", "decoded/*_nn4", "inferred/*_manifold", "synthesised/*", "measures/240118_*"
     )
     assert redone(before, after) == expected
@@ -550,19 +594,14 @@ def test_a_third_stage_trains_one_codebook():
     before, after = planned(), planned((f"{OUTPUTS}.3.stages", 3))
     assert {name for name in redone(before, after) if "/vq_" in name or "networks" in name} == {"codebooks/vq_3"}
     assert before.stages.keys() - after.stages.keys() == {
-        folder
-        for folder, stage in before.stages.items()
-        if folder not in after.stages and stage.kind in ("quantised", "decoded", "inferred", "synthesised", "measures")
+        folder for folder, stage in before.stages.items() if folder not in after.stages and stage.kind in FROM_SEARCH
     }
 
 
 def test_the_second_codebook_leaves_the_first_and_what_uses_only_that():
     before, after = planned(), planned(("quantisers.vq.stages.1.seed", 2))
     assert {name for name in redone(before, after) if "codebooks" in name} == {"codebooks/vq_2"}
-    index_7 = {row["files"]["wav"] for row in after.experiments["240118"].measured["ann"].settings["rows"][4:5]}
-    assert index_7 == {
-        row["files"]["wav"] for row in before.experiments["240118"].measured["ann"].settings["rows"][4:5]
-    }
+    assert rows_of(after, "ann")[4]["files"]["wav"] == rows_of(before, "ann")[4]["files"]["wav"]
 
 
 def test_a_codebook_that_no_output_uses_yet_changes_no_key():
@@ -572,8 +611,8 @@ def test_a_codebook_that_no_output_uses_yet_changes_no_key():
 def test_a_new_sample_leaves_every_stage_of_the_others():
     before = planned(("experiments.240118.samples", ["ann", "bob"]))
     after = planned()
-    assert before.stages.keys() < after.stages.keys()
-    assert {name for name in redone(before, after) if "may" not in name} == set()
+    assert {name for name in redone(before, after) if "may" not in name} == {"experiments/240118"}
+    assert {name for name in redone(after, before)} == {"experiments/240118"}
 
 
 def test_the_minutes_of_one_part_leave_the_other_part():
@@ -598,7 +637,7 @@ def test_a_url_or_checksum_redoes_the_source_and_what_is_cut_from_it():
 def test_legends_titles_and_voices_redo_no_wav():
     edits = [("experiments.240118.title", "new"), (f"{OUTPUTS}.3.processing", "new"), ("samples.ann.sex", "m")]
     before, after = planned(), planned(*edits)
-    assert redone(before, after) == {"measures/240118_ann"}
+    assert redone(before, after) == {"measures/240118_ann", "measures/ann_anchors", "experiments/240118"}
     assert gathering(before) != gathering(after)
 
 
@@ -616,7 +655,7 @@ def test_entries_with_equal_settings_share_one_stage():
     twin["experiments"]["other"] = copy.deepcopy(twin["experiments"]["240118"])
     shared = Plan(config.load(twin))
     assert shared.networks["twin"] is shared.networks["nn4"]
-    assert redone(plan, shared) == set(), "not even the measures"
+    assert redone(plan, shared) == {"experiments/other"}, "not even the measures"
     twin["networks"]["twin"]["seed"] = 2
     assert Plan(config.load(twin)).networks["twin"].key != shared.networks["nn4"].key
 
@@ -653,7 +692,7 @@ def test_a_file_in_the_speech_folder_wins_over_a_source(suffix):
     own.parent.mkdir()
     own.touch()
     after = planned()
-    assert redone(before, after) and all("may" in name for name in redone(before, after))
+    assert {name for name in redone(before, after) if "may" not in name} == {"experiments/240118"}
     (speech,) = [stage for stage in after.stages.values() if (stage.kind, stage.name) == ("samples", "may")]
     assert speech.inputs == {"speech": [str(own)]}
     assert not after.experiments["240118"].optional, "it is there, so it is no longer optional"
@@ -666,7 +705,7 @@ def test_a_sample_needs_no_entry_when_its_file_is_in_the_speech_folder():
     Path("mine").mkdir()
     Path("mine/dan.wav").touch()
     plan = planned(("speech_dir", "mine"), ("experiments.240118.samples", ["dan"]))
-    (row, *_) = plan.experiments["240118"].measured["dan"].settings["rows"]
+    (row, *_) = rows_of(plan, "dan")
     assert row["files"]["wav"].startswith("results/resynthesised/dan.")
 
 
@@ -731,6 +770,7 @@ def package(tmp_path, monkeypatch):
     monkeypatch.setattr(keys.resources, "files", lambda name: folder)
     for function in (
         "code_of",
+        "_used",
         "_meaning",
         "_parse",
         "digest_of_code",
@@ -741,6 +781,7 @@ def package(tmp_path, monkeypatch):
 
 def forget():
     keys.code_of.cache_clear()
+    keys._used.cache_clear()
     keys._parse.cache_clear()
     keys._meaning.cache_clear()
     keys.digest_of_code.cache_clear()
@@ -790,7 +831,8 @@ def test_comments_docstrings_and_formatting_change_no_key(package, edit):
 
 
 SPEECH = {"sources", "optional_sources", "samples", "corpora"}
-FROM_SEARCH = {"quantised", "decoded", "inferred", "synthesised", "measures"}
+FROM_MEASURES = {"measures", "experiments"}
+FROM_SEARCH = {"quantised", "decoded", "inferred", "synthesised"} | FROM_MEASURES
 FROM_LATENTS = {"latents", "codebooks"} | FROM_SEARCH
 FROM_TRAINING = {"networks", "figures"} | FROM_LATENTS
 FROM_FEATURES = {"features"} | FROM_TRAINING
@@ -799,7 +841,7 @@ KINDS_OF_MODULE = {
     "files": SPEECH | FROM_ANALYSIS | {"anchors"},
     "speech": SPEECH | FROM_ANALYSIS | {"anchors"},
     "sinusoidal/analysis": FROM_ANALYSIS | {"anchors"},  # which take its high pass
-    "sinusoidal/synthesis": {"resynthesised", "synthesised", "measures"},
+    "sinusoidal/synthesis": {"resynthesised", "synthesised"} | FROM_MEASURES,
     "features": FROM_FEATURES,
     "architectures": FROM_TRAINING,
     "schema": set(),  # it words errors, and says nothing of a result
@@ -808,10 +850,20 @@ KINDS_OF_MODULE = {
     "training": FROM_TRAINING,
     "inference": FROM_LATENTS,
     "vq": {"codebooks"} | FROM_SEARCH,
-    "anchor": {"anchors", "measures"},
-    "measures": {"measures"},
+    "anchor": {"anchors"} | FROM_MEASURES,
+    "measures": FROM_MEASURES,
+    "tables": {"experiments"},
     "figures": {"figures"},
-    **{"page": set(), "sweeps": set(), "studies": set(), "channel": set()},
+    **{
+        "page/__init__": set(),
+        "page/data": set(),
+        "report/__init__": set(),
+        "report/kinds": set(),
+        "compare": set(),
+        "sweeps": set(),
+        "studies": set(),
+        "channel": set(),
+    },
     **{"config": set(), "keys": set(), "plan": set()},
 }
 
@@ -828,9 +880,11 @@ def test_an_edit_of_the_search_trains_no_network_and_one_of_the_page_only_gather
     after = after_edit(package / "vq.py", with_other_code)
     assert after.networks == before.networks
     gathered = gathering(before)
-    last = after_edit(package / "page.py", with_other_code)
-    assert last.stages.keys() == after.stages.keys()
-    assert gathering(last) != gathered
+    for name in ("page/data.py", "page/page.html", "page/style.css", "page/main.js"):
+        last = after_edit(package / name, with_other_code)
+        assert last.stages.keys() == after.stages.keys()
+        assert gathering(last)[0] == gathering(after)[0] and gathering(last)[1] != gathered[1]
+        gathered = gathering(last)
 
 
 def test_an_edit_of_a_command_redoes_that_command_only(package):
@@ -840,7 +894,8 @@ def test_an_edit_of_a_command_redoes_that_command_only(package):
 
     before = planned()
     after = after_edit(package / "cli.py", edit)
-    assert redone(before, after) == each_sample("resynthesised/*", "measures/240118_*")
+    expected = each_sample("resynthesised/*", "measures/240118_*", "measures/*_anchors")
+    assert redone(before, after) == expected | {"experiments/240118"}
 
 
 def test_a_changed_number_inside_a_function_is_seen(package):
@@ -859,7 +914,8 @@ def test_a_changed_number_inside_a_function_is_seen(package):
 def test_all_modules_have_an_entry_in_the_table():
     folder = Path(config.__file__).parent
     modules = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py")}
-    assert {name for name in modules if not name.endswith("__init__")} == {*KINDS_OF_MODULE, "cli"}
+    empty = {"__init__", "sinusoidal/__init__"}
+    assert modules - empty == {*KINDS_OF_MODULE, "cli"}
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ import pandas as pd
 import pytest
 import soundfile
 import yaml
+from test_page import check_all
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "speech"
@@ -47,6 +48,7 @@ OVERLAY = {
         },
     },
 }
+TABLES = ("README.md", "anchors.csv", "frames.csv", "means.csv", "measures.csv", "provenance.json")
 PUBLISHED = ("1_out", "3_k80_y_hat", "5_k80_b_hat_nn4", "6_k80_b_hat_vq24", "7_k80_b_hat_vq12", "8_3200")
 
 
@@ -203,7 +205,7 @@ def test_a_cold_run_makes_each_stage_once(cold):
         "prepare_sample": 2,
         "prepare_corpus": 1,
         "analyse_speech": 3,
-        "compute_features": 2,
+        "compute_features": 3,
         "train_network": 2,
         "plot_losses": 2,
         "export_latents": 2,
@@ -211,10 +213,11 @@ def test_a_cold_run_makes_each_stage_once(cold):
         "quantise_latents": 2,
         "decode_latents": 2,
         "infer_features": 5,
-        "synthesise_wav": 4,
+        "synthesise_wav": 6,
         "resynthesise_wav": 2,
-        "code_anchor": 3,
-        "measure_sample": 3,
+        "code_anchors": 2,
+        "measure_sample": 5,
+        "tabulate_measures": 2,
         "gather_wavs": 2,
     }
 
@@ -224,9 +227,8 @@ def test_the_published_names_and_nothing_else_are_in_the_folder(finished):
         f"results/240118_wav/{name}"
         for name in [
             *(f"ann_{output}.wav" for output in PUBLISHED),
-            "README.md",
-            "measures.csv",
-            "provenance.json",
+            *TABLES,
+            "index.html",
             "manifold_losses.png",
             "nn4_cat1_losses.png",
         ]
@@ -277,7 +279,11 @@ def test_the_provenance_names_what_is_behind_every_wav(finished):
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     assert provenance["wavs"].keys() == {path.name for path in folder.glob("*.wav")}
     for name, wav in provenance["wavs"].items():
-        assert re.fullmatch(r"results/(resynthesised|synthesised|anchors)/ann\.[0-9a-f]{8}/speech\.wav", wav["from"])
+        assert re.fullmatch(
+            r"results/(re)?synthesised/ann\.[0-9a-f]{8}/speech\.wav|"
+            r"results/anchors/ann\.[0-9a-f]{8}/3200\.wav",
+            wav["from"],
+        )
         assert wav["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
         assert os.path.samefile(folder / name, finished.folder / wav["from"]), "a hard link costs no space"
         assert wav["from"].rsplit("/", 1)[0] in provenance["stages"]
@@ -297,7 +303,7 @@ def test_an_optional_sample_that_cannot_be_had_is_left_out_with_a_warning(cold):
     assert done.text.count("warning: source late: file:///no/such/folder/late.raw: No such file or directory") == 1
     folder = checkout.folder / "results/pair_wav"
     names = {f"{sample}_{output}.wav" for sample in ("ann", "bob") for output in ("1_out", "8_1300")}
-    names |= {"README.md", "measures.csv", "provenance.json"}
+    names |= {*TABLES, "index.html"}
     assert checkout.files("results/pair_wav/*") == {f"results/pair_wav/{name}" for name in names}
     text = (folder / "README.md").read_text(encoding="utf-8")
     assert "Warning: the optional sample late could not be obtained and is left out" in text
@@ -309,14 +315,27 @@ def test_experiments_share_the_stages_of_a_sample(finished):
     assert os.path.samefile(ours, finished.folder / "results/pair_wav/ann_1_out.wav")
 
 
+def test_the_page_of_a_run_plays_shows_and_decodes(finished, browser):
+    folder = finished.folder / "results/240118_wav"
+    provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    check_all(browser, folder / "index.html", provenance, finished.folder)
+    assert (folder / "index.html").stat().st_size < 3e6
+
+
 # --- what runs again -------------------------------------------------------------------------------------
 
 SEARCHED = {"quantise_latents": 1, "decode_latents": 1, "infer_features": 1, "synthesise_wav": 1, "measure_sample": 1}
+SEARCHED |= {"tabulate_measures": 1, "gather_wavs": 1}
+ADDED = {"prepare_sample": 1, "analyse_speech": 1, "compute_features": 1, "resynthesise_wav": 1, "synthesise_wav": 1}
+ADDED |= {"code_anchors": 1, "measure_sample": 2, "tabulate_measures": 1, "gather_wavs": 1}
+NEW = {
+    name: {name, f"{name}_ideal_y", f"{name}_anchors", f"pair_{name}", "pair", "pair_wav"} for name in ("bob", "cat")
+}
 RERUNS = {
     "nothing changed": {},
     "comments and docstrings edited": {},
-    "mbest": {**SEARCHED, "gather_wavs": 1},
-    "a third stage": {"train_vq_stage": 1, **SEARCHED, "gather_wavs": 1},
+    "mbest": SEARCHED,
+    "a third stage": {"train_vq_stage": 1, **SEARCHED},
     "d": {
         "train_network": 1,
         "plot_losses": 1,
@@ -327,16 +346,10 @@ RERUNS = {
         "infer_features": 4,
         "synthesise_wav": 3,
         "measure_sample": 1,
+        "tabulate_measures": 1,
         "gather_wavs": 1,
     },
-    "a sample more": {
-        "prepare_sample": 1,
-        "analyse_speech": 1,
-        "resynthesise_wav": 1,
-        "code_anchor": 1,
-        "measure_sample": 1,
-        "gather_wavs": 1,
-    },
+    "a sample more": ADDED,
     "the search edited": {
         "train_vq_stage": 2,
         "quantise_latents": 2,
@@ -344,9 +357,10 @@ RERUNS = {
         "infer_features": 2,
         "synthesise_wav": 2,
         "measure_sample": 1,
+        "tabulate_measures": 1,
         "gather_wavs": 1,
     },
-    "the page edited": {"gather_wavs": 2},
+    "the page's template edited": {"gather_wavs": 2},
 }
 
 
@@ -358,7 +372,7 @@ def reruns(finished):
     for name, path, edit in (
         ("comments", "mlquant/*.py", lambda text: "# edited\n" + text.replace('"""', '"""Edited: ', 1) + "\n# end\n"),
         ("search", "mlquant/vq.py", lambda text: text + "\nEDITED = 1\n"),
-        ("page", "mlquant/page.py", lambda text: text + "\nEDITED = 1\n"),
+        ("page", "mlquant/page/page.html", lambda text: text.replace("</body>", "<p>Edited</p></body>")),
     ):
         shutil.copytree(folder / "src", folder / name)
         for module in (folder / name).glob(path):
@@ -374,7 +388,7 @@ def reruns(finished):
         "d": {"overlay": {"networks": {"nn4_cat1": {"d": 8}}}},
         "a sample more": {"overlay": {"experiments": {"pair": {"samples": ["bob", "ann", "late", "cat"]}}}},
         "the search edited": {"source": "search"},
-        "the page edited": {"source": "page"},
+        "the page's template edited": {"source": "page"},
         "a mistake": {"overlay": {"networks": {"nn4_cat1": {"epoch": 3}}}},
     }
     with ThreadPoolExecutor(2) as pool:
@@ -401,7 +415,7 @@ def test_the_width_of_the_bottleneck_trains_its_network_and_not_the_manifold(rer
 
 
 def test_a_new_sample_runs_only_for_itself(reruns):
-    assert reruns["a sample more"].stages == {"cat", "pair_cat", "pair_wav"}
+    assert reruns["a sample more"].stages == NEW["cat"]
 
 
 def test_a_mistake_in_the_configuration_is_one_line(reruns):
@@ -414,10 +428,10 @@ def test_a_mistake_in_the_configuration_is_one_line(reruns):
 
 
 def test_mbest_changed_runs_the_search_and_changed_back_only_gathers(finished):
-    before = finished.bytes("results/240118_wav/*")
+    before = finished.bytes("results/240118_wav/*.[wcmjp]*")  # the page tells of the variant between
     there = finished.run("--cores", 2, overlay=finished.outputs(6, mbest=1))
     assert there.status == 0, there.text
-    assert there.rules == {**SEARCHED, "gather_wavs": 1}
+    assert there.rules == SEARCHED
     changed = finished.bytes("results/240118_wav/*.wav")
     assert {name for name, data in changed.items() if data != before[name]} <= {
         "results/240118_wav/ann_6_k80_b_hat_vq24.wav"
@@ -425,7 +439,7 @@ def test_mbest_changed_runs_the_search_and_changed_back_only_gathers(finished):
     back = finished.run("--cores", 2)
     assert back.status == 0, back.text
     assert back.rules == {"gather_wavs": 1}
-    assert finished.bytes("results/240118_wav/*") == before
+    assert finished.bytes("results/240118_wav/*.[wcmjp]*") == before
 
 
 def test_a_changed_speech_file_redoes_its_sample_only(finished):
@@ -435,27 +449,20 @@ def test_a_changed_speech_file_redoes_its_sample_only(finished):
     done = finished.run("-n")
     path.write_bytes(before)
     os.utime(path, ns=times)
-    assert done.rules == {
-        "prepare_sample": 1,
-        "analyse_speech": 1,
-        "resynthesise_wav": 1,
-        "code_anchor": 1,
-        "measure_sample": 1,
-        "gather_wavs": 1,
-    }
-    assert done.stages == {"bob", "pair_bob", "pair_wav"}
+    assert done.rules == ADDED
+    assert done.stages == NEW["bob"]
 
 
 def test_a_deleted_folder_and_wav_are_made_again(finished):
-    (wav,) = finished.files("results/anchors/bob.*/speech.wav")
+    (wav,) = finished.files("results/anchors/bob.*/1300.wav")
     places = [finished.folder / wav, finished.folder / "results/pair_wav"]
     for place in places:
         place.rename(place.with_name("away"))
     done = finished.run("-n")
     for place in places:
         place.with_name("away").rename(place)
-    assert done.rules == {"code_anchor": 1, "measure_sample": 1, "gather_wavs": 1}
-    assert done.stages == {"bob", "pair_bob", "pair_wav"}
+    assert done.rules == {"code_anchors": 1, "measure_sample": 2, "tabulate_measures": 1, "gather_wavs": 1}
+    assert done.stages == {"bob", "bob_anchors", "pair_bob", "pair", "pair_wav"}
 
 
 # --- speech that comes late, or cannot be used -----------------------------------------------------------

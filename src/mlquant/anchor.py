@@ -1,30 +1,61 @@
 """Speech through Codec 2 itself (package pycodec2), for comparison.
 
-Codec 2's random generator is global to a process, so the same speech gives the same bytes only in a fresh
-process for each file: one command, one file.
+Codec 2's random generator is global to a process, so the same speech gives the same bytes only in a process that has
+decoded nothing before: each mode gets one of its own.
 """
 
 from __future__ import annotations
 
+import multiprocessing
+
 import numpy as np
 
 from mlquant.files import FRAME, InputError
-from mlquant.sinusoidal.analysis import high_pass
 
-MODES = (3200, 2400, 1600, 1400, 1300, 1200)
+MODES = {
+    **{"3200": (64, 20, 0), "2400": (48, 20, 0), "1600": (64, 40, 0), "1400": (56, 40, 0)},
+    **{"1300": (52, 40, 0), "1200": (48, 40, 0), "700C": (28, 40, FRAME)},
+}
+"""Modes, named by their bit/s, to the bits of a coded frame, its ms, and the samples it is later than the others.
+
+700C plays a frame of 10 ms later: it interpolates from the frame sent before up to, not including, the one just sent.
+"""
 
 
-def codec2(speech: np.ndarray, mode: int) -> np.ndarray:
-    """Code and decode [N] int16 at `mode` bit/s after the analysis' high pass: [N padded to whole 10 ms] int16.
+def codec2(speech: np.ndarray, modes: list[str]) -> list[np.ndarray]:
+    """Code and decode [N] int16 in each of `modes` after the analysis' high pass: [N padded to whole 10 ms] int16 each.
 
     The filtered speech is truncated toward zero, as by Codec 2's `hpf` tool. Raises InputError for a mode that
     is none of `MODES`.
     """
+    import pycodec2  # noqa: F401  # a missing package is better found here than in every process
+
+    for mode in modes:
+        if mode not in MODES:
+            raise InputError(f"mode: found {mode}, expected one of {', '.join(MODES)}")
+    return [_in_own_process(speech, mode) for mode in modes]
+
+
+def _in_own_process(speech: np.ndarray, mode: str) -> np.ndarray:
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    process = fork.Process(target=lambda: theirs.send(_coded(speech, mode)))
+    process.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    except EOFError:
+        raise InputError(f"mode {mode}: Codec 2 ended without speech") from None
+    finally:
+        process.join()
+
+
+def _coded(speech: np.ndarray, mode: str) -> np.ndarray:
     import pycodec2
 
-    if mode not in MODES:
-        raise InputError(f"mode: found {mode}, expected one of {', '.join(map(str, MODES))}")
-    codec = pycodec2.Codec2(mode)
+    from mlquant.sinusoidal.analysis import high_pass
+
+    codec = pycodec2.Codec2(int(mode.rstrip("C")))
     size = codec.samples_per_frame()
     length = -(-len(speech) // FRAME) * FRAME
     padded = np.zeros(-(-length // size) * size, np.float32)

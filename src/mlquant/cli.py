@@ -238,7 +238,10 @@ def anchor(args: argparse.Namespace) -> None:
     """Speech coded and decoded by Codec 2, after the analysis' high pass."""
     from mlquant import anchor, files
 
-    files.write_speech(args.out, anchor.codec2(files.read_speech(args.speech), args.mode))
+    if len(args.mode) != len(args.out):
+        raise InputError(f"-o: {len(args.out)} files, expected {len(args.mode)}, one for each mode")
+    for path, speech in zip(args.out, anchor.codec2(files.read_speech(args.speech), args.mode), strict=True):
+        files.write_speech(path, speech)
 
 
 def measure(args: argparse.Namespace) -> None:
@@ -246,9 +249,10 @@ def measure(args: argparse.Namespace) -> None:
     from mlquant import files, measures
 
     record = _json(args.record)
-    files.require(record, "record", "sample", "sex", "rows", "stages")
+    files.require(record, "record", "sample", "sex", "references", "rows", "stages", "pesq")
+    measured, frames = measures.measure_sample(record)
     who = {"sample": record["sample"], "sex": record["sex"]}
-    files.write_json(args.out, record | {"measures": [measures.measure_output(row) | who for row in record["rows"]]})
+    files.write_json(args.out, record | {"measures": [row | who for row in measured], "frames": frames})
 
 
 def plot_losses(args: argparse.Namespace) -> None:
@@ -258,11 +262,31 @@ def plot_losses(args: argparse.Namespace) -> None:
     figures.plot_losses(args.losses, args.title, args.out)
 
 
-def gather(args: argparse.Namespace) -> None:
-    """Make the folder of an experiment."""
+def tabulate(args: argparse.Namespace) -> None:
+    """Tables of an experiment: measures, means, a legend, and what made it."""
+    from mlquant import tables
+
+    tables.tabulate(_json(args.experiment), args.measured, args.out)
+
+
+def page(args: argparse.Namespace) -> None:
+    """Make the folder of an experiment: its wavs, tables, and a page to listen to."""
     from mlquant import page
 
-    page.gather(_json(args.experiment), args.measured, args.figures, args.out)
+    page.write(args.tables, args.history, args.out, args.figures)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Tell what differs between two experiments, or variants of one, and make a page with both."""
+    from mlquant import compare, files, page
+
+    names = [folder.resolve().name.removesuffix("_wav") for folder in (args.a, args.b)]
+    with files.new_folder(args.out or Path("results/compare") / "_vs_".join(names)) as folder:
+        text = compare.summarise(args.a, args.b, folder)
+        named = list(zip(names if names[0] != names[1] else "AB", (args.a, args.b), strict=True))
+        tables = {"What differs": folder / "differences.csv", "Measures, B less A": folder / "measures.csv"}
+        files.write_text(folder / "index.html", page.render(named, extra=tables))
+    print(text)
 
 
 def sweep(args: argparse.Namespace) -> None:
@@ -282,6 +306,13 @@ def study(args: argparse.Namespace) -> None:
     files.require(settings, "study", "kind", "name")
     with files.new_folder(args.out) as folder:
         studies.make(settings, folder)
+
+
+def report(args: argparse.Namespace) -> None:
+    """Write up all results as one page."""
+    from mlquant import report
+
+    report.write(_json(args.report), args.out)
 
 
 # --- the command line ------------------------------------------------------------------------------------
@@ -412,16 +443,33 @@ def _parser() -> argparse.ArgumentParser:
     add("--a", metavar="FILE", help="amplitudes as for c2sim --amread")
     add("--h", metavar="FILE", help="phase filter as for c2sim --hmread")
 
-    add = command(anchor, "big_dog.raw --mode 3200 -o big_dog_8_3200.wav", wav)
+    add = command(anchor, "big_dog.raw --mode 3200 -o big_dog_8_3200.wav")
     add("speech", help=audio)
-    add("--mode", type=int, default=3200, help="bit/s (default 3200)")
+    add("--mode", nargs="+", default=["3200"], help="bit/s: 3200, 2400, 1600, 1400, 1300, 1200 or 700C (default 3200)")
+    add("-o", "--out", nargs="+", required=True, metavar="FILE", help=f"{wav}, one for each mode")
 
     add = command(measure, "record.json -o measured.json", "JSON: the same with measures")
-    add("record", help="JSON text or file: sample, sex, rows with index, tag, bits and files")
+    add("record", help="JSON text or file: sample, sex, references, rows with index, tag, bits and files")
 
     add = command(plot_losses, "losses.csv --title manifold -o losses.png", ".png or .svg")
     add("losses", type=Path)
     add("--title", default="")
+
+    example = "experiment.json --measured big_dog.json -o results/experiments/240118.3f9a1c2e"
+    add = command(tabulate, example, "measures, means, anchors, frames, README, provenance", "DIR")
+    add("experiment", help="JSON text or file: name, title, samples, outputs")
+    add("--measured", nargs="+", type=Path, required=True, metavar="JSON", help="one for each sample, and its anchors")
+
+    example = "results/experiments/240118.3f9a1c2e -o 240118_wav"
+    add = command(page, example, "wavs, tables and index.html", "DIR")
+    add("tables", type=Path, metavar="DIR", help="a folder written by tabulate")
+    add("--figures", nargs="*", type=Path, default=[], metavar="PNG", help="loss curves")
+    add("--history", type=Path, metavar="CSV", help="table of every variant so far, to which this one is added")
+
+    add = command(compare, "results/240118_wav results/240125_wav")
+    for name in "ab":
+        add(name, type=Path, metavar=name.upper(), help="a folder written by page or by tabulate")
+    add("-o", "--out", type=Path, metavar="DIR", help="tables and index.html (default results/compare/A_vs_B)")
 
     add = command(sweep, "sweep.json -o auto_test_a", "tables and loss curves", "DIR")
     add("sweep", help="JSON text or file: name, title, variants with label, folder, settings")
@@ -429,11 +477,8 @@ def _parser() -> argparse.ArgumentParser:
     add = command(study, "study.json -o noise", "tables and figures", "DIR")
     add("study", help="JSON text or file: kind, name, its settings and the files that it takes")
 
-    example = "experiment.json --measured big_dog/measured.json -o 240118_wav"
-    add = command(gather, example, "wavs, measures and what explains them", "DIR")
-    add("experiment", help="JSON text or file: name, title, samples, outputs")
-    add("--measured", nargs="+", type=Path, required=True, metavar="JSON", help="one for each sample")
-    add("--figures", nargs="*", type=Path, default=[], metavar="PNG", help="loss curves")
+    add = command(report, "report.json -o results/report.html", "one HTML file")
+    add("report", help="JSON text or file: entries with kind, name, folder and settings; networks; quantisers")
     return parser
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
+from mlquant.anchor import MODES
 from mlquant.architectures import ROWS, NetworkSettings, Row
 from mlquant.files import InputError
 from mlquant.schema import Block, Positive, Seed, nearest, refusal, validate
@@ -94,6 +95,12 @@ class Quantiser(Block):
     stages: Annotated[list[CodebookStage], Field(min_length=1)]
 
 
+def _mode(value: str) -> str:
+    if value not in MODES:
+        raise refusal(f"found {value}, expected one of {', '.join(MODES)}")
+    return value
+
+
 class Output(Block):
     index: Annotated[int, Field(ge=0)]
     tag: Tag
@@ -106,7 +113,7 @@ class Output(Block):
     mbest: Positive = 5
     noise_var: Annotated[float, Field(ge=0)] = 0.0
     seed: Seed = 1
-    mode: Literal[3200, 2400, 1600, 1400, 1300, 1200] | None = None
+    mode: Annotated[str, AfterValidator(_mode)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Output:
@@ -127,6 +134,7 @@ class Output(Block):
 class Experiment(Block):
     title: str = ""
     in_all: bool = True
+    published: str | None = None
     samples: Annotated[list[Name], Field(min_length=1)]
     outputs: Annotated[list[Output], Field(min_length=1)]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -19,8 +20,21 @@ def code_of(command: str) -> str:
     """The meaning of a command: its functions in `cli` and every module of the package that they import.
 
     Parsed and written out again without docstrings, so comments and formatting do not count; nor does `schema`,
-    which only words what is wrong with settings.
+    which only words what is wrong with settings. What else lies in the folder of a module, as templates do, counts
+    as it is.
     """
+    used = _used(command)
+    return "\n".join(f"{name}\n{used[name]}" for name in sorted(used))
+
+
+def modules_of(commands: Iterable[str]) -> dict[str, str]:
+    """First eight hex digits of a SHA-256 of the meaning of each module behind commands, and of the commands' own."""
+    used = {name: code for command in commands for name, code in _used(command).items()}
+    return {name: hashlib.sha256(code.encode()).hexdigest()[:8] for name, code in sorted(used.items())}
+
+
+@cache
+def _used(command: str) -> dict[str, str]:
     functions = {node.name: node for node in _parse("mlquant.cli").body if isinstance(node, ast.FunctionDef)}
     used: dict[str, str] = {}
     pending: set[str] = {command.replace("-", "_")}
@@ -36,14 +50,16 @@ def code_of(command: str) -> str:
         if name not in used and name != "mlquant.schema":
             used[name], more = _meaning(name)
             imported |= more
-    return "\n".join(f"{name}\n{used[name]}" for name in sorted(used))
+    return used
 
 
 @cache
 def _meaning(module: str) -> tuple[str, set[str]]:
     """The code of a module of the package, and the modules of the package that it imports."""
-    tree = _parse(module)
-    return ast.unparse(tree), _imports(tree, module)
+    tree, path = _parse(module), _module_path(module)
+    beside = sorted(path.parent.iterdir()) if path.name == "__init__.py" else []
+    texts = [file.read_text(encoding="utf-8") for file in beside if file.is_file() and file.suffix != ".py"]
+    return "\n".join([ast.unparse(tree), *texts]), _imports(tree, module)
 
 
 @cache

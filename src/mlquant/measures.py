@@ -1,44 +1,255 @@
-"""Measures of an experiment's outputs: numbers first, one row a sample and output."""
+"""Measures of an experiment's outputs: of their features, and of the speech itself.
+
+Perceptual measures are those of the packages pesq (ITU-T P.862, narrow band; an optional extra) and pystoi (Taal et
+al., 2011; Jensen and Taal, 2016). Everything is per sample and output; means over samples are made by `tables`.
+"""
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
+import scipy.signal
 
 from mlquant import features, files
+from mlquant.files import FRAME, SAMPLE_RATE
 
-COLUMNS = ["sample", "sex", "index", "tag", "sd_dB2", "sd_voiced_dB2", "sd_b_dB2", "latent_mse"]
-COLUMNS += ["bits_per_frame", "frame_ms", "bit_per_s"]
+DELAY = 209
+"""Samples by which every output is late: 50 of the high pass, and 159 from a frame's centre to where it is heard."""
+CREST_BANDS = {"low": (300, 1000), "mid": (1000, 2000), "high": (2000, 3700)}  # Hz
+REFERENCES = {"": "source", "original_": "original", "ideal_y_": "ideal_y"}
+"""Prefix of a column to the speech that its measure compares with."""
+_BAND = (200, 3700)  # Hz, as of the spectral distortion
+_SHORTEST_STOI = 3200  # samples: 30 frames, before silent ones are left out
+_ACTIVE = 40.0  # dB below the loudest frame; quieter ones are no speech
+
+_AUDIO = ["pesq", "stoi", "estoi", "lsd_dB"]
+COLUMNS = ["sample", "sex", "index", "tag"]
+COLUMNS += ["bits_per_frame", "frame_ms", "bit_per_s", "bit_per_s_10ms", "bit_per_s_20ms"]
+COLUMNS += ["frames", "sd_dB2", "sd_voiced_dB2", "frames_above_2dB", "share_above_2dB", "frames_above_4dB"]
+COLUMNS += ["share_above_4dB", "sd_b_dB2", "latent_mse"]
+COLUMNS += [f"{prefix}{name}" for prefix in REFERENCES for name in _AUDIO]
+COLUMNS += [f"crest_{band}_dB" for band in CREST_BANDS] + ["delay_samples", "delay_measured"]
+COLUMNS += [f"published_{name}" for name in _AUDIO]
+FRAME_COLUMNS = ["voiced", "sd_dB2", "sd_b_dB2", "lsd_dB"]
 
 
-def measure_output(row: dict) -> dict:
-    """Measures of one output from the files that `row["files"]` names; None where there is nothing to measure.
+def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
+    """Measures of each row of a sample, and their values frame by frame: lists of FRAME_COLUMNS.
 
-    sd_dB2: mean over frames of the spectral distortion of y_hat against y, dB^2, 200 to 3700 Hz; sd_voiced_dB2
-    over voiced frames only; sd_b_dB2: the same of b_hat against b over its 20 values; latent_mse: mean squared
-    error of an element of the quantised latents.
+    `record["references"]` names the files of the source speech, of the outputs `original` and `ideal_y`, and of the
+    `features` b; `record["rows"]` the outputs. `record["pesq"]` says whether PESQ is measured. Raises InputError for
+    files that do not fit each other.
     """
-    named = row["files"]
+    named = record["references"]
+    records = files.read_features(named["features"])
+    heard = {name: files.read_speech(named[name]) for name in REFERENCES.values()}
+    measured = [_measure_output(row, records, heard, record["pesq"]) for row in record["rows"]]
+    return [measures for measures, _ in measured], [frames for _, frames in measured]
+
+
+def _measure_output(row: dict, records: np.ndarray, heard: dict, with_pesq: bool) -> tuple[dict, dict]:
+    named, bits = row["files"], row["bits_per_frame"]
     result = dict.fromkeys(COLUMNS) | {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
-    if row["bits_per_frame"]:
-        result["bit_per_s"] = 1000 * row["bits_per_frame"] / row["frame_ms"]
-    if "y_hat" in named:
-        y, y_hat = files.read_f32(named["y"], 79), files.read_f32(named["y_hat"], 79)
-        _same_frames(named["y"], y, named["y_hat"], y_hat)
-        voiced = files.read_features(named["features"])[:, 21] > 0
-        distortion = features.spectral_distortion(y, y_hat)
-        result["sd_dB2"] = float(np.mean(distortion))
-        result["sd_voiced_dB2"] = float(np.mean(distortion[voiced])) if voiced.any() else None
-    if "b_hat" in named:
-        b, b_hat = files.read_features(named["b"]), files.read_features(named["b_hat"])
-        _same_frames(named["b"], b, named["b_hat"], b_hat)
-        result["sd_b_dB2"] = float(np.mean((b[:, :20] - b_hat[:, :20]) ** 2))
-    if "l_hat" in named:
-        latents, quantised = files.read_f32(named["l"], 1), files.read_f32(named["l_hat"], 1)
-        _same_frames(named["l"], latents, named["l_hat"], quantised)
-        result["latent_mse"] = float(np.mean((latents - quantised) ** 2))
+    if bits:
+        result["bit_per_s"] = 1000 * bits / row["frame_ms"]
+        if "y_hat" in named:
+            # Of features quantised every 10 ms, or each second one of them only.
+            result |= {"bit_per_s_10ms": result["bit_per_s"], "bit_per_s_20ms": result["bit_per_s"] / 2}
+    frames = {"voiced": (records[:, 21] > 0).astype(int).tolist()}
+    for measure in (_of_spectra, _of_b, _of_latents):
+        measures, per_frame = measure(named, records)
+        result |= measures
+        frames |= per_frame
+    speech = files.read_speech(named["wav"])
+    measures, frames["lsd_dB"] = _of_speech(speech, row["late"], heard, records, with_pesq)
+    result |= measures
+    if "published" in named:
+        published = files.read_speech(named["published"])
+        of_it, _ = audio_measures(heard["source"], published, DELAY + row["late"], with_pesq)
+        result |= {f"published_{name}": value for name, value in of_it.items()}
+    # Where memory happens to lie may change the last bit of a library's sums: nine digits are the same in every run.
+    rounded = {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()}
+    return rounded, {name: frames.get(name) for name in FRAME_COLUMNS}
+
+
+def _of_spectra(named: dict, records: np.ndarray) -> tuple[dict, dict]:
+    """Spectral distortion of y_hat against y in dB^2, 200 to 3700 Hz, and how many frames are above 2 and 4 dB."""
+    if "y_hat" not in named:
+        return {}, {}
+    y, y_hat = _pair(named, "y", "y_hat", 79)
+    distortion, voiced = features.spectral_distortion(y, y_hat), records[:, 21] > 0
+    result = {"frames": len(y), "sd_dB2": _mean(distortion), "sd_voiced_dB2": _mean(distortion[voiced])}
+    for limit in (2, 4):
+        above = distortion > limit**2
+        result |= {f"frames_above_{limit}dB": int(above.sum()), f"share_above_{limit}dB": _mean(above)}
+    return result, {"sd_dB2": _listed(distortion)}
+
+
+def _of_b(named: dict, _: np.ndarray) -> tuple[dict, dict]:
+    """Spectral distortion of b_hat against b in dB^2, over its 20 values."""
+    if "b_hat" not in named:
+        return {}, {}
+    b, b_hat = _pair(named, "b", "b_hat", 22)
+    distortion = np.mean((b[:, :20] - b_hat[:, :20]) ** 2, axis=1, dtype=np.float64)
+    return {"sd_b_dB2": _mean(distortion)}, {"sd_b_dB2": _listed(distortion)}
+
+
+def _of_latents(named: dict, _: np.ndarray) -> tuple[dict, dict]:
+    """Mean squared error of an element of the quantised latents."""
+    if "l_hat" not in named:
+        return {}, {}
+    latents, quantised = _pair(named, "l", "l_hat", 1)
+    return {"latent_mse": _mean((latents - quantised) ** 2)}, {}
+
+
+def _of_speech(speech: np.ndarray, late: int, heard: dict, records: np.ndarray, with_pesq: bool) -> tuple[dict, list]:
+    """Measures of speech [N] int16, `late` samples behind the vocoder's, against every reference; and its LSD by frame.
+
+    The LSD is against the source, in dB.
+    """
+    result, per_frame, source = {}, {}, heard["source"]
+    for prefix, name in REFERENCES.items():
+        behind = late + DELAY if name == "source" else late
+        measures, per_frame[name] = audio_measures(heard[name], speech, behind, with_pesq)
+        result |= {f"{prefix}{measure}": value for measure, value in measures.items()}
+    crests = [crest_dB(signal, records, behind) for signal, behind in ((speech, late + DELAY), (source, 0))]
+    for band, of_speech, of_source in zip(CREST_BANDS, *crests, strict=True):
+        known = of_speech is not None and of_source is not None
+        result[f"crest_{band}_dB"] = of_speech - of_source if known else None
+    result |= {"delay_samples": late + DELAY, "delay_measured": measured_delay(source, speech)}
+    lsd = np.full(len(records), np.nan)
+    known = per_frame["source"][: len(lsd)]
+    lsd[: len(known)] = known
+    return result, _listed(lsd)
+
+
+def audio_measures(
+    reference: np.ndarray, speech: np.ndarray, late: int, with_pesq: bool
+) -> tuple[dict[str, float | None], np.ndarray]:
+    """PESQ-NB, STOI, ESTOI and mean LSD (dB) of speech [N] int16 that is `late` samples behind a reference [N] int16.
+
+    And the LSD [F] of each frame. PESQ finds the delay itself. None where a measure is not defined: for speech too
+    short or silent, and for PESQ when it is not asked for.
+    """
+    length = min(len(reference), len(speech))
+    lsd = log_spectral_distance(np.pad(reference, (late, 0))[: len(speech)], speech)
+    result = {
+        "pesq": _pesq(reference[:length], speech[:length]) if with_pesq else None,
+        "stoi": _stoi(*_aligned(reference, speech, late), extended=False),
+        "estoi": _stoi(*_aligned(reference, speech, late), extended=True),
+        "lsd_dB": _mean(lsd[np.isfinite(lsd)]),
+    }
+    return result, lsd
+
+
+def _pesq(reference: np.ndarray, speech: np.ndarray) -> float | None:
+    import pesq
+
+    score = pesq.pesq(SAMPLE_RATE, reference, speech, "nb", on_error=pesq.PesqError.RETURN_VALUES)
+    return float(score) if score > 0 else None
+
+
+def _stoi(reference: np.ndarray, speech: np.ndarray, extended: bool) -> float | None:
+    from pystoi import stoi
+
+    if len(reference) < _SHORTEST_STOI:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(stoi(reference.astype(float), speech.astype(float), SAMPLE_RATE, extended))
+        except RuntimeWarning:  # fewer than 30 frames of speech
+            return None
+
+
+def _aligned(reference: np.ndarray, speech: np.ndarray, late: int) -> tuple[np.ndarray, np.ndarray]:
+    """Reference and speech without the delay, as long as what both have."""
+    length = max(min(len(reference), len(speech) - late), 0)
+    return reference[:length], speech[late : late + length]
+
+
+def measured_delay(reference: np.ndarray, speech: np.ndarray) -> int | None:
+    """Samples, up to 50 ms either way, at which the envelopes (300 to 3400 Hz) of reference and speech agree best.
+
+    Of envelopes, as a vocoder without the phases of its source gives waveforms of another shape.
+    """
+    length, most = min(len(reference), len(speech)), SAMPLE_RATE // 20
+    if length <= 2 * most:
+        return None
+    ours, theirs = (_envelope(signal[:length], (300, 3400)) for signal in (speech, reference))
+    smooth = scipy.signal.butter(2, 60, fs=SAMPLE_RATE, output="sos")
+    ours, theirs = (scipy.signal.sosfiltfilt(smooth, signal - signal.mean()) for signal in (ours, theirs))
+    match = scipy.signal.correlate(ours, theirs, method="fft")[length - 1 - most : length + most]
+    return int(match.argmax()) - most
+
+
+def _envelope(signal: np.ndarray, band: tuple[float, float]) -> np.ndarray:
+    """Magnitude [N] of the analytic signal in a band in Hz."""
+    sos = scipy.signal.butter(4, band, "bandpass", fs=SAMPLE_RATE, output="sos")
+    return np.abs(scipy.signal.hilbert(scipy.signal.sosfiltfilt(sos, signal.astype(np.float64))))
+
+
+def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> np.ndarray:
+    """Log spectral distance [F] in dB of frames of 10 ms, 200 to 3700 Hz; NaN where the reference is no speech.
+
+    Root of the mean squared difference of the spectra in dB, of 256 samples under a Hann window around a frame's last
+    sample but one. Noise of 1 LSB in both keeps silence finite. Gray and Markel, 1976.
+    """
+    window = scipy.signal.windows.hann(256, sym=False)
+    bins = np.arange(129) * SAMPLE_RATE / 256
+    band = (bins >= _BAND[0]) & (bins <= _BAND[1])
+    spectra = []
+    length = min(len(reference), len(speech)) // FRAME * FRAME
+    for signal in (reference[:length], speech[:length]):
+        padded = np.pad(signal.astype(np.float64), (128 - (FRAME - 1), 256))
+        frames = np.lib.stride_tricks.sliding_window_view(padded, 256)[::FRAME][: length // FRAME]
+        spectra.append(np.abs(np.fft.rfft(frames * window, axis=1)[:, band]) ** 2 + np.square(window).sum())
+    difference = 10 * np.log10(spectra[0] / spectra[1])
+    level = 10 * np.log10(spectra[0].sum(axis=1))
+    distance = np.sqrt(np.mean(difference**2, axis=1))
+    return np.where(level > level.max() - _ACTIVE, distance, np.nan)
+
+
+def crest_dB(signal: np.ndarray, records: np.ndarray, late: int) -> list[float | None]:
+    """Peak to RMS ratio in dB of the envelope within a pitch cycle, a mean over voiced frames for each of CREST_BANDS.
+
+    `records` [F, 22] give Wo and voicing of the source, behind which the signal [N] is `late` samples: in the
+    vocoder's output, DELAY late, frame i is heard at sample 80*i + 79.
+    A voice whose energy comes in one pulse a cycle, as from phases that all start together, has a high ratio: it
+    sounds buzzy. Quiet cycles are left out; None for a signal without voiced ones.
+    """
+    centre = FRAME * np.arange(len(records)) + FRAME - 1 - DELAY + late
+    period = np.rint(2 * np.pi / records[:, 20]).astype(int)
+    start = centre - period // 2
+    whole = (records[:, 21] > 0) & (start >= 0) & (start + period <= len(signal))
+    start, period = start[whole, None], period[whole, None]
+    if not len(start):
+        return [None] * len(CREST_BANDS)
+    place = np.arange(period.max())
+    inside = place < period
+    result = []
+    for band in CREST_BANDS.values():
+        cycles = np.where(inside, _envelope(signal, band)[np.where(inside, start + place, 0)], 0.0)
+        rms = np.sqrt(np.sum(cycles**2, axis=1) / period[:, 0])
+        loud = rms > rms.max() * 10 ** (-_ACTIVE / 20)
+        result.append(_mean(20 * np.log10(cycles.max(axis=1)[loud] / rms[loud])))
     return result
 
 
-def _same_frames(path: str, array: np.ndarray, other_path: str, other: np.ndarray) -> None:
-    if len(array) != len(other):
-        raise files.InputError(f"{other_path}: {len(other)} records, expected {len(array)} as in {path}")
+def _pair(named: dict, name: str, name_hat: str, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Two files of features, or of latents, that must have the same number of records."""
+    read = files.read_features if width == 22 else lambda path: files.read_f32(path, width)
+    array, estimate = read(named[name]), read(named[name_hat])
+    if len(array) != len(estimate):
+        raise files.InputError(f"{named[name_hat]}: {len(estimate)} records, expected {len(array)} as in {named[name]}")
+    return array, estimate
+
+
+def _mean(values: np.ndarray) -> float | None:
+    return float(np.mean(values, dtype=np.float64)) if len(values) else None
+
+
+def _listed(values: np.ndarray) -> list[float | None]:
+    """Values [F] for JSON, six digits each; None for NaN."""
+    return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]

@@ -9,11 +9,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from mlquant import keys
+from mlquant.anchor import MODES
 from mlquant.architectures import latent_width
-from mlquant.config import AnalogStudy, Config, DemoStudy, MbestStudy, Output, UniformStudy, channel_networks, own_files
+from mlquant.config import (
+    AnalogStudy,
+    Config,
+    DemoStudy,
+    Experiment,
+    MbestStudy,
+    Output,
+    UniformStudy,
+    channel_networks,
+    own_files,
+)
 from mlquant.files import InputError
 from mlquant.schema import nearest
 from mlquant.speech import Choice, Source, Url, audio_files
@@ -24,6 +36,7 @@ class Stage:
     """One run of a command: its folder is `results/<kind>/<name>.<key>`."""
 
     kind: str
+    command: str
     name: str
     key: str
     settings: dict
@@ -46,12 +59,18 @@ _NAMED = 50  # inputs of a stage that its record names one by one; it travels as
 
 @dataclass(frozen=True)
 class ExperimentPlan:
-    """What an experiment gathers: for each sample the stage that measures it, and where an optional one comes from."""
+    """What an experiment is made of.
 
-    settings: dict
-    measured: dict[str, Stage]
+    The stage of its tables; for each sample the stages that measure it, where an optional one comes from, and the
+    latents that its page starts from; the loss curves of its networks, and what else its page shows of them.
+    """
+
+    tables: Stage
+    measured: dict[str, list[Stage]]
     optional: dict[str, Stage]
-    curves: list[Stage]
+    latents: dict[str, str]
+    curves: list[str]
+    shown: list[str]
 
 
 @dataclass(frozen=True)
@@ -87,10 +106,40 @@ class Plan:
         """What a folder that is not keyed depends on beside its files, as one JSON text."""
         return json.dumps({**settings, "code": keys.digest_of_code(command)}, sort_keys=True)
 
+    def folders(self) -> dict[str, tuple[str, str]]:
+        """Kind and name of every experiment, study and sweep, by the folder that it ends in."""
+        return {
+            **{f"results/{name}_wav": ("experiment", name) for name in self.experiments},
+            **{f"results/studies/{name}": ("study", name) for name in self.studies},
+            **{f"results/sweeps/{name}": ("sweep", name) for name in self.sweeps},
+        }
+
+    def report(self, folders: list[str]) -> dict:
+        """What the report of these folders is filled in with beside their tables: their settings."""
+        known, entries, networks, quantisers = self.folders(), [], {}, {}
+        blocks = {"experiment": self.config.experiments, "study": self.config.studies, "sweep": self.config.sweeps}
+        for folder in folders:
+            kind, name = known[folder]
+            block = blocks[kind][name]
+            users = block.outputs if isinstance(block, Experiment) else [block]
+            quantised = {user.quantiser for user in users if getattr(user, "quantiser", None)}
+            used = [network for user in users for network in getattr(user, "networks", [])]
+            used += [getattr(block, key) for key in ("network", "manifold") if hasattr(block, key)]
+            used += [self.config.quantisers[quantiser].network for quantiser in sorted(quantised)]
+            networks |= {network: self.config.networks[network].model_dump() for network in used}
+            quantisers |= {quantiser: self.config.quantisers[quantiser].model_dump() for quantiser in quantised}
+            if isinstance(block, AnalogStudy):  # one for each d and ratio, alike in all else
+                place = next(channel_networks(name, block))[0]
+                networks[f"studies.{name}"] = self.config.networks[place].model_dump(exclude={"d", "noise_var"})
+                used.append(f"studies.{name}")
+            entry = {"kind": kind, "name": name, "folder": folder, "settings": block.model_dump()}
+            entries.append(entry | {"networks": [*dict.fromkeys(used)], "quantisers": sorted(quantised)})
+        return {"entries": entries, "networks": networks, "quantisers": quantisers}
+
     def _add(self, kind: str, command: str, name: str, settings: dict, inputs: dict[str, list[str]]) -> Stage:
         """Register a stage; one that is the same as an earlier one in all but its name is that one."""
         key = keys.stage_key(kind, command, settings, inputs)
-        stage = self._by_key.setdefault((kind, key), Stage(kind, name, key, settings, inputs))
+        stage = self._by_key.setdefault((kind, key), Stage(kind, command, name, key, settings, inputs))
         return self.stages.setdefault(stage.folder, stage)
 
     # speech
@@ -187,27 +236,110 @@ class Plan:
 
     def _experiment(self, name: str) -> ExperimentPlan:
         experiment = self.config.experiments[name]
-        measured, optional = {}, {}
+        measured, optional, latents = {}, {}, {}
+        used = {self.networks[name].name: self.networks[name] for out in experiment.outputs for name in out.networks}
+        bottleneck = self._bottleneck(experiment)
         for sample in experiment.samples:
             speech, fetched = self._sample(sample)
             features = self._features(sample, speech)
+            references = self._references(sample, speech, features)
             rows = [self._output(sample, speech, features, output) for output in experiment.outputs]
-            measured[sample] = self._measure(name, sample, rows)
+            for row in rows if experiment.published else ():
+                published = Path(experiment.published) / f"{sample}_{row['index']}_{row['tag']}.wav"
+                row["files"] |= {"published": str(published)} if published.is_file() else {}
+            measured[sample] = [
+                self._measure(f"{name}_{sample}", sample, references, rows),
+                self._measure(f"{sample}_anchors", sample, references, self._anchors(sample, speech, references)),
+            ]
             if fetched:
                 optional[sample] = fetched
-        curves = []
-        for network in dict.fromkeys(network for output in experiment.outputs for network in output.networks):
-            losses = self.networks[network].file("losses.csv")
-            curves.append(self._add("figures", "plot-losses", network, {"title": network}, {"losses": [losses]}))
-        settings = {"name": name, **experiment.model_dump(), "speech_dir": self.config.speech_dir}
-        return ExperimentPlan(settings, measured, optional, curves)
+            if bottleneck:
+                takes = features.file("b.f32" if self._takes_b(bottleneck["network"]) else "y.f32")
+                latents[sample] = self._latents(sample, bottleneck["network"], takes)
+        if experiment.published and not any(
+            "published" in row["files"] for stages in measured.values() for row in stages[0].settings["rows"]
+        ):
+            raise InputError(
+                f"config: experiments.{name}.published: {experiment.published} holds no wav of the experiment's, "
+                f"expected <sample>_<index>_<tag>.wav"
+            )
+        codebooks = [Path(path).parent for output in experiment.outputs for path in self._output_codebooks(output)]
+        settings = {
+            **{"name": name, **experiment.model_dump(exclude={"in_all"}), "speech_dir": self.config.speech_dir},
+            "networks": {name: stage.folder for name, stage in used.items()},
+            "codebooks": {folder.name.rsplit(".", 1)[0]: str(folder) for folder in codebooks},
+            "bottleneck": bottleneck and bottleneck | {"latents": latents},
+        }
+        inputs = {"measured": [stage.file("measured.json") for stages in measured.values() for stage in stages]}
+        commands = {stage["command"] for stage in self._behind(inputs["measured"]).values()}
+        tables = self._add("experiments", "tabulate", name, settings | {"modules": keys.modules_of(commands)}, inputs)
+        curves = [
+            self._add("figures", "plot-losses", name, {"title": name}, {"losses": [stage.file("losses.csv")]})
+            for name, stage in used.items()
+        ]
+        shown = [f"{folder}/{file}" for folder in codebooks for file in ("vq.f32", "trace.csv")]
+        shown += [stage.file(file) for stage in used.values() for file in ("weights.safetensors", "losses.csv")]
+        figures = [curve.file("losses.png") for curve in curves]
+        return ExperimentPlan(tables, measured, optional, latents, figures, shown)
 
-    def _measure(self, experiment: str, sample: str, rows: list[dict]) -> Stage:
-        """Measures of one sample; its settings record every stage behind the sample's outputs."""
-        files = sorted({path for row in rows for path in row["files"].values()})
-        sex = self.config.samples[sample].sex if sample in self.config.samples else None
-        settings = {"sample": sample, "sex": sex, "rows": rows, "stages": self._behind(files)}
-        return self._add("measures", "measure", f"{experiment}_{sample}", settings, {"files": files})
+    def _references(self, sample: str, speech: Stage, features: Stage) -> dict[str, str]:
+        """Files that a sample's outputs are measured against, and the true features behind them."""
+        model, y = features.inputs["model"][0], features.file("y.f32")
+        original = self._add("resynthesised", "resynth", sample, {}, {"model": [model]})
+        ideal = self._add("synthesised", "synth", f"{sample}_ideal_y", {}, {"model": [model], "y_hat": [y]})
+        return {
+            **{"source": speech.file("speech.raw"), "model": model, "features": features.file("b.f32"), "y": y},
+            **{"original": original.file("speech.wav"), "ideal_y": ideal.file("speech.wav")},
+        }
+
+    def _anchors(self, sample: str, speech: Stage, references: dict[str, str]) -> list[dict]:
+        """Rows of what outputs are judged by: the references made by the vocoder, and every mode of Codec 2."""
+        coded = self._coded(sample, speech)
+        wavs = {name: references[name] for name in ("original", "ideal_y")}
+        wavs |= {mode: coded.file(f"{mode}.wav") for mode in MODES}
+        rows = []
+        for tag, wav in wavs.items():
+            bits, frame_ms, late = MODES.get(tag, (None, None, 0))
+            rows.append(_row(None, tag, bits, frame_ms, late, {"wav": wav}))
+        return rows
+
+    def _coded(self, sample: str, speech: Stage) -> Stage:
+        """A sample coded by Codec 2 in all of its modes."""
+        return self._add("anchors", "anchor", sample, {"modes": [*MODES]}, {"speech": [speech.file("speech.raw")]})
+
+    def _measure(self, name: str, sample: str, references: dict[str, str], rows: list[dict]) -> Stage:
+        """Measures of outputs of one sample; its settings record every stage behind them."""
+        files = sorted({*references.values(), *(path for row in rows for path in row["files"].values())})
+        settings = {
+            **{"sample": sample, "sex": self.config.samples[sample].sex if sample in self.config.samples else None},
+            **{"references": references, "rows": rows, "stages": self._behind(files)},
+            "pesq": find_spec("pesq") is not None,
+        }
+        return self._add("measures", "measure", name, settings, {"files": files})
+
+    def _bottleneck(self, experiment: Experiment) -> dict | None:
+        """The network whose decoder runs in the page: of the quantised outputs, else the last with a bottleneck."""
+        quantised = [output for output in experiment.outputs if output.quantiser]
+        used = [network for output in experiment.outputs for network in output.networks]
+        network = next((name for name in reversed(used) if self.config.networks[name].d), None)
+        if quantised:
+            network = self.config.quantisers[quantised[0].quantiser].network
+            quantised = [output for output in quantised if output.quantiser == quantised[0].quantiser]
+        if network is None:
+            return None
+        codebooks = [self._output_codebooks(output) for output in quantised]
+        return {
+            "network": network,
+            "weights": self.networks[network].file("weights.safetensors"),
+            "codebooks": max(codebooks, key=len, default=[]),
+            "choices": [
+                {"index": output.index, "tag": output.tag, "stages": len(paths), "mbest": output.mbest}
+                for output, paths in zip(quantised, codebooks, strict=True)
+            ],
+        }
+
+    def _takes_b(self, network: str) -> bool:
+        return self.config.networks[network].row.source == "b"
 
     def _behind(self, files: list[str]) -> dict[str, dict]:
         """Folder to settings and inputs of every stage that the files come from."""
@@ -222,7 +354,8 @@ class Plan:
                     name: paths if len(paths) <= _NAMED else f"{len(paths)} files, from {paths[0]} to {paths[-1]}"
                     for name, paths in stage.inputs.items()
                 }
-                found[folder] = {"key": stage.key, "settings": stage.settings, "inputs": inputs}
+                record = {"key": stage.key, "command": stage.command, "settings": stage.settings, "inputs": inputs}
+                found[folder] = record
                 pending += [path for paths in stage.inputs.values() for path in paths]
         return dict(sorted(found.items()))
 
@@ -230,16 +363,14 @@ class Plan:
         """One output of one sample: its index, tag, bit rate, and the files to measure it by."""
         model = features.inputs["model"][0]
         files: dict[str, str] = {}
-        bits, frame_ms = None, None
+        bits, frame_ms, late = None, None, 0
         if output.process == "original":
-            wav = self._add("resynthesised", "resynth", sample, {}, {"model": [model]})
+            wav = self._add("resynthesised", "resynth", sample, {}, {"model": [model]}).file("speech.wav")
         elif output.process == "codec2":
-            wav = self._add("anchors", "anchor", sample, {"mode": output.mode}, {"speech": [speech.file("speech.raw")]})
-            frame_ms = 20 if output.mode in (3200, 2400) else 40
-            bits = output.mode * frame_ms // 1000
+            wav = self._coded(sample, speech).file(f"{output.mode}.wav")
+            bits, frame_ms, late = MODES[output.mode]
         else:
-            takes_b = output.networks and self.config.networks[output.networks[0]].row.source == "b"
-            hat = features.file("b.f32" if takes_b else "y.f32")
+            hat = features.file("b.f32" if output.networks and self._takes_b(output.networks[0]) else "y.f32")
             for network in output.networks:
                 if output.quantiser and self.config.quantisers[output.quantiser].network == network:
                     hat, quantised = self._quantised(sample, hat, features, output)
@@ -251,10 +382,9 @@ class Plan:
                     hat = self._inferred(sample, network, hat, features, output)
                 if self.config.networks[network].row.target == "b":
                     files |= {"b": features.file("b.f32"), "b_hat": hat}
-            files |= {"y": features.file("y.f32"), "y_hat": hat, "features": features.file("b.f32")}
-            wav = self._add("synthesised", "synth", sample, {}, {"model": [model], "y_hat": [hat]})
-        row = {"index": output.index, "tag": output.tag, "bits_per_frame": bits, "frame_ms": frame_ms}
-        return row | {"files": {"wav": wav.file("speech.wav"), **files}}
+            files |= {"y": features.file("y.f32"), "y_hat": hat}
+            wav = self._add("synthesised", "synth", sample, {}, {"model": [model], "y_hat": [hat]}).file("speech.wav")
+        return _row(output.index, output.tag, bits, frame_ms, late, {"wav": wav, **files})
 
     def _inferred(self, sample: str, network: str, hat: str, features: Stage, output: Output) -> str:
         """Features straight through a network."""
@@ -271,16 +401,27 @@ class Plan:
         network = self.config.networks[quantiser.network]
         name = f"{sample}_{quantiser.network}"
         weights = self.networks[quantiser.network].file("weights.safetensors")
-        latents = self._add("latents", "encode", name, {}, {"weights": [weights], "features": [b]})
-        codebooks = self._codebooks(output.quantiser, output.stages or len(quantiser.stages))
+        latents = self._latents(sample, quantiser.network, b)
+        codebooks = self._output_codebooks(output)
         settings = {"k": latent_width(network.model_dump()), "mbest": output.mbest}
-        inputs = {"latents": [latents.file("l.f32")], "codebooks": codebooks}
+        inputs = {"latents": [latents], "codebooks": codebooks}
         searched = self._add("quantised", "vq-search", f"{sample}_{output.quantiser}", settings, inputs)
         inputs = {"weights": [weights], "latents": [searched.file("l_hat.f32")], "features": [b]}
         if network.row.target == "y":
             inputs["energy"] = [features.file("y.f32")]
         decoded = self._add("decoded", "decode", name, {}, inputs)
-        return decoded.file("hat.f32"), {"l": latents.file("l.f32"), "l_hat": searched.file("l_hat.f32")}
+        return decoded.file("hat.f32"), {"l": latents, "l_hat": searched.file("l_hat.f32")}
+
+    def _latents(self, sample: str, network: str, features: str) -> str:
+        """Latents of a sample's features."""
+        inputs = {"weights": [self.networks[network].file("weights.safetensors")], "features": [features]}
+        return self._add("latents", "encode", f"{sample}_{network}", {}, inputs).file("l.f32")
+
+    def _output_codebooks(self, output: Output) -> list[str]:
+        """The codebooks that an output is quantised with; none when it is not."""
+        if output.quantiser is None:
+            return []
+        return self._codebooks(output.quantiser, output.stages or len(self.config.quantisers[output.quantiser].stages))
 
     # what compares networks and quantisers
 
@@ -327,6 +468,14 @@ class Plan:
         if isinstance(study, UniformStudy | MbestStudy):
             settings["thresh"] = quantiser.thresh
         return Summary({**settings, "name": name}, _paths(files))
+
+
+def _row(index: int | None, tag: str, bits: int | None, frame_ms: int | None, late: int, files: dict) -> dict:
+    """What `measure` takes of an output; `late` are samples of delay beyond the vocoder's."""
+    return {
+        **{"index": index, "tag": tag, "bits_per_frame": bits, "frame_ms": frame_ms, "late": late},
+        "files": files,
+    }
 
 
 def _paths(value: object) -> list[str]:

@@ -1,7 +1,9 @@
 # The plan that config.yaml stands for, and the functions by which rules look things up in it.
 
 import json
+import os
 
+from mlquant.anchor import MODES
 from mlquant.config import load
 from mlquant.files import InputError
 from mlquant.plan import Plan
@@ -38,23 +40,22 @@ def settings(kind):
     return lambda wildcards: stage(wildcards, kind).params
 
 
-def required(wildcards):
-    """The stages that measure an experiment's samples, without the optional ones."""
-    plan = PLAN.experiments[wildcards.experiment]
-    return [plan.measured[name] for name in plan.measured if name not in plan.optional]
+def required(experiment):
+    """The samples of an experiment, without the optional ones."""
+    plan = PLAN.experiments[experiment]
+    return [name for name in plan.measured if name not in plan.optional]
 
 
-def optional(wildcards):
-    """The same for those optional samples that could be obtained."""
-    plan = PLAN.experiments[wildcards.experiment]
+def optional(experiment):
+    """Those optional samples that could be obtained."""
     available = []
-    for name, source in plan.optional.items():
+    for name, source in PLAN.experiments[experiment].optional.items():
         fetched = checkpoints.fetch_optional_source.get(
             stage=source.folder.rsplit("/", 1)[1]
         )
         with open(fetched.output.manifest) as manifest:
             if json.load(manifest)["available"]:
-                available.append(plan.measured[name])
+                available.append(name)
             elif name not in LEFT_OUT:
                 LEFT_OUT.add(name)
                 logger.warning(
@@ -64,7 +65,47 @@ def optional(wildcards):
     return available
 
 
-def measures_and_wavs(stages):
-    """The files of samples that a gathering takes."""
-    wavs = [row["files"]["wav"] for stage in stages for row in stage.settings["rows"]]
-    return [stage.file("measured.json") for stage in stages] + wavs
+def experiment_of(wildcards):
+    """The experiment whose tables a job makes."""
+    return stage(wildcards, "experiments").name
+
+
+def folder_compared(name):
+    """The tables of an experiment, or of an older variant of one, as in 240118.3f9a1c2e."""
+    if name in PLAN.experiments:
+        return PLAN.experiments[name].tables.folder
+    return f"results/experiments/{name}"
+
+
+def files_compared(name):
+    """What such tables and their page are made from; an older variant is there, or can no longer be made."""
+    folder = folder_compared(name)
+    if folder not in PLAN.stages:
+        if not os.path.exists(f"{folder}/provenance.json"):
+            raise WorkflowError(
+                f"{name}: neither an experiment of the configuration nor a folder in results/experiments, "
+                f"expected one of {', '.join(PLAN.experiments)}"
+            )
+        return []
+    experiment = PLAN.stages[folder].name
+    return [
+        f"{folder}/provenance.json",
+        *shown(experiment, required(experiment) + optional(experiment)),
+        *PLAN.experiments[experiment].shown,
+    ]
+
+
+def measured(experiment, samples):
+    """The measures of some of an experiment's samples."""
+    plan = PLAN.experiments[experiment]
+    return [
+        stage.file("measured.json") for name in samples for stage in plan.measured[name]
+    ]
+
+
+def shown(experiment, samples):
+    """What an experiment's page shows of some of its samples: wavs, features and latents."""
+    plan = PLAN.experiments[experiment]
+    stages = [stage for name in samples for stage in plan.measured[name]]
+    files = [path for stage in stages for path in stage.inputs["files"]]
+    return files + [plan.latents[name] for name in samples if name in plan.latents]

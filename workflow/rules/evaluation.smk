@@ -23,15 +23,65 @@ rule measure_sample:
         "mlquant measure {params.record:q} -o {output} > {log} 2>&1"
 
 
+rule tabulate_measures:
+    input:
+        required=lambda w: measured(experiment_of(w), required(experiment_of(w))),
+        optional=lambda w: measured(experiment_of(w), optional(experiment_of(w))),
+    output:
+        report(
+            "results/experiments/{stage}/means.csv",
+            caption="../report/measures.rst",
+            category="Measures",
+            labels={"experiment": "{stage}", "table": "means"},
+        ),
+        report(
+            "results/experiments/{stage}/measures.csv",
+            caption="../report/measures.rst",
+            category="Measures",
+            labels={"experiment": "{stage}", "table": "each sample"},
+        ),
+        multiext(
+            "results/experiments/{stage}/",
+            "anchors.csv",
+            "frames.csv",
+            "README.md",
+            "provenance.json",
+        ),
+    log:
+        "results/logs/experiments/{stage}.log",
+    benchmark:
+        "results/benchmarks/experiments/{stage}.tsv"
+    localrule: True
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        experiment=settings("experiments"),
+        folder=lambda w: stage(w, "experiments").folder,
+    message:
+        "Tabulating the measures of {wildcards.stage}"
+    shell:
+        "mlquant tabulate {params.experiment:q} --measured {input.required} {input.optional} -o {params.folder} "
+        "> {log} 2>&1"
+
+
 rule gather_wavs:
     input:
-        required=lambda w: measures_and_wavs(required(w)),
-        optional=lambda w: measures_and_wavs(optional(w)),
-        curves=lambda w: [
-            curve.file("losses.png") for curve in PLAN.experiments[w.experiment].curves
-        ],
+        tables=lambda w: PLAN.experiments[w.experiment].tables.file("provenance.json"),
+        required=lambda w: shown(w.experiment, required(w.experiment)),
+        optional=lambda w: shown(w.experiment, optional(w.experiment)),
+        curves=lambda w: PLAN.experiments[w.experiment].curves,
+        shown=lambda w: PLAN.experiments[w.experiment].shown,
     output:
-        directory("results/{experiment}_wav"),
+        report(
+            directory("results/{experiment}_wav"),
+            htmlindex="index.html",
+            caption="../report/experiment.rst",
+            category="Experiments",
+            labels={"experiment": "{experiment}"},
+        ),
     log:
         "results/logs/{experiment}_wav.log",
     benchmark:
@@ -43,24 +93,59 @@ rule gather_wavs:
         mem_mb=1000,
         runtime=10,
     params:
-        experiment=lambda w: PLAN.params(
-            "gather", PLAN.experiments[w.experiment].settings
-        ),
-        measured=lambda w: [
-            stage.file("measured.json") for stage in required(w) + optional(w)
-        ],
+        tables=lambda w: PLAN.experiments[w.experiment].tables.folder,
         figures=lambda w, input: ["--figures", *input.curves] if input.curves else [],
+        # The folder is not keyed: a new page is made when its code is another.
+        code=PLAN.params("page", {}),
     message:
         "Gathering {output}"
     shell:
-        "mlquant gather {params.experiment:q} --measured {params.measured} {params.figures} -o {output} > {log} 2>&1"
+        "mlquant page {params.tables} {params.figures} --history results/history.csv -o {output} > {log} 2>&1"
+
+
+rule compare_experiments:
+    input:
+        a=lambda w: files_compared(w.a),
+        b=lambda w: files_compared(w.b),
+    output:
+        report(
+            directory("results/compare/{a}_vs_{b}"),
+            htmlindex="index.html",
+            caption="../report/compare.rst",
+            category="Comparisons",
+            labels={"experiments": "{a}, {b}"},
+        ),
+    log:
+        "results/logs/compare/{a}_vs_{b}.log",
+    benchmark:
+        "results/benchmarks/compare/{a}_vs_{b}.tsv"
+    localrule: True
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        folders=lambda w: [folder_compared(w.a), folder_compared(w.b)],
+        code=PLAN.params("compare", {}),
+    message:
+        "Comparing {wildcards.a} and {wildcards.b}"
+    shell:
+        "mlquant compare {params.folders} -o {output} 2>&1 | tee {log}"
 
 
 rule summarise_sweep:
     input:
         lambda w: PLAN.sweeps[w.sweep].files,
     output:
-        directory("results/sweeps/{sweep}"),
+        report(
+            directory("results/sweeps/{sweep}"),
+            patterns=["{file}.{type,svg|csv}"],
+            caption="../report/sweep.rst",
+            category="Sweeps",
+            subcategory="{sweep}",
+            labels={"file": "{file}.{type}"},
+        ),
     log:
         "results/logs/sweeps/{sweep}.log",
     benchmark:
@@ -83,7 +168,14 @@ rule make_study:
     input:
         lambda w: PLAN.studies[w.study].files,
     output:
-        directory("results/studies/{study}"),
+        report(
+            directory("results/studies/{study}"),
+            patterns=["{file}.{type,svg|csv|wav}"],
+            caption="../report/study.rst",
+            category="Studies",
+            subcategory="{study}",
+            labels={"file": "{file}.{type}"},
+        ),
     log:
         "results/logs/studies/{study}.log",
     benchmark:

@@ -36,7 +36,12 @@ rule plot_losses:
     input:
         losses=files_of("figures", "losses"),
     output:
-        "results/figures/{stage}/losses.png",
+        report(
+            "results/figures/{stage}/losses.png",
+            caption="../report/losses.rst",
+            category="Networks",
+            labels={"network": "{stage}"},
+        ),
     log:
         "results/logs/figures/{stage}.log",
     benchmark:

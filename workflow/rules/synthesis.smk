@@ -42,11 +42,11 @@ rule synthesise_wav:
         "mlquant synth {input.model} {input.y_hat} -o {output} > {log} 2>&1"
 
 
-rule code_anchor:
+rule code_anchors:
     input:
         speech=files_of("anchors", "speech"),
     output:
-        "results/anchors/{stage}/speech.wav",
+        expand("results/anchors/{{stage}}/{mode}.wav", mode=MODES),
     log:
         "results/logs/anchors/{stage}.log",
     benchmark:
@@ -57,8 +57,8 @@ rule code_anchor:
         mem_mb=1000,
         runtime=10,
     params:
-        mode=setting("anchors", "mode"),
+        modes=setting("anchors", "modes"),
     message:
         "Coding {wildcards.stage} with Codec 2"
     shell:
-        "mlquant anchor {input.speech} --mode {params.mode} -o {output} > {log} 2>&1"
+        "mlquant anchor {input.speech} --mode {params.modes} -o {output} > {log} 2>&1"

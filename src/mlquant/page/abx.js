@@ -1,0 +1,124 @@
+// Blind A/B/X: X is A or B by chance, and the listener says which. Under guessing the right answers are binomial.
+
+const abx = { a: null, b: null, trial: null, answers: [], box: byId("abx") };
+
+const find = (name) => audio.sample.tracks.findIndex((track) => nameOf(track) === name);
+
+// Chance of `right` or more of `all` answers by guessing: the one-sided binomial p-value.
+function chance(right, all) {
+  let sum = 0, term = 0.5 ** all; // of 0 right
+  for (let k = 0; k <= all; k++) {
+    if (k >= right) sum += term;
+    term *= (all - k) / (k + 1);
+  }
+  return Math.min(sum, 1);
+}
+
+function score() {
+  const mine = abx.answers.filter((answer) => answer.A === abx.a && answer.B === abx.b);
+  const right = mine.filter((answer) => answer.right).length;
+  return { right, all: mine.length, p: chance(right, mine.length) };
+}
+
+function begin() {
+  if (abx.a === abx.b) return tellAbx("Choose two different ones.");
+  abx.trial = { X: crypto.getRandomValues(new Uint8Array(1))[0] & 1 ? "A" : "B", heard: null };
+  hearAbx("X");
+  // What was pressed is switched off now, and would take the keys with it.
+  abx.box.focus({ preventScroll: true });
+  drawAbx();
+}
+
+function end() {
+  abx.trial = null;
+  abx.box.focus({ preventScroll: true });
+  tell();
+  drawAbx();
+}
+
+// Hear A, B or X; what X is shows nowhere.
+function hearAbx(which) {
+  if (!abx.trial) return;
+  abx.trial.heard = which;
+  const letter = which === "X" ? abx.trial.X : which;
+  listenTo(find(letter === "A" ? abx.a : abx.b));
+  if (!playing()) playOrPause();
+  drawAbx();
+}
+
+function answer(letter) {
+  if (!abx.trial) return;
+  const right = letter === abx.trial.X, loop = audio.loop ?? [0, duration()];
+  abx.answers.push({
+    trial: abx.answers.length + 1, time: new Date().toISOString(), sample: audio.sample.name, A: abx.a, B: abx.b,
+    X: abx.trial.X, answer: letter, right: Number(right), from_s: +loop[0].toFixed(3), to_s: +loop[1].toFixed(3),
+    level_matched: Number(audio.levelled),
+  });
+  const { right: hits, all, p } = score();
+  begin();
+  tellAbx(`${right ? "Right" : "Wrong"}: X was ${abx.answers.at(-1).X}. ${hits} of ${all} right, p = ${p.toFixed(3)}.`);
+}
+
+function tellAbx(text) {
+  abx.status.textContent = text;
+}
+
+// The answers as CSV, every text quoted.
+function answersAsCsv() {
+  const columns = ["trial", "time", "sample", "A", "B", "X", "answer", "right", "from_s", "to_s", "level_matched"];
+  const cell = (value) => (typeof value === "number" ? value : `"${String(value).replaceAll('"', '""')}"`);
+  return [columns, ...abx.answers.map((entry) => columns.map((name) => cell(entry[name])))].map((cells) => `${cells.join(",")}\n`).join("");
+}
+
+function saveAnswers() {
+  const url = URL.createObjectURL(new Blob([answersAsCsv()], { type: "text/csv" }));
+  el("a", { href: url, download: `${page.title.replace(/[^\w.-]+/g, "_")}_abx.csv` }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+function drawAbx() {
+  const on = abx.trial !== null;
+  for (const [letter, button] of Object.entries(abx.hear)) {
+    button.disabled = !on;
+    press(button, on && abx.trial.heard === letter);
+  }
+  for (const button of [...abx.say, abx.leave]) button.disabled = !on;
+  abx.start.disabled = on;
+  abx.save.disabled = !abx.answers.length;
+  abx.choices.forEach((box) => (box.disabled = on));
+}
+
+// The choices of A and B among the tracks of the sample; what was chosen stays where the sample has it.
+function fillAbx() {
+  const names = audio.sample.tracks.map(nameOf);
+  if (abx.trial && (find(abx.a) < 0 || find(abx.b) < 0)) end();
+  for (const [i, letter] of ["a", "b"].entries()) {
+    if (!names.includes(abx[letter])) abx[letter] = names[Math.min(i + 1, names.length - 1)];
+    abx.choices[i].replaceChildren(...names.map((name) => el("option", { value: name }, name)));
+    abx.choices[i].value = abx[letter];
+  }
+  if (abx.trial) listenTo(find(abx.trial.heard === "X" ? abx[abx.trial.X.toLowerCase()] : abx[abx.trial.heard.toLowerCase()]));
+}
+
+function initAbx() {
+  const choice = (letter) => select(letter.toUpperCase(), [], (value) => {
+    abx[letter] = value;
+    const { right, all, p } = score();
+    tellAbx(all ? `${right} of ${all} right, p = ${p.toFixed(3)}.` : "");
+  }, { id: `abx-${letter}` });
+  const labels = ["a", "b"].map(choice);
+  abx.choices = labels.map((label) => label.querySelector("select"));
+  const button = (text, key, onclick) => el("button", { type: "button", onclick }, `${text} `, key ? el("kbd", {}, key) : "");
+  abx.start = button("start", null, begin);
+  abx.leave = button("end", "esc", end);
+  abx.save = button("answers as CSV", null, saveAnswers);
+  abx.hear = Object.fromEntries(["A", "B", "X"].map((letter) => [letter, toggle([letter, " ", el("kbd", {}, letter.toLowerCase())], false, () => hearAbx(letter))]));
+  abx.say = ["A", "B"].map((letter) => button(`X is ${letter}`, `shift ${letter.toLowerCase()}`, () => answer(letter)));
+  abx.status = el("p", { id: "abx-status", "aria-live": "polite" });
+  abx.box.append(
+    el("p", { class: "quiet" }, "X is A or B by chance. p is the chance of so many right answers by guessing. While it runs the display stays with the source."),
+    el("div", { class: "row" }, labels, abx.start, abx.leave),
+    el("div", { class: "row" }, Object.values(abx.hear), abx.say, abx.save), abx.status);
+  abx.start.id = "abx-start";
+  drawAbx();
+}

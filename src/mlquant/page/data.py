@@ -1,0 +1,368 @@
+"""What the page shows, gathered from tables folders: an object for JSON, and the arrays beside it as base64.
+
+An array is named in the object by where it lies in the bytes, its type and shape. What is only drawn is kept as
+16-bit steps of 0.01 dB; what the page computes with (latents, codebooks, decoder, energies) is float32 as it is.
+Neither torch nor scipy nor matplotlib is imported here: each takes longer to load than the page to make.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from mlquant import files
+from mlquant.architectures import row_of
+from mlquant.files import InputError
+
+STEP_dB = 0.01
+_FLOOR_dB = -100.0  # of harmonics that are drawn
+_TEXT = ("sample", "sex", "tag", "group", "time", "experiment", "key", "revision")
+
+COLUMNS: dict[str, tuple[str, str, int]] = {
+    "samples": ("samples", "how many samples the mean is over", 0),
+    "bits_per_frame": ("bits a vector", "bits of one quantised vector", 0),
+    "frame_ms": ("ms a vector", "duration of the frames of one quantised vector", 0),
+    "bit_per_s": ("bit/s", "bit rate of the latents, or of the Codec 2 mode", 0),
+    "bit_per_s_10ms": ("bit/s at 10 ms", "bit rate were a vector sent every 10 ms", 0),
+    "bit_per_s_20ms": ("bit/s at 20 ms", "bit rate were a vector sent every 20 ms", 0),
+    "frames": ("frames", "frames of 10 ms", 0),
+    "sd_dB2": ("SD dB²", "spectral distortion: mean squared difference of y_hat and y, 200 to 3700 Hz, all frames", 2),
+    "sd_voiced_dB2": ("SD voiced", "spectral distortion over voiced frames only, dB²", 2),
+    "frames_above_2dB": ("> 2 dB", "frames with a distortion above 2 dB (4 dB²)", 0),
+    "share_above_2dB": ("share > 2 dB", "share of frames with a distortion above 2 dB (4 dB²)", 3),
+    "frames_above_4dB": ("> 4 dB", "frames with a distortion above 4 dB (16 dB²)", 0),
+    "share_above_4dB": ("share > 4 dB", "share of frames with a distortion above 4 dB (16 dB²)", 3),
+    "sd_b_dB2": ("SD of b dB²", "mean squared difference of b_hat and b over its 20 values", 2),
+    "latent_mse": ("latent MSE", "mean squared error of an element of the quantised latents", 5),
+    "pesq": ("PESQ", "narrow-band PESQ against the source speech, 1 to 4.5", 2),
+    "stoi": ("STOI", "short-time objective intelligibility against the source speech, 0 to 1", 3),
+    "estoi": ("ESTOI", "extended STOI against the source speech, 0 to 1", 3),
+    "lsd_dB": ("LSD dB", "log spectral distance to the source speech over active frames", 2),
+    "crest_low_dB": ("crest low", "buzziness: peak to RMS ratio of the envelope in a pitch cycle, low band, "
+                     "less the source's, dB", 2),
+    "crest_mid_dB": ("crest mid", "the same in the middle band, dB", 2),
+    "crest_high_dB": ("crest high", "the same in the high band, dB", 2),
+    "delay_samples": ("delay", "known delay to the source, samples at 8 kHz", 0),
+    "delay_measured": ("delay measured", "delay to the source by cross-correlation, samples at 8 kHz", 1),
+}  # fmt: skip
+"""Label, explanation and decimals of the measures; those with a prefix of `AGAINST` are as the one without."""
+AGAINST = {
+    "original_": ("original: ", "against the resynthesis with original amplitudes and phases: "),
+    "ideal_y_": ("ideal y: ", "against the synthesis of the true y with phase0: "),
+    "published_": ("published ", "of the published wav: "),
+}
+
+
+class Blob:
+    """Arrays, one after the other, each from a multiple of 4 bytes."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._read: dict[str, dict] = {}
+
+    def add(self, array: np.ndarray, kind: str = "f4") -> dict:
+        """Keep an array as "f4", as "i2", or as "dB": int16 in steps of `STEP_dB`, -32768 for what is not finite."""
+        if kind == "dB":
+            steps = np.clip(np.rint(array / STEP_dB), -32767, 32767)
+            array = np.where(np.isfinite(array), steps, -32768)
+        data = np.ascontiguousarray(array, "<f4" if kind == "f4" else "<i2").tobytes()
+        place = {"at": self._size, "type": kind, "shape": list(array.shape)}
+        self._parts += [data, bytes(-len(data) % 4)]
+        self._size += len(data) + -len(data) % 4
+        return place
+
+    def file(self, path: str, read: Callable[[str], np.ndarray], kind: str) -> dict:
+        """Keep what `read` returns of a file, once: experiments share the files that have the same key."""
+        if path not in self._read:
+            self._read[path] = self.add(read(path), kind)
+        return self._read[path]
+
+    def base64(self) -> str:
+        """All of it as text."""
+        return base64.b64encode(b"".join(self._parts)).decode("ascii")
+
+
+def read_rows(path: Path) -> list[dict]:
+    """Rows of a CSV: text where the column is one of text, else a number, or None where there is nothing."""
+    try:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return [{name: _value(name, text) for name, text in row.items()} for row in rows]
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, csv.Error) as error:
+        raise InputError(f"{path}: not a table of mlquant ({error})") from None
+
+
+def _value(name: str, text: str) -> str | float | None:
+    if name in _TEXT:
+        return text
+    value = float(text) if text else None
+    return value if value is None or np.isfinite(value) else None
+
+
+def mel_points() -> list[float]:
+    """Frequencies in Hz of the 20 values of b; those of `features.B_HZ`, which would load scipy."""
+
+    def mel(hz: float) -> float:
+        return np.floor(2595 * np.log10(1 + hz / 700) + 0.5)
+
+    return [float(700 * (10 ** (point / 2595) - 1)) for point in np.linspace(mel(200), mel(3700), 20)]
+
+
+def energy_dB(spectrum: np.ndarray) -> np.ndarray:
+    """Energy [F] in dB of spectra [F, n] in dB, as `networks.energy_dB`, which would load torch."""
+    spectrum = spectrum.astype(np.float64)
+    peak = spectrum.max(axis=1, keepdims=True)
+    return (peak + 10 * np.log10(np.sum(10 ** ((spectrum - peak) / 10), axis=1, keepdims=True)))[:, 0]
+
+
+def decoder_layers(weights: Path) -> tuple[list[tuple[np.ndarray, np.ndarray]], dict]:
+    """A network's decoder as dense layers (W [outputs, inputs], b [outputs]) with ReLU between them, and its settings.
+
+    Batch normalisation is folded into the layer before it, cosine transform and mean of the output into the last:
+    what comes out is what `Network.decode` returns. Raises InputError for a decoder that is no such stack.
+    """
+    try:
+        with safetensors.safe_open(weights, "np") as file:
+            settings = json.loads((file.metadata() or {})["settings"])
+            state = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
+    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{weights}: not weights written by mlquant train ({error})") from None
+    row, name = row_of(settings), f"{settings['family']} {settings['nn']}"
+    if not row.encoder:
+        raise InputError(f"{name} has no bottleneck")
+    if row.quantised or row.layers in ("conv", "pitch"):
+        raise InputError(f"{name} is not decoded by dense layers alone ({row.quantised or row.layers})")
+    layers: list[tuple[np.ndarray, np.ndarray]] = []
+    for i in sorted({int(name.split(".")[1]) for name in state if name.startswith("decoder.")}):
+        part = {name.split(".")[2]: value for name, value in state.items() if name.startswith(f"decoder.{i}.")}
+        if "running_mean" in part:
+            W, b = layers.pop()
+            gain = part["weight"] / np.sqrt(part["running_var"] + 1e-5)
+            layers.append((gain[:, None] * W, gain * (b - part["running_mean"]) + part["bias"]))
+        else:
+            layers.append((part["weight"], part["bias"]))
+    W, b = layers.pop()
+    if settings["dct"]:
+        n, k = np.arange(20)[:, None], np.arange(20)[None]
+        basis = np.sqrt(np.where(k == 0, 1, 2) / 20) * np.cos(np.pi * (2 * n + 1) * k / 40)
+        W = (basis @ W.reshape(-1, 20, W.shape[1])).reshape(W.shape)
+        b = (b.reshape(-1, 20) @ basis.T).reshape(b.shape)
+    return [*layers, (W, b + state["mean"] if "mean" in state else b)], settings
+
+
+def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
+    """Everything that the page of these labelled tables folders shows, and its arrays as base64.
+
+    Samples are joined by name. Raises InputError for a folder that lacks something.
+    """
+    blob = Blob()
+    tables = [_Tables(label if len(named) > 1 else "", folder) for label, folder in named]
+    experiments = [table.about() for table in tables]
+    names = dict.fromkeys(name for table in tables for name in table.provenance["samples"])
+    page = {
+        "title": " and ".join(_title(each) for each in experiments),
+        "step_dB": STEP_dB,
+        "b_kHz": [hz / 1000 for hz in mel_points()],
+        "columns": _columns(tables),
+        "experiments": experiments,
+        "samples": [_sample(name, tables, blob) for name in names],
+        "bottleneck": _bottleneck(tables[0], list(names), blob),
+    }
+    return page, blob.base64()
+
+
+def _title(experiment: dict) -> str:
+    label, name = experiment["label"], experiment["name"]
+    return label if name in label else f"{label} {name}".strip()
+
+
+class _Tables:
+    """A tables folder, read."""
+
+    def __init__(self, label: str, folder: Path):
+        self.label, self.folder = label, folder
+        self.provenance = files.read_json(folder / "provenance.json")
+        needed = ("experiment", "key", "samples", "networks", "codebooks", "stages", "versions", "wavs")
+        files.require(self.provenance, str(folder / "provenance.json"), *needed)
+        self.measures, self.means, self.anchors = (
+            read_rows(folder / f"{name}.csv") for name in ("measures", "means", "anchors")
+        )
+        self.frames: dict[tuple, dict[str, list]] = {}
+        for row in read_rows(folder / "frames.csv"):
+            columns = self.frames.setdefault(
+                (row["sample"], row["index"], row["tag"]), {name: [] for name in ("sd_dB2", "sd_b_dB2", "lsd_dB")}
+            )
+            for name, values in columns.items():
+                values.append(np.nan if row.get(name) is None else row[name])
+
+    def about(self) -> dict:
+        """What is told of the experiment, without its arrays."""
+        known = self.provenance
+        experiment = known["experiment"]
+        networks = {name: Path(folder) for name, folder in known["networks"].items()}
+        shown = ("key", "pesq", "left_out", "versions", "wavs", "modules")
+        return {
+            "label": self.label,
+            "folder": str(self.folder),
+            **{name: known.get(name) for name in shown},
+            "name": experiment["name"],
+            "title": experiment.get("title") or "",
+            "published": experiment.get("published"),
+            "outputs": experiment["outputs"],
+            "measures": self.measures,
+            "means": self.means,
+            "anchors": self.anchors,
+            "networks": {name: _network(folder) for name, folder in networks.items()},
+            "traces": {name: read_rows(Path(folder) / "trace.csv") for name, folder in known["codebooks"].items()},
+            "stages": [
+                {"folder": folder, "seconds": _seconds(folder), **{k: v for k, v in stage.items() if k != "key"}}
+                for folder, stage in known["stages"].items()
+            ],
+        }
+
+
+def _network(folder: Path) -> dict:
+    settings = files.read_json(folder / "settings.json")
+    losses = read_rows(folder / "losses.csv") if (folder / "losses.csv").exists() else []
+    return {"settings": settings, "target": row_of(settings).target, "losses": losses}
+
+
+def _seconds(folder: str) -> float | None:
+    """Run time of a stage as Snakemake noted it; None where it did not."""
+    path = Path(folder)
+    benchmark = path.parent.parent / "benchmarks" / path.parent.name / f"{path.name}.tsv"
+    try:
+        header, *_, last = (line.split("\t") for line in benchmark.read_text(encoding="utf-8").splitlines())
+        return float(last[header.index("s")])
+    except (OSError, ValueError):
+        return None
+
+
+def _columns(tables: Sequence[_Tables]) -> dict:
+    """Label, explanation and decimals of every numeric column, in the tables' order."""
+    result = {}
+    for name in dict.fromkeys(
+        name for table in tables for row in (*table.means[:1], *table.measures[:1]) for name in row
+    ):
+        if name in _TEXT or name == "index":
+            continue
+        prefix = next((prefix for prefix in AGAINST if name.startswith(prefix)), "")
+        label, explanation, digits = COLUMNS.get(name.removeprefix(prefix), (name, "", 3))
+        first, before = AGAINST.get(prefix, ("", ""))
+        result[name] = {"label": first + label, "help": before + explanation, "digits": digits}
+    return result
+
+
+def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
+    """A sample of all folders that have it: what can be heard of it, and the features of its frames."""
+    having = [(i, table) for i, table in enumerate(tables) if name in table.provenance["samples"]]
+    first = having[0][1]
+    known = first.provenance["samples"][name]
+    files.require(known, f"{first.folder}/provenance.json: {name}", "source", "model", "features", "y", "rows")
+    delay = int(next((row["delay_samples"] for row in first.measures
+                      if row["sample"] == name and row.get("delay_samples") is not None), 0))  # fmt: skip
+    records, y = files.read_features(known["features"]), files.read_f32(known["y"], 79)
+    published: set[str] = set()
+    tracks = [{"kind": "source", "index": 0, "tag": "source speech", "label": "source",
+               "audio": blob.add(np.pad(files.read_speech(known["source"]), (delay, 0)), "i2")}]  # fmt: skip
+    for i, table in having:
+        for row in table.provenance["samples"][name]["rows"]:
+            about = {"experiment": i, "index": row["index"], "tag": row["tag"]}
+            label = f"{table.label} {row['index']}".strip()
+            named = row["files"]
+            track = {"kind": "output", **about, "label": label}
+            track["audio"] = blob.file(named["wav"], files.read_speech, "i2")
+            if "y_hat" in named:
+                track["y_hat"] = blob.file(named["y_hat"], _read_y, "dB")
+            if "b_hat" in named:
+                track["b_hat"] = blob.file(named["b_hat"], _read_b, "dB")
+            for column, values in table.frames.get((name, row["index"], row["tag"]), {}).items():
+                if np.isfinite(values).any():
+                    track[column] = blob.add(np.array(values))
+            tracks.append(track)
+        for row in table.provenance["samples"][name]["rows"]:
+            path = row["files"].get("published")
+            if path and path not in published:
+                published.add(path)
+                about = {"experiment": i, "index": row["index"], "tag": row["tag"]}
+                label = f"{table.label} {row['index']} published".strip()
+                audio = blob.file(path, files.read_speech, "i2")
+                tracks.append({"kind": "published", **about, "label": label, "audio": audio})
+    return {
+        "name": name,
+        "sex": known.get("sex") or "",
+        "delay": delay,
+        "tracks": tracks,
+        "y": blob.add(y, "dB"),
+        "b": blob.add(records[:, :20], "dB"),
+        "Wo": blob.add(records[:, 20]),
+        "voiced": blob.add(records[:, 21], "i2"),
+        "energy": blob.add(energy_dB(y)),
+        "energy_b": blob.add(energy_dB(records[:, :20])),
+        "harmonics": _harmonics(known["model"], blob),
+    }
+
+
+def _read_y(path: str) -> np.ndarray:
+    return files.read_f32(path, 79)
+
+
+def _read_b(path: str) -> np.ndarray:
+    return files.read_features(path)[:, :20]
+
+
+def _harmonics(path: str, blob: Blob) -> dict:
+    """Amplitudes of all frames' harmonics below 4000 Hz, one after the other, in dB with the pre-emphasis of y."""
+    model = files.read_model(path)
+    m = np.arange(1, files.MAX_AMP + 1)
+    angle = model.Wo.astype(np.float64)[:, None] * m
+    used = (m <= model.L[:, None]) & (angle < np.pi)
+    emphasis = 2 - 2 * np.cos(angle[used])
+    amplitudes = 10 * np.log10(np.maximum(model.A[:, 1:][used].astype(np.float64) ** 2 * emphasis, 1e-30))
+    return {
+        "count": blob.add(used.sum(axis=1), "i2"),
+        "A_dB": blob.add(np.maximum(amplitudes, _FLOOR_dB), "dB"),
+        "Wo": blob.add(model.Wo),
+    }
+
+
+def _bottleneck(table: _Tables, names: Sequence[str], blob: Blob) -> dict:
+    """The decoder, codebooks and latents of the live bottleneck; or the reason that there is none."""
+    known = table.provenance.get("bottleneck")
+    if not known:
+        return {"reason": "no output of this experiment has a bottleneck"}
+    try:
+        layers, settings = decoder_layers(Path(known["weights"]))
+    except InputError as error:
+        return {"reason": str(error)}
+    codebooks = [files.read_f32(path, settings["d"]) for path in known["codebooks"]]
+    return {
+        "network": known["network"],
+        "target": row_of(settings).target,
+        "source": row_of(settings).source,
+        **{name: settings[name] for name in ("d", "ncat", "norm", "noise_var", "gamma", "symbols")},
+        "layers": [{"W": blob.add(W), "b": blob.add(b)} for W, b in layers],
+        "codebooks": [blob.add(codebook) for codebook in codebooks],
+        "choices": [
+            {
+                **{name: choice.get(name) for name in ("index", "tag", "stages", "mbest")},
+                "bits": sum((len(codebook) - 1).bit_length() for codebook in codebooks[: choice["stages"]]),
+            }
+            for choice in known["choices"]
+        ],
+        "latents": {
+            name: blob.add(files.read_f32(known["latents"][name], settings["d"]))
+            for name in names
+            if name in known["latents"]
+        },
+    }

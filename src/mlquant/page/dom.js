@@ -1,0 +1,98 @@
+// The page's data, and small helpers to make elements. Text goes in as text nodes only: nothing here parses markup.
+
+const page = JSON.parse(document.getElementById("data").textContent);
+
+const bytes = (() => {
+  const text = atob(document.getElementById("blob").textContent);
+  const result = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) result[i] = text.charCodeAt(i);
+  document.getElementById("blob").remove(); // megabytes of text that nobody needs any more
+  return result.buffer;
+})();
+
+const arrays = new WeakMap();
+
+// The array that a {at, type, shape} of the data names: Int16Array, or Float32Array of numbers or dB.
+function array(place) {
+  if (!place) return null;
+  if (!arrays.has(place)) {
+    const size = place.shape.reduce((a, b) => a * b, 1);
+    const raw = new (place.type === "f4" ? Float32Array : Int16Array)(bytes, place.at, size);
+    arrays.set(place, place.type === "dB" ? Float32Array.from(raw, (v) => (v === -32768 ? NaN : v * page.step_dB)) : raw);
+  }
+  return arrays.get(place);
+}
+
+// Row i of a two-dimensional array; null outside of it.
+function row(place, i) {
+  if (!place || i < 0 || i >= place.shape[0]) return null;
+  return array(place).subarray(i * place.shape[1], (i + 1) * place.shape[1]);
+}
+
+// An element (or SVG element) with attributes, "on..." listeners, and children that are elements or text.
+function el(name, attributes = {}, ...children) {
+  const svg = ["svg", "g", "path", "line", "text", "circle", "rect"].includes(name);
+  const element = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
+    else element.setAttribute(key, value === true ? "" : value);
+  }
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  return element;
+}
+
+const byId = (id) => document.getElementById(id);
+
+// What tells a track of one sample from the others, and is the same in all samples.
+const nameOf = (track) => `${track.label} ${track.tag}`;
+
+const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
+
+// A number with so many decimals; a dash where there is none.
+function number(value, digits = 2) {
+  return value === null || value === undefined || Number.isNaN(value) ? "–" : value.toFixed(digits);
+}
+
+// A button that shows whether it is pressed.
+function toggle(text, pressed, onclick, attributes = {}) {
+  return el("button", { type: "button", "aria-pressed": String(pressed), onclick, ...attributes }, text);
+}
+
+const press = (button, pressed) => button.setAttribute("aria-pressed", String(pressed));
+
+// A labelled choice: options are [value, text] pairs.
+function select(label, options, onchange, attributes = {}) {
+  const box = el("select", { ...attributes, onchange: () => onchange(box.value) },
+    options.map(([value, text]) => el("option", { value }, text)));
+  return el("label", {}, `${label} `, box);
+}
+
+// A table; cells are text, elements, or {text, sort} where they sort by something else. Heads are text or {text, help}.
+// A click on a head sorts by its column, a second one the other way round; empty cells stay last.
+function table(caption, heads, rows, sorted = null) {
+  const body = el("tbody");
+  const raw = (cell) => (cell && typeof cell === "object" && "sort" in cell ? cell.sort : cell);
+  const shown = (cell) => (cell && typeof cell === "object" && "text" in cell && !cell.nodeType ? cell.text : cell);
+  const numeric = heads.map((_, c) => rows.some((r) => typeof raw(r[c]) === "number"));
+  const fill = (list) => body.replaceChildren(...list.map((cells) => el("tr", {}, cells.map((cell, c) =>
+    el(c ? "td" : "th", { scope: c ? null : "row", class: numeric[c] ? "number" : null }, shown(cell) ?? "–")))));
+  let order = sorted;
+  const head = heads.map((h, c) => {
+    const name = h.text ?? h;
+    const button = el("button", { type: "button", title: h.help, onclick: () => {
+      order = order === c + 1 ? -(c + 1) : c + 1;
+      head.forEach((cell, i) => cell.setAttribute("aria-sort", i === c ? (order > 0 ? "ascending" : "descending") : "none"));
+      const empty = (v) => v === null || v === undefined;
+      fill([...rows].sort((a, b) => {
+        const [x, y] = [raw(a[c]), raw(b[c])];
+        if (empty(x) || empty(y)) return empty(x) - empty(y);
+        return Math.sign(order) * (numeric[c] ? x - y : String(x).localeCompare(String(y), undefined, { numeric: true }));
+      }));
+    } }, name);
+    return el("th", { scope: "col", "aria-sort": sorted === false ? null : "none", class: numeric[c] ? "number" : null }, sorted === false ? name : button);
+  });
+  fill(rows);
+  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    el("table", {}, el("caption", { class: "hidden" }, caption), el("thead", {}, el("tr", {}, head)), body));
+}

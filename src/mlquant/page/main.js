@@ -1,0 +1,210 @@
+// Buttons, keys, and what follows the clock.
+
+const KEYS = [
+  ["space", "play or pause; in Frames: new noise"], ["0", "source speech"], ["1 … 9", "that index; again: the next of that number"],
+  ["shift 1 … 9", "the published one"], ["← →", "0.1 s back, on; with shift 1 s"], ["home", "to the start"], ["[ ]", "set the ends of the repeated stretch"],
+  ["\\", "clear it"], ["r", "repeat all"], ["m", "match levels"], ["s", "next sample; with shift the one before"], ["n b", "next frame, the one before"],
+  ["j", "frame with most distortion, then the next; shift back"], ["w", "loss weighting"], ["v q", "go to Frames, leave it"], ["x", "go to A/B/X"],
+  ["a b x", "in A/B/X: hear A, B, X"], ["shift a, b", "in A/B/X: X is A, X is B"], ["esc", "end A/B/X"],
+];
+
+// Said once: a screen reader would read the same words after every step again.
+function say(words) {
+  if (byId("playing").textContent !== words) byId("playing").textContent = words;
+}
+
+function showAbout() {
+  byId("about").append(...page.experiments.map((e) => el("p", {}, several ? el("strong", {}, `${named(e)}: `) : null, e.title, " ",
+    el("span", { class: "quiet" }, `key ${e.key}, revision ${revision(e).replace(/^([0-9a-f]{10})[0-9a-f]+/, "$1")}`))));
+  for (const e of page.experiments) {
+    if (e.left_out?.length) byId("about").append(el("p", { class: "warning" }, `${several ? `${named(e)}: ` : ""}left out, as they could not be obtained: ${e.left_out.join(", ")}.`));
+  }
+}
+
+const sampleButtons = page.samples.map((sample) => toggle(sample.sex ? [sample.name, " ", el("small", {}, sample.sex)] : sample.name, false, () => choose(sample)));
+let trackButtons = [];
+
+// A row of buttons for each group: the source, then of each experiment its outputs and the published ones.
+function showTracks() {
+  const rows = new Map();
+  trackButtons = audio.sample.tracks.map((track, i) => {
+    const experiment = page.experiments[track.experiment];
+    const group = track.kind === "source" ? "source" : `${experiment.label ? `${experiment.label} ` : ""}${track.kind === "output" ? "outputs" : "published"}`;
+    const shift = track.kind === "published" ? "⇧" : "";
+    const made = toggle([el("kbd", {}, `${shift}${track.index}`), " ", el("small", {}, track.tag)], false, () => listenTo(i), { "data-track": i, "aria-label": nameOf(track) });
+    rows.set(group, [...(rows.get(group) ?? []), made]);
+    return made;
+  });
+  byId("tracks").replaceChildren(...[...rows].map(([group, buttons]) => el("div", { class: "row" }, el("span", { class: "group" }, group), buttons)));
+}
+
+const transport = {};
+
+function initTransport() {
+  const key = (name) => el("kbd", {}, name);
+  transport.play = el("button", { type: "button", id: "play", onclick: playOrPause });
+  transport.time = el("output", { id: "time", "aria-label": "time" });
+  transport.around = toggle(["repeat ", key("r")], false, () => setAround(!audio.around));
+  transport.levelled = toggle(["match levels ", key("m")], false, () => setLevelled(!audio.levelled), { title: "gives all the RMS of the softest" });
+  transport.clear = el("button", { type: "button", onclick: () => setLoop(null) }, "clear ", key("\\"));
+  byId("transport").append(transport.play, transport.time,
+    el("button", { type: "button", onclick: () => setEnd(0) }, "from here ", key("[")), el("button", { type: "button", onclick: () => setEnd(1) }, "to here ", key("]")),
+    transport.clear, transport.around, transport.levelled);
+  byId("samples").append(el("span", { class: "group" }, "sample"), ...sampleButtons);
+  byId("keys").querySelector("dl").append(...KEYS.map(([keys, what]) => el("div", {}, el("dt", {}, keys.split(" ").map((k) => el("kbd", {}, k))), el("dd", {}, what))));
+}
+
+// Set one end of the repeated stretch to where we are.
+function setEnd(which) {
+  const loop = [...(audio.loop ?? [0, duration()])];
+  loop[which] = position();
+  setLoop(loop[1] > loop[0] ? loop : which ? [0, loop[1]] : [loop[0], duration()]);
+}
+
+let shownSample = null;
+
+// Everything that shows the state of the player, after any change of it.
+function show() {
+  const { sample } = audio;
+  if (shownSample !== sample) {
+    shownSample = sample;
+    timeline.drawn = null;
+    showTracks();
+    fillAbx();
+    viewer.frame = -1;
+  }
+  const blind = abx.trial !== null, track = sample.tracks[audio.track];
+  page.samples.forEach((other, i) => press(sampleButtons[i], other === sample));
+  trackButtons.forEach((button, i) => {
+    press(button, !blind && i === audio.track);
+    button.disabled = blind;
+  });
+  transport.play.replaceChildren(playing() ? "pause " : "play ", el("kbd", {}, "space"));
+  press(transport.around, audio.around);
+  press(transport.levelled, audio.levelled);
+  const loop = audio.loop ? `, repeats ${number(audio.loop[0])} to ${number(audio.loop[1])} s` : "";
+  const level = audio.levelled && !blind ? `, ${number(20 * Math.log10(gain(track)), 1)} dB` : "";
+  say(blind ? `${sample.name}: A/B/X${loop}` : `${sample.name}: ${nameOf(track)}${level}${loop}`);
+  drawTimeline(sample.tracks[blind ? 0 : audio.track]);
+  follow();
+  drawFrame(true);
+}
+
+// What moves with the clock.
+function follow() {
+  placeCursor();
+  const time = position();
+  transport.time.value = `${number(time, 3)} / ${number(duration())} s`;
+  timeline.box.setAttribute("aria-valuemax", number(duration(), 3));
+  timeline.box.setAttribute("aria-valuenow", number(time, 3));
+  timeline.box.setAttribute("aria-valuetext", `${number(time)} seconds, frame ${frameAt(time)}`);
+}
+
+function tickClock() {
+  if (playing()) {
+    follow();
+    drawFrame();
+  }
+  requestAnimationFrame(tickClock);
+}
+
+// The track of an index, published or not; of several with that number the one after what plays.
+function byIndex(index, kind) {
+  const found = audio.sample.tracks.flatMap((track, i) => (track.index === index && (index === 0 || track.kind === kind) ? [i] : []));
+  if (found.length) listenTo(found[(found.indexOf(audio.track) + 1) % found.length]);
+}
+
+function nextSample(by) {
+  choose(page.samples[(page.samples.indexOf(audio.sample) + by + page.samples.length) % page.samples.length]);
+}
+
+function enter(id) {
+  byId(id).focus({ preventScroll: true });
+  byId(id).scrollIntoView({ block: "nearest" });
+}
+
+// What a key does; true where it did something.
+function pressed(event) {
+  const { target, key, shiftKey: shift } = event, region = target.closest("[data-keys]")?.dataset.keys;
+  const lower = key.length === 1 ? key.toLowerCase() : key;
+  const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1] ?? (/^\d$/.test(key) ? key : null);
+  if (region === "abx" && abx.trial && ["a", "b", "x"].includes(lower)) {
+    if (!shift) hearAbx(lower.toUpperCase());
+    else if (lower !== "x") answer(lower.toUpperCase());
+    return true;
+  }
+  if (key === " ") {
+    if (target.matches("button, summary, a")) return false;
+    if (region === "viewer" && bottleneck.layers) drawNoise();
+    else playOrPause();
+    return true;
+  }
+  if (["ArrowLeft", "ArrowRight", "Home"].includes(key)) {
+    if (target.matches("input, .scroll")) return false;
+    if (key === "Home") seek(0);
+    else seek(position() + (key === "ArrowLeft" ? -1 : 1) * (shift ? 1 : 0.1));
+    return true;
+  }
+  if (digit !== null) {
+    if (!abx.trial) byIndex(+digit, shift ? "published" : "output");
+    return true;
+  }
+  const actions = {
+    "[": () => setEnd(0), "]": () => setEnd(1), "\\": () => setLoop(null),
+    r: () => setAround(!audio.around), m: () => setLevelled(!audio.levelled), s: () => nextSample(shift ? -1 : 1),
+    n: () => goTo(viewer.frame + 1), b: () => goTo(viewer.frame - 1), j: () => jump(shift ? -1 : 1), w: toggleWeight,
+    v: () => enter("viewer"), x: () => enter("abx"), Escape: () => abx.trial && end(),
+    q: () => region === "viewer" && enter("player"),
+  };
+  if (!Object.hasOwn(actions, lower)) return false;
+  actions[lower]();
+  return true;
+}
+
+document.addEventListener("keydown", (event) => {
+  // AltGr, which types brackets on many keyboards, comes as ctrl and alt.
+  const altGr = event.getModifierState("AltGraph");
+  if (event.defaultPrevented || ((event.ctrlKey || event.altKey || event.metaKey) && !altGr)) return;
+  if (event.target.matches("select, textarea")) return;
+  if (pressed(event)) event.preventDefault();
+});
+
+// A click on a button leaves the focus with its region, so that keys go on to mean what they mean there; the keyboard
+// can still go to each button, where space and enter press it.
+document.addEventListener("mousedown", (event) => {
+  const button = event.target.closest("button"), region = button?.closest("[data-keys]");
+  if (!region) return;
+  event.preventDefault();
+  region.focus({ preventScroll: true });
+});
+
+showAbout();
+initTransport();
+initTimeline();
+initBottleneck();
+initViewer();
+initAbx();
+audio.listeners.push(show);
+if (page.samples.length) {
+  const first = page.samples[0].tracks.findIndex((track) => track.kind === "output");
+  audio.track = Math.max(first, 0);
+  choose(page.samples[0]);
+  tickClock();
+}
+initNumbers();
+initTraining();
+initProvenance();
+
+// The state, to look at in the browser's console and for tests.
+window.mlquant = {
+  page, audio, viewer, bottleneck, abx,
+  state: () => ({
+    sample: audio.sample.name, track: audio.track, label: audio.sample.tracks[audio.track].label, playing: playing(), time: position(),
+    clock: audio.context?.currentTime ?? 0, started: audio.started, loop: audio.loop, frame: viewer.frame,
+    curves: viewer.curves.map((curve) => ({ id: curve.id, name: curve.name, x: Array.from(curve.x), y: Array.from(curve.y) })),
+    gains: audio.nodes.map(({ volume }) => volume.gain.value),
+  }),
+  latents: (frame) => Array.from(heldLatents(audio.sample, frame)),
+  searchVq: (vector, choice) => searchVq(Float32Array.from(vector), bottleneck.codebooks.slice(0, bottleneck.choices[choice].stages), bottleneck.choices[choice].mbest),
+  array, chance, level: (track) => gain(track) * rms(track),
+};

@@ -1,0 +1,227 @@
+// Legend, measures, charts of the measures, training, history and provenance.
+
+const DEFAULT_COLUMNS = ["bit_per_s", "sd_dB2", "sd_b_dB2", "share_above_2dB", "share_above_4dB", "pesq", "published_pesq", "stoi",
+  "published_stoi", "estoi", "lsd_dB", "published_lsd_dB", "crest_mid_dB"];
+
+const several = page.experiments.length > 1;
+const has = (value) => value !== null && value !== undefined;
+const mean = (values) => (values.length ? values.reduce((a, b) => a + b, 0) / values.length : null);
+const named = (experiment) => experiment.label || experiment.name;
+const quiet = (text) => el("p", { class: "quiet" }, text);
+const details = (summary, ...children) => el("details", {}, el("summary", {}, summary), children);
+const withLabel = (experiment, cells) => (several ? [named(experiment), ...cells] : cells);
+
+function legend() {
+  const heads = withLabel({ label: "experiment" }, ["index", "tag", "what it is", "what it shows", "networks", "quantiser", "bits", "bit/s"]);
+  const rate = (experiment, o) => experiment.measures.find((r) => r.index === o.index && r.tag === o.tag && has(r.bit_per_s)) ?? {};
+  return table("what each index is", heads, page.experiments.flatMap((experiment) => experiment.outputs.map((o) => withLabel(experiment, [
+    o.index, o.tag, o.processing ?? o.process, o.shows, (o.networks ?? []).join(", ") || null,
+    o.quantiser ? `${o.quantiser}, ${o.stages ?? "all"} ${o.stages === 1 ? "stage" : "stages"}, ${o.mbest} best` : null,
+    has(rate(experiment, o).bits_per_frame) ? `${rate(experiment, o).bits_per_frame} in ${rate(experiment, o).frame_ms} ms` : null,
+    rate(experiment, o).bit_per_s]))), false);
+}
+
+// The measures: means of all, male and female, or each sample; the columns to read, or all there are.
+function measures() {
+  const box = el("div", {}), state = { each: false, all: false };
+  const draw = () => {
+    const source = page.experiments.flatMap((e) => (state.each ? e.measures : e.means).map((r) => [e, r]));
+    const filled = Object.keys(page.columns).filter((name) => source.some(([, r]) => has(r[name])));
+    // An empty PESQ column stays: that it is missing is told below.
+    const columns = state.all ? Object.keys(page.columns) : DEFAULT_COLUMNS.filter((name) => filled.includes(name) || name === "pesq");
+    const first = state.each ? ["sample", "sex"] : ["of"];
+    const heads = [...withLabel({ label: "experiment" }, [...first, "index", "tag"]),
+      ...columns.map((name) => ({ text: page.columns[name]?.label ?? name, help: page.columns[name]?.help }))];
+    box.replaceChildren(table("measures", heads, source.map(([e, r]) => [
+      ...withLabel(e, state.each ? [r.sample, r.sex || null] : [r.group]), r.index, r.tag,
+      ...columns.map((name) => (has(r[name]) ? { text: number(r[name], page.columns[name].digits), sort: r[name] } : null))])));
+  };
+  const buttons = [["means", "each", false], ["each sample", "each", true], ["all columns", "all", null]].map(([text, name, value]) => {
+    const made = toggle(text, value === state[name], () => {
+      state[name] = value ?? !state[name];
+      buttons.forEach(([button, n, v]) => press(button, v === null ? state[n] : state[n] === v));
+      draw();
+    });
+    return [made, name, value];
+  });
+  draw();
+  return [el("div", { class: "row", role: "group", "aria-label": "rows and columns" }, buttons.map(([button]) => button)), box];
+}
+
+// A measure against bit/s: the outputs, their published ones, Codec 2's modes, and what has no bits as horizontal lines.
+function againstBits() {
+  const box = el("div", { class: "chart", id: "bits-chart" });
+  const anchors = new Map();
+  for (const r of page.experiments.flatMap((e, i) => e.anchors.map((a) => ({ ...a, experiment: i })))) {
+    // Anchors of several experiments are the same but for their samples: those of the first, then of new samples.
+    if (!anchors.has(r.tag)) anchors.set(r.tag, new Map());
+    if (!anchors.get(r.tag).has(r.sample)) anchors.get(r.tag).set(r.sample, r);
+  }
+  const of = (tag, name) => mean([...(anchors.get(tag)?.values() ?? [])].map((r) => r[name]).filter(has));
+  const choices = ["pesq", "stoi", "estoi", "lsd_dB", "sd_dB2"].filter((name) => page.experiments.some((e) => e.means.some((r) => has(r[name]))));
+  let name = choices[0];
+  const draw = () => {
+    const modes = [...anchors.keys()].map((tag) => ({ tag, x: of(tag, "bit_per_s"), y: of(tag, name) })).filter((m) => has(m.x) && has(m.y)).sort((a, b) => a.x - b.x);
+    const series = [];
+    if (modes.length) series.push({ name: "Codec 2", x: modes.map((m) => m.x), y: modes.map((m) => m.y), labels: modes.map((m) => m.tag), below: true, colour: "var(--quiet)", mark: "both" });
+    for (const [tag, text] of [["original", "original amplitudes and phases"], ["ideal_y", "true y"]]) {
+      const y = of(tag, name);
+      if (has(y)) series.push({ name: `${text} ${number(y)}`, x: [0], y: [y], mark: "level", dash: tag === "original" ? null : "6 3", colour: "currentColor" });
+    }
+    page.experiments.forEach((experiment, e) => experiment.outputs.forEach((output, i) => {
+      const r = experiment.means.find((m) => m.group === "all" && m.index === output.index && m.tag === output.tag);
+      if (!r || !has(r[name]) || output.process === "original") return;
+      const style = { colour: colour(several ? e * 5 + i : i), wide: true }, label = `${experiment.label} ${output.index}`.trim();
+      if (!has(r.bit_per_s)) series.push({ ...style, wide: false, name: `${label}, no quantiser, ${number(r[name])}`, x: [0], y: [r[name]], mark: "level", dash: "2 3" });
+      else {
+        const bits = has(r.bits_per_frame) ? `, ${r.bits_per_frame} bits in ${r.frame_ms} ms` : "";
+        series.push({ ...style, name: `${label} ${output.tag}${bits}`, x: [r.bit_per_s], y: [r[name]], mark: "dots", labels: [label] });
+        const published = r[`published_${name}`];
+        if (has(published)) series.push({ ...style, hollow: true, name: `${label} published`, x: [r.bit_per_s], y: [published], mark: "dots" });
+      }
+    }));
+    const label = page.columns[name].label;
+    chart(box, series, { x: { label: "bit/s", range: [0, Math.max(3400, ...series.filter((s) => s.mark !== "level").flatMap((s) => s.x.map((x) => 1.05 * x)))] }, y: { label }, height: 320, title: `${label} against bit/s` });
+  };
+  if (!choices.length) return quiet("No measure of quality is there to be drawn against bit/s.");
+  redrawn(box, draw);
+  return el("div", {}, el("div", { class: "row" }, select("Measure", choices.map((c) => [c, page.columns[c].label]), (value) => {
+    name = value;
+    draw();
+  }), el("span", { class: "quiet" }, "means over all samples, against bit/s")), box);
+}
+
+// Tables that came with the page as CSV; what reads as a number sorts as one.
+function extraTable({ title, columns, rows }) {
+  const cell = (text) => (text === "" ? null : Number.isFinite(+text) ? { text: String(+(+text).toPrecision(5)), sort: +text } : text);
+  return [el("h3", {}, title), rows.length ? table(title, columns, rows.map((cells) => cells.map(cell))) : quiet("nothing")];
+}
+
+function explanations() {
+  return details("What the columns are", el("dl", { class: "explained" }, Object.values(page.columns).map((column) =>
+    el("div", {}, el("dt", {}, column.label), el("dd", {}, column.help)))));
+}
+
+function delays() {
+  return page.experiments.map((experiment) => {
+    const known = mean(experiment.measures.map((r) => r.delay_samples).filter(has));
+    const measured = mean(experiment.measures.map((r) => r.delay_measured).filter(has));
+    const ms = (n) => `${number(n / 8, 1)} ms`;
+    const before = several ? `${named(experiment)}: the` : "The";
+    return quiet(`${before} outputs come ${number(known, 0)} samples (${ms(known)}) after the source, which is delayed by as much here; ${has(measured) ? `measured by cross-correlation ${number(measured, 1)} samples (${ms(measured)}) on average` : "not measured"}.`);
+  });
+}
+
+function initNumbers() {
+  const missing = page.experiments.filter((e) => !e.pesq).map((e) =>
+    el("p", { class: "warning" }, `${several ? `${named(e)}: the` : "The"} PESQ columns are empty because the Python package pesq was not installed when the tables were made.`));
+  const absent = page.experiments.filter((e) => !e.published).map((e) => quiet(`${several ? `${named(e)}: no` : "No"} folder of published wavs was named, so there are no published columns.`));
+  const tags = [...new Set(page.experiments.flatMap((e) => e.anchors.map((r) => r.tag)))];
+  const columns = Object.keys(page.columns).filter((name) => page.experiments.some((e) => e.anchors.some((r) => has(r[name]))));
+  byId("numbers").append(legend(), ...page.extra.flatMap(extraTable), ...missing, ...measures(), explanations(), ...absent, ...delays(), againstBits(),
+    details("Codec 2's modes, the original and the true y: means", table("anchors",
+      [...withLabel({ label: "experiment" }, ["anchor"]), ...columns.map((name) => ({ text: page.columns[name].label, help: page.columns[name].help }))],
+      page.experiments.flatMap((e) => tags.map((tag) => withLabel(e, [tag, ...columns.map((name) => {
+        const value = mean(e.anchors.filter((r) => r.tag === tag).map((r) => r[name]).filter(has));
+        return has(value) ? { text: number(value, page.columns[name].digits), sort: value } : null;
+      })]))))));
+}
+
+// Charts of a network's losses: of the loss itself and of the distortion, training and held out.
+function lossCharts(name, network) {
+  const epochs = network.losses.map((r) => r.epoch);
+  return [["loss", "loss"], ["sd_dB2", "SD (dB²)"]].map(([column, label]) => {
+    const box = el("div", { class: "chart" });
+    const series = [["training", column, colour(0)], ["held out", `held_out_${column}`, colour(1)]]
+      .map(([title, key, c]) => ({ name: title, x: epochs, y: network.losses.map((r) => r[key] ?? NaN), colour: c, mark: epochs.length < 3 ? "both" : "line" }));
+    redrawn(box, () => chart(box, series, { x: { label: "epoch" }, y: { label, log: 10 }, height: 220, title: `${label} of ${name}` }));
+    return el("figure", {}, el("figcaption", {}, `${name}: ${label}`), box);
+  });
+}
+
+// The codebooks' variance; of several experiments, those that the ones before do not have.
+function traceChart(experiment, i, all) {
+  if (all.slice(0, i).some((other) => JSON.stringify(other.traces) === JSON.stringify(experiment.traces))) return null;
+  const box = el("div", { class: "chart" });
+  const series = Object.entries(experiment.traces).map(([name, rows], i) =>
+    ({ name, x: rows.map((r) => r.entries), y: rows.map((r) => r.variance), colour: colour(i), mark: "both" }));
+  redrawn(box, () => chart(box, series, { x: { label: "entries", log: 2 }, y: { label: "variance", log: 10 }, height: 220, title: "variance of the codebooks" }));
+  return el("figure", {}, el("figcaption", {}, `codebooks${several ? ` of ${named(experiment)}` : ""}: variance of an element against entries`), box);
+}
+
+function historyCharts() {
+  const runs = new Map(); // of each experiment: its runs by time
+  for (const r of page.history) {
+    if (!runs.has(r.experiment)) runs.set(r.experiment, []);
+    const list = runs.get(r.experiment);
+    if (list.at(-1)?.time !== r.time || list.at(-1)?.key !== r.key) list.push({ time: r.time, key: r.key, revision: r.revision, rows: [] });
+    list.at(-1).rows.push(r);
+  }
+  if (!runs.size) return [quiet("No history is kept beside this page.")];
+  const charts = [["pesq", "mean PESQ"], ["sd_dB2", "mean SD (dB²)"]].map(([column, label]) => {
+    const box = el("div", { class: "chart" }), series = [];
+    for (const [experiment, list] of runs) {
+      const keys = new Set(list.flatMap((run) => run.rows.map((r) => r.index)));
+      [...keys].sort((a, b) => a - b).forEach((index, i) => {
+        const y = list.map((run) => run.rows.find((r) => r.index === index)?.[column] ?? NaN);
+        if (y.some(Number.isFinite)) series.push({ name: `${runs.size > 1 ? `${experiment} ` : ""}${index}`, x: list.map((_, run) => run + 1), y, colour: colour(i), mark: "both" });
+      });
+    }
+    const longest = Math.max(...[...runs.values()].map((list) => list.length));
+    const each = Math.ceil(longest / 10);
+    redrawn(box, () => chart(box, series, { x: { label: "run", range: [0.5, longest + 0.5], ticks: Array.from({ length: Math.ceil(longest / each) }, (_, i) => 1 + i * each) }, y: { label }, height: 220, title: `${label} by run` }));
+    return el("figure", {}, el("figcaption", {}, `${label} of each index, by run`), series.length ? box : quiet("not measured"));
+  });
+  const rows = [...runs].flatMap(([experiment, list]) => list.map((run, i) => [experiment, i + 1, run.time, run.key, run.revision || null,
+    run.rows.map((r) => `${r.index}: ${number(r.pesq)}`).join("  "), run.rows.filter((r) => has(r.sd_dB2)).map((r) => `${r.index}: ${number(r.sd_dB2)}`).join("  ")]));
+  return [el("div", { class: "grid" }, charts), details(`${rows.length} ${rows.length === 1 ? "run" : "runs"} of results/history.csv`,
+    table("history", ["experiment", "run", "time (UTC)", "key", "revision", "PESQ", "SD dB²"], rows))];
+}
+
+function initTraining() {
+  const done = new Set();
+  const charts = page.experiments.flatMap((e) => Object.entries(e.networks).flatMap(([name, network]) => {
+    // Experiments share networks; one that differs has another seed, epochs or losses.
+    const content = JSON.stringify([name, network]);
+    if (done.has(content) || !network.losses.length) return [];
+    done.add(content);
+    return lossCharts(several ? `${named(e)}: ${name}` : name, network);
+  }));
+  const traces = page.experiments.filter((e) => Object.values(e.traces).some((rows) => rows.length)).map(traceChart);
+  byId("networks").append(el("div", { class: "grid" }, charts, traces), el("h3", {}, "History"), ...historyCharts());
+}
+
+const text = (value) => (typeof value === "string" || typeof value === "number" ? value : value === null || value === undefined ? null : JSON.stringify(value));
+
+function provenanceOf(experiment) {
+  const pairs = (object) => Object.entries(object ?? {}).map(([key, value]) => [key, text(value)]);
+  const names = Object.keys(experiment.networks);
+  const settings = [...new Set(names.flatMap((name) => Object.keys(experiment.networks[name].settings)))];
+  const seeds = experiment.stages.filter((s) => has(s.settings?.seed)).map((s) => [s.folder, s.settings.seed]);
+  const seconds = experiment.stages.map((s) => s.seconds).filter(has);
+  const total = seconds.reduce((a, b) => a + b, 0);
+  const list = (title, caption, heads, rows) => (rows.length ? details(`${title} (${rows.length})`, table(caption, heads, rows)) : null);
+  return el("div", {}, several ? el("h3", {}, named(experiment)) : null,
+    el("dl", { class: "facts" }, [["key", experiment.key], ["revision", revision(experiment)], ["tables", experiment.folder],
+      ["run time", seconds.length ? `${number(total, 0)} s in ${seconds.length} of ${experiment.stages.length} stages` : "not recorded"],
+      ["published wavs", experiment.published ?? "none named"]].map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
+    list("Networks' settings", "settings of the networks", ["setting", ...names], settings.map((key) => [key, ...names.map((name) => text(experiment.networks[name].settings[key]))])),
+    list("Outputs' settings", "settings of the outputs", ["index", "settings"], experiment.outputs.map((o) => [o.index, text(o)])),
+    list("Stages", "stages", ["folder", "command", "settings", "inputs", "s"], experiment.stages.map((s) => [
+      s.folder, text(s.command), text(s.settings), text(s.inputs), has(s.seconds) ? { text: number(s.seconds, 1), sort: s.seconds } : null])),
+    list("Seeds", "seeds", ["stage", "seed"], seeds),
+    list("Versions", "versions", ["package", "version"], pairs(experiment.versions)),
+    list("Code", "digests of the modules behind the stages", ["part", "digest"], pairs(experiment.modules)),
+    list("Wavs", "wavs", ["file", "from", "SHA-256"], Object.entries(experiment.wavs).map(([name, wav]) => [name, wav.from, wav.sha256])));
+}
+
+// Git revision in words: whether the tree had changes matters more than the last digits.
+function revision(experiment) {
+  const found = experiment.versions?.revision;
+  if (!found) return "none: not made in a git checkout";
+  return found.endsWith("-dirty") ? `${found.replace("-dirty", "")}, with uncommitted changes` : `${found}, clean`;
+}
+
+function initProvenance() {
+  byId("provenance").append(...page.experiments.map(provenanceOf));
+}

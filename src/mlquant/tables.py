@@ -1,0 +1,149 @@
+"""The tables of an experiment: measures of every sample and output, their means, a legend, and what made it all."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+
+import pandas as pd
+
+from mlquant.files import read_json, require, write_json, write_text
+from mlquant.measures import COLUMNS, FRAME_COLUMNS
+
+_PACKAGES = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors", "scipy")
+_PACKAGES += ("snakemake", "soundfile", "vector-quantize-pytorch")
+_WHOLE = ["bits_per_frame", "frame_ms", "frames", "frames_above_2dB", "frames_above_4dB", "delay_samples"]
+_NAMES = ["sample", "sex", "index", "tag"]
+GROUPS = {"all": ("m", "f", None), "male": ("m",), "female": ("f",)}
+
+
+def tabulate(experiment: dict, measured: list[Path], out: Path) -> None:
+    """Write measures.csv, means.csv, anchors.csv, frames.csv, README.md and provenance.json into a folder.
+
+    `experiment` is its config entry with its name, and what its page shows beside the tables; `measured` holds a
+    measured.json for each sample and, of rows without an index, for its anchors (see the command `measure`). The key
+    in the folder's name goes into the provenance. Raises InputError for records that lack something.
+    """
+    records = [read_json(path) for path in measured]
+    for path, record in zip(measured, records, strict=True):
+        require(record, str(path), "sample", "sex", "references", "rows", "stages", "measures", "frames", "pesq")
+    require(experiment, "experiment", "name", "title", "samples", "outputs", "speech_dir", "networks", "codebooks")
+    require(experiment, "experiment", "bottleneck", "modules", "published")
+    measures = pd.DataFrame([row for record in records for row in record["measures"]], columns=COLUMNS)
+    measures = measures.astype(dict.fromkeys(_WHOLE, "Int64"))
+    anchors = measures[measures["index"].isna()].dropna(axis="columns", how="all")
+    measures = measures[measures["index"].notna()].astype({"index": int})
+    left_out = [name for name in experiment["samples"] if name not in set(measures["sample"])]
+    frames = [
+        pd.DataFrame({"sample": record["sample"], "index": row["index"], "tag": row["tag"], **values})
+        for record in records
+        for row, values in zip(record["rows"], record["frames"], strict=True)
+        if row["index"] is not None
+    ]
+    frames = [table.rename_axis("frame").reset_index() for table in frames]
+    columns = ["sample", "index", "tag", "frame", *FRAME_COLUMNS]
+    tables = {"measures": measures, "means": means(measures), "anchors": anchors, "frames": pd.concat(frames)[columns]}
+    for name, table in tables.items():
+        write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+    write_text(out / "README.md", _readme(experiment, measures, left_out))
+    provenance = _provenance(experiment, records, left_out) | {"key": out.name.rpartition(".")[2]}
+    write_json(out / "provenance.json", provenance)
+
+
+def means(measures: pd.DataFrame) -> pd.DataFrame:
+    """Means over samples of every measure, for each output: a row for all, male and female, where there are any."""
+    rows, outputs = [], measures[["index", "tag"]].drop_duplicates()
+    for group, sexes in GROUPS.items():
+        chosen = measures[measures["sex"].isin(sexes)]
+        if chosen.empty:
+            continue
+        table = chosen.drop(columns=["sample", "sex"]).groupby(["index", "tag"], sort=False)
+        table = pd.concat([table.size().rename("samples"), table.mean()], axis="columns").reset_index()
+        rows.append(outputs.merge(table).assign(group=group))
+    table = pd.concat(rows)
+    return table[["group", *table.columns.drop("group")]]
+
+
+def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str]) -> str:
+    """The legend and the distortion of every sample and index, as Markdown."""
+    parts = [f"# {experiment['name']}", experiment["title"] or "Samples of an experiment."]
+    parts += [
+        f"**Warning: the optional sample {name} could not be obtained and is left out.** Put {name}.raw or "
+        f"{name}.wav into `{experiment['speech_dir']}/` and run the same command again; or, to try the download "
+        f"again, remove `results/optional_sources/` first."
+        for name in left_out
+    ]
+    parts.append("`index.html` plays, shows and measures all of it. Each wav is named `<sample>_<index>_<tag>.wav`.")
+    legend = [["index", "tag", "processing", "what it shows", "bits a frame", "bit/s"]]
+    for output in experiment["outputs"]:
+        rows = measures[(measures["index"] == output["index"]) & (measures["tag"] == output["tag"])]
+        rates = [
+            (f"{row.bits_per_frame} in {row.frame_ms} ms", f"{row.bit_per_s:.0f}")
+            for row in rows.dropna(subset=["bits_per_frame"]).itertuples()
+        ] or [("-", "-")]
+        legend.append([output["index"], output["tag"], output["processing"], output["shows"], *rates[0]])
+    sd = measures.dropna(subset=["sd_dB2"])
+    sd = sd.pivot_table(index="sample", columns=["index", "tag"], values="sd_dB2", sort=False)
+    distortions = [["sample", *(f"{index} {tag}" for index, tag in sd.columns)]]
+    for sample, row in [*sd.iterrows(), ("mean", sd.mean())]:
+        distortions.append([sample, *(f"{value:.2f}" for value in row)])
+    parts += [
+        _table(legend),
+        "Spectral distortion in dB² (200 to 3700 Hz, all frames), by sample and index:",
+        _table(distortions),
+        "`measures.csv` holds these and the other measures, `means.csv` their means, `anchors.csv` those of Codec 2, "
+        "`frames.csv` distortions frame by frame, `provenance.json` the settings, inputs and versions behind every "
+        "file.",
+    ]
+    names = experiment["networks"]
+    if names:
+        parts += ["Training of the networks:", "\n".join(f"![loss of {name}]({name}_losses.png)" for name in names)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(rows: list[list]) -> str:
+    """A table in Markdown; the first row is its header."""
+    lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+
+
+def _provenance(experiment: dict, records: list[dict], left_out: list[str]) -> dict:
+    """Every key, file, setting and version behind the experiment."""
+    shown = ("networks", "codebooks", "bottleneck", "modules")
+    samples, wavs = {}, {}
+    for record in records:
+        rows = [row for row in record["rows"] if row["index"] is not None]
+        if rows:
+            samples[record["sample"]] = {"sex": record["sex"], **record["references"], "rows": rows}
+            wavs |= {f"{record['sample']}_{row['index']}_{row['tag']}.wav": row["files"]["wav"] for row in rows}
+    return {
+        "experiment": {name: value for name, value in experiment.items() if name not in shown},
+        "left_out": left_out,
+        "pesq": all(record["pesq"] for record in records),
+        "wavs": {
+            name: {"from": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
+            for name, path in sorted(wavs.items())
+        },
+        "samples": samples,
+        **{name: experiment[name] for name in shown},
+        "stages": dict(sorted({path: stage for record in records for path, stage in record["stages"].items()}.items())),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: metadata.version(name) for name in _PACKAGES},
+            "machine": platform.machine(),
+            "revision": _revision(),
+        },
+    }
+
+
+def _revision() -> str | None:
+    """Git revision of the checkout, with "-dirty" when it has changes; None outside of one."""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()

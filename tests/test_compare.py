@@ -1,0 +1,439 @@
+"""A comparison names what differs and nothing else; its intervals hold what they should as often as they should."""
+
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mlquant import compare, files
+from mlquant.files import InputError
+
+SAMPLES = ["anna", "ben", "carl", "dora", "emil"]
+FRAMES = [60, 75, 100, 130, 240]
+SPEECH = {"seed": 1, "minutes": 5}
+
+
+def stages_of(samples, d, mbest, codebooks, own, tag):
+    """Stages and files of samples' output 5 (a network) and 6 (quantised), keyed by all that they are made from."""
+    stages = {}
+
+    def add(kind, name, settings, **inputs):
+        inputs = {key: paths if isinstance(paths, list) else [paths] for key, paths in inputs.items()}
+        key = hashlib.sha256(json.dumps([kind, settings, inputs]).encode()).hexdigest()[:8]
+        stages[f"results/{kind}/{name}.{key}"] = {"key": key, "settings": settings, "inputs": inputs}
+        return f"results/{kind}/{name}.{key}/"
+
+    corpus = [add("features", f"tracts_{part}", SPEECH | {"part": part}) + "b.f32" for part in ("one", "two")]
+    weights = add("networks", "nn4", {"d": d, "lr": 0.002}, features=corpus) + "weights"
+    train = add("latents", "tracts", {"thresh": 30}, weights=weights, features=corpus) + "l.f32"
+    books = []
+    for i in range(codebooks):
+        books.append(add("codebooks", f"vq_{i + 1}", {"k": d, "size": 4096}, train=train) + "vq.f32")
+        train = books[-1].replace("vq.f32", "residual.f32")
+    result = {}
+    for name in samples:
+        b = add("features", name, {}, speech=f"{own}/{name}.wav") + "b.f32"
+        hats = [add("inferred", f"{name}_nn4", {}, weights=weights, features=b) + "hat.f32"]
+        latents = add("latents", f"{name}_nn4", {}, weights=weights, features=b) + "l.f32"
+        chosen = add("quantised", f"{name}_vq", {"k": d, "mbest": mbest}, latents=latents, codebooks=books) + "l_hat"
+        hats.append(add("decoded", f"{name}_nn4", {}, weights=weights, latents=chosen, features=b) + "hat.f32")
+        wavs = [add("synthesised", name, {}, y_hat=hat) + "speech.wav" for hat in hats]
+        rows = zip((5, 6), ("nn4", tag), wavs, hats, strict=True)
+        result[name] = {
+            "rows": [{"index": i, "tag": tag, "files": {"wav": wav, "y_hat": hat}} for i, tag, wav, hat in rows]
+        }
+    return stages, result
+
+
+def frames_of(seed, shift=0.0):
+    """Frames of each sample: its SD in eighths, so that a file of six digits holds it exactly."""
+    random = np.random.default_rng(seed)
+    return {
+        name: pd.DataFrame(
+            {
+                "frame": range(length),
+                "voiced": random.integers(2, size=length),
+                "sd_dB2": random.integers(8, 400, size=length) / 8 + shift,
+                "sd_b_dB2": np.nan,
+                "lsd_dB": np.where(random.random(length) < 0.7, random.integers(8, 99, size=length) / 8, np.nan),
+            }
+        )
+        for name, length in zip(SAMPLES, FRAMES, strict=True)
+    }
+
+
+def write(folder, frames=None, of_samples=None, *, tag="vq", own="speech", d=10, mbest=5, codebooks=1, **provenance):
+    """An experiment's folder: `frames` of each sample for output 6, `of_samples` more columns of its measures."""
+    frames = frames or frames_of(1)
+    folder.mkdir(parents=True)
+    rows, tables = [], []
+    for i, (name, table) in enumerate(frames.items()):
+        distortion = table["sd_dB2"]
+        measures = {"sample": name, "sex": "f", "index": 6, "tag": tag, "frames": len(table)}
+        measures |= {"sd_dB2": distortion.mean(), "sd_voiced_dB2": distortion[table["voiced"] > 0].mean()}
+        measures |= {"frames_above_4dB": (distortion > 16).sum(), "share_above_4dB": (distortion > 16).mean()}
+        measures |= {"lsd_dB": table["lsd_dB"].mean(), "bit_per_s": 2400}
+        rows.append(measures | {key: values[i] for key, values in (of_samples or {}).items()})
+        tables.append(table.assign(sample=name, index=6, tag=tag))
+    pd.DataFrame(rows).to_csv(folder / "measures.csv", index=False)
+    pd.concat(tables).to_csv(folder / "frames.csv", index=False)
+    stages, samples = stages_of(frames, d, mbest, codebooks, own, tag)
+    outputs = [{"index": 5, "tag": "nn4", "mbest": 5}, {"index": 6, "tag": tag, "mbest": mbest}]
+    made = {
+        "experiment": {"name": folder.name, "title": "Voices", "samples": list(frames), "outputs": outputs},
+        "stages": stages,
+        "samples": samples,
+        "modules": {"mlquant.vq": "aaaaaaaa", "mlquant.files": "bbbbbbbb"},
+        "versions": {"python": "3.11.7", "torch": "2.13.0", "machine": "x86_64"},
+    }
+    files.write_json(folder / "provenance.json", made | provenance)
+    return folder
+
+
+def rows(comparison, kind):
+    """(where, a, b) of the differences of a kind."""
+    table = comparison.differences
+    return [tuple(row) for row in table.loc[table["kind"] == kind, ["where", "a", "b"]].to_numpy()]
+
+
+def measure(comparison, name):
+    return comparison.measures.set_index("measure").loc[name]
+
+
+# what differs in settings and code
+
+
+def test_identical(tmp_path):
+    pesq = {"pesq": [3.1, 3.0, 2.9, 3.2, 3.3]}
+    comparison = compare.compare(write(tmp_path / "x", None, pesq), write(tmp_path / "y", None, pesq))
+    assert comparison.differences.empty
+    names = ["sd_dB2", "sd_voiced_dB2", "frames_above_4dB", "share_above_4dB", "lsd_dB", "pesq"]
+    assert comparison.measures["measure"].tolist() == names  # bit_per_s has no better and is the same
+    assert (comparison.measures[["difference", "low", "high"]] == 0).all(axis=None)
+    assert set(comparison.measures["verdict"]) == {"same"}
+    assert compare.text(comparison) == "x (A) against y (B)\nNo difference."
+
+
+def test_settings(tmp_path):
+    a = write(tmp_path / "x.11111111")
+    b = write(tmp_path / "x.22222222", d=8, mbest=3, codebooks=2)
+    comparison = compare.compare(a, b)
+    assert rows(comparison, "experiment") == [("output 6 vq: mbest", "5", "3")]
+    assert rows(comparison, "settings") == [
+        ("codebooks vq_1: k", "10", "8"),
+        ("codebooks vq_2", "-", "only here"),
+        ("networks nn4: d", "10", "8"),
+        ("quantised vq: k", "10", "8"),
+        ("quantised vq: mbest", "5", "3"),
+    ]
+    assert rows(comparison, "modules") == rows(comparison, "versions") == []
+
+
+def test_own_files(tmp_path):
+    """The path of a user's own file is told, the keys of what is made from it are not."""
+    comparison = compare.compare(write(tmp_path / "x"), write(tmp_path / "y", own="mine"))
+    assert rows(comparison, "settings") == [
+        (
+            "features of samples: speech",
+            *(", ".join(f"{own}/{name}.wav" for name in SAMPLES) for own in ("speech", "mine")),
+        )
+    ]
+    assert "experiment" not in set(comparison.differences["kind"])
+
+
+def test_stages_that_only_one_has(tmp_path):
+    a, b = write(tmp_path / "x"), write(tmp_path / "y", codebooks=2)
+    assert rows(compare.compare(a, b), "settings") == [("codebooks vq_2", "-", "only here")]
+    assert rows(compare.compare(b, a), "settings") == [("codebooks vq_2", "only here", "-")]
+
+
+def test_stages_of_one_name(tmp_path):
+    """Of several stages of a name, the values that the other side does not have are told."""
+    folders = [write(tmp_path / "x"), write(tmp_path / "y")]
+    for folder, seeds in zip(folders, ("12", "23"), strict=True):
+        provenance = files.read_json(folder / "provenance.json")
+        for seed in seeds:
+            provenance["stages"][f"results/networks/spare.{seed * 8}"] = {"settings": {"seed": int(seed)}, "inputs": {}}
+        files.write_json(folder / "provenance.json", provenance)
+    assert rows(compare.compare(*folders), "settings") == [("networks spare: seed", "1", "3")]
+
+
+def test_code_and_versions(tmp_path):
+    modules = {"mlquant.vq": "cccccccc", "mlquant.files": "bbbbbbbb", "mlquant.new": "dddddddd"}
+    versions = {"python": "3.11.7", "torch": "2.14.0", "machine": "aarch64"}
+    b = write(tmp_path / "y", modules=modules, versions=versions)
+    comparison = compare.compare(write(tmp_path / "x"), b)
+    assert rows(comparison, "modules") == [("mlquant.vq", "aaaaaaaa", "cccccccc"), ("mlquant.new", "-", "dddddddd")]
+    assert rows(comparison, "versions") == [("torch", "2.13.0", "2.14.0"), ("machine", "x86_64", "aarch64")]
+    assert not rows(comparison, "settings")
+
+
+def test_samples_and_outputs(tmp_path):
+    """Samples and outputs that one has alone are told, a tag that differs too; means are over what both have."""
+    frames = frames_of(1)
+    a = write(tmp_path / "x", {name: frames[name] for name in SAMPLES[:4]}, tag="vq24")
+    b = write(tmp_path / "y", {name: frames[name] for name in SAMPLES[1:]}, tag="vq12")
+    provenance = files.read_json(b / "provenance.json")
+    provenance["experiment"]["outputs"][0]["index"] = 3
+    files.write_json(b / "provenance.json", provenance)
+    comparison = compare.compare(a, b)
+    assert rows(comparison, "experiment") == [
+        ("samples", "anna", "emil"),
+        ("output 6 vq24: tag", "vq24", "vq12"),
+        ("outputs", "5 nn4", "3 nn4"),
+    ]
+    assert not rows(comparison, "settings")  # of the samples that one has alone
+    assert set(zip(comparison.measures["tag"], comparison.measures["tag_b"], strict=True)) == {("vq24", "vq12")}
+    assert set(comparison.measures["samples"]) == {3}
+    expected = np.mean([frames[name]["sd_dB2"].mean() for name in SAMPLES[1:4]])
+    assert measure(comparison, "sd_dB2")["a"] == pytest.approx(expected)
+    assert (comparison.measures["difference"] == 0).all()
+    assert "6 vq24 -> vq12: no difference" in compare.text(comparison)
+
+
+def test_names(tmp_path):
+    """A tag may look like a number; folders of one name are told apart by their paths."""
+    a = write(tmp_path / "here" / "x", tag="3200")
+    b = write(tmp_path / "there" / "x", tag="3200", mbest=3)
+    comparison = compare.compare(a, b)
+    assert rows(comparison, "settings") == [("quantised vq: mbest", "5", "3")]
+    assert set(comparison.measures["interval"]) == {"frames"}
+    assert comparison.names == (str(a), str(b))
+
+
+# what differs in measures
+
+
+def test_constant_shift(tmp_path):
+    """Every frame worse by 2 dB^2 is 2 dB^2 for sure, whatever the sentences."""
+    comparison = compare.compare(write(tmp_path / "x"), write(tmp_path / "y", frames_of(1, shift=2.0)))
+    for name in ("sd_dB2", "sd_voiced_dB2"):
+        row = measure(comparison, name)
+        assert row[["difference", "low", "high"]].tolist() == pytest.approx([2, 2, 2], abs=1e-9)
+        assert (row["interval"], row["verdict"]) == ("frames", "worse")
+    assert measure(comparison, "share_above_4dB")["verdict"] == "worse"
+    assert measure(comparison, "lsd_dB")["verdict"] == "same"
+
+
+def test_weights_of_samples(tmp_path):
+    """A sample counts once, be it short or long: shifts 5, 0, 0, 0, 0 are a difference of 1."""
+    frames = frames_of(1)
+    frames["anna"] = frames["anna"].assign(sd_dB2=lambda table: table["sd_dB2"] + 5)
+    row = measure(compare.compare(write(tmp_path / "x"), write(tmp_path / "y", frames)), "sd_dB2")
+    assert row[["difference", "low", "high"]].tolist() == pytest.approx([1, 1, 1], abs=1e-9)
+
+
+def test_voiced_only(tmp_path):
+    frames = {
+        name: table.assign(sd_dB2=table["sd_dB2"] + np.where(table["voiced"], 0, 3))
+        for name, table in frames_of(1).items()
+    }
+    comparison = compare.compare(write(tmp_path / "x"), write(tmp_path / "y", frames))
+    assert measure(comparison, "sd_voiced_dB2")[["difference", "low", "high"]].tolist() == [0, 0, 0]
+    row = measure(comparison, "sd_dB2")
+    assert row["verdict"] == "worse" and row["low"] < row["difference"] < row["high"]
+
+
+def test_shares(tmp_path):
+    """Intervals of shares and counts lie around the differences of their means, a count as many times the share."""
+    frames = {name: table.assign(sd_dB2=table["sd_dB2"] * 0.8) for name, table in frames_of(1).items()}
+    comparison = compare.compare(write(tmp_path / "x"), write(tmp_path / "y", frames))
+    for name in ("share_above_4dB", "frames_above_4dB"):
+        row = measure(comparison, name)
+        assert row["low"] < row["difference"] < row["high"] < 0
+        assert row["low"] + row["high"] == pytest.approx(2 * row["difference"], rel=0.3)
+        assert (row["interval"], row["verdict"]) == ("frames", "better")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "verdict"),
+    [
+        ("pesq", 0.1, "better"),
+        ("estoi", -0.1, "worse"),
+        ("ideal_y_stoi", 0.1, "better"),
+        ("original_lsd_dB", 0.1, "worse"),
+        ("latent_mse", -0.1, "better"),
+        ("bit_per_s_10ms", -0.1, ""),
+        ("published_pesq", 0.1, ""),
+    ],
+)
+def test_directions(tmp_path, name, change, verdict):
+    values = np.array([3.0, 3.1, 2.8, 2.9, 3.3])
+    b = write(tmp_path / "y", None, {name: values + change * np.array([1, 1.2, 0.9, 1.1, 0.8])})
+    row = measure(compare.compare(write(tmp_path / "x", None, {name: values}), b), name)
+    assert row["verdict"] == verdict
+    assert row["interval"] == "samples"
+    assert row["low"] < row["difference"] < row["high"]
+    assert row["difference"] == pytest.approx(change)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "verdict"),
+    [(-1.0, 0.2, "better"), (-1.0, -0.5, "better"), (0.5, 1.5, "worse"), (0.1, -1.0, "worse"), (-1.0, 1.0, "same")],
+)
+def test_crest(tmp_path, a, b, verdict):
+    """A ratio less the source's is better when it is nearer to 0, from whichever side."""
+    spread = np.array([-0.1, -0.05, 0.0, 0.05, 0.1])
+    one = write(tmp_path / "x", None, {"crest_mid_dB": a + spread})
+    other = write(tmp_path / "y", None, {"crest_mid_dB": b + spread[[2, 0, 4, 1, 3]]})
+    row = measure(compare.compare(one, other), "crest_mid_dB")
+    assert row["verdict"] == verdict
+    assert row["difference"] == pytest.approx(b - a)
+
+
+def test_no_interval(tmp_path):
+    """Frames that are not the same and samples that are too few leave intervals empty, not the differences."""
+    frames = frames_of(1, shift=1.0)
+    frames["emil"] = frames["emil"].iloc[:-7]
+    comparison = compare.compare(write(tmp_path / "x"), write(tmp_path / "y", frames))
+    assert not comparison.measures["measure"].isin(["pesq"]).any()
+    row = measure(comparison, "sd_dB2")
+    means = [np.mean([table["sd_dB2"].mean() for table in each.values()]) for each in (frames_of(1), frames)]
+    assert row["difference"] == pytest.approx(means[1] - means[0])
+    assert np.isnan(row["low"]) and np.isnan(row["high"]) and row["interval"] == row["verdict"] == ""
+    two = {name: table for name, table in frames_of(1).items() if name in SAMPLES[:2]}
+    folders = [write(tmp_path / f"{pesq}", two, {"pesq": [pesq, pesq]}) for pesq in (3.0, 3.5)]
+    (folders[0] / "frames.csv").unlink()
+    table = compare.compare(*folders).measures
+    assert set(table["interval"]) == set(table["verdict"]) == {""}
+    assert measure(compare.compare(*folders), "pesq")["difference"] == 0.5
+
+
+@settings(max_examples=10, deadline=None)
+@given(seeds=st.tuples(st.integers(1, 99), st.integers(100, 199)), bias=st.sampled_from([-0.2, 0.0, 0.2]))
+def test_swapped(tmp_path_factory, seeds, bias):
+    """B against A is A against B with every difference negated and every verdict turned."""
+    folder = tmp_path_factory.mktemp("swapped")
+    random = np.random.default_rng(seeds)
+    values = random.normal([[bias] * 5, [-bias] * 5])
+    one = write(folder / "x", frames_of(seeds[0], 10 * bias), {"pesq": values[0], "crest_low_dB": values[1]})
+    other = write(folder / "y", frames_of(seeds[1]), {"pesq": values[1], "crest_low_dB": values[0]}, d=7)
+    there, back = compare.compare(one, other), compare.compare(other, one)
+    assert rows(there, "settings") == [(where, a, b) for where, b, a in rows(back, "settings")] != []
+    turned = {"better": "worse", "worse": "better"}
+    expected = back.measures.assign(
+        a=back.measures["b"],
+        b=back.measures["a"],
+        difference=-back.measures["difference"],
+        low=-back.measures["high"],
+        high=-back.measures["low"],
+        verdict=back.measures["verdict"].replace(turned),
+    )
+    pd.testing.assert_frame_equal(there.measures, expected)
+
+
+def test_coverage_of_frames():
+    """Of independent frames 95 % of the intervals hold the truth; of frames like their neighbours blocks are needed."""
+    random = np.random.default_rng(1)
+    hits, alike = [], {1: [], compare.BLOCK: []}
+    for _ in range(200):
+        parts = [(random.gamma(2, 3, length), random.gamma(2, 3, length) + 1) for length in (150, 300)]
+        low, high = compare.frame_interval(parts)
+        hits.append(low <= 1 <= high)
+    for _ in range(100):
+        # Each value a mean of 8 that are independent: correlated over 80 ms.
+        parts = [
+            tuple(np.convolve(random.standard_normal(length + 7), np.ones(8) / 8, "valid") for _ in "ab")
+            for length in (150, 300)
+        ]
+        for block, found in alike.items():
+            low, high = compare.frame_interval(parts, block=block)
+            found.append((low <= 0 <= high, high - low))
+    assert 0.92 <= np.mean(hits) <= 0.98
+    single, blocks = np.mean(alike[1], axis=0), np.mean(alike[compare.BLOCK], axis=0)
+    assert single[0] < 0.65 and blocks[0] > 0.87
+    assert blocks[1] > 2 * single[1]
+
+
+def test_first_and_last_frames():
+    """Frames at the ends are drawn as often as those between; samples shorter than a block count too."""
+    early = np.where(np.arange(100) < 12, 100.0, 0.0)
+    for values in (early, early[::-1]):
+        low, high = compare.frame_interval([(np.zeros(100), values)])
+        assert low < 0 and high > 24
+    short = np.arange(10.0)
+    low, high = compare.frame_interval([(short, short + early[:10])] + [(np.zeros(100), np.zeros(100))] * 3)
+    assert (low, high) == pytest.approx((25, 25))
+
+
+def test_coverage_of_samples():
+    random = np.random.default_rng(1)
+    for samples in (3, 5, 20):
+        found = [compare.sample_interval(random.standard_normal(samples)) for _ in range(400)]
+        assert 0.91 <= np.mean([low <= 0 <= high for low, high in found]) <= 0.985
+
+
+def test_seed(tmp_path):
+    values = np.random.default_rng(1).standard_normal(100)
+    assert compare.sample_interval(values, 1) == compare.sample_interval(values, 1)
+    assert compare.sample_interval(values, 1) != compare.sample_interval(values, 2)
+    assert compare.frame_interval([(values, 2 * values)], 1) != compare.frame_interval([(values, 2 * values)], 2)
+    assert compare.frame_interval([(values[:30], 2 * values[:30])], 1) is None  # two blocks tell nothing
+    a, b = write(tmp_path / "x", frames_of(1)), write(tmp_path / "y", frames_of(2))
+    assert not compare.compare(a, b, 1).measures["low"].equals(compare.compare(a, b, 2).measures["low"])
+
+
+# what is written, and errors
+
+
+def test_summarise(tmp_path):
+    a = write(tmp_path / "x.11111111", None, {"pesq": [3.1, 3.0, 2.9, 3.2, 3.3]})
+    b = write(tmp_path / "x.22222222", frames_of(1, 2.0), {"pesq": [3.3, 3.2, 3.2, 3.4, 3.5]}, d=8)
+    (tmp_path / "out").mkdir()
+    mean = np.mean([table["sd_dB2"].mean() for table in frames_of(1).values()])
+    worse = ["sd_dB2", f"{mean:.4g}", f"{mean + 2:.4g}", "+2", "+2", "to", "+2", "frames", "worse"]
+    printed = compare.summarise(a, b, tmp_path / "out").splitlines()
+    assert printed[0] == "x.11111111 (A) against x.22222222 (B)"
+    assert any(line.split() == ["networks", "nn4:", "d", "10", "8"] for line in printed)
+    assert any(line.split()[:4] == ["pesq", "3.1", "3.32", "+0.22"] and line.endswith("better") for line in printed)
+    assert any(line.split() == worse for line in printed)
+    assert not any("above" in line for line in printed)
+    table = pd.read_csv(tmp_path / "out" / "measures.csv")
+    assert table.columns.tolist() == compare.COLUMNS
+    assert table.set_index("measure").loc["sd_dB2", "high"] == pytest.approx(2)
+    differences = pd.read_csv(tmp_path / "out" / "differences.csv", dtype=str)
+    assert ["settings", "networks nn4: d", "10", "8"] in differences.to_numpy().tolist()
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert readme.startswith("# x.11111111 (A) against x.22222222 (B)\n\n## ")
+    cells = ["sd_dB2", f"{mean:.4g}", f"{mean + 2:.4g}", "+2", "+2 to +2", "frames", "worse"]
+    assert cells in [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.splitlines()]
+
+
+def test_long_and_strange_texts(tmp_path):
+    """A cell that holds what ends a cell in Markdown stays one."""
+    a, b = write(tmp_path / "x"), write(tmp_path / "y")
+    provenance = files.read_json(b / "provenance.json")
+    provenance["experiment"]["title"] = "either | or"
+    files.write_json(b / "provenance.json", provenance)
+    compare.summarise(a, b, tmp_path)
+    assert "| title | Voices | either \\| or |" in " ".join((tmp_path / "README.md").read_text().split())
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: folder.rename(folder.parent / "away"), "no such folder, expected"),
+        (lambda folder: (folder / "measures.csv").unlink(), "no experiment: has no measures.csv, expected"),
+        (lambda folder: (folder / "provenance.json").unlink(), "no experiment: has no provenance.json, expected"),
+        (lambda folder: (folder / "measures.csv").write_text("a,b\n1,2\n"), "not the measures of an experiment"),
+        (lambda folder: (folder / "provenance.json").write_text("{"), "not JSON"),
+        (lambda folder: (folder / "provenance.json").write_text("{}"), "has no 'experiment', expected"),
+        (lambda folder: replace(folder, ",6,", ",9,"), "no output in common with .*: has 9, expected one of 6"),
+        (lambda folder: [replace(folder, f"{name},", f"z{name},") for name in SAMPLES], "no sample in common with"),
+    ],
+)
+def test_errors(tmp_path, spoil, message):
+    a, b = write(tmp_path / "x"), write(tmp_path / "y")
+    spoil(b)
+    with pytest.raises(InputError, match=message) as error:
+        compare.compare(a, b)
+    assert str(b) in str(error.value) and "\n" not in str(error.value)
+
+
+def replace(folder, old, new):
+    path = folder / "measures.csv"
+    path.write_text(path.read_text().replace(old, new))

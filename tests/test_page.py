@@ -1,0 +1,765 @@
+"""The page plays, shows and computes what the tables hold, alone, by keyboard too; the history grows by its rules.
+
+What a browser checks is a function of an open page, so that the page of a real run goes through the same.
+"""
+
+import base64
+import contextlib
+import csv
+import io
+import json
+import multiprocessing
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from mlquant import features, files, inference, networks, page, vq
+from mlquant.architectures import NetworkSettings
+from mlquant.files import InputError
+from mlquant.page import data
+from mlquant.schema import validate
+
+TRAINING = {"lr": 0.01, "epochs": 1}
+HOSTILE = "<img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>"
+
+
+# What is tested
+
+
+def network_of(folder, **settings):
+    """A network that has learnt nothing, with batch statistics and a mean as after a training, as `mlquant train`."""
+    settings = validate(NetworkSettings, TRAINING | settings, "test").model_dump()
+    torch.manual_seed(3)
+    network = networks.Network(settings)
+    for name, buffer in network.named_buffers():
+        if name.endswith(("running_mean", "mean")):
+            buffer.normal_()
+        elif name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+    weights = safetensors.torch.save(network.state_dict(), {"settings": json.dumps(settings)})
+    files.write_bytes(folder / "weights.safetensors", weights)
+    files.write_json(folder / "settings.json", settings)
+    losses = "epoch,lr,loss,sd_dB2,held_out_loss,held_out_sd_dB2\n1,1,0.5,9,0.6,10\n2,1,0.4,8,0.5,9\n"
+    files.write_text(folder / "losses.csv", losses)
+    return folder
+
+
+def write_csv(path, rows):
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(dict.fromkeys(name for row in rows for name in row)), restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    files.write_text(path, buffer.getvalue())
+
+
+def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111111", title="A title", tag="y_hat",
+              target="b", pesq=True, revision="0" * 40 + "-dirty"):  # fmt: skip
+    """A tables folder as of `mlquant tabulate`: outputs 1 (no features), 3 (y_hat) and 6 (quantised), a bottleneck."""
+    stages = folder / "stages"
+    spec = {"family": "autoencoder1", "nn": 4, "d": 4, "ncat": 2, "noise_var": 0.01}
+    if target == "y":
+        spec = {"family": "autoencoder3", "nn": 1, "d": 4, "noise_var": 0.01}
+    net = network_of(stages / "net", loss="wloss", gamma=0.5, **spec)
+    manifold = network_of(stages / "manifold", family="manifold", nn=1)
+    network, settings = inference.load(net / "weights.safetensors")
+    rng = np.random.default_rng(1)
+    codebooks = []
+    for i in (1, 2):
+        files.write_f32(stages / f"vq_{i}" / "vq.f32", rng.normal(0, 1 / i, (32, 4)))
+        files.write_text(stages / f"vq_{i}" / "trace.csv", "entries,variance,iterations\n16,0.5,3\n32,0.3,4\n")
+        codebooks.append(f"{stages}/vq_{i}/vq.f32")
+    outputs = [
+        {"index": 1, "tag": "out", "process": "original", "processing": "original", "shows": "", "networks": []},
+        {"index": 3, "tag": tag, "process": "vocoder", "processing": "b to y_hat", "shows": "x",
+         "networks": ["manifold"]},
+        {"index": 6, "tag": "vq", "process": "vocoder", "processing": "quantised", "shows": "y", "networks": ["net"],
+         "quantiser": "vq", "stages": 2, "mbest": 3},
+    ]  # fmt: skip
+    measures, frames, known, latents, wavs = [], [], {}, {}, {}
+    for s, sample in enumerate(samples):
+        made = stages / f"sample{s}"
+        count = 60 + s
+        speech = voice[s * 80 : s * 80 + 80 * count]
+        files.write_speech(made / "speech.raw", speech)
+        Wo = rng.uniform(0.05, 0.2, count).astype(np.float32)
+        L = np.floor(np.pi / Wo).astype(np.int32) - 1
+        A = (1000 * np.exp(-np.arange(161) / 20) * rng.uniform(0.7, 1.3, (count, 161))).astype(np.float32)
+        model = files.Model(Wo, L, A, A * 0, (np.arange(count) % 2).astype(np.int32))
+        files.write_model(made / "model.bin", model)
+        b, y = features.model_to_features(model, 0.0)
+        records = features.features_to_records(b, Wo, model.voiced)
+        files.write_f32(made / "b.f32", records)
+        files.write_f32(made / "y.f32", y)
+        files.write_f32(made / "l.f32", inference.encode(network, settings, records))
+        latents[sample] = f"{made}/l.f32"
+        rows = []
+        for output in outputs:
+            index = output["index"]
+            named = {"wav": f"{made}/{index}.wav", "y": f"{made}/y.f32"}
+            files.write_speech(named["wav"], np.roll(speech // index, 209))
+            row = {"sample": sample, "sex": "mf"[s % 2], "index": index, "tag": output["tag"], "delay_samples": 209,
+                   "delay_measured": 210, "pesq": 4 - index / 5 if pesq else "", "stoi": 0.9}  # fmt: skip
+            if index > 1:
+                y_hat = y + rng.normal(0, index, y.shape)
+                named["y_hat"] = f"{made}/y_hat_{index}.f32"
+                files.write_f32(named["y_hat"], y_hat)
+                sd = features.spectral_distortion(y, y_hat)
+                row["sd_dB2"] = float(sd.mean())
+            if index == 6:
+                row["bit_per_s"] = 1000
+                named["published"] = f"{made}/published.wav"
+                files.write_speech(named["published"], np.roll(speech // 2, 209))
+                named["b_hat"] = f"{made}/b_hat.f32"
+                files.write_f32(named["b_hat"], records + 1)
+            for i in range(count):
+                value = f"{sd[i]:.6g}" if index > 1 else ""
+                frames.append({"sample": sample, "index": index, "tag": output["tag"], "frame": i, "sd_dB2": value})
+            measures.append(row)
+            rows.append(
+                {"index": index, "tag": output["tag"], "bits_per_frame": None, "frame_ms": None, "files": named}
+            )
+            wavs[f"{sample.replace('/', '')}_{index}_{output['tag'].replace('/', '')}.wav"] = {
+                "from": named["wav"],
+                "sha256": "0",
+            }
+        known[sample] = {"sex": "mf"[s % 2], "source": f"{made}/speech.raw", "model": f"{made}/model.bin",
+                         "features": f"{made}/b.f32", "y": f"{made}/y.f32", "rows": rows}  # fmt: skip
+    means = [
+        {"group": group, "index": o["index"], "tag": o["tag"], "samples": 1,
+         "pesq": 3 if pesq else "", "sd_dB2": o["index"], "bit_per_s": 1000 if o["index"] == 6 else ""}
+        for group in ("all", "male", "female")
+        for o in outputs
+    ]  # fmt: skip
+    anchors = [{"sample": s, "tag": t, "bit_per_s": t if t.isdigit() else "", "pesq": 2.5}
+               for s in samples for t in ("original", "ideal_y", "1200", "3200")]  # fmt: skip
+    tables = folder / "tables"
+    for table, rows in (("measures", measures), ("means", means), ("anchors", anchors), ("frames", frames)):
+        write_csv(tables / f"{table}.csv", rows)
+    provenance = {
+        "experiment": {"name": name, "title": title, "samples": list(samples), "outputs": outputs, "published": None},
+        "key": key,
+        "left_out": [],
+        "pesq": pesq,
+        "wavs": wavs,
+        "samples": known,
+        "networks": {"net": str(net), "manifold": str(manifold)},
+        "codebooks": {f"vq_{i}": f"{stages}/vq_{i}" for i in (1, 2)},
+        "bottleneck": {
+            "network": "net",
+            "weights": f"{net}/weights.safetensors",
+            "codebooks": codebooks,
+            "choices": [
+                {"index": 6, "tag": "vq", "stages": 2, "mbest": 3},
+                {"index": 7, "tag": "vq", "stages": 1, "mbest": 1},
+            ],
+            "latents": latents,
+        },
+        "stages": {str(net): {"key": "k", "command": "train", "settings": {"seed": 1}, "inputs": {}}},
+        "modules": {"vq": "12345678"},
+        "versions": {"python": "3", "revision": revision},
+    }
+    files.write_json(tables / "provenance.json", provenance)
+    return tables
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory, voice):
+    return tables_of(tmp_path_factory.mktemp("page"), voice)
+
+
+@pytest.fixture(scope="module")
+def html(tables):
+    page.write(tables, tables.parent / "history.csv", tables.parent / "out")
+    return tables.parent / "out" / "index.html"
+
+
+def page_data(text):
+    """The object and the bytes that a page holds."""
+    between = text.partition('id="data">')[2]
+    found, _, rest = between.partition("</script>")
+    blob = rest.partition('id="blob">')[2].partition("</script>")[0]
+    return json.loads(found), blob
+
+
+# The Python side
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"family": "autoencoder1", "nn": 1, "d": 10},
+        {"family": "autoencoder1", "nn": 2, "d": 30, "ncat": 4},
+        {"family": "autoencoder1", "nn": 4, "d": 10, "zero_mean": True},
+        {"family": "autoencoder1", "nn": 2, "d": 6, "ncat": 3, "dct": True, "zero_mean": True, "norm": False},
+        {"family": "autoencoder2", "nn": 2, "d": 10},
+        {"family": "autoencoder3", "nn": 4, "d": 10},
+        {"family": "autoencoder4", "nn": 6, "d": 10},
+    ],
+    ids=lambda s: f"{s['family']}-{s['nn']}",
+)
+def test_the_dense_layers_are_the_decoder(tmp_path, settings):
+    weights = network_of(tmp_path, **settings) / "weights.safetensors"
+    network, settings = inference.load(weights)
+    layers, read = data.decoder_layers(weights)
+    assert read == settings
+    rng = np.random.default_rng(0)
+    latents = x = rng.uniform(-1, 1, (12, settings["d"])).astype(np.float32)
+    for i, (W, b) in enumerate(layers):
+        x = (np.maximum(x, 0) if i else x) @ W.T + b
+    frames = 12 * settings["ncat"]
+    width = 79 if settings["family"] == "autoencoder2" else 22
+    given = rng.uniform(1, 3, (frames, width)).astype(np.float32)
+    y = rng.uniform(10, 60, (frames, 79)).astype(np.float32)
+    made = inference.decode(network, settings, latents, given, y)
+    expected = 20 * x.reshape(frames, -1)
+    if settings["norm"]:
+        makes_y = expected.shape[1] == 79
+        expected = expected + data.energy_dB(y if makes_y else inference.spectrum(given))[:, None]
+    assert np.abs(made[:, : expected.shape[1]] - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("settings", "reason"),
+    [
+        ({"family": "autoencoder1", "nn": 3, "d": 8, "ncat": 4}, "conv"),
+        ({"family": "autoencoder1", "nn": 5, "d": 4}, "fsq"),
+        ({"family": "manifold", "nn": 1}, "no bottleneck"),
+    ],
+)
+def test_a_decoder_of_other_layers_is_refused_with_the_reason(tmp_path, settings, reason):
+    with pytest.raises(InputError, match=reason):
+        data.decoder_layers(network_of(tmp_path, **settings) / "weights.safetensors")
+
+
+def test_a_bottleneck_that_cannot_be_shown_is_a_reason_on_the_page(tmp_path, voice):
+    tables = tables_of(tmp_path, voice, samples=("one",))
+    provenance = files.read_json(tables / "provenance.json")
+    assert "layers" in data.gather([("", tables)])[0]["bottleneck"]
+    manifold = f"{provenance['networks']['manifold']}/weights.safetensors"
+    for bottleneck in (None, provenance["bottleneck"] | {"weights": manifold}):
+        files.write_json(tables / "provenance.json", provenance | {"bottleneck": bottleneck})
+        assert "bottleneck" in data.gather([("", tables)])[0]["bottleneck"]["reason"]
+
+
+def test_frequencies_and_energies_are_those_of_the_features():
+    assert data.mel_points() == pytest.approx(features.B_HZ, abs=1e-9)
+    spectra = np.random.default_rng(0).normal(20, 30, (5, 79))
+    assert data.energy_dB(spectra) == pytest.approx(networks.energy_dB(spectra), abs=1e-9)
+
+
+def test_arrays_come_back_from_the_page(html, tables):
+    shown, blob = page_data(html.read_text(encoding="utf-8"))
+    known = files.read_json(tables / "provenance.json")["samples"]["two"]
+    sample = next(sample for sample in shown["samples"] if sample["name"] == "two")
+    raw = base64.b64decode(blob)
+
+    def array(place):
+        return np.frombuffer(raw, "<f4" if place["type"] == "f4" else "<i2", np.prod(place["shape"]), place["at"])
+
+    source = files.read_speech(known["source"])
+    assert (array(sample["tracks"][0]["audio"]) == np.pad(source, (209, 0))).all()
+    assert (array(sample["tracks"][3]["audio"]) == files.read_speech(known["rows"][2]["files"]["wav"])).all()
+    y = files.read_f32(known["y"], 79)
+    assert np.abs(array(sample["y"]) * shown["step_dB"] - y.ravel()).max() <= 0.0051
+    latents = shown["bottleneck"]["latents"]["two"]
+    assert (array(latents) == files.read_f32(f"{Path(known['y']).parent}/l.f32", 4).ravel()).all()
+    model = files.read_model(known["model"])
+    amplitude = array(sample["harmonics"]["A_dB"])[0] * shown["step_dB"]
+    expected = 20 * np.log10(model.A[0, 1]) + 10 * np.log10(2 - 2 * np.cos(model.Wo[0]))
+    assert amplitude == pytest.approx(expected, abs=0.0051)
+
+
+def test_the_folder_holds_links_to_tables_wavs_and_loss_curves(html, tables, tmp_path):
+    out, provenance = html.parent, files.read_json(tables / "provenance.json")
+    for name, wav in provenance["wavs"].items():
+        assert (out / name).samefile(wav["from"])
+    for path in tables.iterdir():
+        assert (out / path.name).samefile(path)
+    files.write_bytes(tmp_path / "net.12345678" / "losses.png", b"png")
+    page.write(tables, tmp_path / "history.csv", tmp_path / "out", [tmp_path / "net.12345678" / "losses.png"])
+    assert (tmp_path / "out" / "net_losses.png").read_bytes() == b"png"
+
+
+def test_hostile_names_stay_text(tmp_path, voice):
+    tables = tables_of(tmp_path, voice, samples=(HOSTILE,), title=HOSTILE, tag=HOSTILE, name=HOSTILE)
+    text = page.render([("", tables)])
+    assert "<img" not in text
+    assert text.count("</script>") == 3  # the data's, the arrays', the program's
+    shown, _ = page_data(text)
+    assert shown["samples"][0]["name"] == HOSTILE
+    assert shown["experiments"][0]["title"] == HOSTILE
+
+
+def test_samples_of_two_experiments_are_joined_by_name(tmp_path, voice):
+    first = tables_of(tmp_path / "a", voice, samples=("one", "two"), name="a")
+    second = tables_of(tmp_path / "b", voice, samples=("two", "three"), name="b")
+    shown, _ = page_data(page.render([("A", first), ("B", second)]))
+    labels = {sample["name"]: [track["label"] for track in sample["tracks"]] for sample in shown["samples"]}
+    alone = ["source", "{0} 1", "{0} 3", "{0} 6", "{0} 6 published"]
+    assert labels["one"] == [label.format("A") for label in alone]
+    assert labels["three"] == [label.format("B") for label in alone]
+    assert labels["two"] == [label.format("A") for label in alone] + [label.format("B") for label in alone[1:]]
+    again, _ = page_data(page.render([("A", first), ("A'", first)]))
+    one = again["samples"][0]["tracks"]
+    assert one[1]["audio"] == one[5]["audio"]  # what experiments share is there once
+
+
+def test_making_a_page_loads_nothing_slow():
+    program = "import sys, mlquant.page; print(*{'torch', 'scipy', 'matplotlib', 'pandas'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("missing", ["measures.csv", "frames.csv", "provenance.json"])
+def test_a_missing_table_is_one_line(tmp_path, voice, missing):
+    tables = tables_of(tmp_path, voice, samples=("one",))
+    (tables / missing).unlink()
+    with pytest.raises(InputError, match=missing):
+        page.write(tables, tmp_path / "history.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def history_of(path):
+    with open(path, encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def small_tables(folder, key, name="a", **measures):
+    write_csv(folder / "means.csv", [{"group": group, "index": 3, "tag": "t", "samples": 2, "pesq": "3.10", **measures}
+                                     for group in ("all", "male")])  # fmt: skip
+    provenance = {"experiment": {"name": name}, "key": key, "versions": {"revision": None}}
+    files.write_json(folder / "provenance.json", provenance)
+    return folder
+
+
+def test_history_grows_when_the_key_is_another(tmp_path):
+    history = tmp_path / "deep" / "history.csv"
+    for key, name in (("1", "a"), ("1", "a"), ("1", "b"), ("1", "a"), ("2", "a"), ("1", "a")):
+        page.append_history(history, small_tables(tmp_path / "tables", key, name))
+    rows = history_of(history)
+    assert [(row["experiment"], row["key"]) for row in rows] == [("a", "1"), ("b", "1"), ("a", "2"), ("a", "1")]
+    assert rows[0]["pesq"] == "3.10"  # as it stands in the table
+    assert rows[0]["revision"] == ""
+    assert list(rows[0])[:6] == ["time", "experiment", "key", "revision", "index", "tag"]
+
+
+def test_history_keeps_columns_that_only_some_rows_have(tmp_path):
+    history = tmp_path / "history.csv"
+    page.append_history(history, small_tables(tmp_path / "tables", "1", sd_dB2="5"))
+    page.append_history(history, small_tables(tmp_path / "tables", "2", stoi="0.9"))
+    rows = history_of(history)
+    assert [(row["sd_dB2"], row["stoi"]) for row in rows] == [("5", ""), ("", "0.9")]
+
+
+def test_history_that_is_none_is_refused_and_left_alone(tmp_path):
+    history = tmp_path / "history.csv"
+    history.write_text("a,b\n1,2\n")
+    with pytest.raises(InputError, match=r"history\.csv: has no column time"):
+        page.append_history(history, small_tables(tmp_path / "tables", "1"))
+    assert history.read_text() == "a,b\n1,2\n"
+
+
+def append_many(history, tables):
+    for folder in tables:
+        page.append_history(history, folder)
+
+
+def test_history_of_processes_at_once_is_whole(tmp_path):
+    history = tmp_path / "history.csv"
+    folders = [[small_tables(tmp_path / f"{p}{i}", str(i), f"e{p}") for i in range(10)] for p in range(3)]
+    processes = [multiprocessing.get_context("fork").Process(target=append_many, args=(history, f)) for f in folders]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    for p in range(3):
+        assert [row["key"] for row in history_of(history) if row["experiment"] == f"e{p}"] == list("0123456789")
+
+
+# In a browser
+
+
+@contextlib.contextmanager
+def opened(browser, html, **options):
+    """A page opened from disk; fails for what it logs as an error, and for anything it asks for beyond itself."""
+    wrong = []
+    tab = browser.new_page(**({"viewport": {"width": 1280, "height": 900}} | options))
+    tab.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
+    tab.on("pageerror", lambda error: wrong.append(str(error)))
+    tab.on("request", lambda request: request.url != html.resolve().as_uri() and wrong.append(request.url))
+    try:
+        tab.goto(html.resolve().as_uri())
+        wait_for(tab, "Boolean(window.mlquant)")
+        yield tab
+        assert not wrong
+    finally:
+        tab.close()
+
+
+def wait_for(tab, expression, seconds=5):
+    """Wait until an expression is true. Playwright's own way to wait is refused by the page's security policy."""
+    end = time.monotonic() + seconds
+    while not tab.evaluate(expression):
+        assert time.monotonic() < end, expression
+        time.sleep(0.01)
+
+
+def state(tab):
+    return tab.evaluate("mlquant.state()")
+
+
+def check_listening(tab):
+    """Plays by keyboard, switches without a stop of the clock, seeks, repeats a stretch, matches levels."""
+    tracks = tab.evaluate("mlquant.audio.sample.tracks.map(({ kind, index }) => ({ kind, index }))")
+    indices = [track["index"] for track in tracks if track["kind"] == "output" and track["index"] < 10]
+    tab.keyboard.press("r")
+    tab.keyboard.press("Space")
+    wait_for(tab, "mlquant.state().playing && mlquant.state().clock > mlquant.state().started + 0.05")
+    before = state(tab)
+    tab.evaluate("window.nodes = mlquant.audio.nodes")
+    for index in [0, *indices]:
+        tab.keyboard.press(str(index))
+        now = state(tab)
+        assert tracks[now["track"]]["index"] == index
+        assert now["started"] == before["started"]  # nothing was started again
+        assert now["clock"] >= before["clock"]
+        wait_for(tab, "mlquant.state().gains[mlquant.state().track] > 0.99")
+        gains = state(tab)["gains"]
+        assert sum(gain > 0.01 for gain in gains) == 1
+    after = state(tab)
+    assert tab.evaluate("window.nodes === mlquant.audio.nodes")
+    assert after["playing"]
+    assert after["clock"] > before["clock"]
+    duration = tab.evaluate("mlquant.audio.length / 8000")
+    passed = (after["time"] - before["time"] - (after["clock"] - before["clock"])) / duration
+    assert passed == pytest.approx(round(passed), abs=1e-6)
+    published = [i for i, track in enumerate(tracks) if track["kind"] == "published"]
+    if published:
+        tab.keyboard.press(f"Shift+{tracks[published[0]]['index']}")
+        assert state(tab)["track"] == published[0]
+    tab.keyboard.press("Space")
+    assert not state(tab)["playing"]
+    tab.keyboard.press("r")
+
+    tab.keyboard.press("Home")
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("[")
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("]")
+    assert state(tab)["loop"] == pytest.approx([0.1, 0.2])
+    tab.keyboard.press("Space")
+    wait_for(tab, "mlquant.state().clock > mlquant.state().started + 0.3")
+    assert 0.1 <= state(tab)["time"] < 0.2
+    tab.keyboard.press("Space")
+    tab.keyboard.press("\\")
+    assert state(tab)["loop"] is None
+
+    box = tab.locator("#timeline").bounding_box()
+    tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + 30)
+    assert state(tab)["time"] == pytest.approx(duration / 2, abs=0.02)
+    tab.mouse.move(box["x"] + box["width"] / 4, box["y"] + 30)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + 30, steps=3)
+    tab.mouse.up()
+    assert state(tab)["loop"] == pytest.approx([duration / 4, duration / 2], abs=0.02)
+    tab.keyboard.press("\\")
+
+    tab.keyboard.press("m")
+    powers = tab.evaluate("""mlquant.audio.sample.tracks.map((track) => {
+        mlquant.audio.track = mlquant.audio.sample.tracks.indexOf(track); return mlquant.level(track); })""")
+    assert powers == pytest.approx([powers[0]] * len(powers))
+    tab.keyboard.press("m")
+
+
+def check_frames(tab):
+    """Steps frame by frame, jumps by distortion, shows the loss weighting, leaves."""
+    index = tab.evaluate("mlquant.audio.sample.tracks.find((track) => track.sd_dB2).index")
+    tab.keyboard.press(str(index))
+    tab.keyboard.press("v")
+    tab.keyboard.press("Home")
+    first = state(tab)["frame"]
+    tab.keyboard.press("n")
+    tab.keyboard.press("n")
+    tab.keyboard.press("b")
+    assert state(tab)["frame"] == first + 1
+    assert state(tab)["time"] == pytest.approx((80 * (first + 1) + 79) / 8000)
+    names = [curve["id"] for curve in state(tab)["curves"]]
+    assert {"A", "y", "b", "mine"} <= set(names)
+    shown = tab.locator("#frame").inner_text()
+    for word in ("F0", "Wo", "voiced", "energy", "SD dB²"):
+        assert word in shown
+    tab.keyboard.press("j")
+    distortions = tab.evaluate("""(() => { const s = mlquant.state(), track = mlquant.audio.sample.tracks[s.track];
+        return Array.from(mlquant.array(track.sd_dB2)); })()""")
+    assert state(tab)["frame"] == int(np.argmax(distortions))
+    tab.keyboard.press("j")
+    second = state(tab)["frame"]
+    assert abs(second - int(np.argmax(distortions))) >= 5
+    tab.keyboard.press("Shift+J")
+    assert state(tab)["frame"] == int(np.argmax(distortions))
+    tab.keyboard.press("w")
+    curves = {(curve["id"], curve["name"].split(",")[0]): np.array(curve["y"]) for curve in state(tab)["curves"]}
+    weights = [value for (kind, name), value in curves.items() if kind == "weight" and name.endswith("of y")]
+    if weights:
+        y = curves["y", "y"]
+        normalised = (y - data.energy_dB(y[None])) / 20
+        gamma = float(next(c["name"] for c in state(tab)["curves"] if c["id"] == "weight").rpartition(" ")[2])
+        expected = 20 * np.log10(np.minimum(10 ** (-(1 - gamma) * normalised), 30))
+        assert weights[0] == pytest.approx(expected, abs=0.01)
+    tab.keyboard.press("w")
+    assert not any(curve["id"] == "weight" for curve in state(tab)["curves"])
+    tab.keyboard.press("q")
+    assert tab.evaluate("document.activeElement.id") == "player"
+
+
+def check_abx(tab):
+    """A blind test by keyboard: nothing shows what X is; score, p-value and CSV."""
+    tab.keyboard.press("r")
+    tab.keyboard.press("x")
+    tab.locator("#abx-a").select_option(index=1)
+    tab.locator("#abx-b").select_option(index=2)
+    tab.locator("#abx-start").focus()
+    tab.keyboard.press("Enter")
+    assert state(tab)["playing"]
+    assert tab.locator("#tracks [aria-pressed=true]").count() == 0
+    kept = state(tab)["track"]
+    tab.keyboard.press("0")  # would tell by the ear what X is not
+    assert state(tab)["track"] == kept
+    right = 0
+    for trial in range(4):
+        tab.keyboard.press("a")
+        assert state(tab)["track"] == 1
+        tab.keyboard.press("b")
+        assert state(tab)["track"] == 2
+        tab.keyboard.press("x")
+        answer = "A" if trial != 3 else "B"
+        right += ("A" if state(tab)["track"] == 1 else "B") == answer
+        tab.keyboard.press(f"Shift+{answer}")
+    p = sum([1, 4, 6, 4, 1][right:]) / 16
+    told, _, told_p = tab.locator("#abx-status").inner_text().partition(", p = ")
+    assert told.endswith(f" {right} of 4 right")
+    assert float(told_p.rstrip(".")) == pytest.approx(p, abs=0.0006)
+    with tab.expect_download() as download:
+        tab.get_by_role("button", name="answers as CSV").click()
+    rows = list(csv.DictReader(Path(download.value.path()).read_text(encoding="utf-8").splitlines()))
+    assert len(rows) == 4
+    assert sum(int(row["right"]) for row in rows) == right
+    assert [row["answer"] for row in rows] == ["A", "A", "A", "B"]
+    assert all((row["X"] == row["answer"]) == bool(int(row["right"])) for row in rows)
+    tab.keyboard.press("Escape")
+    assert tab.locator("#tracks [aria-pressed=true]").count() == 1
+    tab.keyboard.press("Space")
+    assert not state(tab)["playing"]
+    tab.keyboard.press("r")
+
+
+def check_bottleneck(tab, provenance, root=Path()):
+    """The drawn curve is what `inference.decode` makes of the same latents, and the search that of `mlquant.vq`.
+
+    `provenance` is the experiment's, its paths relative to `root`.
+    """
+    known = provenance["bottleneck"]
+    network, settings = inference.load(root / known["weights"])
+    codebooks = [files.read_f32(root / path, settings["d"]) for path in known["codebooks"]]
+    name = state(tab)["sample"]
+    sample = provenance["samples"][name]
+    latents = files.read_f32(root / known["latents"][name], settings["d"])
+    y = files.read_f32(root / sample["y"], 79)
+    given = y if settings["family"] == "autoencoder2" else files.read_features(root / sample["features"])
+
+    def compare(expected_latents=None):
+        now = state(tab)
+        held = np.array(tab.evaluate("mlquant.latents(mlquant.state().frame)"), np.float32)
+        vectors = latents.copy()
+        vectors[now["frame"] // settings["ncat"]] = held
+        if expected_latents is not None:
+            assert np.abs(held - expected_latents[now["frame"] // settings["ncat"]]).max() < 1e-6
+        made = inference.decode(network, settings, vectors, given, y)[now["frame"]]
+        drawn = next(curve["y"] for curve in now["curves"] if curve["id"] == "live")
+        assert np.abs(made[: len(drawn)] - drawn).max() < 1e-4
+        return np.array(drawn)
+
+    tab.keyboard.press("j")
+    clean = compare(latents)
+    tab.locator("#noise").focus()
+    for _ in range(30):
+        tab.keyboard.press("ArrowRight")
+    noisy = compare()
+    assert np.abs(noisy - clean).max() > 1e-3
+    tab.keyboard.press("Space")  # a new vector, not a start of the sound
+    assert not state(tab)["playing"]
+    assert np.abs(compare() - noisy).max() > 1e-3
+    tab.keyboard.press("Home")
+    compare(latents)
+    tab.locator("#latent-0").focus()
+    for _ in range(5):
+        tab.keyboard.press("ArrowRight")
+    moved = latents.copy()
+    moved[:, 0] += np.float32(0.05)
+    compare(moved)
+    for i, choice in enumerate(known["choices"]):
+        stages = codebooks[: choice["stages"]]
+        tab.locator("#vq").select_option(str(i))
+        compare(vq.decode(vq.search(moved, stages, choice["mbest"]), stages))
+        rows = latents[:: max(1, len(latents) // 20)]
+        found = [tab.evaluate(f"(vector) => mlquant.searchVq(vector, {i})", row.tolist()) for row in rows]
+        assert (np.array(found) == vq.search(rows, stages, choice["mbest"])).all()
+    tab.get_by_role("button", name="reset").click()
+    assert np.abs(compare(latents) - clean).max() < 1e-9
+    frame = state(tab)["frame"]
+    tab.keyboard.press("n")
+    assert state(tab)["frame"] == frame + 1
+    compare(latents)
+
+
+def check_numbers(tab):
+    """The measures sort by a click on a head, and show each sample and all columns on demand."""
+    numbers = tab.locator("#numbers")
+    rows = numbers.locator("table").nth(1).locator("tbody tr")
+    assert rows.first.inner_text().split()[0] == "all"
+    head = numbers.get_by_role("button", name="SD dB²", exact=True).first
+    head.press("Enter")
+    column = tab.evaluate("(h) => h.cellIndex", head.locator("..").element_handle())
+    shown = [text for text in rows.locator(f":nth-child({column + 1})").all_inner_texts() if text[0].isdigit()]
+    assert [float(text) for text in shown] == sorted(float(text) for text in shown)
+    columns = numbers.locator("table").nth(1).locator("th[scope=col]").count()
+    numbers.get_by_role("button", name="all columns").press("Enter")
+    assert numbers.locator("table").nth(1).locator("th[scope=col]").count() > columns
+    numbers.get_by_role("button", name="each sample").press("Enter")
+    assert rows.first.inner_text().split()[0] == state(tab)["sample"]
+    assert "209 samples (26.1 ms)" in numbers.inner_text()
+
+
+def check_keyboard(tab):
+    """Every control is reached by tab, shows that it is, and has a name."""
+    assert tab.evaluate("""[...document.querySelectorAll('button, input, select, [tabindex="0"]')].every((e) =>
+        (e.ariaLabel || e.labels?.[0]?.innerText || e.textContent).trim())""")
+    controls = tab.evaluate("""[...document.querySelectorAll(
+        'a[href], button:enabled, input, select, summary, [tabindex="0"]')]
+        .filter((e) => e.checkVisibility()).length""")
+    tab.evaluate("document.querySelector('a[href]').focus()")
+    tab.keyboard.press("Shift")  # from here on by keyboard
+    seen = set()
+    for i in range(controls):
+        if i:
+            tab.keyboard.press("Tab")
+        seen.add(
+            tab.evaluate("""(() => { const e = document.activeElement; e.dataset.seen ??= Math.random();
+            return getComputedStyle(e).outlineStyle === "none" ? "bare" : e.dataset.seen; })()""")
+        )
+    assert "bare" not in seen
+    assert len(seen) >= controls - 1
+
+
+def check_widths(browser, html):
+    """Nothing is wider than the window, on a desk or a phone, in light or dark."""
+    for width in (1280, 390):
+        for scheme in ("light", "dark"):
+            with opened(browser, html, viewport={"width": width, "height": 800}, color_scheme=scheme) as tab:
+                tab.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
+                assert tab.evaluate("document.documentElement.scrollWidth") <= width
+                background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+                assert ("252" in background) == (scheme == "light")
+
+
+def check_all(browser, html, provenance, root=Path()):
+    """All of the above, for a page whose first sample has features, latents and codebooks."""
+    with opened(browser, html) as tab:
+        check_listening(tab)
+        check_frames(tab)
+        check_abx(tab)
+        check_bottleneck(tab, provenance, root)
+        check_numbers(tab)
+        check_keyboard(tab)
+    check_widths(browser, html)
+
+
+@pytest.fixture
+def tab(browser, html):
+    with opened(browser, html) as tab:
+        yield tab
+
+
+def test_a_switch_keeps_the_clock_going(tab):
+    check_listening(tab)
+
+
+def test_frames_step_and_jump(tab):
+    check_frames(tab)
+
+
+def test_a_blind_trial_is_scored(tab):
+    check_abx(tab)
+
+
+def test_the_live_bottleneck_is_the_python_decoder(tab, tables):
+    check_bottleneck(tab, files.read_json(tables / "provenance.json"))
+
+
+def test_a_live_bottleneck_of_y_hat_is_the_python_decoder(browser, tmp_path, voice):
+    tables = tables_of(tmp_path, voice, target="y")
+    files.write_text(tmp_path / "page.html", page.render([("", tables)]))
+    with opened(browser, tmp_path / "page.html") as tab:
+        tab.keyboard.press("s")
+        check_bottleneck(tab, files.read_json(tables / "provenance.json"))
+
+
+def test_numbers_sort_and_unfold(tab):
+    check_numbers(tab)
+
+
+def test_the_keyboard_reaches_everything(tab):
+    check_keyboard(tab)
+
+
+def test_no_window_is_too_narrow(browser, html):
+    check_widths(browser, html)
+
+
+def test_hostile_names_are_shown_as_they_are(browser, tmp_path, voice):
+    tables = tables_of(tmp_path, voice, samples=(HOSTILE,), title=HOSTILE, tag=HOSTILE, name=HOSTILE, pesq=False)
+    page.append_history(tmp_path / "history.csv", tables)
+    files.write_text(tmp_path / "page.html", page.render([(HOSTILE, tables), ("B", tables)], tmp_path / "history.csv"))
+    with opened(browser, tmp_path / "page.html") as tab:
+        tab.keyboard.press("3")
+        tab.keyboard.press("n")
+        assert tab.evaluate("window.hacked") is None
+        assert tab.locator("img").count() == 0
+        assert HOSTILE in tab.locator("#about").inner_text()
+        assert HOSTILE in tab.locator("#samples").inner_text()
+        assert "pesq was not installed" in tab.locator("#numbers").inner_text()
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+def test_two_experiments_play_in_one_player(browser, tmp_path, voice):
+    first = tables_of(tmp_path / "a", voice, samples=("one", "two"), name="a")
+    second = tables_of(tmp_path / "b", voice, samples=("two", "three"), name="b")
+    write_csv(tmp_path / "more.csv", [{"tag": "x", "difference": "0.25"}, {"tag": "<b>", "difference": ""}])
+    text = page.render([("A", first), ("B", second)], extra={"What differs": tmp_path / "more.csv"})
+    files.write_text(tmp_path / "page.html", text)
+    with opened(browser, tmp_path / "page.html") as tab:
+        assert tab.title().startswith("A a and B b")
+        assert tab.get_by_role("region", name="What differs").locator("td").all_inner_texts() == ["0.25", "\u2013"]
+        tab.keyboard.press("s")
+        tab.keyboard.press("3")
+        assert state(tab)["label"] == "A 3"
+        tab.keyboard.press("3")
+        assert state(tab)["label"] == "B 3"
+        tab.keyboard.press("Shift+S")
+        assert state(tab)["sample"] == "one"
+        tab.keyboard.press("s")
+        tab.keyboard.press("s")
+        assert state(tab)["sample"] == "three"
+        assert not any(curve["id"] == "live" for curve in state(tab)["curves"])
+
+
+def test_p_values_are_binomial(tab):
+    assert tab.evaluate("mlquant.chance(0, 0)") == 1
+    assert tab.evaluate("mlquant.chance(7, 10)") == pytest.approx(176 / 1024)
+    assert tab.evaluate("mlquant.chance(10, 10)") == pytest.approx(1 / 1024)
