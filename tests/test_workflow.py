@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -427,19 +428,93 @@ def test_a_mistake_in_the_configuration_is_one_line(reruns):
     assert len(done.text[done.text.index(line) :].splitlines()) <= 3, done.text
 
 
-def test_mbest_changed_runs_the_search_and_changed_back_only_gathers(finished):
-    before = finished.bytes("results/240118_wav/*.[wcmjp]*")  # the page tells of the variant between
+@dataclass
+class Return:
+    """A setting that was changed and changed back: the runs, what was there in between, and the key it had."""
+
+    there: Done
+    back: Done
+    between: dict
+    key: str
+
+
+def but_the_page(files):
+    """Files of an experiment's folder without the page, which tells of the runs before."""
+    return {name: data for name, data in files.items() if not name.endswith("index.html")}
+
+
+@pytest.fixture(scope="module")
+def there_and_back(finished):
+    before = but_the_page(finished.bytes("results/240118_wav/*"))
     there = finished.run("--cores", 2, overlay=finished.outputs(6, mbest=1))
     assert there.status == 0, there.text
-    assert there.rules == SEARCHED
-    changed = finished.bytes("results/240118_wav/*.wav")
-    assert {name for name, data in changed.items() if data != before[name]} <= {
-        "results/240118_wav/ann_6_k80_b_hat_vq24.wav"
-    }
+    between = but_the_page(finished.bytes("results/240118_wav/*"))
     back = finished.run("--cores", 2)
     assert back.status == 0, back.text
-    assert back.rules == {"gather_wavs": 1}
-    assert finished.bytes("results/240118_wav/*.[wcmjp]*") == before
+    return before, Return(there, back, between, json.loads(between["results/240118_wav/provenance.json"])["key"])
+
+
+def test_mbest_changed_runs_the_search_and_changed_back_only_gathers(finished, there_and_back):
+    before, done = there_and_back
+    assert done.there.rules == SEARCHED
+    differ = {name.rsplit("/", 1)[1] for name, data in done.between.items() if data != before[name]}
+    assert differ - {"ann_6_k80_b_hat_vq24.wav"} == set(TABLES) - {"anchors.csv"}
+    assert done.back.rules == {"gather_wavs": 1}
+    assert but_the_page(finished.bytes("results/240118_wav/*")) == before
+
+
+def test_the_history_has_a_row_an_output_for_each_run_of_another_variant(finished, there_and_back):
+    _, done = there_and_back
+    history = pd.read_csv(finished.folder / "results/history.csv", dtype={"key": str}).query("experiment == '240118'")
+    assert len(history) == 3 * len(PUBLISHED)
+    first, there, back = history["key"][:: len(PUBLISHED)]
+    assert there == done.key and first == back != there
+    page = (finished.folder / "results/240118_wav/index.html").read_text(encoding="utf-8")
+    assert page.count(f'"key":"{done.key}"') == len(PUBLISHED)
+
+
+def test_a_variant_is_compared_with_what_came_after(finished, there_and_back):
+    _, done = there_and_back
+    target = f"results/compare/240118.{done.key}_vs_240118"
+    compared = finished.run("--cores", 2, target)
+    assert compared.status == 0, compared.text
+    assert compared.rules == {"compare_experiments": 1}
+    assert "output 6 k80_b_hat_vq24: mbest  1" in compared.text
+    differences = pd.read_csv(finished.folder / target / "differences.csv", dtype=str)
+    assert differences[["kind", "where", "a", "b"]].values.tolist() == [
+        ["experiment", "output 6 k80_b_hat_vq24: mbest", "1", "5"],
+        ["settings", "quantised nn4_vq: mbest", "-", "5"],  # output 7 is searched with 1 in both
+    ]
+    measures = pd.read_csv(finished.folder / target / "measures.csv")
+    assert set(measures.loc[measures["difference"] != 0, "index"]) <= {6}
+    assert (finished.folder / target / "index.html").stat().st_size > 100_000
+    assert finished.run("-n", target).rules == {}
+
+
+def test_what_cannot_be_compared_is_named(finished):
+    done = finished.run("-n", "results/compare/240118_vs_nothing")
+    assert done.status == 1
+    assert "nothing: neither an experiment of the configuration nor a folder in results/experiments" in done.text
+
+
+def test_the_report_is_of_what_has_results(finished):
+    done = finished.run("--cores", 2, "report")
+    assert done.status == 0, done.text
+    assert {"write_report": 1}.items() <= done.rules.items()
+    text = (finished.folder / "results/report.html").read_text(encoding="utf-8")
+    means = pd.read_csv(finished.folder / "results/240118_wav/means.csv").set_index(["group", "index"])
+    assert "Experiment 1" in text and "Analog transmission" not in text
+    assert f"{means.loc[('all', 7), 'sd_dB2']:.2f}" in text
+    assert finished.run("-n", "report").rules == {}
+
+
+def test_snakemakes_own_report_has_figures_tables_and_pages(finished):
+    done = finished.run("--report", "report.zip")
+    assert done.status == 0, done.text
+    with zipfile.ZipFile(finished.folder / "report.zip") as archive:
+        text = archive.read("report/report.html").decode()
+    for label in ("Experiments", "Measures", "Networks", "240118", "manifold"):
+        assert label in text
 
 
 def test_a_changed_speech_file_redoes_its_sample_only(finished):

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import cache
 
 from mlquant.anchor import MODES
 from mlquant.config import load
@@ -109,3 +110,14 @@ def shown(experiment, samples):
     stages = [stage for name in samples for stage in plan.measured[name]]
     files = [path for stage in stages for path in stage.inputs["files"]]
     return files + [plan.latents[name] for name in samples if name in plan.latents]
+
+
+@cache
+def with_results():
+    """The folders of experiments, studies and sweeps that are there when Snakemake starts."""
+    found = [folder for folder in PLAN.folders() if os.path.isdir(folder)]
+    if not found:
+        raise WorkflowError(
+            "There is nothing to report yet. Make a result first, as with: snakemake results/240118_wav"
+        )
+    return found

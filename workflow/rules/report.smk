@@ -1,19 +1,5 @@
 # The report of all results: of those whose folders are there when Snakemake starts, brought up to date first.
 
-from functools import cache
-from pathlib import Path
-
-
-@cache
-def with_results():
-    """The folders of experiments, studies and sweeps that are there."""
-    found = [folder for folder in PLAN.folders() if Path(folder).is_dir()]
-    if not found:
-        raise WorkflowError(
-            "There is nothing to report yet. Make a result first, as with: snakemake results/240118_wav"
-        )
-    return found
-
 
 rule write_report:
     input:
@@ -26,7 +12,7 @@ rule write_report:
             category="Report",
             labels={"page": "all results"},
         )
-        if Path("results/report.html").exists()
+        if os.path.exists("results/report.html")
         else "results/report.html",
     log:
         "results/logs/report.log",
