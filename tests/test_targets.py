@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import soundfile
 import yaml
+from test_page import opened, state
 from test_workflow import ROOT, copy_of_checkout, speech_of
 
 EXPERIMENTS = ("240104", "240118", "240121A", "240121B", "240125", "240125A")
@@ -69,6 +70,16 @@ def test_every_experiment_has_its_published_files(made):
         for wav in wavs:
             speech, rate = soundfile.read(checkout.folder / wav)
             assert rate == 8000 and 7680 <= len(speech) <= 8000 and np.abs(speech).max() > 0.01
+
+
+def test_every_experiment_ends_in_a_page_that_shows_its_bottleneck(made, browser):
+    checkout, config, _ = made
+    for name in EXPERIMENTS:
+        with opened(browser, checkout.folder / f"results/{name}_wav/index.html") as tab:
+            assert tab.title().startswith(name)
+            tab.keyboard.press("n")
+            assert state(tab)["frame"] == 1
+            assert any(curve["id"] == "live" for curve in state(tab)["curves"]), name
 
 
 def test_noise_on_the_latents_is_heard(made):
