@@ -1,10 +1,10 @@
 """What is written is read back, byte for byte as the tools have it; what cannot be used ends in one clear line."""
 
-import errno
 import os
+import resource
+import signal
 import stat
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -290,18 +290,16 @@ WRITERS = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, name):
-    def full(path, data, **_):
-        with open(path, "wb") as file:
-            file.write(b"hal")
-        raise OSError(errno.ENOSPC, "No space left on device")
-
+def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path, name):
     (tmp_path / name).write_bytes(b"old")
-    monkeypatch.setattr(Path, "write_bytes", full)
-    monkeypatch.setattr(Path, "write_text", full)
-    with pytest.raises(OSError, match="No space left"):
-        WRITERS[name](tmp_path / name)
-    monkeypatch.undo()
+    before, heard = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            WRITERS[name](tmp_path / name)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, heard)
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_bytes() == b"old"
 

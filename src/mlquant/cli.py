@@ -48,23 +48,27 @@ def analyse(args: argparse.Namespace) -> None:
     from mlquant import files
     from mlquant.sinusoidal import analysis
 
-    files.write_model(args.out, analysis.analyse(files.read_speech(args.speech)))
+    files.write_model(args.out, analysis.analyse_in_chunks(files.read_speech(args.speech)))
 
 
 def features(args: argparse.Namespace) -> None:
     """Feature vectors b and y of a model."""
+    import contextlib
+
     from mlquant import features, files
 
     if not (args.b or args.y):
         raise InputError("found neither --b nor --y, expected at least one of them")
     if not -200 <= args.floor <= 100:
         raise InputError(f"floor: found {args.floor:g} dB, expected -200 to 100 dB")
-    model = files.read_model(args.model)
-    b, y = features.model_to_features(model, args.floor)
-    if args.b:
-        files.write_f32(args.b, features.features_to_records(b, model.Wo, model.voiced))
-    if args.y:
-        files.write_f32(args.y, y)
+    with contextlib.ExitStack() as opened:
+        write_b, write_y = (opened.enter_context(files.open_f32(path)) if path else None for path in (args.b, args.y))
+        for model in files.read_model_in_chunks(args.model):
+            b, y = features.model_to_features(model, args.floor)
+            if write_b:
+                write_b(features.features_to_records(b, model.Wo, model.voiced))
+            if write_y:
+                write_y(y)
 
 
 def resynth(args: argparse.Namespace) -> None:
@@ -78,7 +82,7 @@ def resynth(args: argparse.Namespace) -> None:
 def train(args: argparse.Namespace) -> None:
     """Train a network."""
     from mlquant import files, schema, training
-    from mlquant.architectures import NetworkSettings
+    from mlquant.settings import NetworkSettings
 
     settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
     try:

@@ -15,8 +15,8 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -134,13 +134,16 @@ def _read_bytes(path: str | Path) -> bytes:
     path = Path(path)
     try:
         data = path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
     if not data:
         raise InputError(f"{path}: is empty, expected at least one record")
     return data
+
+
+def _unreadable(path: str | Path, error: OSError) -> InputError:
+    missing = isinstance(error, FileNotFoundError)
+    return InputError(f"{path}: no such file" if missing else f"{path}: cannot be read: {error.strerror}")
 
 
 def read_f32(path: str | Path, width: int) -> np.ndarray:
@@ -167,7 +170,15 @@ def read_f32(path: str | Path, width: int) -> np.ndarray:
 
 def write_f32(path: str | Path, array: np.ndarray) -> None:
     """Write an array as headerless little-endian float32."""
-    write_bytes(path, np.ascontiguousarray(array, "<f4").tobytes())
+    with open_f32(path) as write:
+        write(array)
+
+
+@contextlib.contextmanager
+def open_f32(path: str | Path) -> Iterator[Callable[[np.ndarray], object]]:
+    """Yield a function that appends an array to the file as `write_f32` writes it; the file appears at the end."""
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        yield lambda array: file.write(np.ascontiguousarray(array, "<f4"))
 
 
 def read_features(path: str | Path) -> np.ndarray:
@@ -188,13 +199,30 @@ def read_model(path: str | Path) -> Model:
 
     Raises InputError for a missing, empty or truncated file and for fields out of range.
     """
-    data = _read_bytes(path)
-    size = _MODEL_RECORD.itemsize
-    if len(data) % size:
-        raise InputError(
-            f"{path}: {len(data)} bytes is not a whole number of model records, expected a multiple of {size}"
-        )
-    records = np.frombuffer(data, _MODEL_RECORD)
+    return joined(list(read_model_in_chunks(path)))
+
+
+def read_model_in_chunks(path: str | Path, frames: int = 8192) -> Iterator[Model]:
+    """The same, a Model of so many frames after the other."""
+    size, done = _MODEL_RECORD.itemsize, 0
+    try:
+        with open(path, "rb") as file:
+            while data := file.read(frames * size):
+                if len(data) % size:
+                    raise InputError(
+                        f"{path}: {done * size + len(data)} bytes is not a whole number of model records, "
+                        f"expected a multiple of {size}"
+                    )
+                yield _model_of(np.frombuffer(data, _MODEL_RECORD), path, done)
+                done += len(data) // size
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if not done:
+        raise InputError(f"{path}: is empty, expected at least one record")
+
+
+def _model_of(records: np.ndarray, path: str | Path, first: int) -> Model:
+    """Records [F], of which the first is frame `first` of the file, as a Model."""
     good = (
         np.isfinite(records["A"]).all(axis=1)
         & np.isfinite(records["phi"]).all(axis=1)
@@ -206,18 +234,25 @@ def read_model(path: str | Path) -> Model:
     if not good.all():
         frame = int(np.argmin(good))
         raise InputError(
-            f"{path}: frame {frame} has Wo {records['Wo'][frame]:g} and L {records['L'][frame]}, "
+            f"{path}: frame {first + frame} has Wo {records['Wo'][frame]:g} and L {records['L'][frame]}, "
             f"expected 0 < Wo < pi, 1 <= L <= {MAX_AMP} and finite A and phi"
         )
     return Model(*(np.ascontiguousarray(records[name]) for name in ("Wo", "L", "A", "phi", "voiced")))
 
 
-def write_model(path: str | Path, model: Model) -> None:
-    """Write the records of `c2sim --modelout`, byte for byte the same format."""
-    records = np.zeros(len(model), _MODEL_RECORD)
-    for name in ("Wo", "L", "A", "phi", "voiced"):
-        records[name] = getattr(model, name)
-    write_bytes(path, records.tobytes())
+def joined(models: list[Model]) -> Model:
+    """Models one after the other as one."""
+    return Model(*(np.concatenate([getattr(model, field.name) for model in models]) for field in fields(Model)))
+
+
+def write_model(path: str | Path, chunks: Model | Iterable[Model]) -> None:
+    """Write the records of `c2sim --modelout`, byte for byte the same format, of a model or of one in chunks."""
+    with atomic(path) as temporary, open(temporary, "wb") as file:
+        for model in [chunks] if isinstance(chunks, Model) else chunks:
+            records = np.empty(len(model), _MODEL_RECORD)
+            for field in fields(Model):
+                records[field.name] = getattr(model, field.name)
+            file.write(records)
 
 
 def read_speech(path: str | Path) -> np.ndarray:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 
 import faiss
 import numpy as np
-from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from mlquant.files import InputError
@@ -108,6 +107,8 @@ def _lloyd(
     The vectors [J, k] must be centred: then sum |x - c|^2 can be had in float64 from the sums and counts of
     each entry's vectors, as sum |x|^2 - 2 sums.c + counts |c|^2, without a pass over all the differences.
     """
+    from scipy import sparse  # which a search need not wait for
+
     wide = vectors.astype(np.float64)
     targets = np.ascontiguousarray(vectors[:, elements])
     energy = np.square(wide[:, elements]).sum()

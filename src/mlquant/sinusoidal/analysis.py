@@ -12,10 +12,13 @@ here; sums that decide nothing are made in float64.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import accumulate
+
 import numpy as np
 import scipy.fft
 
-from mlquant.files import FRAME, MAX_AMP, InputError, Model
+from mlquant.files import FRAME, MAX_AMP, InputError, Model, joined
 
 FFT = 512  # size of the analysis and synthesis transforms
 PITCH_BUFFER = 320  # samples of the pitch buffer; a frame's parameters describe its middle
@@ -48,12 +51,13 @@ _PITCH_LOW_PASS_HALF = (
 )  # fmt: skip
 PITCH_LOW_PASS = np.array(_PITCH_LOW_PASS_HALF + _PITCH_LOW_PASS_HALF[::-1], np.float32)
 
-_BLOCK = 1024  # frames at a time: what the work arrays of a block need fits the cache
+_CHUNK = 8192  # frames analysed at a time: memory does not grow with the length of the speech
+_BLOCK = 512  # frames of like pitch worked on at a time: their work arrays fit the cache
 
 
 def high_pass(speech: np.ndarray) -> np.ndarray:
     """Filter [N] samples with the 101-tap high pass, without delay compensation; returns [N] float32."""
-    return _fir_float32(np.asarray(speech, np.float32), HIGH_PASS)
+    return _fir_float32(np.asarray(speech, np.float32), HIGH_PASS, np.zeros(len(HIGH_PASS) - 1, np.float32))[0]
 
 
 def analyse(speech: np.ndarray) -> Model:
@@ -62,58 +66,80 @@ def analyse(speech: np.ndarray) -> Model:
     The last, partial frame is padded with zeros. Parameters of a frame lag its newest sample by 160
     samples. Raises InputError when there are no samples.
     """
+    return joined(list(analyse_in_chunks(speech)))
+
+
+def analyse_in_chunks(speech: np.ndarray) -> Iterator[Model]:
+    """The same, a Model of some frames after the other. Raises InputError when there are no samples."""
     frames = -(-len(speech) // FRAME)
     if not frames:
         raise InputError("speech: 0 samples, expected at least one")
-    padded = np.zeros(frames * FRAME, np.float32)
-    padded[: len(speech)] = speech
-    filtered = high_pass(padded)
     history = PITCH_BUFFER - FRAME
     # The reference starts with a buffer of ones for the spectrum, and of zeros for the pitch.
-    buffer = np.concatenate([np.ones(history, np.float32), filtered])
-    squares = np.concatenate([np.zeros(history, np.float32), _squared_and_filtered(filtered)])
-    blocks = [slice(start, min(start + _BLOCK, frames)) for start in range(0, frames, _BLOCK)]
-    f0_bin = _track_pitch(np.concatenate([_pitch_candidates(_windows(squares, block)) for block in blocks]))
-    return Model(
-        *(
-            np.concatenate(field)
-            for field in zip(
-                *(_model_of_block(_windows(buffer, block), f0_bin[block]) for block in blocks), strict=True
-            )
-        )
-    )
+    buffer, squares = np.ones(history, np.float32), np.zeros(history, np.float32)
+    memory, pitch_memory, previous = np.zeros(len(HIGH_PASS) - 1, np.float32), None, _LOW_BIN
+    for start in range(0, frames, _CHUNK):
+        samples = speech[start * FRAME : (start + _CHUNK) * FRAME]
+        padded = np.zeros(-(-len(samples) // FRAME) * FRAME, np.float32)
+        padded[: len(samples)] = samples
+        filtered, memory = _fir_float32(padded, HIGH_PASS, memory)
+        squared, pitch_memory = _squared_and_filtered(filtered, pitch_memory)
+        buffer = np.concatenate([buffer[-history:], filtered])
+        squares = np.concatenate([squares[-history:], squared])
+        f0_bin = _track_pitch(_in_blocks(_pitch_candidates, _windows(squares)), previous)
+        previous = f0_bin[-1]
+        yield _model_of_chunk(_windows(buffer), f0_bin)
 
 
-def _windows(buffer: np.ndarray, block: slice) -> np.ndarray:
-    """The 320-sample pitch buffers of a block of frames: [F, 320]."""
-    return np.lib.stride_tricks.sliding_window_view(buffer, PITCH_BUFFER)[::FRAME][block]
+def _windows(buffer: np.ndarray) -> np.ndarray:
+    """The 320-sample pitch buffers of frames: a view [F, 320]."""
+    return np.lib.stride_tricks.sliding_window_view(buffer, PITCH_BUFFER)[::FRAME]
 
 
-def _fir_float32(signal: np.ndarray, taps: np.ndarray) -> np.ndarray:
-    """FIR filter with zero memory that accumulates tap by tap in float32, as the reference does."""
-    padded = np.concatenate([np.zeros(len(taps) - 1, np.float32), signal])
+def _in_blocks(function: Callable, windows: np.ndarray) -> np.ndarray:
+    return np.concatenate([function(windows[i : i + _BLOCK]) for i in range(0, len(windows), _BLOCK)])
+
+
+def _fir_float32(signal: np.ndarray, taps: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """FIR filter that accumulates tap by tap in float32, as the reference does, and its memory afterwards.
+
+    `memory` holds the samples before the signal, as many as the taps less one.
+    """
+    padded = np.concatenate([memory, signal])
     out = np.zeros(len(signal), np.float32)
     step = 1 << 15
+    product = np.empty(step, np.float32)
     for start in range(0, len(signal), step):
         part = out[start : start + step]
         for j, tap in enumerate(taps):
             first = start + len(taps) - 1 - j
-            part += padded[first : first + len(part)] * tap
-    return out
+            part += np.multiply(padded[first : first + len(part)], tap, out=product[: len(part)])
+    return out, padded[len(signal) :]
 
 
 # --- pitch -----------------------------------------------------------------------------------------------
 
 
-def _squared_and_filtered(filtered: np.ndarray) -> np.ndarray:
-    """Square, notch at DC, low pass: [N] float32. The added 1.0 is the reference's."""
-    from scipy.signal import lfilter  # takes a second to import, which synthesis and anchor need not spend
-
+def _squared_and_filtered(filtered: np.ndarray, memory: tuple | None) -> tuple[np.ndarray, tuple]:
+    """Square, notch at DC, low pass: [N] float32, and the memory of all three; None is that of silence."""
+    before, notch, low_pass = memory or (np.float32(0), 0.0, np.zeros(len(PITCH_LOW_PASS) - 1, np.float32))
     square = filtered * filtered
-    difference = np.diff(square, prepend=np.float32(0))
-    notched = lfilter([1.0], [1.0, -0.95], difference.astype(np.float64))
-    # The reference's filter memory runs oldest sample first.
-    return _fir_float32((notched.astype(np.float32) + 1.0).astype(np.float32), PITCH_LOW_PASS[::-1])
+    difference = np.diff(square, prepend=before)
+    notched = _one_pole(difference.astype(np.float64), notch)
+    # The added 1.0 is the reference's, whose filter memory runs oldest sample first.
+    lifted = (notched.astype(np.float32) + 1.0).astype(np.float32)
+    low_passed, low_pass = _fir_float32(lifted, PITCH_LOW_PASS[::-1], low_pass)
+    return low_passed, (square[-1], notched[-1], low_pass)
+
+
+def _one_pole(x: np.ndarray, before: float) -> np.ndarray:
+    """y[n] = x[n] + 0.95 y[n-1] [N] float64, behind an output `before`."""
+    if len(x) < _CHUNK * FRAME:
+        return np.fromiter(accumulate(x.tolist(), lambda y, x: x + 0.95 * y, initial=float(before)), float)[1:]
+    # The same sums, much faster, but this import takes as long as the whole analysis of a short file.
+    from scipy.signal import lfilter
+
+    return lfilter([1.0], [1.0, -0.95], x, zi=[0.95 * before])[0]
 
 
 _LOW_BIN = FFT * PITCH_DECIMATION // P_MAX
@@ -157,8 +183,8 @@ def _sub_multiple_range(peak: np.ndarray, multiple: int) -> tuple[np.ndarray, np
     return np.maximum((0.8 * centre).astype(np.int64), _LOW_BIN), (1.2 * centre).astype(np.int64)
 
 
-def _track_pitch(candidates: np.ndarray) -> np.ndarray:
-    """Choose the F0 bin [F] from the candidates: the largest sub-multiple that holds.
+def _track_pitch(candidates: np.ndarray, before: int) -> np.ndarray:
+    """Choose the F0 bin [F] from the candidates, behind a frame of bin `before`: the largest sub-multiple that holds.
 
     Sequential: a weaker peak counts when the previous frame's pitch lies in its search range. Only the
     frames that have such a peak beyond their last strong one look at the previous frame.
@@ -169,7 +195,7 @@ def _track_pitch(candidates: np.ndarray) -> np.ndarray:
     chosen = candidates[np.arange(len(peak)), last_strong - 1, 0]
     weak = (candidates[:, :, 1] > 0) & (multiples > last_strong[:, None])
     for frame in np.flatnonzero(weak.any(axis=1)):
-        previous = chosen[frame - 1] if frame else _LOW_BIN
+        previous = chosen[frame - 1] if frame else before
         for multiple in multiples[weak[frame]]:
             low, high = _sub_multiple_range(peak[frame], multiple)
             if low < previous < high:
@@ -207,6 +233,20 @@ _RADIANS_PER_BIN = np.float32(TWO_PI / FFT)
 _BINS_PER_RADIAN = np.float32(1.0 / _RADIANS_PER_BIN.astype(np.float64))
 
 
+def _model_of_chunk(windows: np.ndarray, f0_bin: np.ndarray) -> Model:
+    """The model of frames with pitch buffers [F, 320] and F0 bins [F]."""
+    frames = len(f0_bin)
+    amplitudes = (np.zeros((frames, MAX_AMP + 1), np.float32) for _ in range(2))
+    model = Model(np.zeros(frames, np.float32), np.zeros(frames, np.int32), *amplitudes, np.zeros(frames, np.int32))
+    # Frames of like pitch have as many harmonics: little of a block's arrays, as wide as its widest frame, is wasted.
+    order = np.argsort(f0_bin, kind="stable")
+    for block in (order[i : i + _BLOCK] for i in range(0, frames, _BLOCK)):
+        Wo, L, A, phi, voiced = _model_of_block(windows[block], f0_bin[block])
+        model.Wo[block], model.L[block], model.voiced[block] = Wo, L, voiced
+        model.A[block, : A.shape[1]], model.phi[block, : A.shape[1]] = A, phi
+    return model
+
+
 def _model_of_block(buffers: np.ndarray, f0_bin: np.ndarray) -> tuple[np.ndarray, ...]:
     """Wo, L, A, phi, voiced of frames with pitch buffers [F, 320] and F0 bins [F]."""
     half = scipy.fft.rfft(_rotate(buffers * _WINDOW), axis=1)
@@ -242,10 +282,14 @@ def _refine(power: np.ndarray, Wo: np.ndarray, reach: float, step: float) -> np.
     energy = np.zeros_like(trial)
     row = np.arange(len(power))[:, None] * mirrored.shape[1]
     flat = mirrored.ravel()
+    rounded, bins, found = np.empty(trial.shape), np.empty(trial.shape, np.int64), np.empty_like(trial)
     for m in range(1, L.max() + 1):
-        bins = (position.astype(np.float64) + 0.5).astype(np.int64)
-        bins[m > L] = nothing
-        energy += flat[row + np.minimum(bins, nothing)]
+        np.add(position, 0.5, out=rounded, dtype=np.float64)
+        np.copyto(bins, rounded, casting="unsafe")
+        if m > L.min():
+            bins[m > L] = nothing
+        bins += row
+        energy += flat.take(bins, out=found, mode="clip")
         position += bins_apart
     energy[p > last[:, None]] = 0.0
     best = np.argmax(energy, axis=1)
@@ -256,7 +300,7 @@ def _refine(power: np.ndarray, Wo: np.ndarray, reach: float, step: float) -> np.
 def _amplitudes_and_phases(
     half: np.ndarray, power: np.ndarray, Wo: np.ndarray, L: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A and phi, [F, 161] float32 each, from half spectra [F, 257] and their power."""
+    """A and phi, [F, 1 + max L] float32 each, from half spectra [F, 257] and their power."""
     m = np.arange(1, L.max() + 1)
     Wo64 = Wo.astype(np.float64)[:, None]
     edges = np.arange(m[-1] + 1) + 0.5
@@ -267,10 +311,10 @@ def _amplitudes_and_phases(
     centre = ((m.astype(np.float32) * Wo[:, None]) / _RADIANS_PER_BIN).astype(np.float64) + 0.5
     at_centre = np.take_along_axis(half, np.minimum(centre.astype(np.int64), FFT // 2), axis=1)
     inside = m <= L[:, None]
-    A = np.zeros((len(Wo), MAX_AMP + 1), np.float32)
+    A = np.zeros((len(Wo), m[-1] + 1), np.float32)
     phi = np.zeros_like(A)
-    A[:, 1 : m[-1] + 1] = np.where(inside, np.sqrt(np.maximum(np.diff(below, axis=1), 0.0)), 0.0)
-    phi[:, 1 : m[-1] + 1] = np.where(inside, np.arctan2(at_centre.imag, at_centre.real), 0.0)
+    A[:, 1:] = np.where(inside, np.sqrt(np.maximum(np.diff(below, axis=1), 0.0)), 0.0)
+    phi[:, 1:] = np.where(inside, np.arctan2(at_centre.imag, at_centre.real), 0.0)
     return A, phi
 
 
