@@ -260,7 +260,7 @@ def test_a_command_that_there_is_not_and_one_without_arguments_end_in_usage():
         assert ended.status == 2 and ended.err[0].startswith("usage: mlquant")
 
 
-HEAVY = {"torch", "faiss", "matplotlib", "pandas", "pycodec2", "snakemake", "soxr"}
+HEAVY = {"torch", "faiss", "matplotlib", "pandas", "pycodec2", "pydantic", "scipy", "snakemake", "soxr"}
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,11 @@ HEAVY = {"torch", "faiss", "matplotlib", "pandas", "pycodec2", "snakemake", "sox
     [
         (["analyse", "--help"], set()),
         (["train", "--help"], set()),
-        (["analyse", "v.raw", "-o", "m2.bin"], set()),
+        (["analyse", "v.raw", "-o", "m2.bin"], {"scipy"}),
+        (["encode", "bottleneck/weights.safetensors", "b.f32", "-o", "l2.f32"], set()),
+        (["decode", "bottleneck/weights.safetensors", "l.f32", "--features", "b.f32", "-o", "b_hat2.f32"], set()),
+        (["infer", "manifold/weights.safetensors", "b.f32", "--energy-from", "y.f32", "-o", "y_hat2.f32"], set()),
+        (["infer", "bottleneck/weights.safetensors", "b.f32", "--noise-var", "0.01", "-o", "b_hat2.f32"], set()),
     ],
 )
 def test_a_command_imports_only_what_its_stage_needs(made, words, allowed):

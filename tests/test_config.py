@@ -744,6 +744,23 @@ def test_own_training_files_count_by_their_paths():
     assert corpus.inputs == {"speech": ["voices/a.wav", "voices/more/b.flac"]}
 
 
+def test_own_files_are_prepared_in_shards_that_share_the_minutes():
+    Path("voices").mkdir()
+    for name in "abcde":
+        Path(f"voices/{name}.wav").touch()
+    part = {"files": "voices", "minutes": 6, "shards": 2}
+    plan = planned(("corpora.voices.parts", {"own": part}))
+    shards = {stage.name: stage for stage in plan.stages.values() if stage.kind == "corpora"}
+    assert shards.keys() == {"voices_own_1", "voices_own_2"}
+    assert shards["voices_own_1"].inputs["speech"] == ["voices/a.wav", "voices/c.wav", "voices/e.wav"]
+    assert shards["voices_own_2"].inputs["speech"] == ["voices/b.wav", "voices/d.wav"]
+    assert {stage.settings["minutes"] for stage in shards.values()} == {3}
+    assert len(plan.networks["manifold"].inputs["features"]) == 2
+    for refused, reason in (({"shards": 6}, "at most 5"), ({"files": None, "source": "prompts"}, "shards goes with")):
+        with pytest.raises(InputError, match=f"corpora.voices.parts.own.*{reason}"):
+            planned(("corpora.voices.parts", {"own": part | refused}))
+
+
 def test_ready_made_features_are_trained_on_as_they_are():
     plan = planned(("corpora.voices.parts", {"ready": {"b": "train_b20_ml.f32", "y": "train_y80_ml.f32"}}))
     assert plan.networks["manifold"].inputs == {"features": ["train_b20_ml.f32"], "targets": ["train_y80_ml.f32"]}
@@ -844,10 +861,13 @@ KINDS_OF_MODULE = {
     "sinusoidal/synthesis": {"resynthesised", "synthesised"} | FROM_MEASURES,
     "features": FROM_FEATURES,
     "architectures": FROM_TRAINING,
+    "settings": FROM_TRAINING,
+    "inputs": FROM_TRAINING,
     "schema": set(),  # it words errors, and says nothing of a result
     "networks": FROM_TRAINING,
     "losses": FROM_TRAINING,
     "training": FROM_TRAINING,
+    "dense": FROM_LATENTS,
     "inference": FROM_LATENTS,
     "vq": {"codebooks"} | FROM_SEARCH,
     "anchor": {"anchors"} | FROM_MEASURES,

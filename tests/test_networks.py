@@ -12,16 +12,18 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import safetensors
+import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from mlquant import files, inference, losses, networks, training
-from mlquant.architectures import ROWS, NetworkSettings, latent_width
+from mlquant import dense, files, inference, inputs, losses, networks, training
+from mlquant.architectures import ROWS, latent_width
 from mlquant.files import InputError, read_features, write_f32
 from mlquant.schema import validate
+from mlquant.settings import NetworkSettings
 
 SETTINGS = {
     "family": "autoencoder1",
@@ -148,6 +150,21 @@ def untrained(settings):
     torch.set_num_threads(1)
     torch.manual_seed(3)
     return networks.Network(settings).eval()
+
+
+def at_work(settings):
+    """The same network as the commands use it, from array to array."""
+    return inference.at_work(
+        settings, {name: array.numpy() for name, array in untrained(settings).state_dict().items()}
+    )
+
+
+def in_torch(folder):
+    """A trained network and its settings."""
+    settings = files.read_json(folder / "settings.json")
+    network = networks.Network(settings).eval()
+    network.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
+    return network, settings
 
 
 def layers_of(network):
@@ -304,21 +321,21 @@ def test_noise_on_symbols_keeps_its_ratio_to_their_energy():
 
 @given(b=arrays(np.float64, (3, 20), elements=st.floats(-200, 200)))
 def test_energy_is_the_sum_of_linear_energies(b):
-    np.testing.assert_allclose(networks.energy_dB(b), 10 * np.log10(np.sum(10 ** (b / 10), axis=1)), atol=1e-9)
+    np.testing.assert_allclose(inputs.energy_dB(b), 10 * np.log10(np.sum(10 ** (b / 10), axis=1)), atol=1e-9)
 
 
 def test_energy_holds_where_float64_would_not():
-    np.testing.assert_allclose(networks.energy_dB(np.full((2, 20), [[1e6], [-1e6]])), [1e6 + 13.0103, -1e6 + 13.0103])
+    np.testing.assert_allclose(inputs.energy_dB(np.full((2, 20), [[1e6], [-1e6]])), [1e6 + 13.0103, -1e6 + 13.0103])
 
 
 def test_inputs_are_log10_amplitudes_of_unit_energy_with_log10_Wo_and_voicing():
     array = records(9)
-    x = networks.network_inputs(MANIFOLD, array)
+    x = inputs.network_inputs(MANIFOLD, array)
     assert x.shape == (9, 22) and x.dtype == np.float32
     np.testing.assert_allclose(np.sum(10 ** (2 * x[:, :20].astype(float)), axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.diff(x[:, :20]), np.diff(array[:, :20]) / 20, atol=1e-5)
     np.testing.assert_allclose(x[:, 20:], np.column_stack([np.log10(array[:, 20]), array[:, 21]]), rtol=1e-6)
-    plain = networks.network_inputs({**SETTINGS, "norm": False}, array)
+    plain = inputs.network_inputs({**SETTINGS, "norm": False}, array)
     np.testing.assert_allclose(plain, array[:, :20] / 20, rtol=1e-6)
 
 
@@ -327,19 +344,19 @@ def test_vectors_below_the_lower_limit_are_lifted_to_just_its_energy(norm):
     array = records(30)
     array[::3, :20] -= 60
     settings = settings_of("autoencoder4", 1, norm=norm)
-    free, lifted = (networks.network_inputs({**settings, "lower_limit_dB": dB}, array) for dB in (None, 10.0))
+    free, lifted = (inputs.network_inputs({**settings, "lower_limit_dB": dB}, array) for dB in (None, 10.0))
     if norm:  # a level is all that is changed
         np.testing.assert_allclose(lifted, free, atol=1e-6)
     else:
         quiet = np.arange(30) % 3 == 0
         np.testing.assert_array_equal(lifted[~quiet], free[~quiet])
-        np.testing.assert_allclose(networks.energy_dB(20 * lifted[quiet].astype(float)), 10, atol=1e-5)
+        np.testing.assert_allclose(inputs.energy_dB(20 * lifted[quiet]), 10, atol=1e-5)
         np.testing.assert_allclose(np.diff(lifted), np.diff(free), atol=1e-5)
 
 
 def test_a_network_of_y_sees_all_of_it_with_unit_energy():
     y = targets(records(9))
-    x = networks.network_inputs(settings_of("autoencoder2", 1), y)
+    x = inputs.network_inputs(settings_of("autoencoder2", 1), y)
     assert x.shape == (9, 79) and x.dtype == np.float32
     np.testing.assert_allclose(np.sum(10 ** (2 * x.astype(float)), axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.diff(x), np.diff(y) / 20, atol=1e-5)
@@ -452,7 +469,7 @@ def test_y_is_input_and_target_of_a_network_of_y_but_b_chooses_the_frames():
     np.testing.assert_array_equal(x, t)
     np.testing.assert_array_equal(x_held, t_held)
     kept = [i for i in range(45) if i % 5 and i != 4]
-    np.testing.assert_array_equal(x, networks.normalised(y[kept]))
+    np.testing.assert_array_equal(x, inputs.normalised(y[kept]))
 
 
 @pytest.mark.parametrize(
@@ -571,7 +588,7 @@ def test_each_network_learns_and_its_files_tell_all(made, family, nn):
     assert settings == quick(family, nn) == files.read_json(folder / "settings.json")
     # What the curve says of the held-out share is what the network then does.
     _, _, x, t = training.training_set(settings, *data(family, nn))
-    held_out = training.sd_dB2(settings, network(x), t).item()
+    held_out = training.sd_dB2(settings, torch.from_numpy(network.decode(network.encode(x.numpy()))), t).item()
     assert curve["held_out_sd_dB2"].iloc[-1] == pytest.approx(held_out, rel=1e-5)
 
 
@@ -584,11 +601,12 @@ def test_codebooks_and_scalars_are_trained_to_the_same_bytes_twice(made, tmp_pat
 
 
 def test_latents_of_a_vector_quantiser_are_its_nearest_entries(made):
-    network, settings = inference.load(made(*VQ) / "weights.safetensors")
+    loaded, settings = inference.load(made(*VQ) / "weights.safetensors")
+    network = loaded.network
     entries = network.quantiser.codebook.double().numpy()
     assert entries.shape == (512, 4)
-    latents = inference.encode(network, settings, records(200, seed=8))
-    x = networks.network_inputs(settings, records(200, seed=8)).astype(float)
+    latents = inference.encode(loaded, settings, records(200, seed=8))
+    x = inputs.network_inputs(settings, records(200, seed=8)).astype(float)
     into, bottleneck, out_of, last = layers_of(network)
     before = relu(apply(bottleneck, relu(apply(into, x))))
     distance = np.linalg.norm(before[:, None] - entries, axis=2)
@@ -601,10 +619,10 @@ def test_latents_of_a_vector_quantiser_are_its_nearest_entries(made):
 
 
 def test_residual_quantisers_quantise_b_and_what_is_left_of_it(made):
-    network, settings = inference.load(made(*RESIDUAL_VQ) / "weights.safetensors")
+    network, settings = in_torch(made(*RESIDUAL_VQ))
     codebooks = network.quantiser.codebooks.double().numpy()
     assert codebooks.shape == (2, 512, 20)
-    x = networks.network_inputs(settings, records(100, seed=8)).astype(float)
+    x = inputs.network_inputs(settings, records(100, seed=8)).astype(float)
     quantised = np.zeros_like(x)
     for entries in codebooks:
         distance = np.linalg.norm((x - quantised)[:, None] - entries, axis=2)
@@ -631,7 +649,7 @@ def test_commitment_trains_the_encoder_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "_loss", lambda settings, estimate, target: 0 * losses.sd(estimate, target))
     settings = settings_of(*VQ, epochs=1)
     training.train(settings, [records(100)], None, tmp_path)
-    trained, _ = inference.load(tmp_path / "weights.safetensors")
+    trained, _ = in_torch(tmp_path)
     torch.manual_seed(settings["seed"])
     start = networks.Network(settings)
     moved = [not torch.equal(*pair) for pair in zip(start.parameters(), trained.parameters(), strict=True)]
@@ -639,11 +657,12 @@ def test_commitment_trains_the_encoder_alone(monkeypatch, tmp_path):
 
 
 def test_normalisation_is_by_what_was_learnt_and_not_by_the_batch(made):
-    network, settings = inference.load(made(*NORMALISED) / "weights.safetensors")
+    network, settings = in_torch(made(*NORMALISED))
+    loaded, _ = inference.load(made(*NORMALISED) / "weights.safetensors")
     array = records(40, seed=8)
-    alone = np.concatenate([inference.infer(network, settings, frame[None]) for frame in array])
-    np.testing.assert_allclose(inference.infer(network, settings, array), alone, atol=1e-3)
-    x = torch.from_numpy(networks.network_inputs(settings, array))
+    alone = np.concatenate([inference.infer(loaded, settings, frame[None]) for frame in array])
+    np.testing.assert_array_equal(inference.infer(loaded, settings, array), alone)
+    x = torch.from_numpy(inputs.network_inputs(settings, array))
     value, linear = x.double().numpy(), layers_of(network)
     norms = [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm1d)]
     for layer, norm in zip(linear, [*norms[:2], None, *norms[2:], None], strict=True):
@@ -677,7 +696,6 @@ def test_the_mean_of_the_training_targets_is_removed_and_put_back(ncat, tmp_path
         with safetensors.safe_open(tmp_path / name / "weights.safetensors", "pt") as file:
             mean = file.get_tensor("mean").numpy()
         np.testing.assert_allclose(mean, training.training_set(settings, [features], None)[0].mean(dim=0), atol=1e-5)
-        np.testing.assert_array_equal(network.mean, mean)
         made.append((inference.infer(network, settings, features), inference.encode(network, settings, features)))
     (one, latents), (other, same) = made
     np.testing.assert_allclose(same, latents, atol=1e-3)
@@ -703,7 +721,7 @@ def test_what_is_held_out_trains_nothing(tmp_path):
     other[180:] = records(20, seed=9)
     for name, array in (("one", one), ("other", other)):
         training.train(SETTINGS, [array], None, tmp_path / name)
-    tensors = [inference.load(tmp_path / name / "weights.safetensors")[0].state_dict() for name in ("one", "other")]
+    tensors = [in_torch(tmp_path / name)[0].state_dict() for name in ("one", "other")]
     assert all(torch.equal(tensors[0][key], tensors[1][key]) for key in tensors[0])
     curves = [pd.read_csv(tmp_path / name / "losses.csv") for name in ("one", "other")]
     assert (curves[0]["loss"] == curves[1]["loss"]).all()
@@ -891,7 +909,7 @@ def test_processes_give_the_same_bytes_with_any_threads_and_after_a_kill(tmp_pat
 def test_straight_through_is_encode_and_decode(family, nn, ncat, nvq, frames):
     for norm in [True, False] if (family, nn) in B_TO_B else [True]:
         settings = settings_of(family, nn, ncat=ncat, nvq=nvq, norm=norm, symbols=(family, nn) in NOISE)
-        network, array = untrained(settings), seen_by(family, records(frames))
+        network, array = at_work(settings), seen_by(family, records(frames))
         before = array.copy()
         latents = inference.encode(network, settings, array)
         assert latents.shape == (-(-frames // ncat), latent_width(settings)) and latents.dtype == np.float32
@@ -906,7 +924,7 @@ def test_straight_through_is_encode_and_decode(family, nn, ncat, nvq, frames):
 
 def test_a_last_short_sequence_repeats_its_last_frame():
     settings = {**SETTINGS, "ncat": 4}
-    network, array = untrained(settings), records(10)
+    network, array = at_work(settings), records(10)
     padded = np.concatenate([array, array[-1:], array[-1:]])
     np.testing.assert_array_equal(
         inference.encode(network, settings, array), inference.encode(network, settings, padded)
@@ -919,7 +937,7 @@ def test_a_last_short_sequence_repeats_its_last_frame():
 @pytest.mark.parametrize(("family", "nn"), [key for key in WITH_LATENTS if key != FSQ])  # its latents jump
 def test_a_gain_passes_through_a_normalising_autoencoder(family, nn):
     settings = settings_of(family, nn)
-    network, array = untrained(settings), seen_by(family, records(30))
+    network, array = at_work(settings), seen_by(family, records(30))
     louder = array.copy()
     inference.spectrum(louder)[:] += 17
     one, other = (inference.spectrum(inference.infer(network, settings, a)) for a in (array, louder))
@@ -931,7 +949,7 @@ def test_a_gain_passes_through_a_normalising_autoencoder(family, nn):
 @pytest.mark.parametrize(("family", "nn"), [key for key in TO_Y if key[0] != "autoencoder2"])
 def test_y_hat_gets_the_energy_of_y_or_else_of_b_and_is_made_as_if_voiced(family, nn):
     settings = settings_of(family, nn)
-    network, array = untrained(settings), records(30)
+    network, array = at_work(settings), records(30)
     y = targets(array) + np.float32(5)
     y_hat = inference.infer(network, settings, array, y)
     assert y_hat.shape == (30, 79) and y_hat.dtype == np.float32
@@ -939,26 +957,26 @@ def test_y_hat_gets_the_energy_of_y_or_else_of_b_and_is_made_as_if_voiced(family
     forced[:, 21] = 1
     assert inference.infer(network, settings, forced, y).tobytes() == y_hat.tobytes()
     # What the network itself gives, log10 of amplitudes of about unit energy, plus an energy in dB.
-    own = 20 * network(torch.from_numpy(networks.network_inputs(settings, forced))).detach().double().numpy()
-    np.testing.assert_allclose(y_hat - own, networks.energy_dB(y.astype(float))[:, None].repeat(79, 1), atol=1e-3)
+    own = 20 * untrained(settings)(torch.from_numpy(inputs.network_inputs(settings, forced))).detach().double().numpy()
+    np.testing.assert_allclose(y_hat - own, inputs.energy_dB(y)[:, None].repeat(79, 1), atol=1e-3)
     by_b = inference.infer(network, settings, array)
-    energy = networks.energy_dB(array[:, :20].astype(float))
+    energy = inputs.energy_dB(array[:, :20])
     np.testing.assert_allclose(by_b - own, energy[:, None].repeat(79, 1), atol=1e-3)
 
 
 def test_y_through_a_network_of_y_keeps_its_energy_or_gets_that_of_another():
     settings = settings_of("autoencoder2", 2)
-    network, y = untrained(settings), targets(records(30))
-    own = 20 * network(torch.from_numpy(networks.network_inputs(settings, y))).detach().double().numpy()
+    network, y = at_work(settings), targets(records(30))
+    own = 20 * untrained(settings)(torch.from_numpy(inputs.network_inputs(settings, y))).detach().double().numpy()
     for other in (None, y - np.float32(9)):
-        energy = networks.energy_dB((y if other is None else other).astype(float))[:, None]
+        energy = inputs.energy_dB(y if other is None else other)[:, None]
         np.testing.assert_allclose(inference.infer(network, settings, y, other) - own, energy.repeat(79, 1), atol=1e-3)
 
 
 @pytest.mark.parametrize(("family", "nn"), [("autoencoder2", 1), ("autoencoder2", 2), ("autoencoder1", 2)])
 def test_features_of_the_wrong_width_are_refused_by_name(family, nn):
     settings, wrong = settings_of(family, nn), targets(records(9)) if family == "autoencoder1" else records(9)
-    network = untrained(settings)
+    network = at_work(settings)
     says = "79 a frame, expected 22 of b" if family == "autoencoder1" else "22 a frame, expected 79 of y"
     for use in (inference.encode, inference.infer):
         with pytest.raises(InputError, match=f"^features: {says} for {family} nn {nn}$"):
@@ -975,14 +993,14 @@ def test_a_trained_network_gives_back_its_features_and_their_energy(tmp_path):
     network, settings = inference.load(tmp_path / "y/weights.safetensors")
     y_hat = inference.infer(network, settings, array, targets(array))
     assert np.mean((y_hat - targets(array)) ** 2) < 8
-    energy = networks.energy_dB(y_hat.astype(float)) - networks.energy_dB(targets(array).astype(float))
+    energy = inputs.energy_dB(y_hat) - inputs.energy_dB(targets(array))
     assert np.abs(energy).mean() < 0.5
 
 
 def test_noise_on_the_latents_is_seeded_and_has_its_variance():
-    network, array = untrained(SETTINGS), records(3000)
+    network, array = at_work(SETTINGS), records(3000)
     seen = []
-    network.decode = lambda latents: seen.append(latents.numpy()) or torch.zeros(len(latents), 20)
+    network.decode = lambda latents: seen.append(latents) or np.zeros((len(latents), 20), np.float32)
     for noise_var, seed in ((0.0, 1), (0.01, 1), (0.01, 1), (0.01, 2)):
         inference.infer(network, SETTINGS, array, noise_var=noise_var, seed=seed)
     np.testing.assert_array_equal(seen[1], seen[2])
@@ -994,7 +1012,7 @@ def test_noise_on_the_latents_is_seeded_and_has_its_variance():
 @pytest.mark.parametrize("ncat", [1, 3])
 def test_latents_of_quiet_frames_can_be_left_out(ncat):
     settings = {**SETTINGS, "ncat": ncat}
-    network, array = untrained(settings), records(31)
+    network, array = at_work(settings), records(31)
     array[[4, 30], :20] -= 100
     whole, loud = (inference.encode(network, settings, array, thresh) for thresh in (None, 10.0))
     left_out = {1: [4, 30], 3: [1, 10]}[ncat]
@@ -1011,7 +1029,7 @@ def test_latents_of_quiet_frames_can_be_left_out(ncat):
 )
 def test_numbers_of_frames_and_latents_that_do_not_fit_are_refused(given, says):
     settings = SETTINGS if "y" not in given else MANIFOLD
-    network, array = untrained(settings), records(10)
+    network, array = at_work(settings), records(10)
     with pytest.raises(InputError, match=says):
         if "y" in given:
             inference.infer(network, settings, array, targets(array)[: given["y"]])
@@ -1023,7 +1041,7 @@ def test_numbers_of_frames_and_latents_that_do_not_fit_are_refused(given, says):
 @pytest.mark.parametrize(("family", "nn"), NO_LATENTS)
 def test_a_network_without_a_bottleneck_has_no_latents_in_or_out(family, nn):
     settings, array = settings_of(family, nn), records(10)
-    network = untrained(settings)
+    network = at_work(settings)
     uses = [
         lambda: inference.encode(network, settings, array),
         lambda: inference.decode(network, settings, np.zeros((10, 1), np.float32), array),
@@ -1042,15 +1060,84 @@ def trained(tmp_path_factory):
     return folder / "weights.safetensors"
 
 
-def test_loaded_weights_are_those_that_were_trained(trained):
+def test_loaded_weights_are_those_that_were_trained(trained, made):
     network, settings = inference.load(trained)
-    assert settings == SETTINGS and not network.training
-    with safetensors.safe_open(trained, "pt") as file:
-        assert set(file.keys()) == set(network.state_dict())
-        assert all(torch.equal(file.get_tensor(key), value) for key, value in network.state_dict().items())
+    assert settings == SETTINGS
+    tensors = safetensors.torch.load_file(trained)
+    for part in ("encoder", "decoder"):
+        for i, layer in enumerate(getattr(network, part)):
+            for name, array in zip(("weight", "bias"), layer, strict=True):
+                np.testing.assert_array_equal(array, tensors.pop(f"{part}.{2 * i}.{name}"))
+    assert not tensors
+    network = inference.load(made(*VQ) / "weights.safetensors")[0].network
+    tensors = safetensors.torch.load_file(made(*VQ) / "weights.safetensors")
+    assert not network.training and tensors.keys() == network.state_dict().keys()
+    assert all(torch.equal(tensors[key], value) for key, value in network.state_dict().items())
 
 
-@pytest.mark.parametrize("damage", ["missing", "empty", "half", "text", "folder", "no settings", "other", "list"])
+DENSE = [
+    *((*key, {}) for key in (*PLAIN, NORMALISED)),
+    ("autoencoder1", 2, {"ncat": 4, "zero_mean": True}),
+    ("autoencoder1", 2, {"ncat": 3, "zero_mean": True, "dct": True, "norm": False}),
+    ("autoencoder1", 4, {"ncat": 3, "dct": True, "symbols": True}),
+    ("autoencoder3", 1, {"symbols": True}),
+    ("autoencoder4", 5, {"dct": True, "zero_mean": True, "symbols": True}),
+    ("autoencoder4", 6, {"dct": True, "zero_mean": True, "symbols": True}),
+]
+
+
+def trained_state(settings):
+    """A network as after a training, with batch statistics and a mean, and its tensors as arrays."""
+    network = untrained(settings)
+    for name, buffer in network.named_buffers():
+        if name.endswith("running_var"):
+            buffer.uniform_(0.5, 2)
+        elif name.endswith("mean"):
+            buffer.normal_()
+    return network, {name: array.numpy() for name, array in network.state_dict().items()}
+
+
+@pytest.mark.parametrize(("family", "nn", "changes"), DENSE)
+@torch.no_grad()
+def test_dense_layers_are_the_network(family, nn, changes):
+    settings = settings_of(family, nn, **changes)
+    network, state = trained_state(settings)
+    found = inference.at_work(settings, state)
+    assert isinstance(found, dense.Dense) and found.row is ROWS[family, nn]
+    x = 2 * torch.randn(300, widths(family, settings["ncat"])[0])
+    latents = network.encode(x)
+    np.testing.assert_allclose(found.encode(x.numpy()), latents, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found.decode(latents.numpy()), network.decode(latents), rtol=0, atol=1e-5)
+    assert found.encode(x.numpy()).dtype == found.decode(latents.numpy()).dtype == np.float32
+
+
+@pytest.mark.parametrize(("family", "nn"), [PITCH, CONV, FSQ, VQ, RESIDUAL_VQ])
+def test_what_dense_layers_cannot_do_is_left_to_torch_and_refused_without_it(made, family, nn):
+    weights = made(family, nn) / "weights.safetensors"
+    assert isinstance(inference.load(weights)[0], networks.AtWork)
+    reason = {PITCH: "pitch", CONV: "conv", FSQ: "fsq"}.get((family, nn), "vq")
+    with pytest.raises(InputError, match=rf"^{family} {nn} is not made of dense layers alone \({reason}\)$"):
+        dense.load(weights)
+    assert {key for key in LAYERS if ROWS[key].beyond_dense} == {PITCH, CONV, FSQ, VQ, RESIDUAL_VQ}
+
+
+@pytest.mark.parametrize(("family", "nn"), [("autoencoder2", 2), ("autoencoder3", 3), NORMALISED])
+def test_a_frame_s_result_depends_neither_on_the_others_nor_on_the_cores(family, nn):
+    network = at_work(settings_of(family, nn))
+    x = np.random.default_rng(1).standard_normal((700, widths(family, 1)[0])).astype(np.float32)
+    latents = network.encode(x)
+    output = network.decode(latents)
+    for frames in (1, 2, 7, 255, 256, 257, 600):
+        np.testing.assert_array_equal(network.encode(x[-frames:]), latents[-frames:])
+        np.testing.assert_array_equal(network.decode(latents[-frames:]), output[-frames:])
+    with threadpool_limits(2, user_api="blas"):
+        np.testing.assert_array_equal(network.decode(network.encode(x)), output)
+        assert {library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"} == {2}
+
+
+@pytest.mark.parametrize(
+    "damage", ["missing", "empty", "half", "text", "folder", "no settings", "other", "list", "more", "fewer", "no row"]
+)
 def test_what_is_no_weights_file_of_ours_is_refused(trained, tmp_path, damage):
     path = tmp_path / "w.safetensors"
     data = trained.read_bytes()
@@ -1059,9 +1146,14 @@ def test_what_is_no_weights_file_of_ours_is_refused(trained, tmp_path, damage):
     elif damage in ("empty", "half", "text"):
         path.write_bytes({"empty": b"", "half": data[: len(data) // 2], "text": b"text\n" * 50}[damage])
     elif damage != "missing":
-        changed = {"no settings": None, "other": {"settings": json.dumps({**SETTINGS, "d": 5})}}
-        tensors = inference.load(trained)[0].state_dict()
-        safetensors.torch.save_file(tensors, path, metadata=changed.get(damage, {"settings": "[1]"}))
+        changed = {"other": {"d": 5}, "no row": {"nn": 9}, "more": {}, "fewer": {}}
+        texts = {name: {"settings": json.dumps({**SETTINGS, **change})} for name, change in changed.items()}
+        tensors = safetensors.torch.load_file(trained)
+        if damage == "more":
+            tensors["decoder.4.weight"] = torch.zeros(20, 20)
+        elif damage == "fewer":
+            del tensors["decoder.2.bias"]
+        safetensors.torch.save_file(tensors, path, (texts | {"no settings": None}).get(damage, {"settings": "[1]"}))
     with pytest.raises(InputError) as error:
         inference.load(path)
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)

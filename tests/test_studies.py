@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
-from mlquant import channel, features, figures, files, inference, studies, training, vq
-from mlquant.architectures import NetworkSettings
+from mlquant import channel, dense, features, figures, files, inference, studies, training, vq
 from mlquant.files import InputError
+from mlquant.settings import NetworkSettings
 
 SMALL = {"family": "autoencoder1", "nn": 4, "d": 4, "loss": "sd", "lr": 2e-3, "batch": 64, "epochs": 2, "held_out": 0.2}
 
@@ -124,13 +124,13 @@ def test_a_uniform_quantiser_keeps_its_own_levels_and_clips_what_is_outside():
 
 def test_symbols_beyond_magnitude_1_are_scaled_to_it_and_others_left():
     latents = np.random.default_rng(1).uniform(-1, 1, (500, 6)).astype(np.float32)
-    sent = channel.constrained(latents)
+    sent = dense.constrained(latents)
     before, after = (np.hypot(array[:, 0::2], array[:, 1::2]) for array in (latents, sent))
     np.testing.assert_allclose(after, np.minimum(before, 1), atol=1e-6)
     angle = [np.arctan2(array[:, 1::2], array[:, 0::2]) for array in (latents, sent)]
     np.testing.assert_allclose(*angle, atol=1e-5)
     with pytest.raises(InputError, match="even"):
-        channel.constrained(latents[:, :5])
+        dense.constrained(latents[:, :5])
 
 
 def test_the_channel_s_symbols_are_those_that_networks_are_trained_with():
@@ -145,7 +145,7 @@ def test_the_channel_s_symbols_are_those_that_networks_are_trained_with():
         network.symbols = False
         free = network.encode(x).numpy()
     assert np.abs(sent - free).max() > 0.05
-    np.testing.assert_allclose(channel.constrained(free), sent, atol=1e-6)
+    np.testing.assert_allclose(dense.constrained(free), sent, atol=1e-6)
 
 
 def test_noise_has_half_of_N0_in_each_dimension():

@@ -73,7 +73,7 @@ def test_every_experiment_has_its_published_files(made):
 
 
 def test_every_experiment_ends_in_a_page_that_shows_its_bottleneck(made, browser):
-    checkout, config, _ = made
+    checkout, _, _ = made
     for name in EXPERIMENTS:
         with opened(browser, checkout.folder / f"results/{name}_wav/index.html") as tab:
             assert tab.title().startswith(name)

@@ -1,17 +1,13 @@
-"""The networks as rows of layer widths, one row for each network of the original experiments, and their settings.
+"""The networks as rows of layer widths, one row for each network of the original experiments.
 
-Shapes are those of the original's autoencoder scripts and its manifold project. Building and running them is
-in `networks`; this table needs no torch, so that the configuration can be checked without it.
+Shapes are those of the original's autoencoder scripts and its manifold project. Building them is in `networks`; this
+table needs no torch, so that the configuration can be checked and plain networks run without it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, Literal
-
-from pydantic import Field, model_validator
-
-from mlquant.schema import Block, Positive, Seed, refusal
+from typing import Literal
 
 H = 512
 LEVELS = 8
@@ -55,6 +51,11 @@ class Row:
         """What the output approximates: "b" or "y"."""
         return "y" if self.decoder[-1] == 79 else "b"
 
+    @property
+    def beyond_dense(self) -> str | None:
+        """Its quantiser or layers that dense layers, normalised or not, cannot stand for; None where they are all."""
+        return self.quantised or (self.layers if self.layers in ("conv", "pitch") else None)
+
 
 ROWS = {
     ("manifold", 1): Row((), (22, H, H, 79)),
@@ -83,12 +84,12 @@ ROWS = {
 
 
 def row_of(settings: dict) -> Row:
-    """The row of a network, for settings as of `NetworkSettings`."""
+    """The row of a network, for settings as of `settings.NetworkSettings`."""
     return ROWS[settings["family"], settings["nn"]]
 
 
 def latent_width(settings: dict) -> int | None:
-    """Latents of one vector, for settings as of `NetworkSettings`; None for a network without a bottleneck."""
+    """Latents of one vector, for settings as of `settings.NetworkSettings`; None for a network without a bottleneck."""
     row = row_of(settings)
     if not row.encoder:
         return None
@@ -97,64 +98,12 @@ def latent_width(settings: dict) -> int | None:
     return settings["d"] * (settings["nvq"] if row.quantised == "fsq" else 1)
 
 
+def widths_of(settings: dict) -> list[list[int]]:
+    """Widths of the layers of encoder and decoder, for settings as of `settings.NetworkSettings`."""
+    row, special = row_of(settings), {"b": 20 * settings["ncat"], "d": latent_width(settings)}
+    return [[special.get(width, width) for width in widths] for widths in (row.encoder, row.decoder)]
+
+
 def training_frames(settings: dict, frames: int) -> int:
     """Of so many frames of a file, how many are trained on: the first; the share `held_out`, the last, never is."""
     return frames - round(settings["held_out"] * frames)
-
-
-class NetworkSettings(Block):
-    """Everything that defines the training of a network but its data; what is left out has these values."""
-
-    family: str
-    nn: int
-    d: Positive | None = None
-    ncat: Positive = 1
-    nvq: Positive = 1
-    norm: bool = True
-    zero_mean: bool = False
-    dct: bool = False
-    lower_limit_dB: float | None = None
-    noise_var: Annotated[float, Field(ge=0)] = 0.0
-    symbols: bool = False
-    loss: Literal["sd", "wloss"] = "wloss"
-    gamma: Annotated[float, Field(ge=0, le=1)] = 0.5
-    optimiser: Literal["sgd", "adam"] = "adam"
-    lr: Annotated[float, Field(gt=0)]
-    schedule: Literal["constant", "cosine"] = "cosine"
-    batch: Positive = 256
-    epochs: Positive
-    seed: Seed = 1
-    thresh: float | None = None
-    voiced_only: bool = False
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    threads: Positive = 1
-
-    @model_validator(mode="after")
-    def _consistent(self) -> NetworkSettings:
-        row = ROWS.get((self.family, self.nn))
-        if row is None:
-            known = ", ".join(f"{family} {nn}" for family, nn in ROWS)
-            raise refusal(f"family and nn: found {self.family} {self.nn}, expected one of {known}")
-        name = f"{self.family} {self.nn}"
-        whole_b = row.source == row.target == "b"
-        contradictions = {
-            "d": (bool(row.encoder) != (self.d is not None), f"{'needs a' if row.encoder else 'has no'} bottleneck"),
-            "noise_var": (self.noise_var and not row.noisy, "has no bottleneck noise"),
-            "symbols": (self.symbols and not row.noisy, "has no bottleneck noise, as symbols over a channel have"),
-            "ncat": (self.ncat > 1 and row.inputs != "b", "takes one frame"),
-            "nvq": (self.nvq > 1 and not (row.quantised == "fsq" or (row.encoder == () and row.quantised)),
-                    "has one quantiser at most"),
-            "batch": (self.batch == 1 and row.layers == "normalised", "normalises over each batch"),
-            "norm": (not self.norm and not whole_b, "always normalises"),
-            "zero_mean": (self.zero_mean and not whole_b, "is not from b to b_hat"),
-            "dct": (self.dct and not whole_b, "is not from b to b_hat"),
-            "lower_limit_dB": (self.lower_limit_dB is not None and not whole_b, "is not from b to b_hat"),
-        }  # fmt: skip
-        for key, (found, reason) in contradictions.items():
-            if found:
-                raise refusal(f"{key}: found {getattr(self, key)}, but {name} {reason}")
-        if self.symbols and self.d % 2:
-            raise refusal(f"d: found {self.d}, expected an even number, for symbols of two latents each")
-        if row.layers == "conv" and self.ncat % POOLING:
-            raise refusal(f"ncat: found {self.ncat}, expected a multiple of {POOLING} for {name}")
-        return self

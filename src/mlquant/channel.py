@@ -9,16 +9,6 @@ from __future__ import annotations
 import numpy as np
 from scipy.special import erfc
 
-from mlquant.files import InputError
-
-
-def constrained(latents: np.ndarray) -> np.ndarray:
-    """Latents [F, d] with symbols of magnitude above 1 scaled to 1; InputError for an odd d."""
-    if latents.shape[1] % 2:
-        raise InputError(f"d: found {latents.shape[1]}, expected an even number, for symbols of two latents each")
-    symbols = latents.reshape(len(latents), -1, 2)
-    return (symbols / np.maximum(np.linalg.norm(symbols, axis=2, keepdims=True), 1)).reshape(latents.shape)
-
 
 def awgn(latents: np.ndarray, N0: float, rng: np.random.Generator) -> np.ndarray:
     """Latents [F, d] as received: [F, d] float32."""

@@ -39,7 +39,8 @@ def prepare_corpus(args: argparse.Namespace) -> None:
     from mlquant import schema, speech
 
     settings = schema.validate(speech.SeededChoice, _json(args.settings), "settings").model_dump()
-    chosen = [Path(name) for name in speech.audio_files(settings["files"])] if settings["files"] else args.speech
+    own = speech.audio_files(settings["files"])[settings["shard"] :: settings["shards"]] if settings["files"] else ()
+    chosen = [Path(name) for name in own] or args.speech
     speech.prepare_corpus_part(chosen, settings, args.out, args.manifest)
 
 

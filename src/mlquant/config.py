@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mlquant.anchor import MODES
-from mlquant.architectures import ROWS, NetworkSettings, Row
+from mlquant.architectures import ROWS, Row
 from mlquant.files import InputError
 from mlquant.schema import Block, Positive, Seed, nearest, refusal, validate
+from mlquant.settings import NetworkSettings
 from mlquant.speech import OWN, Choice, Sha256, Source
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -46,9 +47,12 @@ class Part(Choice):
     files: str | None = None
     b: str | None = None
     y: str | None = None
+    shards: Positive = 1
 
     @model_validator(mode="after")
     def _one_origin(self) -> Part:
+        if self.shards > 1 and not self.files:
+            raise refusal("shards goes with files of your own, and only with them")
         if sum(origin is not None for origin in (self.source, self.files, self.b)) != 1:
             raise refusal("expected exactly one of source, files and b")
         if self.y and not self.b:

@@ -11,9 +11,9 @@ the frames around it.
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
-from scipy.interpolate import CubicSpline
-from scipy.sparse import csr_array
 
 from mlquant.files import MAX_AMP, SAMPLE_RATE, InputError, Model
 
@@ -43,7 +43,7 @@ def _hz_to_band(hz: np.ndarray | float, bands: int) -> np.ndarray:
     return (_mel(hz) - _mel(_MEL_LOW)) / step + 1
 
 
-def _smoothing(bands: int) -> csr_array:
+def _smoothing(bands: int) -> np.ndarray:
     """Triangular filters as a [79, 79] matrix on linear energies: row m reaches one of `bands` bands to either side."""
     filters = np.zeros((Y_POINTS, Y_POINTS))
     k = np.arange(1, Y_POINTS + 1)
@@ -56,16 +56,25 @@ def _smoothing(bands: int) -> csr_array:
         filters[m - 1, rising] = (k[rising] - start) / (m - start)
         filters[m - 1, falling] = (end - k[falling]) / (end - m)
         filters[m - 1, m - 1] = 1
-    return csr_array(filters / filters.sum(axis=1, keepdims=True))
+    return filters / filters.sum(axis=1, keepdims=True)
 
 
 Y_HZ = Y_STEP * np.arange(1, Y_POINTS + 1)  # [79] Hz: 50, 100, ... 3950, the frequencies of y
 B_HZ = _band_to_hz(np.arange(1, B_POINTS + 1), B_POINTS)  # [20] Hz: 199.8 ... 3701.1, the frequencies of b
 
-# Sparse matrices throughout, also for the dense last one: their product adds up in one order for any number of
-# frames, which BLAS does not promise.
-_SMOOTH_Y, _SMOOTH_B = _smoothing(100), _smoothing(B_POINTS)
-_TO_MEL = csr_array(CubicSpline(Y_HZ, np.eye(Y_POINTS), bc_type="not-a-knot")(B_HZ))
+
+@cache
+def _matrices() -> tuple:
+    """What makes of linear energies those of y and of b [79, 79], and takes 79 points in dB to the 20 of b [20, 79].
+
+    Sparse matrices throughout, also for the dense last one: their product adds up in one order for any number of
+    frames, which BLAS does not promise. Made when they are wanted: scipy takes longer to import than a sample to make.
+    """
+    from scipy.interpolate import CubicSpline
+    from scipy.sparse import csr_array
+
+    to_mel = CubicSpline(Y_HZ, np.eye(Y_POINTS), bc_type="not-a-knot")(B_HZ)
+    return csr_array(_smoothing(100)), csr_array(_smoothing(B_POINTS)), csr_array(to_mel)
 
 
 def _spline(values: np.ndarray, L: np.ndarray, gap: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -145,9 +154,10 @@ def _chunk_features(Wo: np.ndarray, L: np.ndarray, A: np.ndarray, floor: float) 
     # Few harmonics of a low F0 let the spline swing by thousands of dB, which only the limit keeps finite.
     energy = np.exp(_DB * np.maximum(spectrum - spectrum.max(axis=0), -_RANGE_DB))
     energy *= _total(np.where(used, emphasised**2, 0.0)) / _total(energy)
-    y = 10 * np.log10(_SMOOTH_Y @ energy)
-    smooth = _SMOOTH_B @ energy
-    b = _TO_MEL @ (10 * np.log10(smooth))
+    smooth_y, smooth_b, to_mel = _matrices()
+    y = 10 * np.log10(smooth_y @ energy)
+    smooth = smooth_b @ energy
+    b = to_mel @ (10 * np.log10(smooth))
     b += 10 * np.log10(_total(smooth)) - _total_dB(b)
     return b.T, y.T
 

@@ -7,38 +7,39 @@ forced to 1, as manifold networks are trained on voiced frames only.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import safetensors
-import torch
 
+from mlquant import dense
 from mlquant.architectures import latent_width, row_of
+from mlquant.dense import Dense
 from mlquant.files import InputError
-from mlquant.networks import Network, energy_dB, network_inputs
+from mlquant.inputs import energy_dB, network_inputs
+
+if TYPE_CHECKING:
+    from mlquant.networks import AtWork
 
 
-def load(weights: str | Path) -> tuple[Network, dict]:
-    """Network and settings of a weights.safetensors file; InputError when it is none of ours."""
-    if not Path(weights).is_file():
-        raise InputError(f"{weights}: no such file")
-    try:
-        with safetensors.safe_open(weights, "pt") as file:
-            metadata = file.metadata() or {}
-            if "failed" in metadata:
-                raise InputError(f"{weights}: the training of this network failed: {metadata['failed']}")
-            settings = json.loads(metadata["settings"])
-            network = Network(settings)
-            network.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{weights}: not weights written by mlquant train ({reason})") from None
-    torch.set_num_threads(1)  # results must not depend on the number of cores
-    return network.eval(), settings
+def load(weights: str | Path) -> tuple[Dense | AtWork, dict]:
+    """Network and settings of a weights.safetensors file; InputError when it is none of ours, or its training failed.
+
+    The network maps arrays to arrays with `encode` and `decode`, and has its `row`.
+    """
+    return dense.load(weights, at_work)
 
 
-def _needs_bottleneck(network: Network, settings: dict) -> None:
+def at_work(settings: dict, state: dict[str, np.ndarray]) -> Dense | AtWork:
+    """The network of these settings and tensors: of dense layers where they are all, else one that torch runs."""
+    if not row_of(settings).beyond_dense:
+        return Dense(settings, state)
+    from mlquant.networks import AtWork
+
+    return AtWork(settings, state)
+
+
+def _needs_bottleneck(network: Dense | AtWork, settings: dict) -> None:
     if not network.row.encoder:
         raise InputError(f"{settings['family']} nn {settings['nn']}: has no bottleneck, so no latents")
 
@@ -64,18 +65,17 @@ def _in_sequences(x: np.ndarray, ncat: int) -> np.ndarray:
     return np.concatenate([x, np.repeat(x[-1:], -len(x) % ncat, axis=0)]).reshape(-1, ncat * x.shape[1])
 
 
-@torch.no_grad()
-def encode(network: Network, settings: dict, features: np.ndarray, thresh: float | None = None) -> np.ndarray:
+def encode(network: Dense | AtWork, settings: dict, features: np.ndarray, thresh: float | None = None) -> np.ndarray:
     """Latents [ceil(F/ncat), latent_width] float32 of features [F, 22], or [F, 79] where the network takes y.
 
     With `thresh`, sequences that hold a frame of less energy (dB) are left out. Raises InputError for a network
     without a bottleneck.
     """
     _needs_bottleneck(network, settings)
-    latents = network.encode(torch.from_numpy(vectors(settings, features))).numpy()
+    latents = network.encode(vectors(settings, features))
     if thresh is None:
         return latents
-    energy = energy_dB(spectrum(features).astype(np.float64))
+    energy = energy_dB(spectrum(features))
     return latents[(_in_sequences(energy[:, None], settings["ncat"]) > thresh).all(axis=1)]
 
 
@@ -84,9 +84,8 @@ def spectrum(features: np.ndarray) -> np.ndarray:
     return features[:, :20] if features.shape[1] == 22 else features
 
 
-@torch.no_grad()
 def decode(
-    network: Network, settings: dict, latents: np.ndarray, features: np.ndarray, y: np.ndarray | None = None
+    network: Dense | AtWork, settings: dict, latents: np.ndarray, features: np.ndarray, y: np.ndarray | None = None
 ) -> np.ndarray:
     """Features of latents [ceil(F/ncat), latent_width]: y_hat [F, 79], or records [F, 22] with b_hat for b.
 
@@ -101,13 +100,12 @@ def decode(
         raise InputError(
             f"latents: {len(latents)} vectors, expected {expected} for {len(features)} frames in {settings['ncat']}s"
         )
-    output = network.decode(torch.from_numpy(np.array(latents, np.float32))).numpy()
+    output = network.decode(latents)
     return _restore(settings, output, features, y)
 
 
-@torch.no_grad()
 def infer(
-    network: Network,
+    network: Dense | AtWork,
     settings: dict,
     features: np.ndarray,
     y: np.ndarray | None = None,
@@ -122,11 +120,11 @@ def infer(
         raise InputError(f"noise_var: found {noise_var:g}, expected a variance of 0 or more")
     if noise_var > 0:
         _needs_bottleneck(network, settings)
-    latents = network.encode(torch.from_numpy(vectors(settings, features)))
+    latents = network.encode(vectors(settings, features))
     if noise_var > 0:
         noise = np.random.default_rng(seed).standard_normal(latents.shape, np.float32)
-        latents = latents + np.float32(noise_var**0.5) * torch.from_numpy(noise)
-    return _restore(settings, network.decode(latents).numpy(), features, y)
+        latents = latents + np.float32(noise_var**0.5) * noise
+    return _restore(settings, network.decode(latents), features, y)
 
 
 def _restore(settings: dict, output: np.ndarray, features: np.ndarray, y: np.ndarray | None) -> np.ndarray:
@@ -138,7 +136,7 @@ def _restore(settings: dict, output: np.ndarray, features: np.ndarray, y: np.nda
     if settings["norm"]:
         # A normalised target sums to energy 1, but an estimate need not: it keeps what it has.
         source = y if makes_y and y is not None else spectrum(features)
-        restored += energy_dB(source.astype(np.float64))[:, None]
+        restored += energy_dB(source)[:, None]
     if makes_y:
         return restored.astype(np.float32)
     return np.concatenate([restored, features[:, 20:]], axis=1, dtype=np.float32)

@@ -2,21 +2,22 @@
 
 A network maps a frame, or `ncat` adjacent frames flattened, to a frame: b to y_hat, b or y through a bottleneck
 of latents to b_hat or y_hat. What goes in and comes out is dB/20, that is log10 of the amplitude; preparing
-and restoring it is in `inference`. Codebooks and finite scalars inside of networks are those of the package
+it is in `inputs`, restoring it in `inference`. Codebooks and finite scalars inside of networks are those of the package
 vector-quantize-pytorch (van den Oord et al., "Neural discrete representation learning", 2017; Mentzer et al.,
 "Finite scalar quantization", 2023).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import torch
-from scipy.fft import dct
 from torch import nn
 
-from mlquant.architectures import ENTRIES, LEVELS, POOLING, latent_width, row_of
+from mlquant.architectures import ENTRIES, LEVELS, POOLING, row_of, widths_of
+from mlquant.inputs import cosine_basis
 
 
 class Network(nn.Module):
@@ -37,15 +38,14 @@ class Network(nn.Module):
         elif self.row.layers == "pitch":
             self.encoder, self.decoder = nn.Sequential(), PitchDecoder(*self.row.decoder)
         else:
-            special = {"b": 20 * frames, "d": latent_width(settings)}
-            stacks = [[special.get(width, width) for width in row] for row in (self.row.encoder, self.row.decoder)]
+            stacks = widths_of(settings)
             self.encoder, self.decoder = (_stack(widths, self.row.layers == "normalised") for widths in stacks)
         self.activation = {"tanh": torch.tanh, "relu": torch.relu}[self.row.bottleneck]
         self.quantiser = _quantiser(self.row, d, settings["nvq"])
         self.commitment: torch.Tensor | float = 0.0
         self.entries_used = torch.zeros(settings["nvq"], ENTRIES, dtype=torch.bool)
         self.register_buffer("mean", torch.zeros(20 * frames) if settings["zero_mean"] else None)
-        basis = torch.from_numpy(dct(np.eye(20, dtype=np.float32), norm="ortho")) if settings["dct"] else None
+        basis = torch.from_numpy(cosine_basis().astype(np.float32)) if settings["dct"] else None
         self.register_buffer("basis", basis, persistent=False)
 
     def start_at(self, mean: torch.Tensor) -> None:
@@ -103,6 +103,29 @@ class Network(nn.Module):
         for codebook, used in zip(indices[0].reshape(len(latents), -1).T, self.entries_used, strict=True):
             used[codebook] = True
         return output[0]
+
+
+class AtWork:
+    """A trained network from arrays to arrays, as `dense.Dense`, which is faster, for networks with more in them."""
+
+    def __init__(self, settings: dict, state: dict[str, np.ndarray]):
+        torch.set_num_threads(1)  # results must not depend on the number of cores
+        self.row, self.network = row_of(settings), Network(settings).eval()
+        self.network.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
+
+    def encode(self, x: np.ndarray) -> np.ndarray:
+        """Latents [F, latent_width] float32 of inputs [F, inputs], as `Network.encode`."""
+        return self._in_blocks(self.network.encode, x)
+
+    def decode(self, latents: np.ndarray) -> np.ndarray:
+        """Outputs [F, outputs] float32 of latents [F, latent_width]."""
+        return self._in_blocks(self.network.decode, latents)
+
+    @torch.no_grad()
+    def _in_blocks(self, function: Callable, vectors: np.ndarray) -> np.ndarray:
+        """Encoder or decoder of vectors [F, n]: hidden layers of a whole corpus would not fit in memory."""
+        blocks = torch.tensor(vectors, dtype=torch.float32).split(8192)
+        return torch.cat([function(block) for block in blocks]).numpy()
 
 
 class PitchDecoder(nn.Module):
@@ -163,34 +186,3 @@ def _quantiser(row, d: int | None, nvq: int) -> nn.Module | None:
     if row.encoder:
         return VectorQuantize(dim=d, commitment_weight=1.0, **trained)
     return ResidualVQ(dim=row.inputs, num_quantizers=nvq, commitment_weight=0.25, **trained)
-
-
-def network_inputs(settings: dict, features: np.ndarray) -> np.ndarray:
-    """What a network sees of features: [F, 20, 22 or 79] float32.
-
-    `features` are y [F, 79] in dB for a network that takes y, else records [F, 22] (b in dB, Wo, voiced). In dB/20;
-    b of less energy than `lower_limit_dB` lifted to it; less their own energy when `norm`, and y always; a 22-wide
-    network also gets log10(Wo) and the voicing.
-    """
-    row = row_of(settings)
-    if row.source == "y":
-        return normalised(features)
-    b = features[:, :20].astype(np.float64)
-    if settings["lower_limit_dB"] is not None:
-        b = b + np.maximum(settings["lower_limit_dB"] - energy_dB(b), 0)[:, None]
-    x = normalised(b) if settings["norm"] else (b / 20).astype(np.float32)
-    if row.inputs == 22:
-        return np.concatenate([x, np.stack([np.log10(features[:, 20]), features[:, 21]], axis=1)], axis=1, dtype="f4")
-    return x
-
-
-def normalised(features: np.ndarray) -> np.ndarray:
-    """Feature vectors [F, n] in dB as dB/20 less their own energy: [F, n] float32."""
-    features = features.astype(np.float64)
-    return ((features - energy_dB(features)[:, None]) / 20).astype(np.float32)
-
-
-def energy_dB(features: np.ndarray) -> np.ndarray:
-    """Energy [F] in dB of feature vectors [F, n] in dB: 10 log10 of the sum of 10^(X/10)."""
-    peak = features.max(axis=1, keepdims=True)
-    return (peak + 10 * np.log10(np.sum(10 ** ((features - peak) / 10), axis=1, keepdims=True)))[:, 0]

@@ -22,6 +22,7 @@ from mlquant.config import (
     Experiment,
     MbestStudy,
     Output,
+    Part,
     UniformStudy,
     channel_networks,
     own_files,
@@ -184,23 +185,40 @@ class Plan:
                 b.append(part.b)
                 y += [part.y] if part.y else []
                 continue
-            settings = {"seed": corpus.seed, **part.model_dump(include=set(Choice.model_fields))}
-            if part.source:
-                archive = self._source(part.source, self.config.sources[part.source])
-                files = [archive.file("speech.tar")]
-            else:
-                settings["files"] = part.files
-                try:
-                    files = audio_files(part.files)
-                except InputError as error:
-                    raise InputError(f"config: corpora.{name}.parts.{part_name}.{error}") from None
-            label = f"{name}_{part_name}"
-            speech = self._add("corpora", "prepare-corpus", label, settings, {"speech": files})
-            features = self._features(label, speech)
-            b.append(features.file("b.f32"))
-            y.append(features.file("y.f32"))
+            try:
+                speech = self._part(f"{name}_{part_name}", corpus.seed, part)
+            except InputError as error:
+                raise InputError(f"config: corpora.{name}.parts.{part_name}.{error}") from None
+            features = [self._features(stage.name, stage) for stage in speech]
+            b += [stage.file("b.f32") for stage in features]
+            y += [stage.file("y.f32") for stage in features]
         self._corpora[name] = b, y
         return b, y
+
+    def _part(self, label: str, seed: int, part: Part) -> list[Stage]:
+        """The stages that prepare a part's speech: one, or one for each shard of its files."""
+        settings = {"seed": seed, **part.model_dump(include=set(Choice.model_fields))}
+        if part.source:
+            archive = self._source(part.source, self.config.sources[part.source])
+            return [self._add("corpora", "prepare-corpus", label, settings, {"speech": [archive.file("speech.tar")]})]
+        files, shards = audio_files(part.files), part.shards
+        if len(files) < shards:
+            raise InputError(f"shards: found {shards}, expected at most {len(files)}, the files in {part.files}")
+        settings["files"] = part.files
+        if shards == 1:
+            return [self._add("corpora", "prepare-corpus", label, settings, {"speech": files})]
+        if part.minutes:
+            settings["minutes"] = part.minutes / shards
+        return [
+            self._add(
+                "corpora",
+                "prepare-corpus",
+                f"{label}_{shard + 1}",
+                settings | {"shard": shard, "shards": shards},
+                {"speech": files[shard::shards]},
+            )
+            for shard in range(shards)
+        ]
 
     # networks and quantisers
 

@@ -36,7 +36,7 @@ import numpy as np
 from pydantic import Field, StringConstraints, model_validator
 
 from mlquant.files import FRAME, SAMPLE_RATE, InputError, atomic, log, read_speech, write_json, write_speech, write_text
-from mlquant.schema import Block, Seed, refusal
+from mlquant.schema import Block, Positive, Seed, refusal
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 AUDIO = (".raw", ".wav", ".wav16", ".flac")  # suffixes of the files that an archive keeps
@@ -96,10 +96,15 @@ class Choice(Block):
 
 
 class SeededChoice(Choice):
-    """A choice with its seed; `files` is the folder or glob that a user's own files came from."""
+    """A choice with its seed; `files` is the folder or glob that a user's own files came from.
+
+    Of these every `shards`-th is taken, from number `shard` on.
+    """
 
     seed: Seed = 1
     files: str | None = None
+    shard: Seed = 0
+    shards: Positive = 1
 
 
 def audio_files(pattern: str) -> list[str]:

@@ -6,7 +6,6 @@ has one, takes the place of the network's. `frame_ms` is the time of a vector. S
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,9 +13,10 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mlquant import channel, features, figures, files, inference, networks, training
+from mlquant import channel, dense, features, figures, files, inference, training
 from mlquant import vq as quantiser
 from mlquant.files import FRAME, SAMPLE_RATE, InputError
+from mlquant.inputs import energy_dB
 from mlquant.sinusoidal import synthesis
 
 
@@ -45,7 +45,7 @@ def noise(settings: dict) -> dict[str, pd.DataFrame]:
         rng, sd = np.random.default_rng(settings["seed"]), []  # the same draws for each variance, scaled
         for latents, target in sets:
             noisy = latents + np.sqrt(noise_var, dtype="f4") * rng.standard_normal(latents.shape, np.float32)
-            sd.append(training.sd_dB2(trained, _in_blocks(network.decode, noisy), target).item())
+            sd.append(_sd_dB2(trained, network.decode(noisy), target))
         good = trace[(trace["variance"] <= noise_var) & (noise_var > 0)]
         rows.append((noise_var, *sd, good["bits"].min(), good["stages"].min()))
     table = pd.DataFrame(rows, columns=["noise_var", "sd_training_dB2", "sd_held_out_dB2", "vq_bits", "vq_stages"])
@@ -86,7 +86,7 @@ def latents(settings: dict) -> dict[str, pd.DataFrame]:
     dimensions = {"share": shares, "components": 1 + np.searchsorted(share.cumsum(), shares)}
     values = pd.DataFrame(correlations(runs, settings["lags"]), columns=elements)
     correlation = {"lag_frames": lags, "lag_ms": lags * step, "mean": values.mean(axis=1), **values}
-    energy = networks.energy_dB(inference.spectrum(records[0]).astype(np.float64))[:: trained["ncat"]]
+    energy = energy_dB(inference.spectrum(records[0]))[:: trained["ncat"]]
     length = min(round(settings["seconds"] * 1000 / step), len(energy))
     start = np.convolve(energy, np.ones(length), "valid").argmax()
     values = pd.DataFrame(runs[0][start : start + length], columns=elements)
@@ -109,7 +109,7 @@ def analog(settings: dict) -> dict[str, pd.DataFrame]:
         for snr_dB in settings["snr_dB"] if own is None else [own]:
             received, symbols, *counted = _received(entry, latents, snr := 10 ** (snr_dB / 10), settings["seed"])
             wide = channel.snr_in_bandwidth(snr, symbols, settings["frame_ms"] / 1000, settings["bandwidth"])
-            sd = training.sd_dB2(trained, _in_blocks(network.decode, received), target).item()
+            sd = _sd_dB2(trained, network.decode(received), target)
             rows.append((*kind, snr_dB, 10 * np.log10(wide), *counted, sd))
     columns = ["scheme", "d", "trained", "snr_dB", f"snr_{settings['bandwidth']:g}_dB", "Es"]
     return {"analog": pd.DataFrame(rows, columns=[*columns, "bit_error_rate", "bit_error_rate_theory", "sd_dB2"])}
@@ -156,7 +156,7 @@ def demo(settings: dict) -> dict[str, pd.DataFrame]:
     b, b_hat = records[:, :20], inference.spectrum(inference.infer(network, trained, records))
     if b_hat.shape != b.shape:
         raise InputError(f"{settings['weights']}: makes y_hat, expected a network that gives back b")
-    energy, sd = networks.energy_dB(b.astype(np.float64)), np.square(b - b_hat).mean(axis=1)
+    energy, sd = energy_dB(b), np.square(b - b_hat).mean(axis=1)
     speech = energy > (10 if trained["thresh"] is None else trained["thresh"])
     loud = np.flatnonzero(speech & (energy >= np.median(energy)))
     if len(loud) < settings["frames"]:
@@ -176,7 +176,7 @@ def _received(entry: dict, latents: np.ndarray, snr: float, seed: int) -> tuple:
     """Latents [F, d] as received, symbols a vector, Es, bit error rate and what it should be: None but for a VQ."""
     rng = np.random.default_rng(seed)
     if "codebooks" not in entry:
-        sent = channel.constrained(latents)
+        sent = dense.constrained(latents)
         Es = 2 * float(np.square(sent, dtype=np.float64).mean())
         return channel.awgn(sent, Es / snr, rng), sent.shape[1] / 2, Es, None, None
     codebooks = [files.read_f32(path, latents.shape[1]) for path in entry["codebooks"]]
@@ -197,13 +197,12 @@ def _sets(settings: dict) -> tuple:
     targets = [files.read_f32(path, 79) for path in settings.get("targets", ())] or None
     thresh = settings.get("thresh", trained["thresh"])
     arrays = training.training_set(trained | {"thresh": thresh}, records, targets)
-    return network, trained, *((_in_blocks(network.encode, x).numpy(), t) for x, t in (arrays[:2], arrays[2:]))
+    return network, trained, *((network.encode(x.numpy()), t) for x, t in (arrays[:2], arrays[2:]))
 
 
-@torch.no_grad()
-def _in_blocks(function: Callable, vectors: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """Encoder or decoder of vectors [F, n]: hidden layers of a whole corpus would not fit in memory."""
-    return torch.cat([function(block) for block in torch.as_tensor(vectors).split(8192)])
+def _sd_dB2(trained: dict, estimate: np.ndarray, target: torch.Tensor) -> float:
+    """Spectral distortion in dB^2 of a network's outputs against targets [F, outputs]."""
+    return training.sd_dB2(trained, torch.from_numpy(estimate), target).item()
 
 
 def chained(paths: list[str]) -> pd.DataFrame:

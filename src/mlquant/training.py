@@ -23,7 +23,8 @@ import torch
 from mlquant import losses
 from mlquant.architectures import ENTRIES, row_of, training_frames
 from mlquant.files import InputError, log, progress, write_bytes, write_json, write_text
-from mlquant.networks import Network, energy_dB, network_inputs, normalised
+from mlquant.inputs import energy_dB, network_inputs, normalised
+from mlquant.networks import Network
 
 CHECKPOINT = "checkpoint.pt"
 _CHECKPOINT_EVERY = 5  # epochs
@@ -49,7 +50,7 @@ def training_set(
         t = x if targets is None else normalised(targets[i])
         keep = np.ones(len(records), bool)
         if settings["thresh"] is not None:
-            keep &= energy_dB(records[:, :20].astype(np.float64)) > settings["thresh"]
+            keep &= energy_dB(records[:, :20]) > settings["thresh"]
         if settings["voiced_only"]:
             keep &= records[:, 21] > 0
         split = training_frames(settings, len(records))

@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import base64
 import csv
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from mlquant import files
+from mlquant import dense, files
 from mlquant.architectures import row_of
+from mlquant.features import B_HZ
 from mlquant.files import InputError
+from mlquant.inputs import energy_dB
 
 STEP_dB = 0.01
 _FLOOR_dB = -100.0  # of harmonics that are drawn
@@ -109,55 +108,12 @@ def _value(name: str, text: str) -> str | float | None:
     return value if value is None or np.isfinite(value) else None
 
 
-def mel_points() -> list[float]:
-    """Frequencies in Hz of the 20 values of b; those of `features.B_HZ`, which would load scipy."""
-
-    def mel(hz: float) -> float:
-        return np.floor(2595 * np.log10(1 + hz / 700) + 0.5)
-
-    return [float(700 * (10 ** (point / 2595) - 1)) for point in np.linspace(mel(200), mel(3700), 20)]
-
-
-def energy_dB(spectrum: np.ndarray) -> np.ndarray:
-    """Energy [F] in dB of spectra [F, n] in dB, as `networks.energy_dB`, which would load torch."""
-    spectrum = spectrum.astype(np.float64)
-    peak = spectrum.max(axis=1, keepdims=True)
-    return (peak + 10 * np.log10(np.sum(10 ** ((spectrum - peak) / 10), axis=1, keepdims=True)))[:, 0]
-
-
-def decoder_layers(weights: Path) -> tuple[list[tuple[np.ndarray, np.ndarray]], dict]:
-    """A network's decoder as dense layers (W [outputs, inputs], b [outputs]) with ReLU between them, and its settings.
-
-    Batch normalisation is folded into the layer before it, cosine transform and mean of the output into the last:
-    what comes out is what `Network.decode` returns. Raises InputError for a decoder that is no such stack.
-    """
-    try:
-        with safetensors.safe_open(weights, "np") as file:
-            settings = json.loads((file.metadata() or {})["settings"])
-            state = {name: file.get_tensor(name).astype(np.float64) for name in file.keys()}  # noqa: SIM118
-    except (OSError, safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{weights}: not weights written by mlquant train ({error})") from None
-    row, name = row_of(settings), f"{settings['family']} {settings['nn']}"
-    if not row.encoder:
-        raise InputError(f"{name} has no bottleneck")
-    if row.quantised or row.layers in ("conv", "pitch"):
-        raise InputError(f"{name} is not decoded by dense layers alone ({row.quantised or row.layers})")
-    layers: list[tuple[np.ndarray, np.ndarray]] = []
-    for i in sorted({int(name.split(".")[1]) for name in state if name.startswith("decoder.")}):
-        part = {name.split(".")[2]: value for name, value in state.items() if name.startswith(f"decoder.{i}.")}
-        if "running_mean" in part:
-            W, b = layers.pop()
-            gain = part["weight"] / np.sqrt(part["running_var"] + 1e-5)
-            layers.append((gain[:, None] * W, gain * (b - part["running_mean"]) + part["bias"]))
-        else:
-            layers.append((part["weight"], part["bias"]))
-    W, b = layers.pop()
-    if settings["dct"]:
-        n, k = np.arange(20)[:, None], np.arange(20)[None]
-        basis = np.sqrt(np.where(k == 0, 1, 2) / 20) * np.cos(np.pi * (2 * n + 1) * k / 40)
-        W = (basis @ W.reshape(-1, 20, W.shape[1])).reshape(W.shape)
-        b = (b.reshape(-1, 20) @ basis.T).reshape(b.shape)
-    return [*layers, (W, b + state["mean"] if "mean" in state else b)], settings
+def decoder_layers(weights: Path) -> tuple[dense.Layers, dict]:
+    """A network's decoder as dense layers, and its settings. Raises InputError for one that the page cannot run."""
+    network, settings = dense.load(weights)
+    if not network.encoder:
+        raise InputError(f"{settings['family']} {settings['nn']} has no bottleneck")
+    return network.decoder, settings
 
 
 def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
@@ -172,7 +128,7 @@ def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
     page = {
         "title": " and ".join(_title(each) for each in experiments),
         "step_dB": STEP_dB,
-        "b_kHz": [hz / 1000 for hz in mel_points()],
+        "b_kHz": (B_HZ / 1000).tolist(),
         "columns": _columns(tables),
         "experiments": experiments,
         "samples": [_sample(name, tables, blob) for name in names],

@@ -1,0 +1,68 @@
+"""The settings of a network's training, and which of them contradict its row of the table of networks."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from mlquant.architectures import POOLING, ROWS
+from mlquant.schema import Block, Positive, Seed, refusal
+
+
+class NetworkSettings(Block):
+    """Everything that defines the training of a network but its data; what is left out has these values."""
+
+    family: str
+    nn: int
+    d: Positive | None = None
+    ncat: Positive = 1
+    nvq: Positive = 1
+    norm: bool = True
+    zero_mean: bool = False
+    dct: bool = False
+    lower_limit_dB: float | None = None
+    noise_var: Annotated[float, Field(ge=0)] = 0.0
+    symbols: bool = False
+    loss: Literal["sd", "wloss"] = "wloss"
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.5
+    optimiser: Literal["sgd", "adam"] = "adam"
+    lr: Annotated[float, Field(gt=0)]
+    schedule: Literal["constant", "cosine"] = "cosine"
+    batch: Positive = 256
+    epochs: Positive
+    seed: Seed = 1
+    thresh: float | None = None
+    voiced_only: bool = False
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    threads: Positive = 1
+
+    @model_validator(mode="after")
+    def _consistent(self) -> NetworkSettings:
+        row = ROWS.get((self.family, self.nn))
+        if row is None:
+            known = ", ".join(f"{family} {nn}" for family, nn in ROWS)
+            raise refusal(f"family and nn: found {self.family} {self.nn}, expected one of {known}")
+        name = f"{self.family} {self.nn}"
+        whole_b = row.source == row.target == "b"
+        contradictions = {
+            "d": (bool(row.encoder) != (self.d is not None), f"{'needs a' if row.encoder else 'has no'} bottleneck"),
+            "noise_var": (self.noise_var and not row.noisy, "has no bottleneck noise"),
+            "symbols": (self.symbols and not row.noisy, "has no bottleneck noise, as symbols over a channel have"),
+            "ncat": (self.ncat > 1 and row.inputs != "b", "takes one frame"),
+            "nvq": (self.nvq > 1 and not (row.quantised == "fsq" or (row.encoder == () and row.quantised)),
+                    "has one quantiser at most"),
+            "batch": (self.batch == 1 and row.layers == "normalised", "normalises over each batch"),
+            "norm": (not self.norm and not whole_b, "always normalises"),
+            "zero_mean": (self.zero_mean and not whole_b, "is not from b to b_hat"),
+            "dct": (self.dct and not whole_b, "is not from b to b_hat"),
+            "lower_limit_dB": (self.lower_limit_dB is not None and not whole_b, "is not from b to b_hat"),
+        }  # fmt: skip
+        for key, (found, reason) in contradictions.items():
+            if found:
+                raise refusal(f"{key}: found {getattr(self, key)}, but {name} {reason}")
+        if self.symbols and self.d % 2:
+            raise refusal(f"d: found {self.d}, expected an even number, for symbols of two latents each")
+        if row.layers == "conv" and self.ncat % POOLING:
+            raise refusal(f"ncat: found {self.ncat}, expected a multiple of {POOLING} for {name}")
+        return self
