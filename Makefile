@@ -1,9 +1,9 @@
-# `make` regenerates the samples of experiment 240118; `make test` runs the tests.
+# `make` regenerates the samples of experiment 240118; `make test` runs the tests; `make bench` measures each stage.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: samples test test-slow lint
+.PHONY: samples test test-slow lint bench
 samples: .venv/installed
 	snakemake results/240118_wav
 
@@ -18,6 +18,9 @@ lint: .venv/installed
 	ruff format --check
 	snakefmt --check Snakefile workflow
 	snakemake --lint
+
+bench: .venv/installed
+	python -m benchmarks
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'

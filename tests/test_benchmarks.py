@@ -87,6 +87,7 @@ def test_a_command_that_fails_is_told_with_its_last_line(bench, tmp_path):
 
 def test_the_original_loop_learns(bench):
     import torch
+
     from benchmarks.original_loop import train
 
     settings = {"family": "autoencoder1", "nn": 4, "d": 4, "noise_var": 1e-3, "gamma": 0.5, "lr": 0.05, "batch": 32}

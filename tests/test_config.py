@@ -909,8 +909,8 @@ def test_an_edit_of_the_search_trains_no_network_and_one_of_the_page_only_gather
 
 def test_an_edit_of_a_command_redoes_that_command_only(package):
     def edit(text):
-        assert "synthesis.synthesise(files.read_model(args.model))" in text
-        return text.replace("synthesis.synthesise(files.read_model(args.model))", "synthesis.synthesise(None)")
+        assert text.count("synthesis.synthesise_in_chunks(_chunks(args.model))") == 1
+        return text.replace("synthesis.synthesise_in_chunks(_chunks(args.model))", "[None]")
 
     before = planned()
     after = after_edit(package / "cli.py", edit)

@@ -307,14 +307,14 @@ class Rand:
 def test_random_phases_follow_the_recurrence(count):
     rand = Rand()
     np.testing.assert_array_equal(
-        synthesis._random_phases(count), np.array([rand.phase() for _ in range(count)], np.float32)
+        synthesis._random_phases(count, np.uint64(1))[0], np.array([rand.phase() for _ in range(count)], np.float32)
     )
 
 
 def test_random_phases_follow_the_recurrence_over_a_long_file():
     rand = Rand()
     expected = [rand.phase() for _ in range(100_000)]
-    np.testing.assert_array_equal(synthesis._random_phases(100_000), np.array(expected, np.float32))
+    np.testing.assert_array_equal(synthesis._random_phases(100_000, np.uint64(1))[0], np.array(expected, np.float32))
     assert min(expected) >= 0 and max(expected) == pytest.approx(2 * np.pi)
 
 
@@ -406,3 +406,31 @@ def test_speech_from_the_references_amplitudes_and_phase_filter_is_its_own(share
     A = features.envelope_to_amplitudes(y, model.Wo, model.L)
     H = features.envelope_to_phase_filter(y, model.Wo, model.L)
     assert snr_dB(expected, synthesis.synthesise(synthesis.phase0(replace(model, A=A), H))) >= 60
+
+
+# --- in chunks -------------------------------------------------------------------------------------------
+
+
+def test_chunks_of_any_size_give_what_the_whole_gives(voice, monkeypatch):
+    speech = np.concatenate([voice, voice[::-1], voice])
+    whole = analysis.analyse(speech)
+    H = np.exp(1j * np.linspace(0, 3, 161)) * np.ones((len(whole), 1))
+    spoken = synthesis.synthesise(synthesis.phase0(whole, H))
+    for size in (1, 7, 64):
+        monkeypatch.setattr(analysis, "_CHUNK", size)
+        chunks = list(analysis.analyse_in_chunks(speech))
+        assert {len(chunk) for chunk in chunks[:-1]} == {size} and equal(files.joined(chunks), whole)
+        starts = range(0, len(whole), size)
+        filtered = zip(chunks, (H[start : start + size] for start in starts), strict=True)
+        parts = synthesis.synthesise_in_chunks(synthesis.phase0_in_chunks(filtered))
+        np.testing.assert_array_equal(np.concatenate(list(parts)), spoken)
+
+
+def test_the_recursion_of_the_notch_is_the_same_by_either_way():
+    x = np.random.default_rng(1).normal(0, 1e6, 3000)
+    slow = analysis._one_pole(x, 5.0)
+    analysis_chunk, analysis._CHUNK = analysis._CHUNK, 1
+    try:
+        np.testing.assert_array_equal(analysis._one_pole(x, 5.0), slow)
+    finally:
+        analysis._CHUNK = analysis_chunk

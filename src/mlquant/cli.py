@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +64,7 @@ def features(args: argparse.Namespace) -> None:
         raise InputError(f"floor: found {args.floor:g} dB, expected -200 to 100 dB")
     with contextlib.ExitStack() as opened:
         write_b, write_y = (opened.enter_context(files.open_f32(path)) if path else None for path in (args.b, args.y))
-        for model in files.read_model_in_chunks(args.model):
+        for model in _chunks(args.model):
             b, y = features.model_to_features(model, args.floor)
             if write_b:
                 write_b(features.features_to_records(b, model.Wo, model.voiced))
@@ -74,10 +74,12 @@ def features(args: argparse.Namespace) -> None:
 
 def resynth(args: argparse.Namespace) -> None:
     """Speech from a model's own amplitudes and phases."""
+    import numpy as np
+
     from mlquant import files
     from mlquant.sinusoidal import synthesis
 
-    files.write_speech(args.out, synthesis.synthesise(files.read_model(args.model)))
+    files.write_speech(args.out, np.concatenate(list(synthesis.synthesise_in_chunks(_chunks(args.model)))))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -219,24 +221,43 @@ def vq_search(args: argparse.Namespace) -> None:
 
 def synth(args: argparse.Namespace) -> None:
     """Speech from amplitudes y_hat, with minimum phase, phase0 and postfilter."""
+    import contextlib
     from dataclasses import replace
+
+    import numpy as np
 
     from mlquant import features, files
     from mlquant.sinusoidal import synthesis
 
-    model = files.read_model(args.model)
-    y_hat = files.read_f32(args.y_hat, 79)
-    if len(y_hat) != len(model):
-        raise InputError(f"{args.y_hat}: {len(y_hat)} frames, expected {len(model)} as in {args.model}")
+    y_hat, frames = files.read_f32(args.y_hat, 79), sum(map(len, _chunks(args.model)))
+    if len(y_hat) != frames:
+        raise InputError(f"{args.y_hat}: {len(y_hat)} frames, expected {frames} as in {args.model}")
     if (loudest := abs(y_hat).max()) > 600:
         raise InputError(f"{args.y_hat}: holds {loudest:g} dB, expected at most 600 dB either way")
-    A = features.envelope_to_amplitudes(y_hat, model.Wo, model.L)
-    H = features.envelope_to_phase_filter(y_hat, model.Wo, model.L)
-    if args.a:
-        files.write_f32(args.a, features.amplitudes_to_records(A))
-    if args.h:
-        files.write_f32(args.h, features.phase_filter_to_records(H))
-    files.write_speech(args.out, synthesis.synthesise(synthesis.phase0(replace(model, A=A), H)))
+    with contextlib.ExitStack() as opened:
+        write_a, write_h = (opened.enter_context(files.open_f32(path)) if path else None for path in (args.a, args.h))
+
+        def filtered() -> Iterator[tuple]:
+            start = 0
+            for model in _chunks(args.model):
+                part, start = y_hat[start : start + len(model)], start + len(model)
+                A = features.envelope_to_amplitudes(part, model.Wo, model.L)
+                H = features.envelope_to_phase_filter(part, model.Wo, model.L)
+                if write_a:
+                    write_a(features.amplitudes_to_records(A))
+                if write_h:
+                    write_h(features.phase_filter_to_records(H))
+                yield replace(model, A=A), H
+
+        speech = synthesis.synthesise_in_chunks(synthesis.phase0_in_chunks(filtered()))
+        files.write_speech(args.out, np.concatenate(list(speech)))
+
+
+def _chunks(path: str) -> Iterator:
+    """The model of a file, chunk by chunk: memory does not grow with the length of the speech."""
+    from mlquant import files
+
+    return files.read_model_in_chunks(path)
 
 
 def anchor(args: argparse.Namespace) -> None:

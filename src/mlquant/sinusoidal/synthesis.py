@@ -9,6 +9,7 @@ reference's own generator, which starts anew with each file.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -40,6 +41,19 @@ _UP, _DOWN = _ramps()
 
 def synthesise(model: Model) -> np.ndarray:
     """Speech [80*F] int16 from amplitudes and phases: overlap-add of 160-sample trapezoids."""
+    return np.concatenate(list(synthesise_in_chunks([model])))
+
+
+def synthesise_in_chunks(models: Iterable[Model]) -> Iterator[np.ndarray]:
+    """The same of models that follow each other: the speech of one after the other."""
+    tail = np.zeros(FRAME, np.float32)
+    for model in models:
+        speech, tail = _overlapped(model, tail)
+        yield np.trunc(np.clip(speech, -32767, 32767)).astype(np.int16).ravel()
+
+
+def _overlapped(model: Model, tail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Frames [F, 80] float32 behind the second half [80] of the frame before, and the second half of the last."""
     frames = len(model)
     fade_in = np.zeros((frames, FRAME), np.float32)
     fade_out = np.zeros((frames, FRAME), np.float32)
@@ -50,8 +64,9 @@ def synthesise(model: Model) -> np.ndarray:
         fade_in[block, : FRAME - 1] = wave[:, FFT - FRAME + 1 :] * _UP[:-1]
         fade_in[block, FRAME - 1] = wave[:, 0] * _UP[-1]
         fade_out[block, : FRAME - 1] = wave[:, 1:FRAME] * _DOWN[:-1]
+    fade_in[0] += tail
     fade_in[1:] += fade_out[:-1]
-    return np.trunc(np.clip(fade_in, -32767, 32767)).astype(np.int16).ravel()
+    return fade_in, fade_out[-1]
 
 
 def _waveforms(model: Model, block: slice) -> np.ndarray:
@@ -85,26 +100,35 @@ def phase0(model: Model, H: np.ndarray) -> Model:
     excitation's, unvoiced ones a random phase, both turned by H. Random draws follow the reference's
     order: frame by frame, the unvoiced excitation or else the postfilter's.
     """
+    return next(phase0_in_chunks([(model, H)]))
+
+
+def phase0_in_chunks(filtered: Iterable[tuple[Model, np.ndarray]]) -> Iterator[Model]:
+    """The same of models, with their H, that follow each other."""
     m = np.arange(MAX_AMP + 1)
-    inside = (m >= 1) & (m <= model.L[:, None])
-    voiced = model.voiced[:, None] != 0
-    blurred = inside & voiced & (_background_amplitude(model)[:, None] > model.A)
-    drawn = (inside & ~voiced) | blurred
-    random_phase = np.zeros(model.A.shape, np.float32)
-    # Boolean indexing runs by frame and then by harmonic: the order of the draws.
-    random_phase[drawn] = _random_phases(int(drawn.sum()))
-    excitation = np.where(voiced, _excitation_phase(model.Wo)[:, None] * m.astype(np.float32), random_phase)
-    turned = H * np.exp(1j * excitation.astype(np.float64))
-    phi = np.arctan2(turned.imag, turned.real + 1e-12)
-    phi = np.where(blurred, random_phase, phi)
-    return replace(model, phi=np.where(inside, phi, 0.0).astype(np.float32))
+    previous, background, state = np.float32(0), np.float32(0), np.uint64(1)
+    for model, H in filtered:
+        inside = (m >= 1) & (m <= model.L[:, None])
+        voiced = model.voiced[:, None] != 0
+        amplitude, background = _background_amplitude(model, background)
+        blurred = inside & voiced & (amplitude[:, None] > model.A)
+        drawn = (inside & ~voiced) | blurred
+        random_phase = np.zeros(model.A.shape, np.float32)
+        # Boolean indexing runs by frame and then by harmonic: the order of the draws.
+        random_phase[drawn], state = _random_phases(int(drawn.sum()), state)
+        phase = _excitation_phase(model.Wo, previous)
+        previous = phase[-1]
+        excitation = np.where(voiced, phase[:, None] * m.astype(np.float32), random_phase)
+        turned = H * np.exp(1j * excitation.astype(np.float64))
+        phi = np.arctan2(turned.imag, turned.real + 1e-12)
+        phi = np.where(blurred, random_phase, phi)
+        yield replace(model, phi=np.where(inside, phi, 0.0).astype(np.float32))
 
 
-def _excitation_phase(Wo: np.ndarray) -> np.ndarray:
+def _excitation_phase(Wo: np.ndarray, previous: np.float32) -> np.ndarray:
     """Phase [F] float32 of the fundamental, advanced by a frame each frame and wrapped to +-pi. Sequential."""
     advance = (Wo * np.float32(FRAME)).astype(np.float32)
     phase = np.zeros(len(Wo), np.float32)
-    previous = np.float32(0)
     for frame, step in enumerate(advance):
         unwrapped = previous + step
         turns = np.floor(np.float32(float(unwrapped) / TWO_PI + 0.5))
@@ -113,26 +137,30 @@ def _excitation_phase(Wo: np.ndarray) -> np.ndarray:
     return phase
 
 
-def _background_amplitude(model: Model) -> np.ndarray:
-    """Amplitude [F] below which voiced harmonics count as noise. Sequential over quiet unvoiced frames."""
+def _background_amplitude(model: Model, current: np.float32) -> tuple[np.ndarray, np.float32]:
+    """Amplitude [F] below which voiced harmonics count as noise, and the estimate in dB that it ends with.
+
+    Sequential over quiet unvoiced frames, from the estimate `current` on.
+    """
     # One harmonic after the other, in float32, decides what falls below 40 dB.
     energy = np.float32(1e-12) + np.add.accumulate(model.A * model.A, axis=1)[:, -1]
     level = np.float32(10.0) * np.log10(energy / model.L.astype(np.float32))
     estimate = np.zeros(len(model), np.float32)
-    current = np.float32(0)
     quiet = (level < _BACKGROUND_THRESHOLD) & (model.voiced == 0)
     for frame in range(len(model)):
         if quiet[frame]:
             current = np.float32(float(current) * (1.0 - _BACKGROUND_BETA) + float(level[frame]) * _BACKGROUND_BETA)
         estimate[frame] = current
-    return (10.0 ** ((estimate.astype(np.float64) + _BACKGROUND_MARGIN) / 20.0)).astype(np.float32)
+    return (10.0 ** ((estimate.astype(np.float64) + _BACKGROUND_MARGIN) / 20.0)).astype(np.float32), current
 
 
-def _random_phases(count: int) -> np.ndarray:
-    """`count` phases [count] float32 in 0..2 pi, from the reference's 64-bit congruential generator, seed 1."""
+def _random_phases(count: int, state: np.uint64) -> tuple[np.ndarray, np.uint64]:
+    """`count` phases [count] float32 in 0..2 pi, from the reference's 64-bit congruential generator, and its state."""
+    if not count:
+        return np.zeros(0, np.float32), state
     multiplier = np.cumprod(np.full(count, 1103515245, np.uint64))
     # next_n = a^n * seed + c * (1 + a + ... + a^(n-1)), all modulo 2^64
     increment = np.uint64(12345) * np.cumsum(np.concatenate([np.ones(1, np.uint64), multiplier[:-1]])[:count])
-    state = multiplier + increment
-    draw = (state >> np.uint64(16)) % np.uint64(_RAND_MAX + 1)
-    return (TWO_PI * draw.astype(np.float64) / _RAND_MAX).astype(np.float32)
+    states = multiplier * state + increment
+    draw = (states >> np.uint64(16)) % np.uint64(_RAND_MAX + 1)
+    return (TWO_PI * draw.astype(np.float64) / _RAND_MAX).astype(np.float32), states[-1]

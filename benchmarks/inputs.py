@@ -1,0 +1,93 @@
+"""Finds what the workflow has made of the default corpus, and cuts inputs of a given size from it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from mlquant.config import load
+from mlquant.files import FRAME, SAMPLE_RATE, InputError, log
+from mlquant.plan import Plan
+
+EXPERIMENT = "240118"
+
+
+def find() -> dict:
+    """Files and settings to measure with, from config.yaml and results/; InputError when they have not been made."""
+    plan = Plan(load(yaml.safe_load(Path("config.yaml").read_text())))
+    networks = {name: plan.networks[name] for name in ("manifold", "nn4_cat1", "manifold_seed", "nn4_seed")}
+    stages = list(plan.stages.values())
+    codebooks = [next(s for s in stages if s.kind == "codebooks" and s.name == f"nn4_vq_{i}") for i in (1, 2)]
+    corpora = [s for s in stages if s.kind == "corpora" and s.name.startswith("prompts_")]
+    samples = plan.config.experiments[EXPERIMENT].samples
+    synthesised = {s.name: s.inputs for s in stages if s.kind == "synthesised" and "_manifold." in s.inputs["y_hat"][0]}
+    measured = [plan.experiments[EXPERIMENT].measured[name][0] for name in samples]
+    return {
+        "speech": [made(stage.file("speech.raw")) for stage in corpora],
+        "b": [made(path) for path in networks["manifold"].inputs["features"]],
+        "y": [made(path) for path in networks["manifold"].inputs["targets"]],
+        "latents": made(codebooks[0].inputs["train"][0]),
+        "codebooks": [made(stage.file("vq.f32")) for stage in codebooks],
+        "weights": {name: made(networks[name].file("weights.safetensors")) for name in ("manifold", "nn4_cat1")},
+        "settings": {name: stage.settings for name, stage in networks.items()},
+        "samples": {
+            name: [made(synthesised[name][part][0]) for part in ("model", "y_hat")]
+            for name in samples
+            if name in synthesised and name not in plan.experiments[EXPERIMENT].optional
+        },
+        "corpus": {"settings": corpora[0].settings, "speech": made(corpora[0].inputs["speech"][0])},
+        # Their paths are in the records, so these two must be those of the very configuration.
+        "measure": next((s.params for s in measured if all(Path(f).exists() for f in s.inputs["files"])), None),
+        "tables": next(iter(filter(Path.is_dir, [Path(plan.experiments[EXPERIMENT].tables.folder)])), None),
+    }
+
+
+def made(path: str) -> str:
+    """The absolute path of a file that the workflow makes, or of the newest variant of it when settings or code
+    have changed since."""
+    if Path(path).exists():
+        return str(Path(path).resolve())
+    variants = sorted(Path().glob(re.sub(r"\.[0-9a-f]{8}/", ".*/", path)), key=lambda found: found.stat().st_mtime)
+    if not variants:
+        raise InputError(f"{path}: has not been made; run `make` first, and the benchmark in the same folder")
+    log(f"{path}: has not been made since settings or code changed, so {variants[-1]} is measured with")
+    return str(variants[-1].resolve())
+
+
+def cut(paths: list[str], record: int, count: int, out: Path) -> Path:
+    """Write the first `count` records of `record` bytes of files, one after another."""
+    left = count * record
+    with open(out, "wb") as target:
+        for path in paths:
+            data = Path(path).read_bytes() if left else b""
+            target.write(data[: min(left, len(data) - len(data) % record)])
+            left -= min(left, len(data) - len(data) % record)
+    if left:
+        raise InputError(f"{paths[0]} and {len(paths) - 1} more: {count - left // record} records, expected {count}")
+    return out
+
+
+def cut_speech(paths: list[str], minutes: float, out: Path) -> Path:
+    """Write the first `minutes` of speech, whole frames."""
+    return cut(paths, 2 * FRAME, frames(minutes), out)
+
+
+def frames(minutes: float) -> int:
+    """Frames of so much speech, one at least."""
+    return max(1, round(minutes * 60 * SAMPLE_RATE / FRAME))
+
+
+def repeat_speech(paths: list[str], hours: float, out: Path) -> Path:
+    """Write hours of speech: the corpus again and again, each time at another level."""
+    rng = np.random.default_rng(1)
+    corpus = np.concatenate([np.fromfile(path, "<i2") for path in paths])
+    left = round(hours * 3600 * SAMPLE_RATE)
+    with open(out, "wb") as target:
+        while left:
+            part = corpus[:left] * np.float32(rng.uniform(0.3, 1.0))
+            target.write(np.rint(part).astype("<i2").tobytes())
+            left -= len(part)
+    return out
