@@ -49,6 +49,7 @@ SETTINGS = {
     "voiced_only": False,
     "held_out": 0.1,
     "threads": 1,
+    "device": "auto",
 }
 MANIFOLD = {**SETTINGS, "family": "manifold", "nn": 1, "d": None, "loss": "wloss"}
 NOISY = {**SETTINGS, "nn": 4, "noise_var": 1e-3}
@@ -583,7 +584,7 @@ def test_each_network_learns_and_its_files_tell_all(made, family, nn):
     # In an epoch a vector uses one entry of each codebook.
     assert curve[used].map(lambda entries: 1 <= entries <= 270 and entries == int(entries)).all(axis=None)
     report = files.read_json(folder / "training.json")
-    assert list(report) == ["failed", "seconds"] and report["failed"] is None and 0 <= report["seconds"] < 60
+    assert list(report) == ["failed", "seconds", "device"] and report["failed"] is None and 0 <= report["seconds"] < 60
     network, settings = inference.load(folder / "weights.safetensors")
     assert settings == quick(family, nn) == files.read_json(folder / "settings.json")
     # What the curve says of the held-out share is what the network then does.
@@ -746,6 +747,25 @@ def test_a_loss_that_is_not_finite_names_the_epoch_and_the_rate(tmp_path):
     assert re.match(r"epoch \d+: the loss is (nan|inf)", message) and "\n" not in message
     assert message.endswith("lower the setting lr (now 1e+06)")
     assert not list(tmp_path.glob("net/*"))
+
+
+def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InputError, match="device: found cuda, but torch finds none here"):
+        training.train({**SETTINGS, "device": "cuda"}, [records(100)], None, tmp_path)
+    training.train(SETTINGS, [records(100)], None, tmp_path / "auto")
+    assert json.loads((tmp_path / "auto/training.json").read_text())["device"] == "cpu"
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("settings", [NOISY, settings_of(*VQ)], ids=["dense", "quantised"])
+def test_a_cuda_device_trains_what_the_cpu_does(tmp_path, settings):
+    curves = []
+    for device in ("cpu", "cuda", "auto"):
+        training.train({**settings, "device": device}, [records(400)], None, tmp_path / device)
+        curves.append(pd.read_csv(tmp_path / device / "losses.csv")["held_out_sd_dB2"])
+    np.testing.assert_allclose(curves[1], curves[0], rtol=0.02)
+    np.testing.assert_array_equal(curves[2], curves[1])
 
 
 def test_another_seed_gives_another_network(tmp_path):
@@ -1163,7 +1183,8 @@ def test_a_failed_training_says_why_wherever_its_weights_are_used(tmp_path):
     (tmp_path / training.CHECKPOINT).write_bytes(b"of the training that failed")
     training.write_failure(SETTINGS, "epoch 3: the loss is nan", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
-    assert files.read_json(tmp_path / "training.json") == {"failed": "epoch 3: the loss is nan", "seconds": None}
+    report = {"failed": "epoch 3: the loss is nan", "seconds": None, "device": None}
+    assert files.read_json(tmp_path / "training.json") == report
     assert files.read_json(tmp_path / "settings.json") == SETTINGS
     assert pd.read_csv(tmp_path / "losses.csv").empty
     path = tmp_path / "weights.safetensors"

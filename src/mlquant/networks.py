@@ -86,8 +86,13 @@ class Network(nn.Module):
         latents = self.encode(x)
         if noise is not None and self.noise_var > 0:
             energy = 2 * latents.square().mean() if self.symbols else 1.0
-            latents = latents + (energy * self.noise_var) ** 0.5 * torch.randn(latents.shape, generator=noise)
+            latents = latents + (energy * self.noise_var) ** 0.5 * self._drawn(latents, noise)
         return self.decode(latents)
+
+    @staticmethod
+    def _drawn(latents: torch.Tensor, noise: torch.Generator) -> torch.Tensor:
+        """Standard normal noise for latents: drawn on the CPU, so that it is the same on every device."""
+        return torch.randn(latents.shape, generator=noise).to(latents.device)
 
     def _transformed(self, x: torch.Tensor) -> torch.Tensor:
         """Inputs without their mean, as cosine coefficients frame by frame, where the settings say so."""
@@ -101,7 +106,7 @@ class Network(nn.Module):
         output, indices, commitment = self.quantiser(latents[None])
         self.commitment = commitment.sum()
         for codebook, used in zip(indices[0].reshape(len(latents), -1).T, self.entries_used, strict=True):
-            used[codebook] = True
+            used[codebook.cpu()] = True
         return output[0]
 
 

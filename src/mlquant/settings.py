@@ -36,6 +36,7 @@ class NetworkSettings(Block):
     voiced_only: bool = False
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
     threads: Positive = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkSettings:

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import time
 from pathlib import Path
 
@@ -96,14 +97,16 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
     A checkpoint in `folder` that was made with the same settings and data is continued. Raises InputError
     when a loss is not finite, naming the epoch and the setting to lower.
     """
+    device = _device(settings)
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(settings["seed"])
-    x, t, x_held, t_held = training_set(settings, features, targets)
+    arrays = training_set(settings, features, targets)
+    identity = _identity(settings, *arrays)
     network = Network(settings)
-    network.start_at(t.mean(dim=0))
-    optimiser = _optimiser(settings, network)
-    identity = _identity(settings, x, t, x_held, t_held)
+    network.start_at(arrays[1].mean(dim=0))
+    optimiser = _optimiser(settings, network.to(device))
+    x, t, x_held, t_held = (array.to(device) for array in arrays)
     folder.mkdir(parents=True, exist_ok=True)
     curve, seconds = _resume(folder / CHECKPOINT, identity, network, optimiser)
     started = time.monotonic() - seconds
@@ -116,9 +119,9 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
         order = torch.randperm(len(x), generator=draws)
         if network.row.layers == "normalised" and len(x) % settings["batch"] == 1:
             order = order[:-1]  # alone in a batch it would have no variance to be normalised by
-        total = torch.zeros(2, dtype=torch.float64)
+        total = torch.zeros(2, dtype=torch.float64, device=device)
         network.train().entries_used.zero_()
-        for step, chosen in enumerate(order.split(settings["batch"])):
+        for step, chosen in enumerate(order.to(device).split(settings["batch"])):
             done = (epoch - 1 + step / steps_per_epoch) / settings["epochs"]
             for group in optimiser.param_groups:
                 group["lr"] = learning_rate(settings, done)
@@ -149,14 +152,26 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
             seconds = time.monotonic() - started
             _save_checkpoint(folder / CHECKPOINT, {"identity": identity, "curve": curve, "seconds": seconds, **state})
     # One metadata entry: with several their order in the file is not defined.
-    weights = safetensors.torch.save(network.state_dict(), {"settings": json.dumps(settings, sort_keys=True)})
-    _write(folder, settings, curve, weights, {"failed": None, "seconds": round(time.monotonic() - started, 3)})
+    weights = safetensors.torch.save(network.cpu().state_dict(), {"settings": json.dumps(settings, sort_keys=True)})
+    report = {"failed": None, "seconds": round(time.monotonic() - started, 3), "device": device.type}
+    _write(folder, settings, curve, weights, report)
+
+
+def _device(settings: dict) -> torch.device:
+    """The device to train on: the first CUDA device where there is one, unless the settings say otherwise."""
+    there = torch.cuda.is_available()
+    if settings["device"] == "cuda" and not there:
+        raise InputError("device: found cuda, but torch finds none here, expected auto or cpu")
+    if not there or settings["device"] == "cpu":
+        return torch.device("cpu")
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it no product is deterministic there
+    return torch.device("cuda")
 
 
 def write_failure(settings: dict, reason: str, folder: Path) -> None:
     """Write what `train` would, of a network whose training failed: its use ends in an error that gives the reason."""
     weights = safetensors.torch.save({}, {"failed": reason})
-    _write(folder, settings, [], weights, {"failed": reason, "seconds": None})
+    _write(folder, settings, [], weights, {"failed": reason, "seconds": None, "device": None})
 
 
 def _write(folder: Path, settings: dict, curve: list[tuple], weights: bytes, report: dict) -> None:
@@ -225,7 +240,7 @@ def _resume(path: Path, identity: str, network: Network, optimiser: torch.optim.
         data = path.read_bytes()
         if hashlib.sha256(data[32:]).digest() != data[:32]:
             raise ValueError("checksum")
-        state = torch.load(io.BytesIO(data[32:]), weights_only=True)
+        state = torch.load(io.BytesIO(data[32:]), weights_only=True, map_location="cpu")
         parts = [state[name] for name in ("identity", "curve", "seconds", "network", "optimiser")]
     except Exception as error:  # torch raises many kinds on a file that is no checkpoint
         log(f"{path}: not a checkpoint that can be continued ({type(error).__name__}), starting anew")
