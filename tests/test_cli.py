@@ -402,7 +402,7 @@ REFUSED = [
     (["compare", "bottleneck", "bottleneck"], "bottleneck"),
     (["report", "none.json"], "none.json: no such file"),
     (["report", "{}"], "report"),
-    (["anchor", "v.raw", "--mode", "3200", "1200"], "-o: 1 files, expected 2"),
+    (["anchor", "v.raw", "--mode", "3200", "--mode", "1200"], "-o: 1 files, expected 2"),
 ]
 
 

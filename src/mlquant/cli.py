@@ -264,9 +264,10 @@ def anchor(args: argparse.Namespace) -> None:
     """Speech coded and decoded by Codec 2, after the analysis' high pass."""
     from mlquant import anchor, files
 
-    if len(args.mode) != len(args.out):
-        raise InputError(f"-o: {len(args.out)} files, expected {len(args.mode)}, one for each mode")
-    for path, speech in zip(args.out, anchor.codec2(files.read_speech(args.speech), args.mode), strict=True):
+    modes = args.mode or ["3200"]
+    if len(modes) != len(args.out):
+        raise InputError(f"-o: {len(args.out)} files, expected {len(modes)}, one for each mode")
+    for path, speech in zip(args.out, anchor.codec2(files.read_speech(args.speech), modes), strict=True):
         files.write_speech(path, speech)
 
 
@@ -471,8 +472,9 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(anchor, "big_dog.raw --mode 3200 -o big_dog_8_3200.wav")
     add("speech", help=audio)
-    add("--mode", nargs="+", default=["3200"], help="bit/s: 3200, 2400, 1600, 1400, 1300, 1200 or 700C (default 3200)")
-    add("-o", "--out", nargs="+", required=True, metavar="FILE", help=f"{wav}, one for each mode")
+    modes = "bit/s: 3200, 2400, 1600, 1400, 1300, 1200 or 700C (default 3200); may be given several times"
+    add("--mode", action="append", help=modes)
+    add("-o", "--out", action="append", required=True, metavar="FILE", help=f"{wav}, one for each mode")
 
     add = command(measure, "record.json -o measured.json", "JSON: the same with measures")
     add("record", help="JSON text or file: sample, sex, references, rows with index, tag, bits and files")

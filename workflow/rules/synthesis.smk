@@ -57,8 +57,11 @@ rule code_anchors:
         mem_mb=1000,
         runtime=10,
     params:
-        modes=setting("anchors", "modes"),
+        modes=lambda w: [
+            f"--mode={mode}" for mode in stage(w, "anchors").settings["modes"]
+        ],
+        wavs=lambda w, output: [f"--out={path}" for path in output],
     message:
         "Coding {wildcards.stage} with Codec 2"
     shell:
-        "mlquant anchor {input.speech} --mode {params.modes} -o {output} > {log} 2>&1"
+        "mlquant anchor {input.speech} {params.modes} {params.wavs} > {log} 2>&1"
