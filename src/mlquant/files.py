@@ -267,7 +267,7 @@ def read_speech(path: str | Path) -> np.ndarray:
         data = _read_bytes(path)
         if len(data) % 2:
             raise InputError(f"{path}: {len(data)} bytes, expected an even number (16-bit samples)")
-        speech = np.frombuffer(data, "<i2").astype(np.int16)
+        speech = np.frombuffer(data, "<i2").astype(np.int16, copy=False)  # hours of it are not kept twice
     else:
         speech = _decode(path)
     if len(speech) < FRAME:
