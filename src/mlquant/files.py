@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import mmap
 import os
 import shutil
 import sys
@@ -141,6 +142,17 @@ def _read_bytes(path: str | Path) -> bytes:
     return data
 
 
+def _mapped(path: str | Path) -> bytes | mmap.mmap:
+    """The bytes of a file, in memory only as far as they are looked at; those of a pipe, and what cannot be, read."""
+    if not Path(path).is_file() or not Path(path).stat().st_size:
+        return _read_bytes(path)
+    try:
+        with open(path, "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError:
+        return _read_bytes(path)
+
+
 def _unreadable(path: str | Path, error: OSError) -> InputError:
     missing = isinstance(error, FileNotFoundError)
     return InputError(f"{path}: no such file" if missing else f"{path}: cannot be read: {error.strerror}")
@@ -154,7 +166,7 @@ def read_f32(path: str | Path, width: int) -> np.ndarray:
     """
     if width < 1:
         raise InputError(f"k: {width} values a record, expected at least 1")
-    data = _read_bytes(path)
+    data = _mapped(path)
     record = 4 * width
     if len(data) % record:
         raise InputError(
