@@ -44,11 +44,12 @@ def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
     named = record["references"]
     records = files.read_features(named["features"])
     heard = {name: files.read_speech(named[name]) for name in REFERENCES.values()}
-    measured = [_measure_output(row, records, heard, record["pesq"]) for row in record["rows"]]
+    crest = crest_dB(heard["source"], records, 0)
+    measured = [_measure_output(row, records, heard, crest, record["pesq"]) for row in record["rows"]]
     return [measures for measures, _ in measured], [frames for _, frames in measured]
 
 
-def _measure_output(row: dict, records: np.ndarray, heard: dict, with_pesq: bool) -> tuple[dict, dict]:
+def _measure_output(row: dict, records: np.ndarray, heard: dict, crest: list, with_pesq: bool) -> tuple[dict, dict]:
     named, bits = row["files"], row["bits_per_frame"]
     result = dict.fromkeys(COLUMNS) | {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
     if bits:
@@ -62,7 +63,7 @@ def _measure_output(row: dict, records: np.ndarray, heard: dict, with_pesq: bool
         result |= measures
         frames |= per_frame
     speech = files.read_speech(named["wav"])
-    measures, frames["lsd_dB"] = _of_speech(speech, row["late"], heard, records, with_pesq)
+    measures, frames["lsd_dB"] = _of_speech(speech, row["late"], heard, records, crest, with_pesq)
     result |= measures
     if "published" in named:
         published = files.read_speech(named["published"])
@@ -103,18 +104,20 @@ def _of_latents(named: dict, _: np.ndarray) -> tuple[dict, dict]:
     return {"latent_mse": _mean((latents - quantised) ** 2)}, {}
 
 
-def _of_speech(speech: np.ndarray, late: int, heard: dict, records: np.ndarray, with_pesq: bool) -> tuple[dict, list]:
+def _of_speech(
+    speech: np.ndarray, late: int, heard: dict, records: np.ndarray, crest: list, with_pesq: bool
+) -> tuple[dict, list]:
     """Measures of speech [N] int16, `late` samples behind the vocoder's, against every reference; and its LSD by frame.
 
-    The LSD is against the source, in dB.
+    The LSD is against the source, in dB; `crest` is the source's.
     """
     result, per_frame, source = {}, {}, heard["source"]
     for prefix, name in REFERENCES.items():
         behind = late + DELAY if name == "source" else late
         measures, per_frame[name] = audio_measures(heard[name], speech, behind, with_pesq)
         result |= {f"{prefix}{measure}": value for measure, value in measures.items()}
-    crests = [crest_dB(signal, records, behind) for signal, behind in ((speech, late + DELAY), (source, 0))]
-    for band, of_speech, of_source in zip(CREST_BANDS, *crests, strict=True):
+    of_this = crest_dB(speech, records, late + DELAY)
+    for band, of_speech, of_source in zip(CREST_BANDS, of_this, crest, strict=True):
         known = of_speech is not None and of_source is not None
         result[f"crest_{band}_dB"] = of_speech - of_source if known else None
     result |= {"delay_samples": late + DELAY, "delay_measured": measured_delay(source, speech)}
