@@ -1,5 +1,6 @@
 # The graph, from speech to a folder of samples: what is made is in config.yaml, how is in workflow/rules.
 
+import os
 import sys
 
 from snakemake.utils import min_version
@@ -7,7 +8,12 @@ from snakemake.utils import min_version
 min_version("9.0")
 
 
-configfile: "config.yaml"
+# For envs/mlquant.post-deploy.sh, as the working directory (--directory) need not be the checkout.
+os.environ |= {"MLQUANT_CHECKOUT": str(workflow.basedir)}
+
+
+# One in the working directory comes first.
+configfile: "config.yaml" if os.path.exists("config.yaml") else f"{workflow.basedir}/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -58,3 +64,4 @@ include: "workflow/rules/quantisers.smk"
 include: "workflow/rules/synthesis.smk"
 include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/runs.smk"

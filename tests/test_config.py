@@ -22,11 +22,11 @@ ROOT = Path(__file__).resolve().parents[1]
 
 CONFIG = """
 sources:
-  prompts: {package: some-prompts, urls: [{url: "https://example.org/prompts.tar"}]}
+  prompts: {package: some-prompts, urls: [{url: "https://example.org/prompts.tar", sha256: "ONES"}]}
 samples:
   ann: {sex: f, source: prompts, file: raw/ann.raw}
   bob: {sex: m, source: prompts, file: raw/bob.raw}
-  may: {sex: f, url: "https://example.org/may.raw", optional: true}
+  may: {sex: f, url: "https://example.org/may.raw", sha256: "ONES", optional: true}
 corpora:
   voices:
     parts:
@@ -47,7 +47,7 @@ experiments:
       - {index: 6, tag: vq2, process: vocoder, networks: [nn4, manifold], quantiser: vq, stages: 2, mbest: 5}
       - {index: 7, tag: vq1, process: vocoder, networks: [nn4, manifold], quantiser: vq, stages: 1, mbest: 1}
       - {index: 8, tag: 3200, process: codec2, mode: 3200}
-"""
+""".replace("ONES", "1" * 64)
 COMPARED = (
     CONFIG
     + """
@@ -506,6 +506,13 @@ def test_names_and_tags_that_yaml_reads_as_numbers_are_text():
     assert plan.experiments["240118"].tables.settings["outputs"][5]["tag"] == "3200"
 
 
+def test_anchors_that_would_fill_the_memory_written_out_are_one_line():
+    lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x,x]"]
+    lines += [f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
+    with pytest.raises(InputError, match="config"):
+        config.load(yaml.safe_load("\n".join(lines)))
+
+
 def test_a_number_that_yaml_reads_as_text_is_that_number():
     text = yaml.safe_load(CONFIG.replace("lr: 1.0e-3", "lr: 1e-3"))
     assert text["networks"]["nn4"]["lr"] == "1e-3"
@@ -518,11 +525,14 @@ def test_a_default_that_is_written_out_changes_no_key():
 
 
 def test_the_page_shows_the_bottleneck_that_is_quantised_and_how():
-    bottleneck = planned().experiments["240118"].tables.settings["bottleneck"]
+    plan = planned().experiments["240118"]
+    bottleneck = plan.tables.settings["bottleneck"]
     assert bottleneck["network"] == "nn4" and [Path(path).name for path in bottleneck["codebooks"]] == 2 * ["vq.f32"]
     choices = [(choice["index"], choice["stages"], choice["mbest"]) for choice in bottleneck["choices"]]
     assert choices == [(6, 2, 5), (7, 1, 1)]
-    assert bottleneck["latents"].keys() == set(SAMPLES)
+    assert plan.latents.keys() == set(SAMPLES)
+    for name, (outputs, anchors) in plan.measured.items():
+        assert (outputs.settings["latents"], anchors.settings["latents"]) == (plan.latents[name], None)
 
 
 def test_without_a_quantiser_the_page_shows_the_last_bottleneck_and_without_one_none():
@@ -530,7 +540,7 @@ def test_without_a_quantiser_the_page_shows_the_last_bottleneck_and_without_one_
     plan = planned((OUTPUTS, outputs[:3]))
     bottleneck = plan.experiments["240118"].tables.settings["bottleneck"]
     assert (bottleneck["network"], bottleneck["codebooks"], bottleneck["choices"]) == ("nn4", [], [])
-    assert {path.rsplit("/", 1)[0] for path in bottleneck["latents"].values()} <= plan.stages.keys()
+    assert {path.rsplit("/", 1)[0] for path in plan.experiments["240118"].latents.values()} <= plan.stages.keys()
     plan = planned((OUTPUTS, outputs[:2]))
     assert plan.experiments["240118"].tables.settings["bottleneck"] is None
     assert plan.experiments["240118"].latents == {}
@@ -864,6 +874,7 @@ KINDS_OF_MODULE = {
     "settings": FROM_TRAINING,
     "inputs": FROM_TRAINING,
     "schema": set(),  # it words errors, and says nothing of a result
+    "provenance": set(),  # it tells of a result, and changes none
     "networks": FROM_TRAINING,
     "losses": FROM_TRAINING,
     "training": FROM_TRAINING,
@@ -884,7 +895,8 @@ KINDS_OF_MODULE = {
         "studies": set(),
         "channel": set(),
     },
-    **{"config": set(), "keys": set(), "plan": set()},
+    **{"config": set(), "keys": set(), "plan": set(), "runs": set()},
+    **{"prune": set(), "verify": set(), "why": set()},
 }
 
 

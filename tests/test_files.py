@@ -1,10 +1,15 @@
 """What is written is read back, byte for byte as the tools have it; what cannot be used ends in one clear line."""
 
+import io
+import json
 import os
+import re
 import resource
 import signal
 import stat
 import struct
+import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -229,6 +234,115 @@ def test_a_wav_without_samples_is_refused(tmp_path):
     assert "0 samples" in refusal(files.read_speech, tmp_path / "s.wav")
 
 
+HUGE = 100_000_000_000  # bytes
+
+
+def with_frames(flac, frames):
+    """A flac file whose header claims so many samples, in the 36 bits for it."""
+    block = int.from_bytes(flac[18:26], "big") >> 36 << 36 | frames
+    return flac[:18] + block.to_bytes(8, "big") + flac[26:]
+
+
+def stored(form, subtype="PCM_16", rate=8000):
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(1).normal(0, 0.1, 4000)
+    soundfile.write(buffer, noise, rate, subtype, format=form)
+    return buffer.getvalue()
+
+
+def replaced(data, field, new):
+    assert data.count(field) == 1
+    return data.replace(field, new)
+
+
+CLAIMS = {
+    "flac": with_frames(stored("FLAC"), (1 << 36) - 1),
+    "flac of hours": with_frames(stored("FLAC"), 8000 * 3600 * 30),
+    "flac of a sample more": with_frames(stored("FLAC"), 4001),
+    "wav": replaced(stored("WAV"), b"data" + struct.pack("<I", 8000), b"data" + struct.pack("<I", 0xFFFFFF00)),
+    "wav of a sample more": replaced(
+        stored("WAV"), b"data" + struct.pack("<I", 8000), b"data" + struct.pack("<I", 8002)
+    ),
+    "aiff": replaced(stored("AIFF"), b"SSND" + struct.pack(">I", 8008), b"SSND" + struct.pack(">I", 0x7FFFFFFF)),
+    "wav of 1 Hz": replaced(stored("WAV"), struct.pack("<II", 8000, 16000), struct.pack("<II", 1, 2)),
+    "wav of 4 GHz": replaced(stored("WAV"), struct.pack("<II", 8000, 16000), struct.pack("<II", 0xFFFFFFFF, 16000)),
+    "wav of 1024 channels": replaced(
+        stored("WAV"), struct.pack("<HHI", 1, 1, 8000), struct.pack("<HHI", 1, 1024, 8000)
+    ),
+}
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_a_header_that_claims_what_is_not_there_is_refused_before_room_is_made_for_it(tmp_path, claim):
+    (tmp_path / "s.wav").write_bytes(CLAIMS[claim])
+    tracemalloc.start()
+    try:
+        assert re.search("as its header says|not audio", refusal(files.read_speech, tmp_path / "s.wav"))
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("form", ["W64", "RF64"])
+def test_64_bit_sizes_beyond_the_file_make_no_room(tmp_path, form):
+    data, size = stored(form), struct.pack("<Q", 8000 if form == "RF64" else 8024)
+    assert size in data
+    (tmp_path / "s.wav").write_bytes(data.replace(size, struct.pack("<Q", HUGE)))
+    tracemalloc.start()
+    try:  # libsndfile takes what is there
+        assert len(files.read_speech(tmp_path / "s.wav")) == 4000
+        assert tracemalloc.get_traced_memory()[1] < 50_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_speech_of_more_than_100_hours_is_refused_unread(tmp_path):
+    with open(tmp_path / "s.raw", "wb") as file:
+        file.truncate(HUGE)
+    assert "1736 hours of speech, expected at most 100" in refusal(files.read_speech, tmp_path / "s.raw")
+
+
+def test_a_small_file_of_hours_of_the_same_is_refused(tmp_path):
+    soundfile.write(tmp_path / "s.flac", np.full(1 << 25, 1000, np.int16), 8000)
+    assert (tmp_path / "s.flac").stat().st_size < 1 << 17
+    assert "samples in 1 channels as its header says, expected at most" in refusal(
+        files.read_speech, tmp_path / "s.flac"
+    )
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "AIFF", "OGG", "MP3"])
+def test_speech_is_the_same_however_many_chunks_it_is_read_in(tmp_path, monkeypatch, form):
+    subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(form, "PCM_16")
+    (tmp_path / "s").write_bytes(stored(form, subtype, 44100))
+    whole = files.read_speech(tmp_path / "s")
+    monkeypatch.setattr(files, "_CHUNK", 997)
+    np.testing.assert_array_equal(files.read_speech(tmp_path / "s"), whole)
+    assert len(whole) > 700
+
+
+def test_audio_comes_through_a_pipe(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    write = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=[stored("FLAC")])
+    write.start()
+    try:
+        (tmp_path / "s.flac").write_bytes(stored("FLAC"))
+        np.testing.assert_array_equal(files.read_speech(tmp_path / "pipe"), files.read_speech(tmp_path / "s.flac"))
+    finally:
+        write.join()
+
+
+def test_a_message_is_one_line_whatever_is_in_it():
+    message = str(InputError("a\nb\x1b[2J\u202e\ud800 é " + "x" * 10_000 + " expected y"))
+    assert message.isprintable() and message.startswith("a\\nb\\x1b[2J\\u202e\\ud800 é x")
+    assert message.endswith("x expected y") and len(message) < 600
+
+
+def test_json_beyond_any_depth_and_of_endless_numbers_is_refused(tmp_path):
+    for text in ('{"a": "\\ud800"}', "[" * 100_000, '{"a":' * 100_000, '{"a": ' + "9" * 10_000 + "}"):
+        (tmp_path / "a.json").write_text(text)
+        assert "expected an object" in refusal(files.read_json, tmp_path / "a.json")
+
+
 @pytest.mark.parametrize("text", ["[1]", "1", '"a"', "{", "", "\ufffe", "nul"])
 def test_json_that_is_no_object_is_refused(tmp_path, text):
     (tmp_path / "a.json").write_bytes(text.encode("utf-16"))
@@ -238,7 +352,9 @@ def test_json_that_is_no_object_is_refused(tmp_path, text):
 
 
 def test_json_keeps_order_and_letters(tmp_path):
-    value = {"z": "dB²", "a": [1, None, 0.1]}
+    value = {"z": "dB² \U0001f600", "a": [1, None, 0.1]}
+    (tmp_path / "a.json").write_text(json.dumps(value))  # with the last letter as two escapes
+    assert files.read_json(tmp_path / "a.json") == value
     files.write_json(tmp_path / "a.json", value)
     assert list(files.read_json(tmp_path / "a.json").items()) == list(value.items())
     assert "dB²" in (tmp_path / "a.json").read_text(encoding="utf-8")

@@ -1,8 +1,6 @@
 """The networks have the shapes of the original's, learn, go on after a kill to the same bytes, and restore levels."""
 
 import functools
-import hashlib
-import io
 import json
 import os
 import re
@@ -836,16 +834,23 @@ def test_a_vector_quantiser_goes_on_to_the_same_bytes(tmp_path):
     assert curves[0] == curves[1]
 
 
-def checkpoint_of(state):
-    file = io.BytesIO()
-    torch.save(state, file)
-    return hashlib.sha256(file.getvalue()).digest() + file.getvalue()
+def opened(checkpoint):
+    """What is known of the run in a checkpoint, and its tensors."""
+    header = json.loads(checkpoint[8 : 8 + int.from_bytes(checkpoint[:8], "little")])
+    return json.loads(json.loads(header["__metadata__"]["checkpoint"])["run"]), safetensors.torch.load(checkpoint)
+
+
+def checkpoint_of(run, tensors):
+    """A checkpoint of these under a checksum that is right."""
+    text = json.dumps(run)
+    entry = {"run": text, "sha256": training._checksum(text, tensors)}
+    return safetensors.torch.save(tensors, {"checkpoint": json.dumps(entry)})
 
 
 def test_seconds_before_a_stop_count(stopped, tmp_path):
-    state = torch.load(io.BytesIO(stopped[1][32:]), weights_only=True)  # behind its checksum
-    assert 0 < state["seconds"] < 60
-    go_on(tmp_path, checkpoint_of({**state, "seconds": 1000.0}))
+    run, tensors = opened(stopped[1])
+    assert checkpoint_of(run, tensors) == stopped[1] and 0 < run["seconds"] < 60
+    go_on(tmp_path, checkpoint_of({**run, "seconds": 1000.0}, tensors))
     assert 1000 <= files.read_json(tmp_path / "training.json")["seconds"] < 1060
 
 
@@ -860,7 +865,11 @@ def test_a_checkpoint_of_another_run_is_ignored(stopped, tmp_path, capsys, chang
 
 
 @pytest.mark.parametrize(
-    "damage", ["empty", "text", "half", "pickle", "no optimiser", "no curve", "no seconds", "one bit"]
+    "damage",
+    [
+        *("empty", "text", "half", "pickle", "one bit", "a digit", "other shapes"),
+        *("no optimiser", "no network", "no curve", "no seconds", "no identity"),
+    ],
 )
 def test_a_damaged_checkpoint_is_ignored_and_it_says_so(stopped, tmp_path, capsys, damage):
     whole, checkpoint = stopped
@@ -879,10 +888,20 @@ def test_a_damaged_checkpoint_is_ignored_and_it_says_so(stopped, tmp_path, capsy
             flipped = bytearray(checkpoint)
             flipped[int(len(checkpoint) * place)] ^= 0x40
             found.append(bytes(flipped))
+    elif damage == "a digit":
+        place = checkpoint.index(b"seconds") + len(b'seconds\\\\\\": ')
+        assert checkpoint[place : place + 2] == b"0."
+        found = [checkpoint[:place] + b"9" + checkpoint[place + 1 :]]
     else:
-        state = torch.load(io.BytesIO(checkpoint[32:]), weights_only=True)  # behind its checksum
-        del state[damage.split()[1]]
-        found = [checkpoint_of(state)]
+        run, tensors = opened(checkpoint)
+        part = damage.split()[1]
+        if part in run:
+            del run[part]
+        elif part == "shapes":
+            tensors["optimiser.0.exp_avg"] = tensors["optimiser.0.exp_avg"][1:].clone()
+        else:
+            tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(part)}
+        found = [checkpoint_of(run, tensors)]
     for data in found:
         assert go_on(tmp_path, data) == whole
         err = capsys.readouterr().err
@@ -1177,6 +1196,59 @@ def test_what_is_no_weights_file_of_ours_is_refused(trained, tmp_path, damage):
     with pytest.raises(InputError) as error:
         inference.load(path)
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
+
+
+LIES = [
+    ({"d": 10**9}, "settings.d: found 1000000000, expected a whole number, 1 to 1024"),
+    ({"d": -4}, "settings.d: found -4"),
+    ({"d": True}, "settings.d: found True"),
+    ({"d": None}, "settings.d: found None, expected a width"),
+    ({"d": "4"}, "settings.d: found '4'"),
+    ({"ncat": 10**9}, "settings.ncat: found 1000000000"),
+    ({"ncat": 2.0}, "settings.ncat: found 2.0"),
+    ({"nvq": 10**6}, "settings.nvq: found 1000000"),
+    ({"nn": 9}, "settings.nn: found 9, expected a network of family autoencoder1"),
+    ({"family": ["autoencoder1"]}, "settings.family: found ['autoencoder1'], expected text"),
+    ({"family": "manifold"}, "settings.nn: found 2"),
+    ({"norm": 1}, "settings.norm: found 1, expected true or false"),
+    ({"lower_limit_dB": float("nan")}, "settings.lower_limit_dB: found nan"),
+    ({"held_out": 2}, "settings.held_out: found 2, expected a number, 0 to 1"),
+    ({"symbols": True}, "settings.symbols: found True"),
+    ({"family": "autoencoder4", "nn": 5, "symbols": True, "d": 5}, "settings.d: found 5, expected an even number"),
+    ({"family": "autoencoder1", "nn": 3, "ncat": 6}, "settings.ncat: found 6, expected a multiple of 4"),
+    ({"family": "autoencoder4", "nn": 5, "ncat": 2}, "settings.ncat: found 2, expected 1"),
+    ({"family": "manifold", "nn": 3, "d": None, "dct": True}, "settings.dct: found True"),
+]
+
+
+@pytest.mark.parametrize(("changes", "says"), LIES)
+def test_settings_in_weights_that_no_network_can_have_name_the_file_and_the_key(trained, tmp_path, changes, says):
+    path, tensors = tmp_path / "w.safetensors", safetensors.torch.load_file(trained)
+    safetensors.torch.save_file(tensors, path, {"settings": json.dumps({**SETTINGS, **changes})})
+    with pytest.raises(InputError) as error:
+        inference.load(path)
+    assert str(error.value).startswith(f"{path}: not weights written by mlquant train ({says}")
+
+
+@pytest.mark.parametrize("missing", ["d", "family", "norm", "noise_var"])
+def test_a_setting_that_weights_lack_is_named(trained, tmp_path, missing):
+    path, tensors = tmp_path / "w.safetensors", safetensors.torch.load_file(trained)
+    settings = {name: value for name, value in SETTINGS.items() if name != missing}
+    safetensors.torch.save_file(tensors, path, {"settings": json.dumps(settings)})
+    with pytest.raises(InputError, match=f"'{missing}' is missing"):
+        inference.load(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "says"), [(np.nan, "holds NaN or infinity"), (1e38, "vector 0 holds NaN or infinity")]
+)
+def test_weights_that_make_what_is_not_finite_are_refused(trained, tmp_path, value, says):
+    path, tensors = tmp_path / "w.safetensors", safetensors.torch.load_file(trained)
+    tensors["decoder.0.weight"][:] = value
+    tensors["decoder.2.weight"][:] = value
+    safetensors.torch.save_file(tensors, path, {"settings": json.dumps(SETTINGS)})
+    with pytest.raises(InputError, match=says):
+        inference.infer(*inference.load(path), records(5))
 
 
 def test_a_failed_training_says_why_wherever_its_weights_are_used(tmp_path):

@@ -127,7 +127,8 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
             )
             wavs[f"{sample.replace('/', '')}_{index}_{output['tag'].replace('/', '')}.wav"] = {
                 "from": named["wav"],
-                "sha256": "0",
+                "index": index,
+                "tag": output["tag"],
             }
         known[sample] = {"sex": "mf"[s % 2], "source": f"{made}/speech.raw", "model": f"{made}/model.bin",
                          "features": f"{made}/b.f32", "y": f"{made}/y.f32", "rows": rows}  # fmt: skip
@@ -266,8 +267,8 @@ def test_arrays_come_back_from_the_page(html, tables):
 def test_the_folder_holds_links_to_tables_wavs_and_loss_curves(html, tables, tmp_path):
     out, provenance = html.parent, files.read_json(tables / "provenance.json")
     for name, wav in provenance["wavs"].items():
-        assert (out / name).samefile(wav["from"])
-    for path in tables.iterdir():
+        assert (files.read_speech(out / name) == files.read_speech(wav["from"])).all()
+    for path in set(tables.iterdir()) - {tables / "provenance.json"}:
         assert (out / path.name).samefile(path)
     files.write_bytes(tmp_path / "net.12345678" / "losses.png", b"png")
     page.write(tables, tmp_path / "history.csv", tmp_path / "out", [tmp_path / "net.12345678" / "losses.png"])
@@ -723,6 +724,129 @@ def test_hostile_names_are_shown_as_they_are(browser, tmp_path, voice):
         assert HOSTILE in tab.locator("#samples").inner_text()
         assert "pesq was not installed" in tab.locator("#numbers").inner_text()
         assert tab.evaluate("document.documentElement.scrollWidth") <= 1280
+
+
+TEXTS = [
+    "</script><img src=x onerror=hacked=1>",
+    "</style>&amp;<!--",
+    "`${hacked=1}`",
+    "\"'><svg onload=hacked=1>",
+    "a\u2028b",
+]
+TEXTS += ["javascript:hacked=1", "__proto__", "constructor", "]]>", "%41#?.wav"]
+
+
+def hostile(tables):
+    """Put a text that would run, were it markup, into every field of tables that holds one."""
+    text = " ".join(TEXTS)
+    known = files.read_json(tables / "provenance.json")
+    for output in known["experiment"]["outputs"]:
+        output |= {"processing": text, "shows": text, "process": text, "quantiser": output.get("quantiser") and text}
+    known["experiment"] |= {"title": text, "name": text, "published": text}
+    known |= {"key": text, "left_out": TEXTS, "modules": {text: text}, "versions": {text: text, "revision": text}}
+    known["stages"] = {f"{text}/{name}": {"key": text, "command": text, "settings": {text: text, "seed": text},
+                                          "inputs": {text: [text]}} for name in TEXTS}  # fmt: skip
+    known["wavs"] |= {name: {"from": text} for name in TEXTS}
+    known["networks"] = {text: next(iter(known["networks"].values()))}
+    known["codebooks"] = {text: next(iter(known["codebooks"].values()))}
+    known["bottleneck"] |= {"network": text}
+    known["bottleneck"]["choices"][0] |= {"index": text, "tag": text}
+    for sample in known["samples"].values():
+        sample["sex"] = text
+    files.write_json(tables / "provenance.json", known)
+    return text
+
+
+def test_whatever_the_tables_and_the_history_say_is_text(browser, tmp_path, voice):
+    tables = tables_of(tmp_path, voice, samples=TEXTS, tag="<b>&`${1}")
+    text = hostile(tables)
+    row = {"time": text, "experiment": text, "key": text, "revision": text, "index": 3, "tag": text, text: 1, "pesq": 2}
+    write_csv(tmp_path / "history.csv", [row, row | {"time": "2", "pesq": "", "index": ""}])
+    write_csv(tmp_path / "more.csv", [{text: text, "b": "1e999"}])
+    extra = {text: tmp_path / "more.csv"}
+    for name, named in (("alone", [("", tables)]), ("both", [(text, tables), ("</title>", tables)])):
+        files.write_text(tmp_path / f"{name}.html", page.render(named, tmp_path / "history.csv", extra))
+        with opened(browser, tmp_path / f"{name}.html") as tab:
+            tab.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
+            for _ in TEXTS:
+                for key in ("3", "j", "w", "s"):
+                    tab.keyboard.press(key)
+            tab.get_by_role("button", name="each sample").click()
+            assert tab.locator("img, svg[onload], b, iframe, script[src]").count() == 0
+            assert tab.evaluate("window.hacked") is None
+            for place in ("about", "samples", "numbers", "networks", "provenance"):
+                assert text in tab.locator(f"#{place}").evaluate("(e) => e.textContent"), place
+            assert "<b>&`${1}" in tab.locator("#tracks").evaluate("(e) => e.textContent")
+            buttons = tab.locator("#samples button").evaluate_all("(all) => all.map((e) => e.textContent)")
+            assert buttons == [f"{sample} {text}" for sample in TEXTS]
+            links = tab.locator("#provenance a").evaluate_all("(all) => all.map((a) => a.href)")
+            assert all(link.startswith(tmp_path.as_uri()) for link in links)
+            beside = tmp_path.as_uri() + "/%2541%23%3F.wav"
+            assert (beside in links) == (name == "alone")
+
+
+@pytest.mark.parametrize(
+    ("rows", "told"),
+    [
+        ("time,experiment,key,revision,index,tag\n1,small,k,r,3,x,one,two\n", "row 2 has more than 6 values"),
+        ("time,experiment,key,revision,index,tag\n1,small,k,r,<b>,x\n", "not a table of mlquant"),
+        ("time,experiment,key,revision,index,tag\n1,small,k\xff\n", "not a table of mlquant"),
+    ],
+)
+def test_a_history_edited_to_no_table_is_one_line(tmp_path, voice, rows, told):
+    tables = tables_of(tmp_path, voice, samples=("one",))
+    (tmp_path / "history.csv").write_bytes(rows.encode("latin-1"))
+    with pytest.raises(InputError, match=rf"^\S*history\.csv: {told}.*$"):
+        page.write(tables, tmp_path / "history.csv", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def many_tables(tables, names):
+    """The tables of two samples as those of many, whose files are the same."""
+    known = files.read_json(tables / "provenance.json")
+    first = known["samples"]["one"]
+    known["samples"] = dict.fromkeys(names, first)
+    known["bottleneck"]["latents"] = dict.fromkeys(names, known["bottleneck"]["latents"]["one"])
+    known["wavs"] = {f"{name}_{row['index']}_{row['tag']}.wav": {"from": row["files"]["wav"]}
+                     for name in names for row in first["rows"]}  # fmt: skip
+    known["stages"] = {f"results/{kind}/{name}.12345678": {"key": "12345678", "command": kind, "settings": {},
+                       "inputs": {"model": [f"results/models/{name}.12345678/model.bin"]}}
+                       for name in names for kind in ("models", "features", "synthesised")}  # fmt: skip
+    files.write_json(tables / "provenance.json", known)
+    for table in ("measures", "frames"):
+        rows = [row for row in history_of(tables / f"{table}.csv") if row["sample"] == "one"]
+        write_csv(tables / f"{table}.csv", [row | {"sample": name} for name in names for row in rows])
+
+
+def test_a_page_of_a_thousand_samples_holds_what_a_browser_can(browser, tmp_path, voice, monkeypatch):
+    tables = tables_of(tmp_path, voice)
+    names = [f"s{i:03}" for i in range(1000)]
+    many_tables(tables, names)
+    known = files.read_json(tables / "provenance.json")["samples"]["s000"]
+    paths = {known[name] for name in ("source", "features", "y")}
+    paths |= {path for row in known["rows"] for path in row["files"].values()}
+    size = sum(Path(path).stat().st_size for path in paths)
+    monkeypatch.setattr(data, "LIMIT", 40 * size)
+    text = page.render([("", tables)])
+    assert len(page_data(text)[1]) < 40 * size * 4 / 3, "arrays are no larger than the files that they are from"
+    files.write_text(tmp_path / "page.html", text)
+    with opened(browser, tmp_path / "page.html") as tab:
+        assert tab.locator("#samples button").all_inner_texts() == [f"{name} m" for name in names[:40]]
+        assert "Of 1000 samples 40 can be heard here." in tab.locator("#about").inner_text()
+        tab.keyboard.press("Shift+S")
+        assert state(tab)["sample"] == "s039"
+        tab.get_by_role("button", name="each sample").click()
+        assert tab.locator("#numbers table").nth(1).locator("tbody tr").count() == 3000
+
+
+def test_a_sample_too_long_for_a_page_leaves_its_tables(browser, tmp_path, voice, monkeypatch):
+    tables = tables_of(tmp_path, voice)
+    monkeypatch.setattr(data, "LIMIT", 1)
+    files.write_text(tmp_path / "page.html", page.render([("", tables)]))
+    with opened(browser, tmp_path / "page.html") as tab:
+        assert "Of 2 samples 0 can be heard here." in tab.locator("#about").inner_text()
+        assert not tab.locator("#player, #abx, #viewer").locator("visible=true").count()
+        assert tab.locator("#numbers tbody tr").count() > 9
 
 
 def test_two_experiments_play_in_one_player(browser, tmp_path, voice):

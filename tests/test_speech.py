@@ -1,17 +1,25 @@
 """Obtaining speech and cutting samples and training corpora from it."""
 
+import contextlib
 import csv
+import errno
 import gzip
 import hashlib
 import http.server
 import io
 import json
+import lzma
 import os
 import shutil
+import signal
+import ssl
 import stat
 import subprocess
+import sys
 import tarfile
 import threading
+import time
+import tracemalloc
 import zipfile
 from pathlib import Path
 
@@ -19,8 +27,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlquant import files, speech
+from mlquant import config, files, speech
 from mlquant.files import InputError, read_speech
+from mlquant.schema import validate
 from mlquant.speech import fetch_source, matches, member, prepare_corpus_part, prepare_sample
 
 SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "speech"
@@ -88,6 +97,11 @@ def fetch(tmp_path, source, **options):
     fetch_source(source, archive, manifest, **options)
     with tarfile.open(archive) as tar:
         return {info.name: tar.extractfile(info).read() for info in tar}, json.loads(manifest.read_text())
+
+
+def left_behind(tmp_path):
+    """What a failed fetch into tmp_path left."""
+    return sorted((tmp_path / "out").rglob("*"))
 
 
 def archive_of(tmp_path, files):
@@ -204,7 +218,7 @@ def test_a_corrupt_archive_is_named(tmp_path, name, data):
     with pytest.raises(InputError, match=rf"source it: .*{name} is corrupt or no archive") as error:
         fetch(tmp_path, {"name": "it", "urls": [{"url": url_of(tmp_path / name, data)}]})
     assert "\n" not in str(error.value)
-    assert not (tmp_path / "out").exists()
+    assert not left_behind(tmp_path)
 
 
 def test_an_archive_without_audio_and_one_too_large_are_refused(tmp_path, monkeypatch):
@@ -217,6 +231,174 @@ def test_an_archive_without_audio_and_one_too_large_are_refused(tmp_path, monkey
         fetch(tmp_path, {"urls": [{"url": bomb}]})
     with pytest.raises(InputError, match="more than 20000 bytes"):
         fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "c.raw", bytes(30000))}]})
+
+
+def test_the_archive_has_the_bytes_that_it_always_had(tmp_path):
+    files = {"b/été.raw": b"\1\2" * 3000, "a.wav": wav(tone(0.1)), "c" * 120 + ".flac": b"x"}
+    archive = archive_of(tmp_path, files)
+    assert sha256(archive.read_bytes()) == "9b76292f3c29ae391c95ed502794fc02002ec6146fbc351d1f74d58ba34ac690"
+
+
+def header(name, size=0, kind=tarfile.REGTYPE):
+    """A header of a tar that claims `size` bytes, as no library writes it."""
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
+    block[124:136] = tarfile.itn(size, 12, tarfile.GNU_FORMAT)
+    block[148:156] = b"%06o\0 " % tarfile.calc_chksums(bytes(block))[0]
+    return bytes(block)
+
+
+def filled(data):
+    return data + bytes(-len(data) % 512)
+
+
+def with_flags(data, flags=0, method=None):
+    """A zip of one file with other flags and method in both of its headers."""
+    data = bytearray(data)
+    for magic, place in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
+        at = data.rfind(magic) + place
+        data[at : at + 2] = flags.to_bytes(2, "little")
+        if method is not None:
+            data[at + 2 : at + 4] = method.to_bytes(2, "little")
+    return bytes(data)
+
+
+def with_size(data, size):
+    """A zip of one file whose directory claims another size of it."""
+    at = data.rfind(b"PK\1\2") + 24
+    return data[:at] + size.to_bytes(4, "little") + data[at + 4 :]
+
+
+END = bytes(1024)
+ZIPPED = zip_bytes({"a.raw": b"12" * 100})
+PAX = filled(b"22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n")
+HUGE = 100 << 30
+
+
+HOSTILE = {
+    "a file of 100 GB": (header("a.wav", HUGE) + filled(b"1") + END, "a.wav has 107374182400 bytes"),
+    "a header of 100 GB": (header("a.wav", HUGE, b"x") + filled(b"1") + END, "a header claims"),
+    "a name of 100 GB": (header("a.wav", HUGE, b"L") + filled(b"1") + END, "a header claims"),
+    "headers without end": ((header("h", 10, b"x") + filled(b"10 aaa=11\n")) * 5000, "a header claims"),
+    "a size beyond all numbers": (header("a.wav", 2**80) + END, f"a.wav has {2**80} bytes"),
+    "a negative size": (header("a.wav", -512) + END, "a.wav has -512 bytes"),
+    "a negative size in words": (
+        header("h", 15, b"x") + filled(b"14 size=-1024\n") + header("a.wav") + END,
+        "a.wav has -1024 bytes",
+    ),
+    "a map of holes without end": (
+        header("h", 44, b"x") + PAX + header("a.wav", 2048) + filled(b"999999999\n" + b"1\n" * 9999) + END,
+        "a header claims",
+    ),
+    "a damaged second header": (
+        header("a.raw", 1) + filled(b"1") + b"junk" + header("b.raw")[4:] + END,
+        "no header at byte 1024",
+    ),
+    "a name twice": (tar_bytes({"./a.raw": b"1", "a.raw": b"2"}), "holds a.raw twice"),
+    "a name twice in a zip": (
+        zip_bytes({"a.raw": b"1", "b.raw": b"2"}).replace(b"b.raw", b"a.raw"),
+        "holds a.raw twice",
+    ),
+    "an encrypted zip": (with_flags(ZIPPED, flags=1), "encrypted"),
+    "a zip that unfolds at once": (with_flags(ZIPPED, method=zipfile.ZIP_BZIP2), "compressed by method 12"),
+    "a zip that claims more": (with_size(ZIPPED, 201), "unexpected end of data"),
+    "a zip that claims 4 GB": (with_size(ZIPPED, 0xFFFFFFFE), "holds more than"),
+    "a zip that claims less": (with_size(ZIPPED, 199), "CRC"),
+    "a name in a zip that is no UTF-8": (
+        with_flags(zip_bytes({"é.raw": b"1"}).replace("é".encode(), b"\xff\xff"), flags=0x800),
+        "decode",
+    ),
+    "a package with a negative member": (
+        b"!<arch>\n" + f"{'x':<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{-60:<10}`\n".encode(),
+        "no ar header at byte 8",
+    ),
+    "a tar in a compressed tar": (gzip.compress(gzip.compress(tar_bytes(FILES))), "header"),
+    "an endless stream of xz": (tar_bytes(FILES, "w:xz")[:-12], "ends before its stream does"),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_a_hostile_archive_is_one_error_and_neither_memory_nor_time(tmp_path, monkeypatch, case):
+    monkeypatch.setattr(speech, "WHOLE_SECONDS", 20)
+    data, reason = HOSTILE[case]
+    url = url_of(tmp_path / "x", data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=rf"source it: {url}: x is corrupt or no archive \(.*{reason}") as error:
+            fetch(tmp_path, {"name": "it", "urls": [{"url": url}]})
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()
+    assert "\n" not in str(error.value)
+    assert not left_behind(tmp_path)
+
+
+def test_a_name_of_32_MB_is_not_read(tmp_path):
+    with gzip.open(tmp_path / "x", "wb", compresslevel=1) as file:
+        for piece in (header("a", 32 << 20, b"L"), b"a" * (32 << 20), header("b"), END):
+            file.write(piece)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="a header claims"):
+            fetch(tmp_path, {"urls": [{"url": (tmp_path / "x").as_uri()}]})
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_devices_pipes_folders_and_holes_are_left_out_like_links(tmp_path):
+    odd = [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, b"S"]
+    data = b"".join(header(f"{i}.wav", kind=kind) for i, kind in enumerate(odd)) + tar_bytes({"a.raw": b"1"})
+    assert fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "x.tar", data)}]})[0] == {"a.raw": b"1"}
+
+
+@pytest.mark.parametrize("pack", [tar_bytes, zip_bytes])
+def test_an_archive_of_too_many_files_or_names_is_refused(tmp_path, monkeypatch, pack):
+    url = url_of(tmp_path / "x", pack({f"{i}.txt": b"" for i in range(9)} | {f"{'n' * 99}.raw": b"1"}))
+    monkeypatch.setattr(speech, "MEMBERS", 10)
+    assert len(fetch(tmp_path, {"urls": [{"url": url}]})[0]) == 1
+    for limit, value in (("MEMBERS", 9), ("NAMES", 99)):
+        with monkeypatch.context() as patch, pytest.raises(InputError, match=f"holds more than .*{value}"):
+            patch.setattr(speech, limit, value)
+            fetch(tmp_path, {"urls": [{"url": url}]})
+
+
+def test_a_directory_of_a_zip_and_the_memory_of_xz_have_limits(tmp_path, monkeypatch):
+    monkeypatch.setattr(speech, "DIRECTORY", 2000)
+    monkeypatch.setattr(speech, "XZ_MEMORY", 1 << 20)
+    for data, reason in (
+        (zip_bytes({f"{i}.raw": b"1" for i in range(100)}), "a header claims"),
+        (tar_bytes(FILES, "w:xz"), "Memory usage limit"),
+    ):
+        with pytest.raises(InputError, match=reason):
+            fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "x", data)}]})
+
+
+def test_xz_streams_one_behind_the_other_are_one_file(tmp_path):
+    data = tar_bytes(FILES)
+    parts = lzma.compress(data[:3000]) + bytes(8) + lzma.compress(data[3000:])
+    assert fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "x.tar.xz", parts)}]})[0] == KEPT
+
+
+def test_archives_pass_through_files_not_through_memory(tmp_path):
+    files = {"big.wav": bytes(32 << 20), "small.raw": SOUND}
+    deflated = io.BytesIO()
+    with zipfile.ZipFile(deflated, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, data in files.items():
+            bundle.writestr(name, data)
+    urls = [
+        url_of(tmp_path / f"x{i}", data)
+        for i, data in enumerate((tar_bytes(files, "w:gz"), deflated.getvalue(), deb_bytes(files)))
+    ]
+    tracemalloc.start()
+    try:
+        for url in urls:
+            fetch_source({"urls": [{"url": url}]}, tmp_path / "a.tar", tmp_path / "a.json")
+            assert member(tmp_path / "a.tar", "small.raw") == ("small.raw", SOUND)
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_zstd_package_goes_through_dpkg_or_says_that_it_cannot(tmp_path, no_apt):
@@ -243,57 +425,362 @@ def test_urls_are_tried_in_order_and_a_wrong_checksum_is_a_failure(tmp_path):
     text = str(error.value)
     assert text.startswith(f"source mine: {gone['url']}: ") and "\n" not in text
     assert f"{wrong['url']}: checksum {sha256(bad)}, expected {sha256(good)}" in text
-    assert "ftp://x/y.tar: expected a url of http, https or file" in text
+    assert "url: found 'ftp://x/y.tar', expected https" in text
 
 
-def test_only_failures_that_may_pass_are_tried_again(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.org/a.raw",
+        "HTTP://example.org/a.raw",
+        "http://127.0.0.1.example.org/a.raw",
+        "http://localhost.example.org/a.raw",
+        "http://127.1/a.raw",
+        "http://[::2]/a.raw",
+        "http://[::1/a.raw",
+        "ftp://example.org/a.raw",
+        "data:,abc",
+        "/etc/a.raw",
+        "",
+        "https://example.org/two\nlines.raw",
+    ],
+)
+def test_a_url_is_https_or_of_this_machine(tmp_path, url):
+    for key, block, data in (
+        ("s: urls.0", speech.Source, {"urls": [{"url": url, "sha256": "0" * 64}]}),
+        ("s", config.Sample, {"url": url, "sha256": "0" * 64}),
+    ):
+        with pytest.raises(InputError) as error:
+            validate(block, data, "s")
+        assert str(error.value).startswith(f"{key}: url: found ") and "expected https" in str(error.value)
+        assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match=r"source it: url: found .*, expected https"):
+        fetch(tmp_path, {"name": "it", "urls": [{"url": url, "sha256": "0" * 64}]})
+    assert not left_behind(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://h/a", "HTTPS://h/a", "http://localhost:8/a", "http://127.9.9.9/a", "http://[::1]:8/a"]
+)
+def test_a_url_of_the_network_has_a_checksum(tmp_path, url):
+    source = {"urls": [{"url": url, "sha256": "0" * 64}]}
+    assert validate(speech.Source, source, "s") and validate(config.Sample, source["urls"][0], "s")
+    del source["urls"][0]["sha256"]
+    for key, block, data in (("s: urls.0", speech.Source, source), ("s", config.Sample, source["urls"][0])):
+        with pytest.raises(InputError) as error:
+            validate(block, data, "s")
+        assert str(error.value) == f"{key}: sha256: is missing, expected the checksum of {url}"
+    with pytest.raises(InputError, match=r"sha256: is missing, expected the checksum of "):
+        fetch(tmp_path, source)
+    assert validate(speech.Source, {"urls": [{"url": "file:///a"}]}, "s")
+
+
+def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path):
+    source = {"urls": [{"url": "https://me:secret@example.org/a.raw", "sha256": "0" * 64}]}
+    with pytest.raises(InputError, match=r"urls\.0: url: has a user name or password, expected none") as error:
+        validate(speech.Source, source, "source")
+    assert "secret" not in str(error.value)
+
+
+@pytest.fixture
+def waits(monkeypatch):
+    """The seconds that a download would have waited before it tried again."""
+    seconds = []
+    monkeypatch.setattr(speech.time, "sleep", seconds.append)
+    return seconds
+
+
+def test_only_failures_that_may_pass_are_tried_again(tmp_path, monkeypatch, waits):
     calls = []
 
-    def get(url):
+    def download(url, path):
         calls.append(url)
         if len(calls) < 3 or "never" in url:
             raise ConnectionResetError(104, "Connection reset by peer")
-        return b"\1\2"
+        path.write_bytes(b"\1\2")
 
-    monkeypatch.setattr(speech, "_get", get)
-    monkeypatch.setattr(speech.time, "sleep", lambda seconds: None)
-    assert fetch(tmp_path, {"urls": [{"url": "http://h/a.raw"}]})[0] == {"a.raw": b"\1\2"}
-    assert len(calls) == 3
-    with pytest.raises(InputError, match=r"http://h/never\.raw: Connection reset by peer$"):
-        fetch(tmp_path, {"urls": [{"url": "http://h/never.raw"}]})
-    assert len(calls) == 6
+    monkeypatch.setattr(speech, "_download", download)
+    known = {"sha256": sha256(b"\1\2")}
+    assert fetch(tmp_path, {"urls": [{"url": "https://h/a.raw"} | known]})[0] == {"a.raw": b"\1\2"}
+    assert len(calls) == 3 and waits == [1, 4]
+    with pytest.raises(InputError, match=r"https://h/never\.raw: Connection reset by peer$"):
+        fetch(tmp_path, {"urls": [{"url": "https://h/never.raw"} | known]})
+    assert len(calls) == 7 and waits == [1, 4, 1, 4, 16]
     monkeypatch.undo()
     monkeypatch.setattr(speech.time, "sleep", lambda seconds: pytest.fail("tried again"))
     with pytest.raises(InputError, match="No such file"):
         fetch(tmp_path, {"urls": [{"url": "file:///no/such/file.tar"}]})
 
 
-def test_a_server_is_asked_again_when_busy_or_cut_off_and_not_for_what_it_lacks(tmp_path, monkeypatch):
-    data, asked = b"\1\2" * 500, []
+@pytest.mark.parametrize("full", ["download", "plain.tar"])
+def test_a_full_disk_is_no_failure_of_a_url(tmp_path, monkeypatch, full):
+    save = speech._save
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            turn = len(asked)
-            self.send_response(404 if "lost" in self.path else 503 if turn == 1 else 200)
-            self.send_header("Content-Length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data[:100] if turn == 2 else data)
+    def save_or_fail(chunks, path):
+        if path.name == full:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return save(chunks, path)
 
-        def log_message(self, *arguments):
-            pass
+    monkeypatch.setattr(speech, "_save", save_or_fail)
+    urls = [{"url": url_of(tmp_path / name, tar_bytes(FILES, "w:gz"))} for name in ("a.tgz", "b.tgz")]
+    with pytest.raises(OSError, match="No space left"):
+        fetch(tmp_path, {"urls": urls})
+    assert not left_behind(tmp_path)
 
-    monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr(speech.time, "sleep", lambda seconds: None)
-    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        base = f"http://127.0.0.1:{server.server_port}"
-        assert fetch(tmp_path, {"urls": [{"url": f"{base}/a%20b.raw?raw=1"}]})[0] == {"a b.raw": data}
-        assert len(asked) == 3
-        with pytest.raises(InputError, match=r"/lost\.raw: HTTP Error 404: Not Found$"):
-            fetch(tmp_path, {"urls": [{"url": f"{base}/lost.raw"}]})
-        assert len(asked) == 4
+
+@pytest.fixture
+def serve():
+    """Start a server on the loopback address, which answers as the given function of its handler does."""
+    servers = []
+
+    def start(answer, tls=None):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                with contextlib.suppress(ConnectionError, ssl.SSLError):
+                    answer(self)
+
+            do_CONNECT = do_GET
+
+            def log_message(self, *arguments):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        server.handle_error = lambda *arguments: None
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        servers.append(server)
+        return f"{'https' if tls else 'http'}://127.0.0.1:{server.server_port}"
+
+    yield start
+    for server in servers:
         server.shutdown()
+        server.server_close()
+
+
+def reply(handler, data=b"", status=200, **headers):
+    handler.send_response(status)
+    for name, value in ({"Content_Length": len(data)} | headers).items():
+        handler.send_header(name.replace("_", "-"), str(value))
+    handler.end_headers()
+    handler.wfile.write(data)
+
+
+SOUND = b"\1\2" * 500
+
+
+def at(url, data=SOUND):
+    return {"url": url, "sha256": sha256(data)}
+
+
+def test_a_server_is_asked_again_when_busy_or_cut_off_and_not_for_what_it_lacks(tmp_path, serve, waits):
+    asked = []
+
+    def answer(handler):
+        asked.append(handler.path)
+        turn = len(asked)
+        status = 404 if "lost" in handler.path else 503 if turn == 1 else 200
+        reply(handler, SOUND[:100] if turn == 2 else SOUND, status, Content_Length=len(SOUND))
+
+    base = serve(answer)
+    assert fetch(tmp_path, {"urls": [at(f"{base}/a%20b.raw?raw=1")]})[0] == {"a b.raw": SOUND}
+    assert len(asked) == 3 and waits == [1, 4]
+    with pytest.raises(InputError, match=r"/lost\.raw: HTTP Error 404: Not Found$"):
+        fetch(tmp_path, {"urls": [at(f"{base}/lost.raw")]})
+    assert len(asked) == 4
+
+
+def test_a_server_that_asks_for_a_pause_gets_it_up_to_a_minute(tmp_path, serve, waits):
+    asked = []
+
+    def answer(handler):
+        asked.append(handler.path)
+        pause = {1: "7", 2: "9" * 5000, 3: "Fri, 31 Dec 1999 23:59:59 GMT"}.get(len(asked))
+        reply(handler, SOUND, 429 if pause else 200, **({"Retry_After": pause} if pause else {}))
+
+    assert fetch(tmp_path, {"urls": [at(serve(answer) + "/a.raw")]})[0] == {"a.raw": SOUND}
+    assert waits == [7, 60, 16]
+
+
+def test_what_is_cut_off_or_of_another_checksum_is_never_used_and_the_mirror_is(tmp_path, serve, waits):
+    def answer(handler):
+        cut, other = "cut" in handler.path, "other" in handler.path
+        reply(handler, SOUND[:100] if cut else SOUND[::-1] if other else SOUND, Content_Length=len(SOUND))
+
+    base = serve(answer)
+    bad = [at(f"{base}/cut.raw"), at(f"{base}/other.raw")]
+    files, manifest = fetch(tmp_path, {"urls": [*bad, at(f"{base}/good.raw")]})
+    assert files == {"good.raw": SOUND} and manifest["obtained_from"] == f"{base}/good.raw"
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(InputError, match=r"cut\.raw: IncompleteRead.*; .*other\.raw: checksum [0-9a-f]+, expected"):
+        fetch(tmp_path, {"urls": bad})
+    assert not left_behind(tmp_path)
+
+
+def test_a_download_has_limits_of_size_silence_and_time(tmp_path, serve, monkeypatch):
+    over = threading.Event()
+    sent = []
+
+    def answer(handler):
+        if "claim" in handler.path:
+            reply(handler, Content_Length=20001)
+        elif "endless" in handler.path:
+            handler.send_response(200)
+            handler.end_headers()
+            while len(sent) < 400:
+                sent.append(handler.wfile.write(bytes(100_000)))
+        elif "silent" in handler.path:
+            reply(handler, SOUND[:10], Content_Length=len(SOUND))
+            over.wait(20)
+        else:
+            reply(handler, Content_Length=len(SOUND))
+            while not over.wait(0.02):
+                handler.wfile.write(b"1")
+
+    base = serve(answer)
+    monkeypatch.setattr(speech, "LIMIT", 20000)
+    monkeypatch.setattr(speech, "URL_SECONDS", 0.5)
+    monkeypatch.setattr(speech, "WHOLE_SECONDS", 1)
+    for path, reason in [
+        ("claim", "20001 bytes, more than 20000 bytes"),
+        ("endless", "holds more than 20000 bytes"),
+        ("silent", "timed out"),
+        ("trickle", "not complete after 1 s"),
+    ]:
+        with pytest.raises(InputError, match=rf"/{path}\.raw: {reason}$"):
+            fetch(tmp_path, {"urls": [at(f"{base}/{path}.raw")]})
+        assert not left_behind(tmp_path)
+    over.set()
+    assert len(sent) < 400
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_download_that_is_stopped_leaves_nothing_to_be_taken_for_whole(tmp_path, serve, number, status):
+    over = threading.Event()
+
+    def answer(handler):
+        reply(handler, SOUND[:10], Content_Length=len(SOUND))
+        over.wait(60)
+
+    out = tmp_path / "out"
+    code = "import sys; from mlquant.cli import main; sys.argv[0] = 'mlquant'; main()"
+    source = json.dumps({"urls": [at(serve(answer) + "/a.raw")]})
+    command = [sys.executable, "-c", code, "fetch", source, "-o", str(out / "a.tar"), "--manifest", str(out / "a.json")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    try:
+        for _ in range(600):
+            if any(path.is_file() for path in left_behind(tmp_path)) or process.poll() is not None:
+                break
+            time.sleep(0.05)
+        process.send_signal(number)
+        complaint = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
+        over.set()
+    assert process.returncode == status and "Traceback" not in complaint
+    if number == signal.SIGKILL:  # what this leaves has another name, and goes with the next run
+        assert left_behind(tmp_path) and not {"a.tar", "a.json"} & {path.name for path in left_behind(tmp_path)}
+        fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "a.raw", SOUND)}]})
+        assert [path.name for path in left_behind(tmp_path)] == ["a.json", "a.tar"]
+    else:
+        assert not left_behind(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def certificate(tmp_path_factory):
+    """A self-signed certificate of this machine, and the server's side of its use."""
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl on this machine")
+    folder = tmp_path_factory.mktemp("certificate")
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=localhost"
+    command += " -addext subjectAltName=IP:127.0.0.1 -keyout key.pem -out cert.pem"
+    subprocess.run(command.split(), cwd=folder, check=True, capture_output=True)
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    return folder / "cert.pem", tls
+
+
+def test_https_is_taken_from_a_server_that_can_show_who_it_is(tmp_path, serve, certificate, monkeypatch):
+    path, tls = certificate
+    url = serve(lambda handler: reply(handler, SOUND), tls) + "/a.raw"
+    with pytest.raises(InputError, match=r"a\.raw: .*certificate verify failed[^;]*$"):
+        fetch(tmp_path, {"urls": [at(url)]})
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    files, manifest = fetch(tmp_path, {"urls": [at(url)]})
+    assert files == {"a.raw": SOUND} and manifest["obtained_from"] == url
+
+
+def test_a_redirect_leads_to_https_only(tmp_path, serve, certificate, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
+    monkeypatch.setattr(speech, "WHOLE_SECONDS", 10)
+    asked, sent, targets = [], [], {}
+
+    def plain(handler):
+        asked.append(handler.path)
+        reply(handler, SOUND)
+
+    def answer(handler):
+        if handler.path not in targets:
+            return reply(handler, SOUND)
+        reply(handler, status=302, Location=targets[handler.path], Content_Length=10**10)
+        while True:  # what comes with a redirect need not end
+            sent.append(handler.wfile.write(bytes(100_000)))
+
+    base, http_base = serve(answer, certificate[1]), serve(plain)
+    (tmp_path / "secret.raw").write_bytes(SOUND)
+    targets |= {"/up.raw": "/found.raw", "/down.raw": f"{http_base}/a.raw", "/away.raw": "http://example.org/a.raw"}
+    targets |= {"/own.raw": (tmp_path / "secret.raw").as_uri(), "/ftp.raw": "ftp://127.0.0.1/a.raw"}
+    assert fetch(tmp_path, {"urls": [at(f"{base}/up.raw")]})[0] == {"up.raw": SOUND}
+    shutil.rmtree(tmp_path / "out")
+    for path in ("down", "away", "ftp"):
+        with pytest.raises(InputError, match=rf"{path}\.raw: redirects to {targets[f'/{path}.raw']}, expected https"):
+            fetch(tmp_path, {"urls": [at(f"{base}/{path}.raw")]})
+    with pytest.raises(InputError, match=r"own\.raw: .*Redirection to url 'file:.* is not allowed"):
+        fetch(tmp_path, {"urls": [at(f"{base}/own.raw")]})
+    assert not asked and not left_behind(tmp_path)
+    targets |= {"/loop.raw": "/loop.raw"}
+    with pytest.raises(InputError, match=r"loop\.raw: HTTP Error 302: .*infinite loop"):
+        fetch(tmp_path, {"urls": [at(f"{base}/loop.raw")]})
+
+
+def test_without_a_network_the_message_says_so_or_names_the_proxy(tmp_path, serve, monkeypatch, waits, no_apt):
+    for name in ("https_proxy", "HTTPS_PROXY", "http_proxy", "HTTP_PROXY", "all_proxy", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with contextlib.closing(http.server.HTTPServer(("127.0.0.1", 0), None).socket) as taken:
+        closed = f"127.0.0.1:{taken.getsockname()[1]}"
+    urls = [at(f"https://{closed}/a.raw"), at("https://no-such-name.invalid/b.raw")]
+    with pytest.raises(InputError) as error:
+        fetch(tmp_path, {"name": "it", "package": "p", "urls": urls})
+    assert str(error.value).startswith(f"source it: apt-get: not found; https://{closed}/a.raw: Connection refused; ")
+    assert str(error.value).endswith("; no network, or a proxy is needed: set https_proxy")
+
+    for status, answer in ((None, closed), (407, serve(lambda handler: reply(handler, status=407)).split("//")[1])):
+        monkeypatch.setenv("https_proxy", f"http://me:secret@{answer}")
+        with pytest.raises(InputError) as error:
+            fetch(tmp_path, {"urls": urls[1:]})
+        assert (f"{status} Proxy Authentication" if status else "Connection refused") in str(error.value)
+        assert f"; the proxy {answer}, which https_proxy names, " in str(error.value)
+        assert "secret" not in str(error.value)
+    for proxy in ("http://me:secret", f"me:se/secret@{closed}/"):
+        monkeypatch.setenv("https_proxy", proxy)
+        with pytest.raises(InputError, match="no url that can be used") as error:
+            fetch(tmp_path, {"urls": urls[1:]})
+        assert "secret" not in str(error.value)
+
+    # A server that answered is there, whatever the others are.
+    base = serve(lambda handler: reply(handler, status=404))
+    monkeypatch.delenv("https_proxy")
+    with pytest.raises(InputError, match=r"404: Not Found$"):
+        fetch(tmp_path, {"urls": [at(f"{base}/c.raw")]})
+
+
+def test_this_machine_is_never_asked_through_a_proxy(tmp_path, serve, monkeypatch):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", serve(lambda handler: reply(handler, b"of the proxy")))
+    base = serve(lambda handler: reply(handler, SOUND))
+    assert fetch(tmp_path, {"urls": [at(f"{base}/a.raw")]})[0] == {"a.raw": SOUND}
 
 
 def test_apt_is_given_a_folder_of_its_own_and_its_package_is_unpacked(tmp_path, fake_apt):
@@ -360,7 +847,7 @@ def test_without_apt_an_optional_source_is_left_out_and_a_required_one_is_an_err
     with pytest.raises(InputError) as error:
         fetch(tmp_path, source)
     assert str(error.value) == message
-    assert not (tmp_path / "out").exists()
+    assert not left_behind(tmp_path)
     with pytest.raises(InputError, match="neither package nor urls"):
         fetch(tmp_path, {"name": "nothing"})
 
@@ -381,10 +868,19 @@ def test_a_real_package_comes_through_apt_and_changes_nothing_else(tmp_path):
     assert before == (sorted((p.name, p.stat().st_mtime_ns) for p in lists.glob("*")) if lists.exists() else None)
 
 
-def test_apt_runs_none_of_the_machines_own_hooks(tmp_path):
+INSECURE = [
+    "Acquire::AllowInsecureRepositories",
+    "Acquire::AllowWeakRepositories",
+    "Acquire::AllowDowngradeToInsecureRepositories",
+    "APT::Get::AllowUnauthenticated",
+]
+
+
+def test_apt_runs_none_of_the_machines_own_hooks_and_wants_signatures(tmp_path):
     if not shutil.which("apt-config"):
         pytest.skip("no apt-config on this machine")
-    (tmp_path / "own").write_text('APT::Update::Post-Invoke { "touch /tmp/x"; };\n')
+    allowed = [f'{option} "true";\n' for option in INSECURE]
+    (tmp_path / "own").write_text('APT::Update::Post-Invoke { "touch /tmp/x"; };\n' + "".join(allowed))
     (tmp_path / "ours").write_text(speech._APT_CONFIG)
     environment = os.environ | {"APT_CONFIG": str(tmp_path / "own")}
 
@@ -392,8 +888,34 @@ def test_apt_runs_none_of_the_machines_own_hooks(tmp_path):
         done = subprocess.run(["apt-config", *options, "dump"], env=environment, capture_output=True, text=True)
         return done.stdout
 
-    assert "touch /tmp/x" in dump()
-    assert "touch /tmp/x" not in dump("-c", str(tmp_path / "ours"))
+    ours = dump("-c", str(tmp_path / "ours"))
+    assert "touch /tmp/x" in dump() and "touch /tmp/x" not in ours
+    assert all(f'{option} "true";' in dump() and f'{option} "false";' in ours for option in INSECURE)
+
+
+def test_apt_gives_nothing_from_a_repository_without_a_signature(tmp_path, monkeypatch):
+    if not shutil.which("apt-get"):
+        pytest.skip("no apt-get on this machine")
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    data = deb_bytes(FILES)
+    (repository / "p_1_all.deb").write_bytes(data)
+    (repository / "Packages").write_text(
+        "Package: p\nVersion: 1\nArchitecture: all\nMaintainer: m\nDescription: d\n"
+        f"Filename: ./p_1_all.deb\nSize: {len(data)}\nSHA256: {sha256(data)}\n"
+    )
+    (tmp_path / "sources.list").write_text(f"deb file:{repository} ./\n")
+    (tmp_path / "own").write_text(
+        f'Dir::Etc::sourcelist "{tmp_path}/sources.list";\nDir::Etc::sourceparts "/dev/null";\n'
+        + "".join(f'{option} "true";\n' for option in INSECURE)
+    )
+    monkeypatch.setenv("APT_CONFIG", str(tmp_path / "own"))
+    with pytest.raises(InputError, match=r"apt-get: .*\(update: E: The repository .* (is not signed|does not have)"):
+        fetch(tmp_path, {"package": "p"})
+    # The repository is as apt takes it where a user may be careless.
+    for option in INSECURE:
+        monkeypatch.setattr(speech, "_APT_CONFIG", speech._APT_CONFIG.replace(f'{option} "false"', f'{option} "true"'))
+    assert fetch(tmp_path, {"package": "p"})[0] == KEPT
 
 
 def test_a_member_is_found_by_the_end_of_its_path(tmp_path):

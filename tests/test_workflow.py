@@ -49,7 +49,7 @@ OVERLAY = {
         },
     },
 }
-TABLES = ("README.md", "anchors.csv", "frames.csv", "means.csv", "measures.csv", "provenance.json")
+TABLES = ("README.md", "anchors.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv", "provenance.json")
 PUBLISHED = ("1_out", "3_k80_y_hat", "5_k80_b_hat_nn4", "6_k80_b_hat_vq24", "7_k80_b_hat_vq12", "8_3200")
 
 
@@ -111,7 +111,7 @@ class Checkout:
 
     folder: Path
 
-    def start(self, *arguments, overlay=None, source="src"):
+    def start(self, *arguments, overlay=None, source="src", **options):
         command = ["snakemake", *map(str, arguments)]
         if overlay:
             path = self.folder / f"overlay_{hashlib.sha256(json.dumps(overlay).encode()).hexdigest()}.yaml"
@@ -125,6 +125,7 @@ class Checkout:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            **options,
         )
 
     def run(self, *arguments, **options):
@@ -286,7 +287,14 @@ def test_the_provenance_names_what_is_behind_every_wav(finished):
             wav["from"],
         )
         assert wav["sha256"] == hashlib.sha256((folder / name).read_bytes()).hexdigest()
-        assert os.path.samefile(folder / name, finished.folder / wav["from"]), "a hard link costs no space"
+        made, told = (soundfile.read(path, dtype="int16")[0] for path in (finished.folder / wav["from"], folder / name))
+        assert np.array_equal(made, told)
+        with soundfile.SoundFile(folder / name) as file:
+            assert (file.title, file.album, file.tracknumber) == (name, "240118", str(wav["index"]))
+            assert file.comment == (
+                f"mlquant: experiment 240118, index {wav['index']}, key {provenance['key']}, from {wav['from']}"
+            )
+        assert (folder / name).read_bytes()[36:44] == b"data" + (2 * len(made)).to_bytes(4, "little")
         assert wav["from"].rsplit("/", 1)[0] in provenance["stages"]
     for path, stage in provenance["stages"].items():
         assert (finished.folder / path).is_dir() and path.endswith(f".{stage['key']}")
@@ -294,8 +302,57 @@ def test_the_provenance_names_what_is_behind_every_wav(finished):
     assert {"samples", "corpora", "models", "features", "networks", "codebooks", "quantised", "decoded"} <= kinds
     network = next(stage for path, stage in provenance["stages"].items() if path.startswith("results/networks/nn4"))
     assert (network["settings"]["d"], network["settings"]["epochs"]) == (10, 2)
-    assert provenance["versions"]["torch"] and provenance["versions"]["python"]
+    assert provenance["versions"]["torch"] and provenance["versions"]["python"] and provenance["versions"]["cpu"]
     assert provenance["experiment"]["name"] == "240118" and provenance["left_out"] == []
+
+
+def test_the_provenance_holds_the_checksum_of_every_file_behind_the_wavs(finished):
+    provenance = json.loads((finished.folder / "results/240118_wav/provenance.json").read_text(encoding="utf-8"))
+    for base, listed in ((finished.folder, "files"), (finished.folder / "results/240118_wav", "folder")):
+        for name, sha256 in provenance[listed].items():
+            assert hashlib.sha256((base / name).read_bytes()).hexdigest() == sha256, name
+    there = {path.rsplit("/", 1)[1] for path in finished.files("results/240118_wav/*")}
+    assert provenance["folder"].keys() == there - {"provenance.json"}
+    behind = {name.rsplit("/", 1)[0] for name in provenance["files"]}
+    # Of a corpus its features and the list of what was taken; of a sample all but what is on its way to them.
+    unlisted = {folder.split("/")[1] for folder in provenance["stages"].keys() - behind}
+    assert unlisted <= {"models"}
+    assert "speech/ann.raw" in provenance["files"]
+    assert provenance["trained"].keys() == {
+        folder for folder in provenance["stages"] if folder.startswith(("results/networks", "results/codebooks"))
+    }
+
+
+def test_networks_and_codebooks_tell_what_made_them(finished):
+    sidecars = [
+        name for kind in ("networks", "codebooks") for name in finished.files(f"results/{kind}/*/provenance.json")
+    ]
+    assert len(sidecars) == 4
+    for name in sidecars:
+        folder = (finished.folder / name).parent
+        sidecar = json.loads((finished.folder / name).read_text(encoding="utf-8"))
+        assert folder.name.endswith(f".{sidecar['key']}")
+        assert sidecar["stages"][f"results/{folder.parent.name}/{folder.name}"]["key"] == sidecar["key"]
+        assert sidecar["command"].startswith(f"snakemake results/{folder.parent.name}/{folder.name}/")
+        assert finished.run("-n", *sidecar["command"].split()[1:]).rules == {}
+        assert sidecar["seed"] == 1 and sidecar["seconds"] > 0 and sidecar["settings"] and sidecar["modules"]
+        for path, sha256 in sidecar["files"].items():
+            assert hashlib.sha256((finished.folder / path).read_bytes()).hexdigest() == sha256
+        names = {path.name for path in folder.iterdir()} - {"provenance.json"}
+        assert sidecar["folder"].keys() == names
+        for path, sha256 in sidecar["folder"].items():
+            assert hashlib.sha256((folder / path).read_bytes()).hexdigest() == sha256
+
+
+def test_the_command_of_a_provenance_makes_the_same_again_under_another_configuration(finished):
+    provenance = json.loads((finished.folder / "results/240118_wav/provenance.json").read_text(encoding="utf-8"))
+    config = finished.folder / "config.yaml"
+    before = config.read_text(encoding="utf-8")
+    config.write_text(before.replace("epochs: 2", "epochs: 1").replace("size: 32", "size: 8"), encoding="utf-8")
+    other, same = finished.run("-n", "results/240118_wav"), finished.run("-n", *provenance["command"].split()[1:])
+    config.write_text(before, encoding="utf-8")
+    assert other.rules["train_network"] == 2
+    assert same.rules == {}
 
 
 def test_an_optional_sample_that_cannot_be_had_is_left_out_with_a_warning(cold):
@@ -312,8 +369,11 @@ def test_an_optional_sample_that_cannot_be_had_is_left_out_with_a_warning(cold):
 
 
 def test_experiments_share_the_stages_of_a_sample(finished):
-    ours = finished.folder / "results/240118_wav/ann_1_out.wav"
-    assert os.path.samefile(ours, finished.folder / "results/pair_wav/ann_1_out.wav")
+    ours, theirs = (
+        json.loads((finished.folder / f"results/{name}_wav/provenance.json").read_text(encoding="utf-8"))
+        for name in ("240118", "pair")
+    )
+    assert ours["wavs"]["ann_1_out.wav"]["from"] == theirs["wavs"]["ann_1_out.wav"]["from"]
 
 
 def test_the_page_of_a_run_plays_shows_and_decodes(finished, browser):

@@ -39,11 +39,11 @@ def codec2(speech: np.ndarray, modes: list[str]) -> list[np.ndarray]:
 def _in_own_process(speech: np.ndarray, mode: str) -> np.ndarray:
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
-    process = fork.Process(target=lambda: theirs.send(_coded(speech, mode)))
+    process = fork.Process(target=lambda: theirs.send_bytes(_coded(speech, mode).tobytes()))
     process.start()
     theirs.close()
     try:
-        return ours.recv()
+        return np.frombuffer(ours.recv_bytes(), np.int16)
     except EOFError:
         raise InputError(f"mode {mode}: Codec 2 ended without speech") from None
     finally:

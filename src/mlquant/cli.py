@@ -84,9 +84,10 @@ def resynth(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train a network."""
-    from mlquant import files, schema, training
+    from mlquant import files, provenance, schema, training
     from mlquant.settings import NetworkSettings
 
+    started, record = provenance.now(), _json(args.record)
     settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
     try:
         records = [files.read_features(path) for path in args.features]
@@ -100,6 +101,8 @@ def train(args: argparse.Namespace) -> None:
             raise
         log(f"mlquant train: {error}")
         training.write_failure(settings, str(error), args.out)
+    inputs = provenance.checksums([*args.features, *(args.target or ())], args.root)
+    provenance.sidecar(args.out, record, settings, inputs, started)
 
 
 def encode(args: argparse.Namespace) -> None:
@@ -162,8 +165,9 @@ def vq_train(args: argparse.Namespace) -> None:
     """Train one codebook (LBG)."""
     import numpy as np
 
-    from mlquant import files, vq
+    from mlquant import files, provenance, vq
 
+    started, record = provenance.now(), args.record and _json(args.record)
     if args.seed < 0:
         raise InputError(f"seed: found {args.seed}, expected 0 or more")
     vectors = files.read_f32(args.train, args.k)
@@ -192,6 +196,9 @@ def vq_train(args: argparse.Namespace) -> None:
     if args.residual:
         files.write_f32(args.residual, result.residual)
     files.write_f32(args.out, result.codebook)
+    if record:
+        settings = {name: getattr(args, name) for name in ("k", "m", "stop", "seed", "st", "en", "split")}
+        provenance.sidecar(args.out.parent, record, settings, provenance.checksums([args.train], args.root), started)
 
 
 def vq_search(args: argparse.Namespace) -> None:
@@ -214,7 +221,7 @@ def vq_search(args: argparse.Namespace) -> None:
             log(f"stage {stage}: {np.count_nonzero(counts)} of {len(counts)} entries used, most {counts.max()}")
     if args.indices:
         buffer = io.BytesIO()
-        np.save(buffer, indices)
+        np.save(buffer, indices, allow_pickle=False)
         files.write_bytes(args.indices, buffer.getvalue())
     files.write_f32(args.out, quantised)
 
@@ -273,13 +280,16 @@ def anchor(args: argparse.Namespace) -> None:
 
 def measure(args: argparse.Namespace) -> None:
     """Measures of one sample's outputs."""
-    from mlquant import files, measures
+    from mlquant import files, measures, provenance
 
     record = _json(args.record)
     files.require(record, "record", "sample", "sex", "references", "rows", "stages", "pesq")
+    _go_to_root(args)
     measured, frames = measures.measure_sample(record)
     who = {"sample": record["sample"], "sex": record["sex"]}
-    files.write_json(args.out, record | {"measures": [row | who for row in measured], "frames": frames})
+    used = {*record["references"].values(), *(path for row in record["rows"] for path in row["files"].values())}
+    result = {"measures": [row | who for row in measured], "frames": frames, "files": provenance.checksums(used)}
+    files.write_json(args.out, record | result)
 
 
 def plot_losses(args: argparse.Namespace) -> None:
@@ -291,15 +301,17 @@ def plot_losses(args: argparse.Namespace) -> None:
 
 def tabulate(args: argparse.Namespace) -> None:
     """Tables of an experiment: measures, means, a legend, and what made it."""
-    from mlquant import tables
+    from mlquant import provenance, tables
 
-    tables.tabulate(_json(args.experiment), args.measured, args.out)
+    sources = provenance.checksums(args.origins, args.root)
+    tables.tabulate(_json(args.experiment), args.measured, args.sidecars, sources, args.out)
 
 
 def page(args: argparse.Namespace) -> None:
     """Make the folder of an experiment: its wavs, tables, and a page to listen to."""
     from mlquant import page
 
+    _go_to_root(args)
     page.write(args.tables, args.history, args.out, args.figures)
 
 
@@ -307,6 +319,7 @@ def compare(args: argparse.Namespace) -> None:
     """Tell what differs between two experiments, or variants of one, and make a page with both."""
     from mlquant import compare, files, page
 
+    _go_to_root(args)
     names = [folder.resolve().name.removesuffix("_wav") for folder in (args.a, args.b)]
     with files.new_folder(args.out or Path("results/compare") / "_vs_".join(names)) as folder:
         text = compare.summarise(args.a, args.b, folder)
@@ -321,6 +334,7 @@ def sweep(args: argparse.Namespace) -> None:
     from mlquant import files, sweeps
 
     settings = _json(args.sweep)
+    _go_to_root(args)
     with files.new_folder(args.out) as folder:
         sweeps.summarise(settings, folder)
 
@@ -331,6 +345,7 @@ def study(args: argparse.Namespace) -> None:
 
     settings = _json(args.study)
     files.require(settings, "study", "kind", "name")
+    _go_to_root(args)
     with files.new_folder(args.out) as folder:
         studies.make(settings, folder)
 
@@ -342,21 +357,54 @@ def report(args: argparse.Namespace) -> None:
     report.write(_json(args.report), args.out)
 
 
+def verify(args: argparse.Namespace) -> None:
+    """Check that what made a result, and the result itself, are still what they were."""
+    from mlquant import verify
+
+    if not verify.verify(args.folder):
+        sys.exit(1)
+
+
+def why(args: argparse.Namespace) -> None:
+    """Tell what would run for a target, what made it so, and how long it takes."""
+    from mlquant import why
+
+    why.explain(args.target, args.configfile, args.config, _cores())
+
+
+def prune(args: argparse.Namespace) -> None:
+    """List, or remove, the stages that the configuration no longer makes.
+
+    These are folders results/KIND/NAME.KEY. Kept is whatever config.yaml, the files given with --configfile and the
+    present code make, and what a provenance.json in results/*_wav, or in a variant that results/compare/ shows, still
+    names: remove these folders first if they are to go. Folders that people name are never removed.
+    """
+    from mlquant import prune
+
+    prune.prune(args.configfile, args.delete)
+
+
+def _go_to_root(args: argparse.Namespace) -> None:
+    """Make the folder that the paths in records are meant from the current one; the arguments' own paths stay."""
+    import os
+
+    if args.root:
+        for name, value in vars(args).items():
+            if isinstance(value, Path):
+                setattr(args, name, value.absolute())
+            elif isinstance(value, list):
+                setattr(args, name, [item.absolute() for item in value])
+        os.chdir(args.root)
+
+
 # --- the command line ------------------------------------------------------------------------------------
 
 
 def _json(text: str) -> dict:
     """An object given as JSON text or as the path of a JSON file."""
-    import json
+    from mlquant.files import parse_json, read_json
 
-    from mlquant.files import read_json
-
-    if not text.lstrip().startswith("{"):
-        return read_json(text)
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise InputError(f"settings: not JSON ({error})") from None
+    return parse_json(text, "settings") if text.lstrip().startswith("{") else read_json(text)
 
 
 def _cores() -> int:
@@ -383,6 +431,13 @@ def _parser() -> argparse.ArgumentParser:
         if out:
             sub.add_argument("-o", "--out", type=Path, required=True, metavar=metavar, help=out)
         return sub.add_argument
+
+    def root(add: Callable) -> None:
+        add("--root", type=Path, metavar="DIR", help="folder that paths in records are meant from (default: this one)")
+
+    def recorded(add: Callable, default: str | None = None) -> None:
+        add("--record", metavar="JSON", default=default, help="text or file: what provenance.json is to tell besides")
+        root(add)
 
     def vectors(add: Callable) -> None:
         add("-k", type=int, required=True, help="elements of a vector")
@@ -426,6 +481,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--features", nargs="+", required=True, metavar="B.f32", help="22 floats a frame")
     add("--target", nargs="+", metavar="Y.f32", help="79 floats a frame, for networks that make y_hat")
     add("--keep-failure", action="store_true", help="of a training that fails keep the reason, and exit with status 0")
+    recorded(add, default="{}")
 
     add = command(encode, "weights.safetensors b.f32 -o l.f32", "d floats a frame")
     add("weights")
@@ -455,6 +511,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--trace", metavar="FILE", help="CSV: entries, variance, iterations")
     add("--no-split", dest="split", action="store_false", help="start from random vectors instead")
     vectors(add)
+    recorded(add)
 
     add = command(vq_search, "l.f32 -k 10 -q vq1.f32,vq2.f32 --mbest 5 -o l_hat.f32", "quantised vectors")
     add("latents", help="k floats a vector")
@@ -478,6 +535,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(measure, "record.json -o measured.json", "JSON: the same with measures")
     add("record", help="JSON text or file: sample, sex, references, rows with index, tag, bits and files")
+    root(add)
 
     add = command(plot_losses, "losses.csv --title manifold -o losses.png", ".png or .svg")
     add("losses", type=Path)
@@ -487,26 +545,47 @@ def _parser() -> argparse.ArgumentParser:
     add = command(tabulate, example, "measures, means, anchors, frames, README, provenance", "DIR")
     add("experiment", help="JSON text or file: name, title, samples, outputs")
     add("--measured", nargs="+", type=Path, required=True, metavar="JSON", help="one for each sample, and its anchors")
+    sidecars = "provenance.json of each network and codebook"
+    add("--sidecars", nargs="*", type=Path, default=[], metavar="JSON", help=sidecars)
+    add("--origins", nargs="*", type=Path, default=[], metavar="FILE", help="what the speech came from")
+    root(add)
 
     example = "results/experiments/240118.3f9a1c2e -o 240118_wav"
     add = command(page, example, "wavs, tables and index.html", "DIR")
     add("tables", type=Path, metavar="DIR", help="a folder written by tabulate")
     add("--figures", nargs="*", type=Path, default=[], metavar="PNG", help="loss curves")
     add("--history", type=Path, metavar="CSV", help="table of every variant so far, to which this one is added")
+    root(add)
 
     add = command(compare, "results/240118_wav results/240125_wav")
     for name in "ab":
         add(name, type=Path, metavar=name.upper(), help="a folder written by page or by tabulate")
     add("-o", "--out", type=Path, metavar="DIR", help="tables and index.html (default results/compare/A_vs_B)")
+    root(add)
 
     add = command(sweep, "sweep.json -o auto_test_a", "tables and loss curves", "DIR")
     add("sweep", help="JSON text or file: name, title, variants with label, folder, settings")
+    root(add)
 
     add = command(study, "study.json -o noise", "tables and figures", "DIR")
     add("study", help="JSON text or file: kind, name, its settings and the files that it takes")
+    root(add)
 
     add = command(report, "report.json -o results/report.html", "one HTML file")
     add("report", help="JSON text or file: entries with kind, name, folder and settings; networks; quantisers")
+
+    add = command(verify, "results/240118_wav")
+    add("folder", nargs="+", type=Path, help="one with a provenance.json: of an experiment, a network or a codebook")
+
+    configfile = "configuration over config.yaml, as for snakemake"
+    add = command(why, "results/240118_wav")
+    add("target", help="what snakemake would be asked for")
+    add("--configfile", nargs="+", default=[], metavar="FILE", help=configfile)
+    add("--config", nargs="+", default=[], metavar="KEY=VALUE", help="settings over these, as for snakemake")
+
+    add = command(prune, "--delete")
+    add("--delete", action="store_true", help="remove them, with their logs and benchmarks")
+    add("--configfile", nargs="+", default=[], metavar="FILE", help=configfile)
     return parser
 
 

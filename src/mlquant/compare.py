@@ -20,7 +20,7 @@ from scipy.special import ndtri, stdtrit
 from tabulate import tabulate
 
 from mlquant.figures import read_table
-from mlquant.files import InputError, read_json, require, write_text
+from mlquant.files import InputError, markdown, read_json, require, write_text
 
 BLOCK = 25  # frames of 10 ms in a block of the bootstrap
 RESAMPLES = 1000
@@ -70,8 +70,8 @@ def compare(a: Path, b: Path, seed: int = 1) -> Comparison:
     rows = [
         *(("experiment", *row) for row in _of_experiment(*provenance)),
         *(("settings", *row) for row in _of_stages(*provenance)),
-        *(("modules", *row) for row in _changes(*(side.get("modules", {}) for side in provenance))),
-        *(("versions", *row) for row in _changes(*map(_versions, provenance))),
+        *(("modules", *row) for row in changes(*(side.get("modules", {}) for side in provenance))),
+        *(("versions", *row) for row in changes(*map(_versions, provenance))),
     ]
     names = (a.absolute().name, b.absolute().name)
     return Comparison(
@@ -119,8 +119,8 @@ def _frames(folder: Path) -> pd.DataFrame:
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """A table whose tags and samples are text even where all of them look like numbers."""
-    return table.dropna(subset=["index"]).astype({"index": int, "tag": str, "sample": str})
+    """A table of what has an index."""
+    return table.dropna(subset=["index"]).astype({"index": int})
 
 
 def _provenance(folder: Path) -> dict:
@@ -149,7 +149,7 @@ def _match(a: list[tuple], b: list[tuple]) -> dict[tuple, tuple]:
     return matched
 
 
-def _changes(a: dict, b: dict) -> list[tuple[str, str, str]]:
+def changes(a: dict, b: dict) -> list[tuple[str, str, str]]:
     """(name, value in A, value in B) of values that differ, in nested objects too; "-" for one that is not there."""
     a, b = dict(_flat(a)), dict(_flat(b))
     return [(name, a.get(name, "-"), b.get(name, "-")) for name in a | b if a.get(name, "-") != b.get(name, "-")]
@@ -180,7 +180,7 @@ def _of_experiment(a: dict, b: dict) -> list[tuple[str, str, str]]:
     """What differs between the entries of two experiments: texts, samples, and outputs by index and tag."""
     one, other = a["experiment"], b["experiment"]
     own = ("name", "samples", "outputs", "code")
-    rows = _changes(*({key: value for key, value in side.items() if key not in own} for side in (one, other)))
+    rows = changes(*({key: value for key, value in side.items() if key not in own} for side in (one, other)))
     for what, x, y in (
         ("samples", one["samples"], other["samples"]),
         ("samples left out", a.get("left_out", []), b.get("left_out", [])),
@@ -189,8 +189,8 @@ def _of_experiment(a: dict, b: dict) -> list[tuple[str, str, str]]:
     outputs = [{(row["index"], row["tag"]): row for row in side["outputs"]} for side in (one, other)]
     matched = _match(*map(list, outputs))
     for x, y in matched.items():
-        changes = _changes(outputs[0][x], outputs[1][y])
-        rows += [(f"output {_named(x)}: {name}", *values) for name, *values in changes]
+        changed = changes(outputs[0][x], outputs[1][y])
+        rows += [(f"output {_named(x)}: {name}", *values) for name, *values in changed]
     ours = [_named(x) for x in outputs[0] if x not in matched]
     return rows + _only("outputs", ours, [_named(y) for y in outputs[1] if y not in matched.values()])
 
@@ -230,11 +230,13 @@ def _of_stages(a: dict, b: dict) -> list[tuple[str, str, str]]:
 
 def _values(provenance: dict, common: set[str]) -> dict[str, dict[str, set[str]]]:
     """Stages by kind and name, without key and sample, to their settings and files of the user's own: all values."""
-    samples = sorted(provenance["experiment"]["samples"], key=len, reverse=True)
+    samples = set(provenance["experiment"]["samples"])
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for folder, stage in provenance["stages"].items():
         kind, name = Path(folder).parent.name, Path(folder).name.rsplit(".", 1)[0]
-        sample = next((one for one in samples if name == one or name.startswith(f"{one}_")), None)
+        parts = name.split("_")
+        starts = ("_".join(parts[:length]) for length in range(len(parts), 0, -1))
+        sample = next((start for start in starts if start in samples), None)
         if sample and sample not in common:
             continue
         if sample:
@@ -393,7 +395,7 @@ def _widened(resampled: np.ndarray, observed: float, drawn: int, groups: int) ->
 def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]], str]) -> Iterator[str]:
     """Headings, texts and tables of a comparison, made by `table` of rows and header."""
     heading = "## " if table is _markdown else ""
-    a, b = comparison.names
+    a, b = map(markdown if heading else str, comparison.names)
     yield f"{heading[1:]}{a} (A) against {b} (B)"
     differences, measures = comparison.differences, comparison.measures
     if differences.empty and not measures["difference"].any():
@@ -409,7 +411,8 @@ def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]]
     yield f"{heading}Measures: means over the samples of both, B - A, its 95 % interval"
     for (index, tag), rows in measures.groupby(["index", "tag"], sort=False):
         tag_b = f" -> {rows['tag_b'].iloc[0]}" * bool(rows["tag_b"].iloc[0])
-        title = f"{heading and '### '}{index} {tag}{tag_b}"
+        title = f"{index} {tag}{tag_b}"
+        title = f"### {markdown(title)}" if heading else title
         if not rows["difference"].any():
             yield f"{title}: no difference"
             continue
@@ -437,5 +440,5 @@ def _plain(rows: list[list[str]], header: list[str]) -> str:
 
 
 def _markdown(rows: list[list[str]], header: list[str]) -> str:
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    rows = [[markdown(cell) for cell in row] for row in rows]
     return tabulate(rows, header, "github", disable_numparse=True)

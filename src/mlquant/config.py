@@ -5,6 +5,7 @@ Used by the Snakefile only: no stage reads the configuration.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from itertools import product
 from pathlib import Path
@@ -15,18 +16,57 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from mlquant.anchor import MODES
 from mlquant.architectures import ROWS, Row
 from mlquant.files import InputError
-from mlquant.schema import Block, Positive, Seed, nearest, refusal, validate
+from mlquant.schema import Block, Positive, Seed, nearest, refusal, shown, validate
 from mlquant.settings import NetworkSettings
-from mlquant.speech import OWN, Choice, Sha256, Source
+from mlquant.speech import OWN, Choice, Sha256, Source, audio_files, url_problem
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$")]
+_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"  # among them what stands for bytes that are no UTF-8
+
+
+def _text(value: str) -> str:
+    """Text that has no control characters."""
+    if re.search(_CONTROL, value):
+        raise refusal(f"found {shown(value)}, expected no control characters")
+    return value
+
+
+def _line(value: str) -> str:
+    """The same as one line, as titles stand in tables."""
+    return _text(" ".join(value.split()))
+
+
+def _path(value: str) -> str:
+    """A path that can be an input of a rule and an argument of a command."""
+    if value.startswith("-"):
+        raise refusal(f"found {shown(value)}, expected no dash in front, which commands take for an option")
+    if problem := unfit(value):
+        raise refusal(f"found {shown(value)}, {problem}")
+    return value
+
+
+def unfit(path: str) -> str | None:
+    """Why a path cannot be that of an input; None for one that can, also with spaces, quotes and dollars."""
+    if re.search(_CONTROL, path):
+        return "expected no control characters, and UTF-8"
+    if re.search("[{}]", path):
+        return "expected no braces, which Snakemake takes for a wildcard"
+    if not path.strip() or max(len(part.encode()) for part in path.split("/")) > 255:
+        return "expected a path, each part of it up to 255 bytes"
+    return None
+
+
+# Up to three names stand in the name of a file, which 255 bytes must be enough for.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
+Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
+Text = Annotated[str, AfterValidator(_text)]
+Line = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_line)]
+FilePath = Annotated[str, AfterValidator(_path)]
 
 
 class Sample(Block):
     sex: Literal["m", "f"] | None = None
     source: str | None = None
-    file: str | None = None
+    file: Text | None = None
     url: str | None = None
     sha256: Sha256 | None = None
     optional: bool = False
@@ -39,14 +79,16 @@ class Sample(Block):
             raise refusal("has both source and url, expected at most one")
         if self.source and self.optional:
             raise refusal("is optional, which needs a url of its own instead of a source")
+        if self.url is not None and (problem := url_problem(self.url, self.sha256)):
+            raise refusal(problem)
         return self
 
 
 class Part(Choice):
     source: str | None = None
-    files: str | None = None
-    b: str | None = None
-    y: str | None = None
+    files: FilePath | None = None
+    b: FilePath | None = None
+    y: FilePath | None = None
     shards: Positive = 1
 
     @model_validator(mode="after")
@@ -106,10 +148,10 @@ def _mode(value: str) -> str:
 
 
 class Output(Block):
-    index: Annotated[int, Field(ge=0)]
+    index: Annotated[int, Field(ge=0, le=9999)]
     tag: Tag
-    processing: str = ""
-    shows: str = ""
+    processing: Line = ""
+    shows: Line = ""
     process: Literal["original", "vocoder", "codec2"]
     networks: list[str] = []
     quantiser: str | None = None
@@ -136,15 +178,15 @@ class Output(Block):
 
 
 class Experiment(Block):
-    title: str = ""
+    title: Line = ""
     in_all: bool = True
-    published: str | None = None
+    published: FilePath | None = None
     samples: Annotated[list[Name], Field(min_length=1)]
     outputs: Annotated[list[Output], Field(min_length=1)]
 
 
 class Sweep(Block):
-    title: str = ""
+    title: Line = ""
     base: dict[str, Any] = {}
     rows: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
     repeats: Positive = 1
@@ -195,7 +237,7 @@ class AnalogStudy(Block):
 
 class DemoStudy(Block):
     kind: Literal["demo"]
-    title: str = ""
+    title: Line = ""
     network: str
     sample: Name
     frames: Positive = 4
@@ -208,7 +250,7 @@ class Config(Block):
     max_epochs: Positive | None = None
     max_minutes: Annotated[float, Field(gt=0)] | None = None
     max_entries: Entries | None = None
-    speech_dir: str = "speech"
+    speech_dir: FilePath = "speech"
     features: Features = Features()
     sources: dict[Name, Source] = {}
     samples: dict[Name, Sample] = {}
@@ -226,10 +268,15 @@ def load(raw: dict) -> Config:
     The networks of sweeps and studies join `networks`, each under its place in the configuration; max_epochs,
     max_minutes and max_entries are put into force everywhere.
     """
-    config = validate(Config, _with_text_keys(raw), "config")
+    try:
+        text = _with_text_keys(raw, {})
+    except RecursionError:
+        raise InputError("config: is nested too deeply, or in itself, expected a few levels") from None
+    config = validate(Config, text, "config")
     config = config.model_copy(update={"networks": config.networks | _derived_networks(config)})
     _check_references(config)
     _check_studies(config)
+    _check_own_files(config)
     return _limited(config)
 
 
@@ -281,15 +328,26 @@ def _limited(config: Config) -> Config:
     return config.model_copy(update={"networks": networks, "corpora": corpora, "quantisers": quantisers})
 
 
-def _with_text_keys(value: Any) -> Any:
-    """Experiments are named by dates, which YAML reads as numbers: make every key text."""
+def _with_text_keys(value: Any, done: dict[int, Any]) -> Any:
+    """Experiments are named by dates, which YAML reads as numbers: make every key text.
+
+    What anchors share stays shared, in `done` by identity: written out, ten lines of them fill any memory.
+    """
+    if isinstance(value, dict | list) and id(value) not in done:
+        done[id(value)] = _copied(value, done)
+    return done.get(id(value), value)
+
+
+def _copied(value: dict | list, done: dict[int, Any]) -> dict | list:
     if isinstance(value, dict):
-        text = {str(key): _with_text_keys(item) for key, item in value.items()}
+        if odd := [key for key in value if isinstance(key, str) and re.search(_CONTROL, key)]:
+            raise InputError(f"config: the key {shown(odd[0])} holds a control character, expected none")
+        text = {str(key): _with_text_keys(item, done) for key, item in value.items()}
         if len(text) < len(value):
             twice = next(key for key in value if not isinstance(key, str) and str(key) in value)
             raise InputError(f"config: the key {twice} is there twice, with and without quotes, expected once")
         return text
-    return [_with_text_keys(item) for item in value] if isinstance(value, list) else value
+    return [_with_text_keys(item, done) for item in value]
 
 
 def _check(where: str, name: str | None, known: Collection[str], what: str) -> None:
@@ -384,6 +442,26 @@ def _check_studies(config: Config) -> None:
             if (row.source, row.target) != ("b", target):
                 made = f"from {row.source} to {row.target}_hat"
                 raise InputError(f"{where}.{key}: {network!r} goes {made}, expected from b to {target}_hat")
+
+
+def _check_own_files(config: Config) -> None:
+    """Of the user's own speech files each must have a path that can be used, and a sample no more than one."""
+    used = {sample for experiment in config.experiments.values() for sample in experiment.samples}
+    used |= {study.sample for study in config.studies.values() if isinstance(study, AnalogStudy | DemoStudy)}
+    seen: dict[str, Path] = {}
+    for path in own_files(config):
+        if (first := seen.setdefault(path.stem, path)) != path and path.stem in used:
+            raise InputError(f"config: sample {path.stem!r}: found {first} and {path}, expected one file of that name")
+    for name, corpus in config.corpora.items():
+        for part, settings in corpus.parts.items():
+            where = f"config: corpora.{name}.parts.{part}."
+            try:
+                found = audio_files(settings.files) if settings.files else []
+            except InputError as error:
+                raise InputError(f"{where}{error}") from None
+            for path in found:
+                if problem := unfit(path):
+                    raise InputError(f"{where}files: found {shown(path)}, {problem}")
 
 
 def own_files(config: Config) -> list[Path]:

@@ -14,13 +14,14 @@ import numpy as np
 import safetensors
 from threadpoolctl import threadpool_limits
 
-from mlquant.architectures import row_of, widths_of
+from mlquant.architectures import POOLING, ROWS, row_of, widths_of
 from mlquant.files import InputError
 from mlquant.inputs import cosine_basis
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 """W [outputs, inputs] and b [outputs] of each layer, float32; between layers is a ReLU."""
 _BLOCK = 256
+_WHOLE = {"nn": 99, "d": 1024, "ncat": 1024, "nvq": 64}  # settings that are whole numbers, and the most they can be
 
 
 class Dense:
@@ -82,6 +83,8 @@ def _layers(state: dict[str, np.ndarray], part: str, widths: list[int], normalis
         if normalised and i < len(widths) - 2:
             names = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
             gain, offset, mean, variance, _ = (state.pop(f"{part}.{place + 1}.{name}") for name in names)
+            if variance.min() < 0:
+                raise ValueError(f"{part}.{place + 1}.running_var: found {variance.min():g}, expected 0 or more")
             gain = gain / np.sqrt(variance + 1e-5)
             W, b = gain[:, None] * W, gain * (b - mean) + offset
         layers.append((W, b))
@@ -118,7 +121,8 @@ def constrained(latents: np.ndarray) -> np.ndarray:
 def load(weights: str | Path, make: Callable[[dict, dict[str, np.ndarray]], object] = Dense) -> tuple:
     """What `make` makes of the settings and tensors of a weights.safetensors file, and the settings.
 
-    Raises InputError for a file that is none of ours, and for one of a training that failed.
+    Raises InputError for a file that is none of ours, and for one of a training that failed. Its settings are checked
+    before a network is made of them.
     """
     if not Path(weights).is_file():
         raise InputError(f"{weights}: no such file")
@@ -127,8 +131,50 @@ def load(weights: str | Path, make: Callable[[dict, dict[str, np.ndarray]], obje
             metadata = file.metadata() or {}
             if "failed" in metadata:
                 raise InputError(f"{weights}: the training of this network failed: {metadata['failed']}")
-            settings = json.loads(metadata["settings"])
-            return make(settings, {name: file.get_tensor(name) for name in file.keys()}), settings  # noqa: SIM118
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+            settings = _checked(json.loads(metadata["settings"]))
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            for name, tensor in state.items():
+                if not np.isfinite(tensor).all():
+                    raise ValueError(f"{name[:100]}: holds NaN or infinity")
+            return make(settings, state), settings
+    except (safetensors.SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)[:300]
         raise InputError(f"{weights}: not weights written by mlquant train ({reason})") from None
+
+
+def _checked(settings: object) -> dict:
+    """The settings in a weights file; ValueError, naming the key, for those that no network can have.
+
+    They are checked as far as the work of a network depends on them: the schema, which checks them all before a
+    training, takes longer to load than a sample takes to run.
+    """
+
+    def expect(name: str, good: bool, expected: str) -> None:
+        if not good:
+            raise ValueError(f"settings.{name}: found {repr(settings[name])[:50]}, expected {expected}")
+
+    if not isinstance(settings, dict):
+        raise ValueError(f"settings: found a {type(settings).__name__}, expected an object")
+    expect("family", isinstance(settings["family"], str), "text")
+    for name, most in _WHOLE.items():
+        value = settings[name]
+        whole = type(value) is int and 1 <= value <= most
+        expect(name, whole or (name == "d" and value is None), f"a whole number, 1 to {most}")
+    for name in ("norm", "zero_mean", "dct", "symbols"):
+        expect(name, isinstance(settings[name], bool), "true or false")
+    numbers = {"lower_limit_dB": (-1e9, 1e9), "thresh": (-1e9, 1e9), "noise_var": (0, 1e9), "held_out": (0, 1)}
+    for name, (least, most) in numbers.items():
+        value = settings[name]
+        number = type(value) in (int, float) and least <= value <= most
+        expect(name, number or (value is None and least < 0), f"a number, {least:g} to {most:g}")
+    expect("nn", (settings["family"], settings["nn"]) in ROWS, f"a network of family {settings['family'][:50]}")
+    row = row_of(settings)
+    expect("d", (settings["d"] is not None) == bool(row.encoder), "a width for a network with a bottleneck, else none")
+    expect("ncat", settings["ncat"] == 1 or row.inputs == "b", "1")
+    expect("ncat", settings["ncat"] % POOLING == 0 or row.layers != "conv", f"a multiple of {POOLING}")
+    for name, plain in (("norm", True), ("zero_mean", False), ("dct", False), ("lower_limit_dB", None)):
+        expect(name, settings[name] == plain or row.source == row.target == "b", f"{plain} for a network that makes y")
+    if settings["symbols"]:
+        expect("symbols", row.noisy, "false for a network without noise")
+        expect("d", settings["d"] % 2 == 0, "an even number, for symbols of two latents each")
+    return settings

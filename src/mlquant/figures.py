@@ -12,12 +12,17 @@ import pandas as pd
 from mlquant.files import InputError, write_bytes
 
 _STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.grid": True, "grid.alpha": 0.3, "lines.markersize": 4}
+_STYLE |= {"text.parse_math": False}  # a dollar in a title is one
+_TEXT = ("sample", "sex", "tag", "group", "variant", "label", "failed", "title")
 
 
 def read_table(path: str | Path, *columns: str, what: str = "a table of mlquant") -> pd.DataFrame:
-    """Read a CSV; raises InputError when it cannot be read or lacks one of the columns."""
+    """Read a CSV; raises InputError when it cannot be read or lacks one of the columns.
+
+    A sample called NA and a tag of digits are text as they stand.
+    """
     try:
-        table = pd.read_csv(path)
+        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""])
         table[list(columns)]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
@@ -162,4 +167,4 @@ def _plot_demo(figure, folder: Path) -> None:
         axes[frame].plot(part["f_kHz"], part[["b_dB", "b_hat_dB"]], ".-", label=["b", "b_hat"])
         axes[frame].set(xlabel="frequency (kHz)", ylabel="b (dB)", title=f"frame {frame}")
     figure.legend(handles=axes[frame].lines, loc="outside lower center", ncols=2)
-    figure.suptitle(read_table(folder / "summary.csv")["title"][0])
+    figure.suptitle(read_table(folder / "summary.csv").fillna({"title": ""})["title"][0])

@@ -13,18 +13,30 @@ import io
 import json
 import mmap
 import os
+import re
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import soundfile
 
 SAMPLE_RATE = 8000  # Hz; the only rate of the vocoder
 FRAME = 80  # samples in a frame of 10 ms
 MAX_AMP = 160  # most harmonics in a frame
+_LOUDEST = 1e12  # of amplitudes in a model; those of 16-bit speech stay below 1e7
+_RATES = (1_000, 768_000)  # Hz, of audio files; another is a damaged header, and its resampling could fill any memory
+_CHANNELS = 64  # of audio files
+_HOURS = 100  # of speech in a file
+_EXPANSION = 256  # samples for a byte of an audio file; Opus at 6 kbit/s has 64, only silence in flac has more
+_GUESSED = ("MP3", "OGG")  # formats whose header does not tell the length
+_CHUNK = 1 << 20  # values that are looked at together
 
 _MODEL_RECORD = np.dtype(
     [("Wo", "<f4"), ("L", "<i4"), ("A", "<f4", MAX_AMP + 1), ("phi", "<f4", MAX_AMP + 1), ("voiced", "<i4")]
@@ -32,7 +44,19 @@ _MODEL_RECORD = np.dtype(
 
 
 class InputError(Exception):
-    """Input that cannot be used. Its text is one line: the file or key, what was found, what was expected."""
+    """Input that cannot be used. Its text is one line: the file or key, what was found, what was expected.
+
+    What is found may be anything: what cannot be printed is escaped, and of a long line the middle left out.
+    """
+
+    def __init__(self, text: str):
+        line = one_line(text)
+        super().__init__(line if len(line) <= 600 else f"{line[:400]} ... {line[-190:]}")
+
+
+def one_line(text: str) -> str:
+    """Text with what cannot be printed, or is no UTF-8, as escapes: fit for a message and for any file name."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @dataclass(frozen=True)
@@ -174,9 +198,12 @@ def read_f32(path: str | Path, width: int) -> np.ndarray:
             f"expected a multiple of {record} ({width} float32 values)"
         )
     array = np.frombuffer(data, "<f4").reshape(-1, width)
-    finite = np.isfinite(array).all(axis=1)
-    if not finite.all():
-        raise InputError(f"{path}: record {int(np.argmin(finite))} holds NaN or infinity, expected finite values")
+    rows = max(1, _CHUNK // width)
+    for start in range(0, len(array), rows):
+        finite = np.isfinite(array[start : start + rows]).all(axis=1)
+        if not finite.all():
+            record = start + int(np.argmin(finite))
+            raise InputError(f"{path}: record {record} holds NaN or infinity, expected finite values")
     return array
 
 
@@ -236,7 +263,7 @@ def read_model_in_chunks(path: str | Path, frames: int = 8192) -> Iterator[Model
 def _model_of(records: np.ndarray, path: str | Path, first: int) -> Model:
     """Records [F], of which the first is frame `first` of the file, as a Model."""
     good = (
-        np.isfinite(records["A"]).all(axis=1)
+        (np.abs(records["A"]) <= _LOUDEST).all(axis=1)  # as no NaN is
         & np.isfinite(records["phi"]).all(axis=1)
         & (records["Wo"] > 0)
         & (records["Wo"] < np.pi)
@@ -247,7 +274,7 @@ def _model_of(records: np.ndarray, path: str | Path, first: int) -> Model:
         frame = int(np.argmin(good))
         raise InputError(
             f"{path}: frame {first + frame} has Wo {records['Wo'][frame]:g} and L {records['L'][frame]}, "
-            f"expected 0 < Wo < pi, 1 <= L <= {MAX_AMP} and finite A and phi"
+            f"expected 0 < Wo < pi, 1 <= L <= {MAX_AMP}, A up to {_LOUDEST:g} and finite phi"
         )
     return Model(*(np.ascontiguousarray(records[name]) for name in ("Wo", "L", "A", "phi", "voiced")))
 
@@ -267,24 +294,26 @@ def write_model(path: str | Path, chunks: Model | Iterable[Model]) -> None:
             file.write(records)
 
 
-def read_speech(path: str | Path) -> np.ndarray:
+def read_speech(path: str | Path, silent: bool = False) -> np.ndarray:
     """Read speech as [N] int16 at 8 kHz.
 
     `.raw` is headerless 16-bit mono at 8 kHz; everything else goes through libsndfile, is mixed to
     one channel and resampled where needed, and says so. Raises InputError for what is missing,
-    empty, no audio, not finite, shorter than a frame, or digital silence from end to end.
+    empty, no audio, not finite, shorter than a frame, longer than 100 hours, for a header that promises what the file
+    does not hold and, unless it may be `silent` as an output of the vocoder may, for digital silence from end to end.
     """
     path = Path(path)
     if path.suffix.lower() == ".raw":
-        data = _read_bytes(path)
+        data = _mapped(path)
         if len(data) % 2:
             raise InputError(f"{path}: {len(data)} bytes, expected an even number (16-bit samples)")
+        _refuse_endless(path, len(data) // 2, SAMPLE_RATE)
         speech = np.frombuffer(data, "<i2").astype(np.int16, copy=False)  # hours of it are not kept twice
     else:
         speech = _decode(path)
     if len(speech) < FRAME:
         raise InputError(f"{path}: {len(speech)} samples at 8 kHz, expected at least one frame of {FRAME}")
-    if not speech.any():
+    if not silent and not speech.any():
         raise InputError(f"{path}: all {len(speech)} samples are zero, expected speech")
     return speech
 
@@ -292,35 +321,100 @@ def read_speech(path: str | Path) -> np.ndarray:
 def _decode(path: Path) -> np.ndarray:
     import soundfile
 
-    data = _read_bytes(path)
-    _refuse_half_a_wav(path, data)
+    data = _mapped(path)
+    _refuse_half_a_file(path, data)
     try:
-        audio, rate = soundfile.read(io.BytesIO(data), dtype="float64", always_2d=True)
-    except soundfile.LibsndfileError as error:
+        # Given a number libsndfile reads the file itself. Of a Python file it would put a traceback on stderr for each
+        # place that is not there; of a name, take what has no header for what the name says.
+        with (
+            open(path, "rb") if isinstance(data, mmap.mmap) else _as_file(data) as file,
+            soundfile.SoundFile(file.fileno(), closefd=False) as sound,
+        ):
+            rate, channels, claimed, guessed = sound.samplerate, sound.channels, sound.frames, sound.format in _GUESSED
+            _check_header(path, rate, channels, claimed, len(data))
+            speech, found = _as_speech(path, sound, len(data))
+    except soundfile.SoundFileError as error:
+        reason = getattr(error, "error_string", str(error)).rstrip(".")
+        raise InputError(f"{path}: not audio that can be read ({reason}), expected wav, flac or .raw") from None
+    if found < claimed and not guessed:
+        raise InputError(f"{path}: {found} samples, expected {claimed} as its header says")
+    if channels > 1:
+        log(f"{path}: {channels} channels mixed to one")
+    if rate != SAMPLE_RATE:
+        log(f"{path}: {rate} Hz resampled to {SAMPLE_RATE} Hz")
+    return speech
+
+
+def _as_file(data: bytes) -> BinaryIO:
+    """An open file of these bytes, which came from a pipe."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115  # for the caller to close
+    file.write(data)
+    file.seek(0)
+    return file
+
+
+def _check_header(path: Path, rate: int, channels: int, samples: int, size: int) -> None:
+    """Raise InputError for an audio file of `size` bytes whose header is of none that can be."""
+    if not _RATES[0] <= rate <= _RATES[1]:
+        raise InputError(f"{path}: {rate} Hz as its header says, expected {_RATES[0]} to {_RATES[1]} Hz")
+    if not 1 <= channels <= _CHANNELS:
+        raise InputError(f"{path}: {channels} channels as its header says, expected 1 to {_CHANNELS}")
+    if samples * channels > _EXPANSION * size:
         raise InputError(
-            f"{path}: not audio that can be read ({error.error_string.rstrip('.')}), expected wav, flac or .raw"
-        ) from None
-    if not np.isfinite(audio).all():
-        raise InputError(f"{path}: holds NaN or infinity, expected finite samples")
-    if audio.shape[1] > 1:
-        log(f"{path}: {audio.shape[1]} channels mixed to one")
-    mono = audio.mean(axis=1) * 32768.0
-    if rate != SAMPLE_RATE and len(mono):
+            f"{path}: {samples} samples in {channels} channels as its header says, expected at most "
+            f"{_EXPANSION * size // channels} in {size} bytes"
+        )
+    _refuse_endless(path, samples, rate)
+
+
+def _refuse_endless(path: Path, samples: int, rate: int) -> None:
+    if samples > 3600 * _HOURS * rate:
+        raise InputError(f"{path}: {samples / rate / 3600:.0f} hours of speech, expected at most {_HOURS}")
+
+
+def _as_speech(path: Path, sound: soundfile.SoundFile, size: int) -> tuple[np.ndarray, int]:
+    """An open file of `size` bytes as [N] int16 at 8 kHz, and how many samples it holds at its own rate.
+
+    Chunk by chunk, so that hours of speech at a high rate fit in memory.
+    """
+    # soundfile seeks after each chunk, and a seek in mp3 is not exact.
+    most = sound.frames if sound.format == "MP3" else _CHUNK // sound.channels
+    resampled = None
+    if sound.samplerate != SAMPLE_RATE:
         import soxr
 
-        log(f"{path}: {rate} Hz resampled to {SAMPLE_RATE} Hz")
-        mono = soxr.resample(mono, rate, SAMPLE_RATE)
-    return np.clip(np.rint(mono), -32768, 32767).astype(np.int16)
+        resampled = soxr.ResampleStream(sound.samplerate, SAMPLE_RATE, 1, dtype="float64")
+    parts, found = [np.zeros(0, np.int16)], 0
+    while True:
+        audio = sound.read(max(1, most), dtype="float64", always_2d=True)
+        if not np.isfinite(audio).all():
+            raise InputError(f"{path}: holds NaN or infinity, expected finite samples")
+        found += len(audio)
+        if found * sound.channels > _EXPANSION * size:
+            raise InputError(f"{path}: more than {_EXPANSION} samples for a byte, expected speech")
+        _refuse_endless(path, found, sound.samplerate)
+        # Far beyond full scale all is clipped, and sums must stay finite until then.
+        mono = np.clip(audio, -1e9, 1e9).mean(axis=1) * 32768.0
+        if resampled:
+            mono = resampled.resample_chunk(mono, last=not len(audio))
+        parts.append(np.clip(np.rint(mono), -32768, 32767).astype(np.int16))
+        if not len(audio):
+            return np.concatenate(parts), found
 
 
-def _refuse_half_a_wav(path: Path, data: bytes) -> None:
-    """Raise InputError for a wav that ends before its data does, which libsndfile reads without a word."""
+def _refuse_half_a_file(path: Path, data: bytes | mmap.mmap) -> None:
+    """Raise InputError for a wav or aiff that ends before its data does, which libsndfile reads without a word."""
+    order = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}.get(data[:4])
     place = 12
-    while data[:4] == b"RIFF" and place + 8 <= len(data):
-        size = int.from_bytes(data[place + 4 : place + 8], "little")
-        # A stream that was written without seeking back says 0 or all ones.
-        if data[place : place + 4] == b"data" and size not in (0, 0xFFFFFFFF) and place + 8 + size > len(data):
-            raise InputError(f"{path}: {len(data) - place - 8} bytes of samples, expected {size} as its header says")
+    while order and place + 8 <= min(len(data), _CHUNK):
+        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], order)
+        if name in (b"data", b"SSND"):
+            # A stream that was written without seeking back says 0 or all ones.
+            if size not in (0, 0xFFFFFFFF) and place + 8 + size > len(data):
+                raise InputError(
+                    f"{path}: {len(data) - place - 8} bytes of samples, expected {size} as its header says"
+                )
+            return
         place += 8 + size + size % 2
 
 
@@ -344,12 +438,21 @@ def write_speech(path: str | Path, speech: np.ndarray) -> None:
 
 def read_json(path: str | Path) -> dict:
     """Read a JSON object; raises InputError when it is missing or is none."""
+    return parse_json(_read_bytes(path), path)
+
+
+def parse_json(text: str | bytes, where: str | Path) -> dict:
+    """The object that JSON text stands for; InputError, which begins with `where`, when it is none."""
     try:
-        value = json.loads(_read_bytes(path))
+        value = json.loads(text)
+        if r"\ud" in (text if isinstance(text, str) else text.decode(errors="replace")).lower():
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text that can be written
+    except RecursionError:
+        raise InputError(f"{where}: not JSON that can be read (nested too deeply), expected an object") from None
     except ValueError as error:
-        raise InputError(f"{path}: not JSON ({error}), expected an object") from None
+        raise InputError(f"{where}: not JSON ({error}), expected an object") from None
     if not isinstance(value, dict):
-        raise InputError(f"{path}: holds a {type(value).__name__}, expected an object")
+        raise InputError(f"{where}: holds a {type(value).__name__}, expected an object")
     return value
 
 
@@ -368,3 +471,8 @@ def require(value: dict, where: str, *names: str) -> None:
     for name in names:
         if name not in value:
             raise InputError(f"{where}: has no {name!r}, expected {', '.join(names)}")
+
+
+def markdown(text: str) -> str:
+    """Text as one line of Markdown that shows it as it is, in a cell of a table too."""
+    return re.sub(r"[\\`|<\[]", r"\\\g<0>", " ".join(text.split()))

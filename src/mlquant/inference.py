@@ -65,6 +65,17 @@ def _in_sequences(x: np.ndarray, ncat: int) -> np.ndarray:
     return np.concatenate([x, np.repeat(x[-1:], -len(x) % ncat, axis=0)]).reshape(-1, ncat * x.shape[1])
 
 
+_quietly = np.errstate(over="ignore", invalid="ignore")  # what is not finite is told, and not twice
+
+
+def _finite(output: np.ndarray) -> np.ndarray:
+    if not np.isfinite(output).all():
+        vector = int(np.argmin(np.isfinite(output).all(axis=1)))
+        raise InputError(f"network: what it makes of vector {vector} holds NaN or infinity, expected features in dB")
+    return output
+
+
+@_quietly
 def encode(network: Dense | AtWork, settings: dict, features: np.ndarray, thresh: float | None = None) -> np.ndarray:
     """Latents [ceil(F/ncat), latent_width] float32 of features [F, 22], or [F, 79] where the network takes y.
 
@@ -72,7 +83,7 @@ def encode(network: Dense | AtWork, settings: dict, features: np.ndarray, thresh
     without a bottleneck.
     """
     _needs_bottleneck(network, settings)
-    latents = network.encode(vectors(settings, features))
+    latents = _finite(network.encode(vectors(settings, features)))
     if thresh is None:
         return latents
     energy = energy_dB(spectrum(features))
@@ -84,6 +95,7 @@ def spectrum(features: np.ndarray) -> np.ndarray:
     return features[:, :20] if features.shape[1] == 22 else features
 
 
+@_quietly
 def decode(
     network: Dense | AtWork, settings: dict, latents: np.ndarray, features: np.ndarray, y: np.ndarray | None = None
 ) -> np.ndarray:
@@ -104,6 +116,7 @@ def decode(
     return _restore(settings, output, features, y)
 
 
+@_quietly
 def infer(
     network: Dense | AtWork,
     settings: dict,
@@ -137,6 +150,5 @@ def _restore(settings: dict, output: np.ndarray, features: np.ndarray, y: np.nda
         # A normalised target sums to energy 1, but an estimate need not: it keeps what it has.
         source = y if makes_y and y is not None else spectrum(features)
         restored += energy_dB(source)[:, None]
-    if makes_y:
-        return restored.astype(np.float32)
-    return np.concatenate([restored, features[:, 20:]], axis=1, dtype=np.float32)
+    restored = _finite(restored.astype(np.float32))
+    return restored if makes_y else np.concatenate([restored, features[:, 20:]], axis=1)

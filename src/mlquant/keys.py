@@ -19,9 +19,9 @@ from pathlib import Path
 def code_of(command: str) -> str:
     """The meaning of a command: its functions in `cli` and every module of the package that they import.
 
-    Parsed and written out again without docstrings, so comments and formatting do not count; nor does `schema`,
-    which only words what is wrong with settings. What else lies in the folder of a module, as templates do, counts
-    as it is.
+    Parsed and written out again without docstrings, so comments and formatting do not count; nor do `schema`, which
+    only words what is wrong with settings, and `provenance`, which tells of a result and changes none. What else lies
+    in the folder of a module, as templates do, counts as it is.
     """
     used = _used(command)
     return "\n".join(f"{name}\n{used[name]}" for name in sorted(used))
@@ -47,7 +47,7 @@ def _used(command: str) -> dict[str, str]:
             imported |= _imports(functions[name], "mlquant.cli")
     while imported:
         name = imported.pop()
-        if name not in used and name != "mlquant.schema":
+        if name not in used and name not in ("mlquant.schema", "mlquant.provenance"):
             used[name], more = _meaning(name)
             imported |= more
     return used

@@ -6,6 +6,7 @@ al., 2011; Jensen and Taal, 2016). Everything is per sample and output; means ov
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import numpy as np
@@ -43,7 +44,7 @@ def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
     """
     named = record["references"]
     records = files.read_features(named["features"])
-    heard = {name: files.read_speech(named[name]) for name in REFERENCES.values()}
+    heard = {name: files.read_speech(named[name], silent=name != "source") for name in REFERENCES.values()}
     crest = crest_dB(heard["source"], records, 0)
     measured = [_measure_output(row, records, heard, crest, record["pesq"]) for row in record["rows"]]
     return [measures for measures, _ in measured], [frames for _, frames in measured]
@@ -62,11 +63,11 @@ def _measure_output(row: dict, records: np.ndarray, heard: dict, crest: list, wi
         measures, per_frame = measure(named, records)
         result |= measures
         frames |= per_frame
-    speech = files.read_speech(named["wav"])
+    speech = files.read_speech(named["wav"], silent=True)
     measures, frames["lsd_dB"] = _of_speech(speech, row["late"], heard, records, crest, with_pesq)
     result |= measures
     if "published" in named:
-        published = files.read_speech(named["published"])
+        published = files.read_speech(named["published"], silent=True)
         of_it, _ = audio_measures(heard["source"], published, DELAY + row["late"], with_pesq)
         result |= {f"published_{name}": value for name, value in of_it.items()}
     # Where memory happens to lie may change the last bit of a library's sums: nine digits are the same in every run.
@@ -149,6 +150,8 @@ def audio_measures(
 def _pesq(reference: np.ndarray, speech: np.ndarray) -> float | None:
     import pesq
 
+    if not (reference.any() and speech.any()):
+        return None
     score = pesq.pesq(SAMPLE_RATE, reference, speech, "nb", on_error=pesq.PesqError.RETURN_VALUES)
     return float(score) if score > 0 else None
 
@@ -156,7 +159,7 @@ def _pesq(reference: np.ndarray, speech: np.ndarray) -> float | None:
 def _stoi(reference: np.ndarray, speech: np.ndarray, extended: bool) -> float | None:
     from pystoi import stoi
 
-    if len(reference) < _SHORTEST_STOI:
+    if len(reference) < _SHORTEST_STOI or not (reference.any() and speech.any()):
         return None
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
@@ -178,7 +181,7 @@ def measured_delay(reference: np.ndarray, speech: np.ndarray) -> int | None:
     Of envelopes, as a vocoder without the phases of its source gives waveforms of another shape.
     """
     length, most = min(len(reference), len(speech)), SAMPLE_RATE // 20
-    if length <= 2 * most:
+    if length <= 2 * most or not (reference[:length].any() and speech[:length].any()):
         return None
     ours, theirs = (_envelope(signal[:length], (300, 3400)) for signal in (speech, reference))
     smooth = scipy.signal.butter(2, 60, fs=SAMPLE_RATE, output="sos")
@@ -223,7 +226,7 @@ def crest_dB(signal: np.ndarray, records: np.ndarray, late: int) -> list[float |
     sounds buzzy. Quiet cycles are left out; None for a signal without voiced ones.
     """
     centre = FRAME * np.arange(len(records)) + FRAME - 1 - DELAY + late
-    period = np.rint(2 * np.pi / records[:, 20]).astype(int)
+    period = np.rint(2 * np.pi / np.maximum(records[:, 20], np.float32(1e-6))).astype(int)
     start = centre - period // 2
     whole = (records[:, 21] > 0) & (start >= 0) & (start + period <= len(signal))
     start, period = start[whole, None], period[whole, None]
@@ -250,7 +253,8 @@ def _pair(named: dict, name: str, name_hat: str, width: int) -> tuple[np.ndarray
 
 
 def _mean(values: np.ndarray) -> float | None:
-    return float(np.mean(values, dtype=np.float64)) if len(values) else None
+    mean = float(np.mean(values, dtype=np.float64)) if len(values) else math.nan
+    return mean if math.isfinite(mean) else None
 
 
 def _listed(values: np.ndarray) -> list[float | None]:

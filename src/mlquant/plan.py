@@ -8,6 +8,7 @@ one, under the name that comes first.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -55,6 +56,7 @@ class Stage:
         return f"{self.folder}/{name}"
 
 
+_WITH_SIDECAR = {"networks": "weights.safetensors", "codebooks": "vq.f32"}  # what has a provenance.json, and its file
 _NAMED = 50  # inputs of a stage that its record names one by one; it travels as one argument, 128 kB on Linux
 
 
@@ -89,6 +91,7 @@ class Plan:
         self.config = config
         self.stages: dict[str, Stage] = {}
         self._by_key: dict[tuple[str, str], Stage] = {}
+        self._own = {path.stem: str(path) for path in reversed(own_files(config))}  # of two of a name, the first
         # Every network, and every quantised output of every sample, asks for these again.
         self._corpora: dict[str, tuple[list[str], list[str]]] = {}
         self._trained: dict[tuple[str, int], list[str]] = {}
@@ -114,6 +117,22 @@ class Plan:
             **{f"results/studies/{name}": ("study", name) for name in self.studies},
             **{f"results/sweeps/{name}": ("sweep", name) for name in self.sweeps},
         }
+
+    def needed_for(self, targets: list[str]) -> set[str]:
+        """Folders of the stages that targets are made from; of all stages for a target that is not a folder or file."""
+        files, known = [], self.folders()
+        for target in targets:
+            kind, name = known.get(target, (None, None))
+            if kind == "experiment":
+                plan = self.experiments[name]
+                files += [plan.tables.file("provenance.json"), *plan.curves]
+            elif kind:
+                files += (self.studies if kind == "study" else self.sweeps)[name].files
+            elif target.rpartition("/")[0] in self.stages:
+                files.append(target)
+            else:
+                return {*self.stages, *known}
+        return {*self.behind(files), *targets}
 
     def report(self, folders: list[str]) -> dict:
         """What the report of these folders is filled in with beside their tables: their settings."""
@@ -151,9 +170,8 @@ class Plan:
 
     def _sample(self, name: str) -> tuple[Stage, Stage | None]:
         """The stage that makes a sample's speech, and the one that fetches it when it is optional."""
-        own = [path for path in own_files(self.config) if path.stem == name]
-        if own:
-            return self._add("samples", "prepare-sample", name, {}, {"speech": [str(own[0])]}), None
+        if own := self._own.get(name):
+            return self._add("samples", "prepare-sample", name, {}, {"speech": [own]}), None
         sample = self.config.samples[name]
         if sample.source:
             archive = self._source(sample.source, self.config.sources[sample.source])
@@ -265,15 +283,15 @@ class Plan:
             for row in rows if experiment.published else ():
                 published = Path(experiment.published) / f"{sample}_{row['index']}_{row['tag']}.wav"
                 row["files"] |= {"published": str(published)} if published.is_file() else {}
+            if bottleneck:
+                takes = features.file("b.f32" if self._takes_b(bottleneck["network"]) else "y.f32")
+                latents[sample] = self._latents(sample, bottleneck["network"], takes)
             measured[sample] = [
-                self._measure(f"{name}_{sample}", sample, references, rows),
+                self._measure(f"{name}_{sample}", sample, references, rows, latents.get(sample)),
                 self._measure(f"{sample}_anchors", sample, references, self._anchors(sample, speech, references)),
             ]
             if fetched:
                 optional[sample] = fetched
-            if bottleneck:
-                takes = features.file("b.f32" if self._takes_b(bottleneck["network"]) else "y.f32")
-                latents[sample] = self._latents(sample, bottleneck["network"], takes)
         if experiment.published and not any(
             "published" in row["files"] for stages in measured.values() for row in stages[0].settings["rows"]
         ):
@@ -286,19 +304,60 @@ class Plan:
             **{"name": name, **experiment.model_dump(exclude={"in_all"}), "speech_dir": self.config.speech_dir},
             "networks": {name: stage.folder for name, stage in used.items()},
             "codebooks": {folder.name.rsplit(".", 1)[0]: str(folder) for folder in codebooks},
-            "bottleneck": bottleneck and bottleneck | {"latents": latents},
+            "bottleneck": bottleneck,
+            "config": self._config_of(name),
         }
         inputs = {"measured": [stage.file("measured.json") for stages in measured.values() for stage in stages]}
-        commands = {stage["command"] for stage in self._behind(inputs["measured"]).values()}
-        tables = self._add("experiments", "tabulate", name, settings | {"modules": keys.modules_of(commands)}, inputs)
+        behind = self.behind(inputs["measured"])
+        inputs["sidecars"] = [stage.file("provenance.json") for stage in behind.values() if stage.kind in _WITH_SIDECAR]
+        settings["modules"] = keys.modules_of({stage.command for stage in behind.values()})
+        tables = self._add("experiments", "tabulate", name, settings, inputs)
         curves = [
             self._add("figures", "plot-losses", name, {"title": name}, {"losses": [stage.file("losses.csv")]})
             for name, stage in used.items()
         ]
         shown = [f"{folder}/{file}" for folder in codebooks for file in ("vq.f32", "trace.csv")]
-        shown += [stage.file(file) for stage in used.values() for file in ("weights.safetensors", "losses.csv")]
+        files = ("weights.safetensors", "settings.json", "losses.csv")
+        shown += [stage.file(file) for stage in used.values() for file in files]
         figures = [curve.file("losses.png") for curve in curves]
         return ExperimentPlan(tables, measured, optional, latents, figures, shown)
+
+    def _config_of(self, name: str) -> dict:
+        """The part of the configuration that an experiment is made by, as it is in force; its samples' aside."""
+        config, experiment = self.config, self.config.experiments[name]
+        quantisers = {output.quantiser for output in experiment.outputs if output.quantiser}
+        networks = {network for output in experiment.outputs for network in output.networks}
+        corpora = {config.networks[network].corpus for network in networks}
+        sources = {part.source for corpus in corpora for part in config.corpora[corpus].parts.values()}
+        sources |= {config.samples[sample].source for sample in experiment.samples if sample in config.samples}
+        chosen = {"sources": sources - {None}, "corpora": corpora, "networks": networks, "quantisers": quantisers}
+        entries = {
+            kind: {entry: getattr(config, kind)[entry].model_dump(mode="json") for entry in sorted(names)}
+            for kind, names in chosen.items()
+        }
+        for quantiser, entry in entries["quantisers"].items():
+            users = [output for output in experiment.outputs if output.quantiser == quantiser]
+            entry["stages"] = entry["stages"][: max(len(self._output_codebooks(output)) for output in users)]
+        # Of an output only what was set: not everything goes with everything.
+        outputs = [output.model_dump(mode="json", exclude_unset=True) for output in experiment.outputs]
+        entries["experiments"] = {name: experiment.model_dump(mode="json", exclude={"in_all"}) | {"outputs": outputs}}
+        return {"speech_dir": config.speech_dir, "features": config.features.model_dump(), **entries}
+
+    def origins(self, experiment: str, samples: list[str]) -> list[str]:
+        """What the speech of some of an experiment's samples, and of its networks, came from: own files, archives.
+
+        And the manifest of each corpus, which tells what was taken of them.
+        """
+        files, plan = [], self.experiments[experiment]
+        measured = [stage.file("measured.json") for name in samples for stage in plan.measured[name]]
+        for stage in self.behind(measured).values():
+            if stage.kind in ("sources", "optional_sources"):
+                files += [stage.file("speech.tar"), stage.file("manifest.json")]
+            elif stage.kind == "corpora":
+                files.append(stage.file("manifest.csv"))
+            elif stage.kind == "samples" and stage.inputs["speech"][0].rpartition("/")[0] not in self.stages:
+                files += stage.inputs["speech"]
+        return files
 
     def _references(self, sample: str, speech: Stage, features: Stage) -> dict[str, str]:
         """Files that a sample's outputs are measured against, and the true features behind them."""
@@ -325,13 +384,22 @@ class Plan:
         """A sample coded by Codec 2 in all of its modes."""
         return self._add("anchors", "anchor", sample, {"modes": [*MODES]}, {"speech": [speech.file("speech.raw")]})
 
-    def _measure(self, name: str, sample: str, references: dict[str, str], rows: list[dict]) -> Stage:
-        """Measures of outputs of one sample; its settings record every stage behind them."""
+    def _measure(
+        self, name: str, sample: str, references: dict[str, str], rows: list[dict], latents: str | None = None
+    ) -> Stage:
+        """Measures of outputs of one sample; its settings record every stage behind them.
+
+        And `latents`, those that the experiment's page starts from.
+        """
         files = sorted({*references.values(), *(path for row in rows for path in row["files"].values())})
+        entry = self.config.samples.get(sample)
         settings = {
-            **{"sample": sample, "sex": self.config.samples[sample].sex if sample in self.config.samples else None},
-            **{"references": references, "rows": rows, "stages": self._behind(files)},
+            **{"sample": sample, "sex": entry and entry.sex, "references": references, "rows": rows},
+            # What is behind a network or codebook stands in the provenance beside it, once for all samples.
+            "stages": _recorded(self.behind(files, besides=_WITH_SIDECAR)),
             "pesq": find_spec("pesq") is not None,
+            "latents": latents,
+            "entry": entry and entry.model_dump(mode="json"),
         }
         return self._add("measures", "measure", name, settings, {"files": files})
 
@@ -359,23 +427,31 @@ class Plan:
     def _takes_b(self, network: str) -> bool:
         return self.config.networks[network].row.source == "b"
 
-    def _behind(self, files: list[str]) -> dict[str, dict]:
-        """Folder to settings and inputs of every stage that the files come from."""
-        found: dict[str, dict] = {}
+    def behind(self, files: list[str], besides: Collection[str] = ()) -> dict[str, Stage]:
+        """Every stage that the files come from, by folder, sorted; without those of some kinds and what is behind them.
+
+        Files that no stage makes have none.
+        """
+        found: dict[str, Stage] = {}
         pending = list(files)
         while pending:
-            folder = str(Path(pending.pop()).parent)
-            if folder in self.stages and folder not in found:
-                stage = self.stages[folder]
-                # Of a corpus of many own files the manifest beside it lists each, with its checksum.
-                inputs = {
-                    name: paths if len(paths) <= _NAMED else f"{len(paths)} files, from {paths[0]} to {paths[-1]}"
-                    for name, paths in stage.inputs.items()
-                }
-                record = {"key": stage.key, "command": stage.command, "settings": stage.settings, "inputs": inputs}
-                found[folder] = record
+            folder = pending.pop().rpartition("/")[0]
+            stage = self.stages.get(folder)
+            if stage and folder not in found and stage.kind not in besides:
+                found[folder] = stage
                 pending += [path for paths in stage.inputs.values() for path in paths]
         return dict(sorted(found.items()))
+
+    def record(self, stage: Stage) -> str:
+        """What the provenance beside a network or codebook tells beside its settings, as one JSON text."""
+        files = [path for paths in stage.inputs.values() for path in paths]
+        stages = {stage.folder: stage, **self.behind(files, besides=_WITH_SIDECAR)}
+        record = {
+            "command": f"snakemake {stage.file(_WITH_SIDECAR[stage.kind])}",
+            "stages": _recorded(stages),
+            "modules": keys.modules_of({stage.command}),
+        }
+        return json.dumps(record, sort_keys=True)
 
     def _output(self, sample: str, speech: Stage, features: Stage, output: Output) -> dict:
         """One output of one sample: its index, tag, bit rate, and the files to measure it by."""
@@ -411,13 +487,14 @@ class Plan:
             inputs["energy"] = [features.file("y.f32")]
         noisy = output.noise_var and self.config.networks[network].d
         settings = output.model_dump(include={"noise_var", "seed"}) if noisy else {}
-        return self._add("inferred", "infer", f"{sample}_{network}", settings, inputs).file("hat.f32")
+        name = f"{sample}_{self.networks[network].name}"
+        return self._add("inferred", "infer", name, settings, inputs).file("hat.f32")
 
     def _quantised(self, sample: str, b: str, features: Stage, output: Output) -> tuple[str, dict[str, str]]:
         """Features through a network with its latents quantised; and the latents before and after."""
         quantiser = self.config.quantisers[output.quantiser]
         network = self.config.networks[quantiser.network]
-        name = f"{sample}_{quantiser.network}"
+        name = f"{sample}_{self.networks[quantiser.network].name}"
         weights = self.networks[quantiser.network].file("weights.safetensors")
         latents = self._latents(sample, quantiser.network, b)
         codebooks = self._output_codebooks(output)
@@ -433,7 +510,7 @@ class Plan:
     def _latents(self, sample: str, network: str, features: str) -> str:
         """Latents of a sample's features."""
         inputs = {"weights": [self.networks[network].file("weights.safetensors")], "features": [features]}
-        return self._add("latents", "encode", f"{sample}_{network}", {}, inputs).file("l.f32")
+        return self._add("latents", "encode", f"{sample}_{self.networks[network].name}", {}, inputs).file("l.f32")
 
     def _output_codebooks(self, output: Output) -> list[str]:
         """The codebooks that an output is quantised with; none when it is not."""
@@ -493,6 +570,21 @@ def _row(index: int | None, tag: str, bits: int | None, frame_ms: int | None, la
     return {
         **{"index": index, "tag": tag, "bits_per_frame": bits, "frame_ms": frame_ms, "late": late},
         "files": files,
+    }
+
+
+def _recorded(stages: dict[str, Stage]) -> dict[str, dict]:
+    """What a provenance tells of stages."""
+    return {
+        folder: {
+            **{"key": stage.key, "command": stage.command, "settings": stage.settings},
+            # Of a corpus of many own files the manifest beside it lists each, with its checksum.
+            "inputs": {
+                name: paths if len(paths) <= _NAMED else f"{len(paths)} files, from {paths[0]} to {paths[-1]}"
+                for name, paths in stage.inputs.items()
+            },
+        }
+        for folder, stage in stages.items()
     }
 
 

@@ -15,9 +15,9 @@ class NetworkSettings(Block):
 
     family: str
     nn: int
-    d: Positive | None = None
-    ncat: Positive = 1
-    nvq: Positive = 1
+    d: Annotated[int, Field(gt=0, le=1024)] | None = None
+    ncat: Annotated[int, Field(gt=0, le=1024)] = 1
+    nvq: Annotated[int, Field(gt=0, le=64)] = 1
     norm: bool = True
     zero_mean: bool = False
     dct: bool = False
@@ -35,7 +35,7 @@ class NetworkSettings(Block):
     thresh: float | None = None
     voiced_only: bool = False
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    threads: Positive = 1
+    threads: Annotated[int, Field(gt=0, le=1024)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
     @model_validator(mode="after")

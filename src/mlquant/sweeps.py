@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from mlquant.figures import plot_curves, read_table
-from mlquant.files import log, read_json, require, write_text
+from mlquant.files import log, markdown, read_json, require, write_text
 
 COLUMNS = ["loss", "sd_dB2", "held_out_loss", "held_out_sd_dB2"]
 
@@ -55,9 +55,12 @@ def _row(variant: dict, curve: pd.DataFrame) -> dict:
 
 def _readme(sweep: dict, summary: pd.DataFrame) -> str:
     """The variants by held-out distortion, best first, and why some failed, as Markdown."""
+    texts = {name: summary[name].map(markdown, na_action="ignore") for name in ("label", "failed")}
+    summary = summary.assign(**texts)
     good = summary[summary["failed"].isna()].sort_values("final_held_out_sd_dB2")
     table = good[["label", "final_sd_dB2", "final_held_out_sd_dB2", "epochs_trained", "seconds"]]
     failed = [f"**Failed: {row.label}**: {row.failed}" for row in summary[summary["failed"].notna()].itertuples()]
-    parts = [f"# {sweep['name']}", sweep["title"], table.to_markdown(index=False, floatfmt=".4g"), *failed]
+    title = markdown(sweep["title"] or "")
+    parts = [f"# {sweep['name']}", title, table.to_markdown(index=False, floatfmt=".4g"), *failed]
     parts += ["`summary.csv` holds every setting, `losses.csv` the curves.", "![loss curves](losses.png)"]
     return "\n\n".join(filter(None, parts)) + "\n"

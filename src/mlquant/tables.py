@@ -2,41 +2,44 @@
 
 from __future__ import annotations
 
-import hashlib
-import platform
-import subprocess
-from importlib import metadata
 from pathlib import Path
 
 import pandas as pd
 
-from mlquant.files import read_json, require, write_json, write_text
+from mlquant import provenance
+from mlquant.files import markdown, read_json, require, write_json, write_text
 from mlquant.measures import COLUMNS, FRAME_COLUMNS
 
-_PACKAGES = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors", "scipy")
-_PACKAGES += ("snakemake", "soundfile", "vector-quantize-pytorch")
 _WHOLE = ["bits_per_frame", "frame_ms", "frames", "frames_above_2dB", "frames_above_4dB", "delay_samples"]
+_WRITTEN = ("README.md", "anchors.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv")
 _NAMES = ["sample", "sex", "index", "tag"]
 GROUPS = {"all": ("m", "f", None), "male": ("m",), "female": ("f",)}
 
 
-def tabulate(experiment: dict, measured: list[Path], out: Path) -> None:
-    """Write measures.csv, means.csv, anchors.csv, frames.csv, README.md and provenance.json into a folder.
+def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origins: dict[str, str], out: Path) -> None:
+    """Write measures.csv, means.csv, anchors.csv, frames.csv, README.md, config.yaml and provenance.json into a folder.
 
     `experiment` is its config entry with its name, and what its page shows beside the tables; `measured` holds a
-    measured.json for each sample and, of rows without an index, for its anchors (see the command `measure`). The key
-    in the folder's name goes into the provenance. Raises InputError for records that lack something.
+    measured.json for each sample and, of rows without an index, for its anchors (see the command `measure`);
+    `sidecars` the provenance.json of each network and codebook, `origins` checksums of where the speech came from. The
+    key in the folder's name goes into the provenance. Raises InputError for records that lack something.
     """
+    started = provenance.now()
     records = [read_json(path) for path in measured]
     for path, record in zip(measured, records, strict=True):
         require(record, str(path), "sample", "sex", "references", "rows", "stages", "measures", "frames", "pesq")
+        require(record, str(path), "files")
+    beside = [read_json(path) for path in sidecars]
+    for path, record in zip(sidecars, beside, strict=True):
+        require(record, str(path), "key", "started", "seconds", "seed", "stages", "files", "folder")
     require(experiment, "experiment", "name", "title", "samples", "outputs", "speech_dir", "networks", "codebooks")
-    require(experiment, "experiment", "bottleneck", "modules", "published")
+    require(experiment, "experiment", "bottleneck", "modules", "published", "config")
     measures = pd.DataFrame([row for record in records for row in record["measures"]], columns=COLUMNS)
     measures = measures.astype(dict.fromkeys(_WHOLE, "Int64"))
     anchors = measures[measures["index"].isna()].dropna(axis="columns", how="all")
     measures = measures[measures["index"].notna()].astype({"index": int})
-    left_out = [name for name in experiment["samples"] if name not in set(measures["sample"])]
+    made = set(measures["sample"])
+    left_out = [name for name in experiment["samples"] if name not in made]
     frames = [
         pd.DataFrame({"sample": record["sample"], "index": row["index"], "tag": row["tag"], **values})
         for record in records
@@ -49,8 +52,12 @@ def tabulate(experiment: dict, measured: list[Path], out: Path) -> None:
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     write_text(out / "README.md", _readme(experiment, measures, left_out))
-    provenance = _provenance(experiment, records, left_out) | {"key": out.name.rpartition(".")[2]}
-    write_json(out / "provenance.json", provenance)
+    entries = {record["sample"]: record["entry"] for record in records if record.get("entry")}
+    write_json(out / "config.yaml", experiment["config"] | {"samples": dict(sorted(entries.items()))})  # JSON is YAML
+    about = _provenance(experiment, records, beside, left_out) | {"key": out.name.rpartition(".")[2]}
+    about["files"] = dict(sorted({**about["files"], **origins}.items()))
+    about["folder"] = {name: provenance.sha256(out / name) for name in _WRITTEN}
+    write_json(out / provenance.NAME, about | provenance.ran_since(started))
 
 
 def means(measures: pd.DataFrame) -> pd.DataFrame:
@@ -69,7 +76,7 @@ def means(measures: pd.DataFrame) -> pd.DataFrame:
 
 def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str]) -> str:
     """The legend and the distortion of every sample and index, as Markdown."""
-    parts = [f"# {experiment['name']}", experiment["title"] or "Samples of an experiment."]
+    parts = [f"# {experiment['name']}", markdown(experiment["title"]) or "Samples of an experiment."]
     parts += [
         f"**Warning: the optional sample {name} could not be obtained and is left out.** Put {name}.raw or "
         f"{name}.wav into `{experiment['speech_dir']}/` and run the same command again; or, to try the download "
@@ -107,43 +114,41 @@ def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str]) -> st
 def _table(rows: list[list]) -> str:
     """A table in Markdown; the first row is its header."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join(f"| {' | '.join(map(str, line))} |" for line in lines)
+    return "\n".join(f"| {' | '.join(markdown(str(cell)) for cell in line)} |" for line in lines)
 
 
-def _provenance(experiment: dict, records: list[dict], left_out: list[str]) -> dict:
+def _provenance(experiment: dict, records: list[dict], beside: list[dict], left_out: list[str]) -> dict:
     """Every key, file, setting and version behind the experiment."""
-    shown = ("networks", "codebooks", "bottleneck", "modules")
     samples, wavs = {}, {}
     for record in records:
         rows = [row for row in record["rows"] if row["index"] is not None]
         if rows:
             samples[record["sample"]] = {"sex": record["sex"], **record["references"], "rows": rows}
-            wavs |= {f"{record['sample']}_{row['index']}_{row['tag']}.wav": row["files"]["wav"] for row in rows}
+            for row in rows:
+                name = f"{record['sample']}_{row['index']}_{row['tag']}.wav"
+                wavs[name] = {"from": row["files"]["wav"], "index": row["index"], "tag": row["tag"]}
+    stages, files, trained = {}, {}, {}
+    for record in records + beside:
+        stages |= record["stages"]
+        files |= record["files"]
+    for record in beside:
+        (folder,) = (folder for folder, stage in record["stages"].items() if stage["key"] == record["key"])
+        files |= {f"{folder}/{name}": sha256 for name, sha256 in record["folder"].items()}
+        trained[folder] = {name: record[name] for name in ("started", "seconds", "seed")}
+    latents = {record["sample"]: record["latents"] for record in records if record.get("latents")}
+    folder = f"results/{experiment['name']}_wav"
+    shown = ("networks", "codebooks", "bottleneck", "modules", "config")
     return {
         "experiment": {name: value for name, value in experiment.items() if name not in shown},
+        "command": f"snakemake {folder} --configfile {folder}/config.yaml",
         "left_out": left_out,
         "pesq": all(record["pesq"] for record in records),
-        "wavs": {
-            name: {"from": path, "sha256": hashlib.sha256(Path(path).read_bytes()).hexdigest()}
-            for name, path in sorted(wavs.items())
-        },
+        "wavs": dict(sorted(wavs.items())),
         "samples": samples,
-        **{name: experiment[name] for name in shown},
-        "stages": dict(sorted({path: stage for record in records for path, stage in record["stages"].items()}.items())),
-        "versions": {
-            "python": platform.python_version(),
-            **{name: metadata.version(name) for name in _PACKAGES},
-            "machine": platform.machine(),
-            "revision": _revision(),
-        },
+        **{name: experiment[name] for name in ("networks", "codebooks", "modules")},
+        "bottleneck": experiment["bottleneck"] and experiment["bottleneck"] | {"latents": latents},
+        "trained": trained,
+        "stages": dict(sorted(stages.items())),
+        "versions": provenance.versions(),
+        "files": files,
     }
-
-
-def _revision() -> str | None:
-    """Git revision of the checkout, with "-dirty" when it has changes; None outside of one."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        result = subprocess.run(command, capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return result.stdout.strip()

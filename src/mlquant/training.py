@@ -9,7 +9,6 @@ the same bytes.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -18,16 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import safetensors
 import safetensors.torch
 import torch
 
 from mlquant import losses
 from mlquant.architectures import ENTRIES, row_of, training_frames
-from mlquant.files import InputError, log, progress, write_bytes, write_json, write_text
+from mlquant.files import InputError, log, one_line, progress, write_bytes, write_json, write_text
 from mlquant.inputs import energy_dB, network_inputs, normalised
 from mlquant.networks import Network
 
-CHECKPOINT = "checkpoint.pt"
+CHECKPOINT = "checkpoint.safetensors"
 _CHECKPOINT_EVERY = 5  # epochs
 _SD_OF_Y = slice(3, 74)  # 200 to 3700 Hz of the 79 points; b spans just that
 
@@ -148,9 +148,8 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
             done=epoch == settings["epochs"],
         )
         if epoch % _CHECKPOINT_EVERY == 0 and epoch < settings["epochs"]:
-            state = {"network": network.state_dict(), "optimiser": optimiser.state_dict()}
-            seconds = time.monotonic() - started
-            _save_checkpoint(folder / CHECKPOINT, {"identity": identity, "curve": curve, "seconds": seconds, **state})
+            run = {"identity": identity, "curve": curve, "seconds": time.monotonic() - started}
+            _save_checkpoint(folder / CHECKPOINT, run, network, optimiser)
     # One metadata entry: with several their order in the file is not defined.
     weights = safetensors.torch.save(network.cpu().state_dict(), {"settings": json.dumps(settings, sort_keys=True)})
     report = {"failed": None, "seconds": round(time.monotonic() - started, 3), "device": device.type}
@@ -225,11 +224,27 @@ def _identity(settings: dict, *data: torch.Tensor) -> str:
     return digest.hexdigest()
 
 
-def _save_checkpoint(path: Path, state: dict) -> None:
-    """Write the state behind its checksum: a damaged tensor would be loaded without a word."""
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    write_bytes(path, hashlib.sha256(buffer.getvalue()).digest() + buffer.getvalue())
+def _save_checkpoint(path: Path, run: dict, network: Network, optimiser: torch.optim.Optimizer) -> None:
+    """Write the tensors of network and optimiser with what is known of the run, behind a checksum of all of it.
+
+    Without one a damaged tensor would be loaded without a word. The optimiser's settings are those of the run, and
+    its rate is set at every step.
+    """
+    tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
+    for i, state in optimiser.state_dict()["state"].items():
+        tensors |= {f"optimiser.{i}.{name}": tensor for name, tensor in state.items()}
+    tensors = {name: tensor.cpu() for name, tensor in tensors.items()}
+    text = json.dumps(run)
+    metadata = {"checkpoint": json.dumps({"run": text, "sha256": _checksum(text, tensors)})}
+    write_bytes(path, safetensors.torch.save(tensors, metadata))
+
+
+def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        digest.update(f"\n{name} {tensors[name].dtype} {list(tensors[name].shape)}\n".encode())
+        digest.update(tensors[name].numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _resume(path: Path, identity: str, network: Network, optimiser: torch.optim.Optimizer) -> tuple[list[tuple], float]:
@@ -237,18 +252,40 @@ def _resume(path: Path, identity: str, network: Network, optimiser: torch.optim.
     if not path.exists():
         return [], 0.0
     try:
-        data = path.read_bytes()
-        if hashlib.sha256(data[32:]).digest() != data[:32]:
-            raise ValueError("checksum")
-        state = torch.load(io.BytesIO(data[32:]), weights_only=True, map_location="cpu")
-        parts = [state[name] for name in ("identity", "curve", "seconds", "network", "optimiser")]
-    except Exception as error:  # torch raises many kinds on a file that is no checkpoint
-        log(f"{path}: not a checkpoint that can be continued ({type(error).__name__}), starting anew")
+        with safetensors.safe_open(path, "pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            entry = json.loads((file.metadata() or {})["checkpoint"])
+        if entry["sha256"] != _checksum(entry["run"], tensors):
+            raise ValueError("its checksum is another")
+        run = json.loads(entry["run"])
+        curve, seconds = [tuple(row) for row in run["curve"]], float(run["seconds"])
+        if run["identity"] != identity:
+            log(f"{path}: a checkpoint of other settings or data, starting anew")
+            return [], 0.0
+        # All is looked at before any of it is loaded: a half loaded network is neither new nor old.
+        if {name: tensor.shape for name, tensor in tensors.items()} != _shapes(network, optimiser):
+            raise ValueError("its tensors are others")
+    except Exception as error:  # safetensors and JSON raise many kinds on a file that is no checkpoint
+        log(f"{path}: not a checkpoint that can be continued ({one_line(str(error))[:200]}), starting anew")
         return [], 0.0
-    found, curve, seconds, weights, momentum = parts
-    if found != identity:
-        log(f"{path}: a checkpoint of other settings or data, starting anew")
-        return [], 0.0
+    weights, momentum = {}, {}
+    for name, tensor in tensors.items():
+        part, rest = name.split(".", 1)
+        if part == "network":
+            weights[rest] = tensor
+        else:
+            i, rest = rest.split(".")
+            momentum.setdefault(int(i), {})[rest] = tensor
     network.load_state_dict(weights)
-    optimiser.load_state_dict(momentum)
-    return [tuple(row) for row in curve], seconds
+    optimiser.load_state_dict({"state": momentum, "param_groups": optimiser.state_dict()["param_groups"]})
+    return curve, seconds
+
+
+def _shapes(network: Network, optimiser: torch.optim.Optimizer) -> dict[str, torch.Size]:
+    """Shapes of the tensors of a checkpoint of this network and optimiser, by name; SGD as used here has none."""
+    shapes = {f"network.{name}": tensor.shape for name, tensor in network.state_dict().items()}
+    if isinstance(optimiser, torch.optim.Adam):
+        for i, parameter in enumerate(network.parameters()):
+            sizes = {"step": torch.Size(), "exp_avg": parameter.shape, "exp_avg_sq": parameter.shape}
+            shapes |= {f"optimiser.{i}.{name}": size for name, size in sizes.items()}
+    return shapes

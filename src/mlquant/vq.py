@@ -29,6 +29,8 @@ from mlquant.files import InputError
 SPLIT = 0.005  # largest change of an element when an entry is split in two; vqtrain's, meant for latents in -1 to 1
 _SPARE = 3  # candidates beyond those asked for
 _BLOCK = 1 << 24  # float32 elements in the largest array of a search, 64 MB
+_LARGEST = 1e15  # of an element; squares of larger ones leave float32
+_THREADS = 1024
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,9 @@ def search(
     # A stage offers up to mbest entries, and the spare ones, to every path of the last: this bounds the memory.
     few = min(mbest, max(map(len, codebooks)))
     block = max(1, _BLOCK // (targets.shape[1] * few * (few + _SPARE)))
+    if len(codebooks) > 1 and targets.shape[1] * few**2 > _BLOCK:
+        most = int((_BLOCK / targets.shape[1]) ** 0.5)
+        raise InputError(f"mbest: {mbest}, expected at most {most} for vectors of {targets.shape[1]} elements")
     starts = range(0, len(vectors), block)
     return np.concatenate([_search_block(targets[i : i + block], codebooks, mbest, threads) for i in starts])
 
@@ -272,6 +277,8 @@ def _matrix(name: str, array: np.ndarray) -> np.ndarray:
         raise InputError(f"{name}: shape {array.shape}, expected rows of numbers, at least one")
     if not np.isfinite(array).all():
         raise InputError(f"{name}: row {int(np.argmin(np.isfinite(array).all(axis=1)))} holds NaN or infinity")
+    if (largest := max(array.max(), -array.min())) > _LARGEST:
+        raise InputError(f"{name}: holds {largest:g}, expected at most {_LARGEST:g} either way")
     return array
 
 
@@ -297,3 +304,5 @@ def _at_least_one(**numbers: int) -> None:
     for name, number in numbers.items():
         if number < 1:
             raise InputError(f"{name}: {number}, expected at least 1")
+        if name == "threads" and number > _THREADS:
+            raise InputError(f"threads: {number}, expected at most {_THREADS}")

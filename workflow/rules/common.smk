@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from functools import cache
 
 from mlquant.anchor import MODES
@@ -9,13 +10,20 @@ from mlquant.config import load
 from mlquant.files import InputError
 from mlquant.plan import Plan
 
+if re.search("[{}]", str(workflow.basedir)):
+    raise WorkflowError(
+        f"{workflow.basedir}: has braces in its name, which Snakemake takes for a wildcard"
+    )
 try:
     PLAN = Plan(load(config))
 except InputError as error:
     raise WorkflowError(str(error))
 
 
+TABLES = ("provenance.json", "measures.csv", "means.csv", "anchors.csv")
+TABLES += ("frames.csv", "README.md", "config.yaml")
 LEFT_OUT = set()  # optional samples that a warning has named
+STAGE_FILE = re.compile(r"(.+/)?results/\w+/[\w-]+\.[0-9a-f]{8}/[^/]+")
 
 
 def stage(wildcards, kind):
@@ -28,7 +36,9 @@ def stage(wildcards, kind):
 
 def files_of(kind, name):
     """Input function: the files that a stage takes under a name; none when it takes none."""
-    return lambda wildcards: stage(wildcards, kind).inputs.get(name, [])
+    return lambda wildcards: [
+        here(path) for path in stage(wildcards, kind).inputs.get(name, [])
+    ]
 
 
 def setting(kind, name):
@@ -39,6 +49,21 @@ def setting(kind, name):
 def settings(kind):
     """Params function: all settings of a stage as one sorted JSON text."""
     return lambda wildcards: stage(wildcards, kind).params
+
+
+def root(wildcards, input):
+    """Params function: the folder that results/ is in when files come from a storage, as an option; nothing when here.
+
+    Paths within records are those of the plan.
+    """
+    found = [match for match in map(STAGE_FILE.fullmatch, map(str, input)) if match]
+    folders = {match[1] for match in found}
+    return ["--root", min(folders)[:-1]] if folders and None not in folders else []
+
+
+def folder_of(wildcards, output):
+    """Params function: the folder that a job writes into."""
+    return os.path.dirname(output[0])
 
 
 def required(experiment):
@@ -90,7 +115,7 @@ def files_compared(name):
         return []
     experiment = PLAN.stages[folder].name
     return [
-        f"{folder}/provenance.json",
+        *(f"{folder}/{name}" for name in TABLES),
         *shown(experiment, required(experiment) + optional(experiment)),
         *PLAN.experiments[experiment].shown,
     ]
@@ -104,11 +129,22 @@ def measured(experiment, samples):
     ]
 
 
+def origins(experiment):
+    """What the speech of an experiment's samples and networks came from; a user's own files are never in a storage."""
+    samples = required(experiment) + optional(experiment)
+    return [here(path) for path in PLAN.origins(experiment, samples)]
+
+
+def here(path):
+    """A file that no stage makes lies where its name says, whatever storage results are kept in."""
+    return path if path.rpartition("/")[0] in PLAN.stages else local(path)
+
+
 def shown(experiment, samples):
     """What an experiment's page shows of some of its samples: wavs, features and latents."""
     plan = PLAN.experiments[experiment]
     stages = [stage for name in samples for stage in plan.measured[name]]
-    files = [path for stage in stages for path in stage.inputs["files"]]
+    files = [here(path) for stage in stages for path in stage.inputs["files"]]
     return files + [plan.latents[name] for name in samples if name in plan.latents]
 
 

@@ -13,20 +13,23 @@ rule measure_sample:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 5 * attempt,
     params:
         record=settings("measures"),
+        root=root,
     message:
         "Measuring {wildcards.stage}"
     shell:
-        "mlquant measure {params.record:q} -o {output} > {log} 2>&1"
+        "mlquant measure {params.record:q} {params.root:q} -o {output:q} > {log:q} 2>&1"
 
 
 rule tabulate_measures:
     input:
         required=lambda w: measured(experiment_of(w), required(experiment_of(w))),
         optional=lambda w: measured(experiment_of(w), optional(experiment_of(w))),
+        sidecars=files_of("experiments", "sidecars"),
+        origins=lambda w: origins(experiment_of(w)),
     output:
         report(
             "results/experiments/{stage}/means.csv",
@@ -45,6 +48,7 @@ rule tabulate_measures:
             "anchors.csv",
             "frames.csv",
             "README.md",
+            "config.yaml",
             "provenance.json",
         ),
     log:
@@ -59,17 +63,20 @@ rule tabulate_measures:
         runtime=10,
     params:
         experiment=settings("experiments"),
-        folder=lambda w: stage(w, "experiments").folder,
+        root=root,
+        folder=folder_of,
     message:
         "Tabulating the measures of {wildcards.stage}"
     shell:
-        "mlquant tabulate {params.experiment:q} --measured {input.required} {input.optional} -o {params.folder} "
-        "> {log} 2>&1"
+        "mlquant tabulate {params.experiment:q} --measured {input.required:q} {input.optional:q} "
+        "--sidecars {input.sidecars:q} --origins {input.origins:q} {params.root:q} -o {params.folder:q} > {log:q} 2>&1"
 
 
 rule gather_wavs:
     input:
-        tables=lambda w: PLAN.experiments[w.experiment].tables.file("provenance.json"),
+        tables=lambda w: [
+            PLAN.experiments[w.experiment].tables.file(name) for name in TABLES
+        ],
         required=lambda w: shown(w.experiment, required(w.experiment)),
         optional=lambda w: shown(w.experiment, optional(w.experiment)),
         curves=lambda w: PLAN.experiments[w.experiment].curves,
@@ -93,45 +100,16 @@ rule gather_wavs:
         mem_mb=1000,
         runtime=10,
     params:
-        tables=lambda w: PLAN.experiments[w.experiment].tables.folder,
+        tables=lambda w, input: os.path.dirname(input.tables[0]),
+        root=root,
         figures=lambda w, input: ["--figures", *input.curves] if input.curves else [],
         # The folder is not keyed: a new page is made when its code is another.
         code=PLAN.params("page", {}),
     message:
         "Gathering {output}"
     shell:
-        "mlquant page {params.tables} {params.figures} --history results/history.csv -o {output} > {log} 2>&1"
-
-
-rule compare_experiments:
-    input:
-        a=lambda w: files_compared(w.a),
-        b=lambda w: files_compared(w.b),
-    output:
-        report(
-            directory("results/compare/{a}_vs_{b}"),
-            htmlindex="index.html",
-            caption="../report/compare.rst",
-            category="Comparisons",
-            labels={"experiments": "{a}, {b}"},
-        ),
-    log:
-        "results/logs/compare/{a}_vs_{b}.log",
-    benchmark:
-        "results/benchmarks/compare/{a}_vs_{b}.tsv"
-    localrule: True
-    conda:
-        "../../envs/mlquant.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=10,
-    params:
-        folders=lambda w: [folder_compared(w.a), folder_compared(w.b)],
-        code=PLAN.params("compare", {}),
-    message:
-        "Comparing {wildcards.a} and {wildcards.b}"
-    shell:
-        "mlquant compare {params.folders} -o {output} 2>&1 | tee {log}"
+        "mlquant page {params.tables:q} {params.figures:q} --history results/history.csv {params.root:q} -o {output:q} "
+        "> {log:q} 2>&1"
 
 
 rule summarise_sweep:
@@ -158,15 +136,16 @@ rule summarise_sweep:
         runtime=10,
     params:
         sweep=lambda w: PLAN.params("sweep", PLAN.sweeps[w.sweep].settings),
+        root=root,
     message:
         "Summarising sweep {wildcards.sweep}"
     shell:
-        "mlquant sweep {params.sweep:q} -o {output} 2>&1 | tee {log}"
+        "mlquant sweep {params.sweep:q} {params.root:q} -o {output:q} 2>&1 | tee {log:q}"
 
 
 rule make_study:
     input:
-        lambda w: PLAN.studies[w.study].files,
+        lambda w: [here(path) for path in PLAN.studies[w.study].files],
     output:
         report(
             directory("results/studies/{study}"),
@@ -183,11 +162,12 @@ rule make_study:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=lambda w, attempt: 3000 * attempt,
+        runtime=lambda w, attempt: 60 * attempt,
     params:
         study=lambda w: PLAN.params("study", PLAN.studies[w.study].settings),
+        root=root,
     message:
         "Making study {wildcards.study}"
     shell:
-        "mlquant study {params.study:q} -o {output} > {log} 2>&1"
+        "mlquant study {params.study:q} {params.root:q} -o {output:q} > {log:q} 2>&1"

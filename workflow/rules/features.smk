@@ -13,12 +13,12 @@ rule analyse_speech:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda w, attempt: 2000 * attempt,
+        runtime=lambda w, attempt: 15 * attempt,
     message:
         "Analysing {wildcards.stage}"
     shell:
-        "mlquant analyse {input.speech} -o {output} > {log} 2>&1"
+        "mlquant analyse {input.speech:q} -o {output:q} > {log:q} 2>&1"
 
 
 rule compute_features:
@@ -34,11 +34,11 @@ rule compute_features:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 15 * attempt,
     params:
         floor=setting("features", "floor_dB"),
     message:
         "Computing features of {wildcards.stage}"
     shell:
-        "mlquant features {input.model} --b {output.b} --y {output.y} --floor={params.floor} > {log} 2>&1"
+        "mlquant features {input.model:q} --b {output.b:q} --y {output.y:q} --floor={params.floor:q} > {log:q} 2>&1"

@@ -10,6 +10,7 @@ rule train_network:
         settings="results/networks/{stage}/settings.json",
         losses="results/networks/{stage}/losses.csv",
         report="results/networks/{stage}/training.json",
+        provenance="results/networks/{stage}/provenance.json",
     log:
         "results/logs/networks/{stage}.log",
     benchmark:
@@ -19,17 +20,20 @@ rule train_network:
         "../../envs/mlquant.yaml"
     threads: setting("networks", "threads")
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=lambda w, attempt: 3000 * attempt,
+        runtime=lambda w, attempt: 120 * attempt,
+        gpu=lambda w: int(stage(w, "networks").settings["device"] == "cuda"),
     params:
         settings=settings("networks"),
         targets=lambda w, input: ["--target", *input.targets] if input.targets else [],
-        folder=lambda w: stage(w, "networks").folder,
+        record=lambda w: PLAN.record(stage(w, "networks")),
+        root=root,
+        folder=folder_of,
     message:
         "Training network {wildcards.stage}; progress in {log}"
     shell:
         "mlquant train --keep-failure --settings {params.settings:q} --features {input.features:q} {params.targets:q} "
-        "-o {params.folder} > {log} 2>&1"
+        "--record {params.record:q} {params.root:q} -o {params.folder:q} > {log:q} 2>&1"
 
 
 rule plot_losses:
@@ -46,17 +50,18 @@ rule plot_losses:
         "results/logs/figures/{stage}.log",
     benchmark:
         "results/benchmarks/figures/{stage}.tsv"
+    localrule: True
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 5 * attempt,
     params:
         title=setting("figures", "title"),
     message:
         "Plotting the losses of {wildcards.stage}"
     shell:
-        "mlquant plot-losses {input.losses} --title {params.title} -o {output} > {log} 2>&1"
+        "mlquant plot-losses {input.losses:q} --title {params.title:q} -o {output:q} > {log:q} 2>&1"
 
 
 rule export_latents:
@@ -72,8 +77,8 @@ rule export_latents:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda w, attempt: 2000 * attempt,
+        runtime=lambda w, attempt: 10 * attempt,
     params:
         part=lambda w: [
             f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
@@ -83,7 +88,7 @@ rule export_latents:
     message:
         "Exporting latents of {wildcards.stage}"
     shell:
-        "mlquant encode {input.weights} {input.features:q} {params.part} -o {output} > {log} 2>&1"
+        "mlquant encode {input.weights:q} {input.features:q} {params.part:q} -o {output:q} > {log:q} 2>&1"
 
 
 rule infer_features:
@@ -100,8 +105,8 @@ rule infer_features:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 3 * attempt,
     params:
         energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
         noise=lambda w: [
@@ -111,7 +116,8 @@ rule infer_features:
     message:
         "Passing features through a network: {wildcards.stage}"
     shell:
-        "mlquant infer {input.weights} {input.features} {params.energy} {params.noise} -o {output} > {log} 2>&1"
+        "mlquant infer {input.weights:q} {input.features:q} {params.energy:q} {params.noise:q} "
+        "-o {output:q} > {log:q} 2>&1"
 
 
 rule decode_latents:
@@ -129,12 +135,12 @@ rule decode_latents:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 3 * attempt,
     params:
         energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
     message:
         "Decoding quantised latents of {wildcards.stage}"
     shell:
-        "mlquant decode {input.weights} {input.latents} --features {input.features} {params.energy} "
-        "-o {output} > {log} 2>&1"
+        "mlquant decode {input.weights:q} {input.latents:q} --features {input.features:q} {params.energy:q} "
+        "-o {output:q} > {log:q} 2>&1"

@@ -8,6 +8,7 @@ rule train_vq_stage:
         codebook="results/codebooks/{stage}/vq.f32",
         residual="results/codebooks/{stage}/residual.f32",
         trace="results/codebooks/{stage}/trace.csv",
+        provenance="results/codebooks/{stage}/provenance.json",
     log:
         "results/logs/codebooks/{stage}.log",
     benchmark:
@@ -16,18 +17,21 @@ rule train_vq_stage:
         "../../envs/mlquant.yaml"
     threads: 1  # so that it runs beside another training; a large codebook on a cluster may want more
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda w, attempt: 2000 * attempt,
+        runtime=lambda w, attempt: 30 * attempt,
     params:
         k=setting("codebooks", "k"),
         size=setting("codebooks", "size"),
         stop=setting("codebooks", "stop"),
         seed=setting("codebooks", "seed"),
+        record=lambda w: PLAN.record(stage(w, "codebooks")),
+        root=root,
     message:
         "Training codebook {wildcards.stage}"
     shell:
-        "mlquant vq-train {input.train} -k {params.k} -m {params.size} --stop {params.stop} --seed {params.seed} "
-        "--threads {threads} -o {output.codebook} --residual {output.residual} --trace {output.trace} > {log} 2>&1"
+        "mlquant vq-train {input.train:q} -k {params.k} -m {params.size} --stop {params.stop} --seed {params.seed} "
+        "--threads {threads} --record {params.record:q} {params.root:q} -o {output.codebook:q} "
+        "--residual {output.residual:q} --trace {output.trace:q} > {log:q} 2>&1"
 
 
 rule quantise_latents:
@@ -44,8 +48,8 @@ rule quantise_latents:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 3 * attempt,
     params:
         k=setting("quantised", "k"),
         mbest=setting("quantised", "mbest"),
@@ -53,5 +57,5 @@ rule quantise_latents:
     message:
         "Quantising latents of {wildcards.stage}"
     shell:
-        "mlquant vq-search {input.latents} -k {params.k} -q {params.codebooks} --mbest {params.mbest} --usage "
-        "--indices {output.indices} -o {output.latents} > {log} 2>&1"
+        "mlquant vq-search {input.latents:q} -k {params.k} -q {params.codebooks:q} --mbest {params.mbest} --usage "
+        "--indices {output.indices:q} -o {output.latents:q} > {log:q} 2>&1"

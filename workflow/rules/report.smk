@@ -1,6 +1,42 @@
-# The report of all results: of those whose folders are there when Snakemake starts, brought up to date first.
+# What is told of results: comparisons of two experiments, and the report of all.
 
 
+rule compare_experiments:
+    input:
+        a=lambda w: files_compared(w.a),
+        b=lambda w: files_compared(w.b),
+    output:
+        report(
+            directory("results/compare/{a}_vs_{b}"),
+            htmlindex="index.html",
+            caption="../report/compare.rst",
+            category="Comparisons",
+            labels={"experiments": "{a}, {b}"},
+        ),
+    log:
+        "results/logs/compare/{a}_vs_{b}.log",
+    benchmark:
+        "results/benchmarks/compare/{a}_vs_{b}.tsv"
+    localrule: True
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        folders=lambda w, input: [
+            os.path.dirname(files[0]) if files else folder_compared(name)
+            for name, files in ((w.a, input.a), (w.b, input.b))
+        ],
+        root=root,
+        code=PLAN.params("compare", {}),
+    message:
+        "Comparing {wildcards.a} and {wildcards.b}"
+    shell:
+        "mlquant compare {params.folders:q} {params.root:q} -o {output:q} 2>&1 | tee {log:q}"
+
+
+# Of those whose folders are there when Snakemake starts, brought up to date first.
 rule write_report:
     input:
         lambda w: with_results(),
@@ -29,4 +65,4 @@ rule write_report:
     message:
         "Writing {output}"
     shell:
-        "mlquant report {params.report:q} -o {output} > {log} 2>&1"
+        "mlquant report {params.report:q} -o {output:q} > {log:q} 2>&1"

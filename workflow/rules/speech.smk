@@ -9,18 +9,19 @@ rule fetch_source:
         "results/logs/sources/{stage}.log",
     benchmark:
         "results/benchmarks/sources/{stage}.tsv"
+    localrule: True  # the nodes of a cluster often have no network
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 10 * attempt,
     params:
         source=settings("sources"),
     message:
         "Obtaining speech: {wildcards.stage}"
     shell:
-        "mlquant fetch {params.source:q} --apt results/apt -o {output.archive} --manifest {output.manifest} "
-        "> {log} 2>&1"
+        "mlquant fetch {params.source:q} --apt results/apt -o {output.archive:q} --manifest {output.manifest:q} "
+        "> {log:q} 2>&1"
 
 
 # Whether an optional source can be had is known only when it has been tried.
@@ -32,17 +33,19 @@ checkpoint fetch_optional_source:
         "results/logs/optional_sources/{stage}.log",
     benchmark:
         "results/benchmarks/optional_sources/{stage}.tsv"
+    localrule: True  # the nodes of a cluster often have no network
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 10 * attempt,
     params:
         source=settings("optional_sources"),
     message:
         "Obtaining optional speech: {wildcards.stage}"
     shell:
-        "mlquant fetch {params.source:q} --optional -o {output.archive} --manifest {output.manifest} 2>&1 | tee {log}"
+        "mlquant fetch {params.source:q} --optional -o {output.archive:q} --manifest {output.manifest:q} "
+        "2>&1 | tee {log:q}"
 
 
 rule prepare_sample:
@@ -57,8 +60,8 @@ rule prepare_sample:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 5 * attempt,
     params:
         origin=lambda w: [
             f"--{name}={value}"
@@ -68,7 +71,7 @@ rule prepare_sample:
     message:
         "Preparing sample {wildcards.stage}"
     shell:
-        "mlquant prepare-sample {input.speech:q} {params.origin:q} -o {output} > {log} 2>&1"
+        "mlquant prepare-sample {input.speech:q} {params.origin:q} -o {output:q} > {log:q} 2>&1"
 
 
 rule prepare_corpus:
@@ -84,8 +87,8 @@ rule prepare_corpus:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=lambda w, attempt: 2000 * attempt,
+        runtime=lambda w, attempt: 15 * attempt,
     params:
         settings=settings("corpora"),
         # A user's own files can be too many for a command line: the settings name their folder.
@@ -95,5 +98,5 @@ rule prepare_corpus:
     message:
         "Preparing training speech {wildcards.stage}"
     shell:
-        "mlquant prepare-corpus {params.archive} --settings {params.settings:q} "
-        "-o {output.speech} --manifest {output.manifest} > {log} 2>&1"
+        "mlquant prepare-corpus {params.archive:q} --settings {params.settings:q} "
+        "-o {output.speech:q} --manifest {output.manifest:q} > {log:q} 2>&1"

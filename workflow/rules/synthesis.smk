@@ -13,12 +13,12 @@ rule resynthesise_wav:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 3 * attempt,
     message:
         "Resynthesising {wildcards.stage} with original phases"
     shell:
-        "mlquant resynth {input.model} -o {output} > {log} 2>&1"
+        "mlquant resynth {input.model:q} -o {output:q} > {log:q} 2>&1"
 
 
 rule synthesise_wav:
@@ -34,12 +34,12 @@ rule synthesise_wav:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 3 * attempt,
     message:
         "Synthesising {wildcards.stage}"
     shell:
-        "mlquant synth {input.model} {input.y_hat} -o {output} > {log} 2>&1"
+        "mlquant synth {input.model:q} {input.y_hat:q} -o {output:q} > {log:q} 2>&1"
 
 
 rule code_anchors:
@@ -54,8 +54,8 @@ rule code_anchors:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=lambda w, attempt: 1000 * attempt,
+        runtime=lambda w, attempt: 3 * attempt,
     params:
         modes=lambda w: [
             f"--mode={mode}" for mode in stage(w, "anchors").settings["modes"]
@@ -64,4 +64,4 @@ rule code_anchors:
     message:
         "Coding {wildcards.stage} with Codec 2"
     shell:
-        "mlquant anchor {input.speech} {params.modes} {params.wavs} > {log} 2>&1"
+        "mlquant anchor {input.speech:q} {params.modes:q} {params.wavs:q} > {log:q} 2>&1"

@@ -17,7 +17,8 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from mlquant.files import InputError, atomic, link, new_folder, read_json, require, write_text
+from mlquant import provenance
+from mlquant.files import InputError, atomic, link, new_folder, read_json, require, write_json, write_text
 from mlquant.page.data import gather, read_rows
 
 SCRIPTS = ("dom", "chart", "audio", "spectrum", "bottleneck", "viewer", "abx", "numbers", "main")
@@ -28,24 +29,28 @@ _HISTORY = ("time", "experiment", "key", "revision", "index", "tag")
 def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path] = ()) -> None:
     """Make an experiment's folder: its tables, its wavs under their published names, loss curves and index.html.
 
-    `tables` is a folder written by `mlquant tabulate`, `figures` the loss curves of its networks; both are linked, as
-    are the wavs. The experiment's means are noted in `history` first, if that is given. The folder appears whole or
-    not at all.
+    `tables` is a folder written by `mlquant tabulate`, `figures` the loss curves of its networks; both are linked. The
+    wavs are copies that tell what they are, and provenance.json lists every file of the folder. The experiment's
+    means are noted in `history` first, if that is given. The folder appears whole or not at all.
     """
-    provenance = read_json(tables / "provenance.json")
-    require(provenance, str(tables / "provenance.json"), "wavs")
+    known = read_json(tables / provenance.NAME)
+    require(known, str(tables / provenance.NAME), "wavs", "experiment", "key")
     if history:
         append_history(history, tables)
     with new_folder(out) as temporary:
         for path in sorted(tables.iterdir()):
-            link(path, temporary / path.name)
-        for name, wav in provenance["wavs"].items():
+            if path.name != provenance.NAME:
+                link(path, temporary / path.name)
+        for name, wav in known["wavs"].items():
             # A tables folder may hold its wavs itself.
             if not (temporary / name).exists():
-                link(Path(wav["from"]), temporary / name)
+                provenance.write_told_wav(temporary / name, known, name)
+            wav["sha256"] = provenance.sha256(temporary / name)
         for figure in figures:
             link(figure, temporary / f"{figure.parent.name.rsplit('.', 1)[0]}_losses.png")
         write_text(temporary / "index.html", render([("", tables)], history))
+        known["folder"] = {path.name: provenance.sha256(path) for path in sorted(temporary.iterdir())}
+        write_json(temporary / provenance.NAME, known)
 
 
 def render(
@@ -87,8 +92,8 @@ def append_history(history: Path, tables: Path) -> None:
     Nothing is appended when the last row of the experiment has the same key. Several processes may call this at once;
     a column that is new in either is empty in the other's rows. Raises InputError for what is no history.
     """
-    provenance = read_json(tables / "provenance.json")
-    require(provenance, str(tables / "provenance.json"), "experiment", "key", "versions")
+    known = read_json(tables / provenance.NAME)
+    require(known, str(tables / provenance.NAME), "experiment", "key", "versions")
     means = [row for row in _text_rows(tables / "means.csv")[1] if row.pop("group") == "all"]
     history.parent.mkdir(parents=True, exist_ok=True)
     with open(history.with_name(f".{history.name}.lock"), "w") as lock:
@@ -96,14 +101,14 @@ def append_history(history: Path, tables: Path) -> None:
         columns, rows = _text_rows(history) if history.exists() else ([], [])
         if missing := [name for name in _HISTORY if columns and name not in columns]:
             raise InputError(f"{history}: has no column {missing[0]}, expected a history of mlquant page")
-        name, key = provenance["experiment"]["name"], provenance["key"]
+        name, key = known["experiment"]["name"], known["key"]
         if [row["key"] for row in rows if row["experiment"] == name][-1:] == [key]:
             return
         about = {
             "time": datetime.now(UTC).isoformat(timespec="seconds"),
             "experiment": name,
             "key": key,
-            "revision": provenance["versions"].get("revision") or "",
+            "revision": known["versions"].get("revision") or "",
         }
         rows += [about | mean for mean in means]
         columns = list(dict.fromkeys([*_HISTORY, *columns, *(means[0] if means else ())]))
@@ -124,7 +129,12 @@ def _text_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Columns and rows of a CSV, every value as it stands there; numbers are not to change on their way."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            return list(reader.fieldnames or ()), list(reader)
+            reader = csv.DictReader(file, restval="")
+            columns, rows = list(reader.fieldnames or ()), list(reader)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, csv.Error) as error:
+        raise InputError(f"{path}: not a table of mlquant ({error})") from None
+    if long := next((i for i, row in enumerate(rows, 2) if None in row), None):
+        raise InputError(f"{path}: row {long} has more than {len(columns)} values, expected one a column")
+    return columns, rows

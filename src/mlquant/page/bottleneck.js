@@ -53,7 +53,8 @@ function decodeVq(indices, codebooks) {
 
 // The latents of a frame's vector as they stand in the file; null where there are none.
 function latentsOf(sample, frame) {
-  return bottleneck.layers ? row(bottleneck.latents[sample.name], Math.floor(frame / bottleneck.ncat)) : null;
+  const known = bottleneck.layers && Object.hasOwn(bottleneck.latents, sample.name); // a name may be "constructor"
+  return known ? row(bottleneck.latents[sample.name], Math.floor(frame / bottleneck.ncat)) : null;
 }
 
 // What goes into the decoder: latents and offsets, quantised when a choice is made, with the noise.

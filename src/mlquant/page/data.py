@@ -21,6 +21,7 @@ from mlquant.files import InputError
 from mlquant.inputs import energy_dB
 
 STEP_dB = 0.01
+LIMIT = 40_000_000  # bytes of files whose samples the page holds; it has about as many
 _FLOOR_dB = -100.0  # of harmonics that are drawn
 _TEXT = ("sample", "sex", "tag", "group", "time", "experiment", "key", "revision")
 
@@ -124,17 +125,33 @@ def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
     blob = Blob()
     tables = [_Tables(label if len(named) > 1 else "", folder) for label, folder in named]
     experiments = [table.about() for table in tables]
-    names = dict.fromkeys(name for table in tables for name in table.provenance["samples"])
+    names = list(dict.fromkeys(name for table in tables for name in table.provenance["samples"]))
+    held = _held(names, tables)
     page = {
         "title": " and ".join(_title(each) for each in experiments),
         "step_dB": STEP_dB,
         "b_kHz": (B_HZ / 1000).tolist(),
         "columns": _columns(tables),
         "experiments": experiments,
-        "samples": [_sample(name, tables, blob) for name in names],
-        "bottleneck": _bottleneck(tables[0], list(names), blob),
+        "samples": [_sample(name, tables, blob) for name in held],
+        "not_held": len(names) - len(held),
+        "bottleneck": _bottleneck(tables[0], held, blob),
     }
     return page, blob.base64()
+
+
+def _held(names: Sequence[str], tables: Sequence[_Tables]) -> list[str]:
+    """The samples that the page holds: those that fit into `LIMIT` after the ones before; the others are in tables."""
+    held, total = [], 0
+    for name in names:
+        known = [table.provenance["samples"][name] for table in tables if name in table.provenance["samples"]]
+        paths = {one[file] for one in known for file in ("source", "features", "y") if file in one}
+        paths |= {path for one in known for row in one.get("rows", ()) for path in row["files"].values()}
+        size = sum(Path(path).stat().st_size for path in paths if Path(path).is_file())
+        if total + size <= LIMIT:
+            held.append(name)
+            total += size
+    return held
 
 
 def _title(experiment: dict) -> str:
@@ -237,7 +254,7 @@ def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
             label = f"{table.label} {row['index']}".strip()
             named = row["files"]
             track = {"kind": "output", **about, "label": label}
-            track["audio"] = blob.file(named["wav"], files.read_speech, "i2")
+            track["audio"] = blob.file(named["wav"], _read_speech, "i2")
             if "y_hat" in named:
                 track["y_hat"] = blob.file(named["y_hat"], _read_y, "dB")
             if "b_hat" in named:
@@ -252,7 +269,7 @@ def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
                 published.add(path)
                 about = {"experiment": i, "index": row["index"], "tag": row["tag"]}
                 label = f"{table.label} {row['index']} published".strip()
-                audio = blob.file(path, files.read_speech, "i2")
+                audio = blob.file(path, _read_speech, "i2")
                 tracks.append({"kind": "published", **about, "label": label, "audio": audio})
     return {
         "name": name,
@@ -267,6 +284,10 @@ def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
         "energy_b": blob.add(energy_dB(records[:, :20])),
         "harmonics": _harmonics(known["model"], blob),
     }
+
+
+def _read_speech(path: str) -> np.ndarray:
+    return files.read_speech(path, silent=True)
 
 
 def _read_y(path: str) -> np.ndarray:

@@ -19,6 +19,7 @@ function showAbout() {
   for (const e of page.experiments) {
     if (e.left_out?.length) byId("about").append(el("p", { class: "warning" }, `${several ? `${named(e)}: ` : ""}left out, as they could not be obtained: ${e.left_out.join(", ")}.`));
   }
+  if (page.not_held) byId("about").append(el("p", { class: "warning" }, `Of ${page.samples.length + page.not_held} samples ${page.samples.length} can be heard here. More would be too much for one page: the others are in the tables below, their wavs under Provenance.`));
 }
 
 const sampleButtons = page.samples.map((sample) => toggle(sample.sex ? [sample.name, " ", el("small", {}, sample.sex)] : sample.name, false, () => choose(sample)));
@@ -185,6 +186,7 @@ initBottleneck();
 initViewer();
 initAbx();
 audio.listeners.push(show);
+for (const id of page.samples.length ? [] : ["player", "abx", "viewer"]) byId(id).hidden = true;
 if (page.samples.length) {
   const first = page.samples[0].tracks.findIndex((track) => track.kind === "output");
   audio.track = Math.max(first, 0);

@@ -212,7 +212,8 @@ function provenanceOf(experiment) {
     list("Seeds", "seeds", ["stage", "seed"], seeds),
     list("Versions", "versions", ["package", "version"], pairs(experiment.versions)),
     list("Code", "digests of the modules behind the stages", ["part", "digest"], pairs(experiment.modules)),
-    list("Wavs", "wavs", ["file", "from", "SHA-256"], Object.entries(experiment.wavs).map(([name, wav]) => [name, wav.from, wav.sha256])));
+    list("Wavs", "wavs", ["file", "from"], Object.entries(experiment.wavs).map(([name, wav]) => [
+      several ? name : { text: el("a", { href: encodeURIComponent(name) }, name), sort: name }, wav.from])));
 }
 
 // Git revision in words: whether the tree had changes matters more than the last digits.

@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
@@ -51,7 +52,7 @@ def part_of(entry: dict, settings: dict, base: Path) -> dict:
         "facts": facts,
         "tables": [one for one in tables if one["rows"]],
         "figures": [{"name": path.stem, "uri": _data_uri(path)} for path in _figures(folder, entry["kind"], kind)],
-        "link": os.path.relpath(folder, base),
+        "link": quote(os.path.relpath(folder, base)),
     }
 
 
@@ -344,8 +345,8 @@ def _setting(value: object) -> str:
 
 def experiment(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
     needs = ("bits_per_frame", "frame_ms", "bit_per_s", "pesq", "stoi", "estoi", "sd_dB2")
-    means = _named_rows(folder / "means.csv", "group", "index", "tag", "samples", *needs)
-    measures = _named_rows(folder / "measures.csv", "sample", "index", "tag", "sd_dB2", "sd_voiced_dB2")
+    means = _rows(folder / "means.csv", "group", "index", "tag", "samples", *needs)
+    measures = _rows(folder / "measures.csv", "sample", "index", "tag", "sd_dB2", "sd_voiced_dB2")
     provenance = read_json(folder / "provenance.json")
     require(provenance, f"{folder}/provenance.json", "experiment", "left_out")
     known = PUBLISHED["experiments"].get(PUBLISHED["repeated"].get(entry["name"], entry["name"]), {})
@@ -405,12 +406,6 @@ def experiment(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         ]
         tables.append(_table(f"SD (dB²) of index {place} by sample", *sd, source=known["sd_source"]))
     return facts, tables
-
-
-def _named_rows(path: Path, *columns: str) -> pd.DataFrame:
-    """The same as `_rows`, of a table whose tags and samples may look like numbers."""
-    _rows(path, *columns)
-    return pd.read_csv(path, dtype={"tag": str, "sample": str})
 
 
 def _experiment_facts(outputs: list[dict], pesq: list, beside: list, column) -> dict:

@@ -1,0 +1,145 @@
+"""What made a result: written beside it as provenance.json, and told by its speech files themselves.
+
+Nothing here changes a result, so no key depends on this module.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+from mlquant.files import InputError, require, write_bytes, write_json
+
+NAME = "provenance.json"
+_PACKAGES = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors", "scipy")
+_PACKAGES += ("snakemake", "soundfile", "soxr", "threadpoolctl", "vector-quantize-pytorch")
+_UNCHANGED = hashlib.sha256(b"").hexdigest()
+
+
+def sidecar(folder: Path, record: dict, settings: dict, inputs: dict[str, str], started: datetime) -> None:
+    """Write provenance.json into the folder of a network or codebook, all other files of which are there.
+
+    `record` is what the workflow knows of it: its `command` and, by folder, the `stages` behind it, its own among
+    them, and the `modules` that ran. Without a workflow it is empty. `inputs` are checksums of what it was made from.
+    Hidden files are not listed.
+    """
+    outputs = [path for path in sorted(folder.iterdir()) if path.name != NAME and not path.name.startswith(".")]
+    about = {
+        "key": folder.name.rpartition(".")[2] if record else None,
+        "command": None,
+        "settings": settings,
+        "seed": settings.get("seed"),
+        **ran_since(started),
+        "versions": versions(),
+        **record,
+        "files": inputs,
+        "folder": {path.name: sha256(path) for path in outputs},
+    }
+    write_json(folder / NAME, about)
+
+
+def now() -> datetime:
+    """The time, for `ran_since`."""
+    return datetime.now(UTC)
+
+
+def ran_since(started: datetime) -> dict:
+    """When something started, to the second, and how long it took until now in seconds."""
+    seconds = (now() - started).total_seconds()
+    return {"started": started.isoformat(timespec="seconds"), "seconds": round(seconds, 3)}
+
+
+def sha256(path: str | Path) -> str:
+    """Checksum of a file; InputError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+
+
+def checksums(paths: Iterable[str | Path], root: Path | None = None) -> dict[str, str]:
+    """Checksums of files by their paths, sorted; paths below `root` are told as from there."""
+    names = {path: str(path).removeprefix(f"{root}/") for path in map(Path, paths)}
+    return {name: sha256(path) for path, name in sorted(names.items())}
+
+
+def versions() -> dict:
+    """What a result's last digits may depend on: Python, packages, machine, and the revision of the code.
+
+    `revision` is that of git, with "-dirty" when the checkout has changes, `diff_sha256` then tells which; both are
+    None where there is no git. Files that git does not track count as changes, as long as it does not ignore them.
+    """
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in _PACKAGES},
+        "machine": platform.machine(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        **_revision(),
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or None
+
+
+def _revision() -> dict:
+    try:
+        revision = _git("rev-parse", "HEAD").decode().strip()
+        digest = hashlib.sha256(_git("diff", "HEAD", "--binary"))
+        top = Path(_git("rev-parse", "--show-toplevel").decode().strip())
+        for name in sorted(_git("ls-files", "-z", "--others", "--exclude-standard", "--full-name", top).split(b"\0")):
+            if name:
+                digest.update(name + (top / os.fsdecode(name)).read_bytes())
+    except (OSError, subprocess.CalledProcessError):
+        return {"revision": None, "diff_sha256": None}
+    if digest.hexdigest() == _UNCHANGED:
+        return {"revision": revision, "diff_sha256": None}
+    return {"revision": f"{revision}-dirty", "diff_sha256": digest.hexdigest()}
+
+
+def _git(*command: str | Path) -> bytes:
+    folder = Path(__file__).parent
+    return subprocess.run(["git", *command], capture_output=True, check=True, cwd=folder).stdout
+
+
+def write_told_wav(path: Path, known: dict, name: str) -> None:
+    """Write a wav of an experiment with a LIST chunk behind its samples that tells what it is.
+
+    `known` is the experiment's provenance. Title (the name), album (the experiment), track (the index) and a comment
+    with the experiment's key and the file that the samples are from. Players that do not know the chunk skip it.
+    """
+    import soundfile
+
+    wav, experiment = known["wavs"][name], known["experiment"]["name"]
+    require(wav, f"provenance of {name}", "from", "index", "tag")
+    try:
+        speech, rate = soundfile.read(wav["from"], dtype="int16")
+    except soundfile.LibsndfileError as error:
+        raise InputError(f"{wav['from']}: cannot be read: {error.error_string.rstrip('.')}") from None
+    buffer = io.BytesIO()
+    with soundfile.SoundFile(buffer, "w", rate, 1, "PCM_16", format="WAV") as file:
+        file.write(speech)
+        # Set after the samples, so that the chunk follows them: programs that skip 44 bytes find speech there.
+        file.title, file.album, file.tracknumber = name, experiment, str(wav["index"])
+        file.comment = f"mlquant: experiment {experiment}, index {wav['index']}, key {known['key']}, from {wav['from']}"
+    write_bytes(path, buffer.getvalue())

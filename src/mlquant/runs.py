@@ -1,0 +1,143 @@
+"""Runs of Snakemake side by side in one folder, and after one that was killed.
+
+Snakemake locks the files that a run is going to make. A run that is killed leaves its locks behind, and one that ends
+removes those of all others with its own. So each run notes its locks in a file that it keeps locked with flock(2) for
+as long as it lives, which no kill can leave behind, and a new run sets Snakemake's locks right before it looks at
+them. One that needs what another is making waits for it, unless both were asked for the same: then Snakemake's own
+message says what to do.
+
+Used by the Snakefile only: a run calls `enter`, `settle` and `leave`, in this order; what only looks, as a dry run,
+calls `look`. Where the file system has no flock, nothing is done.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+_STATE = Path(".snakemake/mlquant")
+_LOCKS = Path(".snakemake/locks")
+_POLL_SECONDS = 0.5
+
+_held: dict[str, object] = {}  # open files: flock lasts as long as they do
+
+
+def enter(targets: list[str], needs: Callable[[Iterable[str]], str | None], log: Callable[[str], None]) -> None:
+    """Before Snakemake locks: take the door, set its locks right, and wait for what others are making.
+
+    `needs` returns the first of some files that this run needs. The door is kept until `settle`, or the end of the
+    process: between the two no other run may begin or end.
+    """
+    try:
+        _STATE.mkdir(parents=True, exist_ok=True)
+        _take_door()
+        _held["run"] = _open(_STATE / f"{os.uname().nodename}.{os.getpid()}.run")
+        fcntl.flock(_held["run"], fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        _held.clear()
+        return
+    _note(targets, {})
+    told = None
+    while True:
+        others = _living()
+        _set_right(others)
+        waits = [
+            (run, path)
+            for run, known in others.items()
+            if not set(targets) & set(known["targets"])
+            if (path := needs(known["locks"].get("output", ())))
+        ]
+        if not waits:
+            return
+        _held.pop("door").close()
+        if told != waits[0]:
+            told = waits[0]
+            log(f"Waiting for the run of Snakemake {told[0]}, which is to make {told[1]}.")
+        time.sleep(_POLL_SECONDS)
+        _take_door()
+
+
+def look() -> None:
+    """Before Snakemake looks at the locks without setting any: set them right, unless a run is beginning or ending."""
+    try:
+        _STATE.mkdir(parents=True, exist_ok=True)
+        _take_door(fcntl.LOCK_NB)
+    except OSError:
+        return
+    _set_right(_living())
+    _held.pop("door").close()
+
+
+def settle() -> None:
+    """After Snakemake has locked: note which locks are this run's, and open the door."""
+    if "door" in _held:
+        known = {name for run in _living().values() for name in run["names"].values()}
+        mine = {name: kind for name, kind in _lock_files().items() if name not in known}
+        _note(_noted()["targets"], mine)
+        _held.pop("door").close()
+
+
+def leave() -> None:
+    """Before Snakemake removes its locks: take the door, which the end of the process opens."""
+    if "run" in _held:
+        _take_door()
+
+
+def _open(path: Path) -> object:
+    return open(path, "a+", encoding="utf-8")
+
+
+def _take_door(how: int = 0) -> None:
+    door = _open(_STATE / "door")
+    fcntl.flock(door, fcntl.LOCK_EX | how)
+    _held["door"] = door
+
+
+def _lock_files() -> dict[str, str]:
+    """Snakemake's lock files, `<n>.input.lock` and `<n>.output.lock`: name to kind."""
+    return {path.name: path.name.split(".")[1] for path in _LOCKS.glob("*.*.lock")}
+
+
+def _note(targets: list[str], names: dict[str, str]) -> None:
+    """Write down what this run was asked for, and its lock files with what is in them."""
+    locks = {kind: (_LOCKS / name).read_text(encoding="utf-8").splitlines() for name, kind in names.items()}
+    _held["run"].truncate(0)
+    json.dump({"targets": targets, "names": {kind: name for name, kind in names.items()}, "locks": locks}, _held["run"])
+    _held["run"].flush()
+
+
+def _noted() -> dict:
+    _held["run"].seek(0)
+    return json.load(_held["run"])
+
+
+def _living() -> dict[str, dict]:
+    """What other runs that are alive have noted, by host and process; the notes of dead ones are removed."""
+    found, own = {}, Path(_held["run"].name) if "run" in _held else None
+    for path in sorted(_STATE.glob("*.run")):
+        if path == own:
+            continue
+        with open(path, encoding="utf-8") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                found[path.stem] = json.load(file)
+            else:
+                path.unlink(missing_ok=True)
+    return found
+
+
+def _set_right(others: dict[str, dict]) -> None:
+    """Make Snakemake's locks those of the other runs that are alive: no more, no fewer."""
+    known = {name: kind for run in others.values() for kind, name in run["names"].items()}
+    for name in _lock_files().keys() - known.keys():
+        (_LOCKS / name).unlink(missing_ok=True)
+    for run in others.values():
+        for kind, name in run["names"].items():
+            if not (_LOCKS / name).exists():
+                _LOCKS.mkdir(parents=True, exist_ok=True)
+                (_LOCKS / name).write_text("".join(f"{path}\n" for path in run["locks"][kind]), encoding="utf-8")

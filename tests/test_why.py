@@ -1,0 +1,367 @@
+"""`mlquant why` names the jobs that Snakemake would run, what made each of them necessary, and the time they take."""
+
+import contextlib
+import io
+import json
+import os
+import re
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from test_cli import run
+from test_workflow import OVERLAY, Checkout, copy_of_checkout
+
+from mlquant import keys, why
+from mlquant.plan import Stage
+
+SMALL = {
+    **{key: OVERLAY[key] for key in ("corpora", "networks", "quantisers")},
+    "samples": {"late": OVERLAY["samples"]["late"]},
+    "experiments": {"240118": {"samples": ["ann", "late"]}},
+}
+# Stands for the commands: makes what a job is to make, from a file that tells what is in it.
+STUB = """#!{python} -SI
+import json, os, sys
+with open("contents.json") as file:
+    groups = json.load(file)
+for word in sys.argv:
+    for path, text in groups.get(word.rpartition("=")[2], {{}}).items():
+        if not os.path.exists(path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with open(path, "w") as file:
+                file.write(text)
+"""
+
+
+def content(path, plan, behind):
+    """What a file tells of the stages behind it, if it is one that does."""
+    stage = plan.stages.get(os.path.dirname(path))
+    if path.endswith("provenance.json"):
+        told = behind if stage.kind == "experiments" else [stage]
+        record = {
+            "modules": keys.modules_of({stage.command for stage in told}),
+            "stages": {stage.folder: {"settings": stage.settings, "inputs": stage.inputs} for stage in told},
+        }
+        entry = {name: stage.settings.get(name) for name in ("name", "samples", "outputs")}
+        return json.dumps(record | {"experiment": entry} if stage.kind == "experiments" else record)
+    if path.endswith("measured.json"):
+        return json.dumps(stage.settings | {"files": dict.fromkeys(stage.inputs["files"], "")})
+    return json.dumps({"available": False}) if path.endswith("manifest.json") else path
+
+
+@dataclass
+class Made:
+    """A checkout in which all is made, and what was told before anything was."""
+
+    checkout: Checkout
+    before: list[str]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """Snakemake has run everything, with commands that only make files, some of which tell what they come from."""
+    checkout = copy_of_checkout(tmp_path_factory.mktemp("why") / "checkout", SMALL)
+    folder = checkout.folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        plan, jobs, groups = why.plan_of([]), why.would_run("all_experiments", [], []), {}
+        patch.setattr(why, "would_run", lambda *_: jobs)
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            why.explain("all_experiments", [], [], 2)
+        behind = [plan.stages[job.folder] for job in jobs if job.folder in plan.stages]
+        behind = [stage for stage in behind if stage.kind not in ("measures", "experiments", "figures")]
+        for job in jobs:
+            texts = {path: content(path, plan, behind) for path in job.outputs}
+            texts = {f"{job.folder}/index.html": ""} if job.folder.endswith("_wav") else texts
+            groups |= dict.fromkeys([job.folder, *job.outputs], texts)
+        (folder / "contents.json").write_text(json.dumps(groups))
+        (folder / "bin").mkdir()
+        (folder / "bin/mlquant").write_text(STUB.format(python=sys.executable))
+        (folder / "bin/mlquant").chmod(0o755)
+        patch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        done = checkout.run("--cores", 2)
+    assert done.status == 0, done.text
+    return Made(checkout, out.getvalue().splitlines())
+
+
+@pytest.fixture
+def told(made, monkeypatch, capsys):
+    """A function to what is told of a target with a configuration over that of `made`."""
+    monkeypatch.chdir(made.checkout.folder)
+
+    def of(target="results/240118_wav", overlay=None, entries=()):
+        Path("overlay.yaml").write_text(yaml.safe_dump(overlay or {}), encoding="utf-8")
+        why.explain(target, ["overlay.yaml"], list(entries), 2)
+        lines = [re.split("  +", line) for line in capsys.readouterr().out.splitlines()]
+        return Told([(command, place, why) for command, place, why, _ in lines[:-1]], lines[-1][0])
+
+    return of
+
+
+@dataclass
+class Told:
+    """Command, folder and cause of each job, and the last line."""
+
+    jobs: list[tuple[str, str, str]]
+    last: str
+
+    def command(self, name):
+        return next(command for command, place, _ in self.jobs if place.startswith(name))
+
+    def why(self, name):
+        """The causes of the jobs of a kind and name, without their keys."""
+        return [why for _, place, why in self.jobs if re.sub(r"\.[0-9a-f]{8}$", "", place) == name]
+
+
+# --- what made it so -------------------------------------------------------------------------------------
+
+
+def test_before_the_first_run_all_is_new_and_takes_an_unknown_time(made):
+    *lines, last, more = made.before
+    assert len(lines) > 30 and all(re.search(" new +unknown$", line) for line in lines)
+    assert last == f"{len(lines)} jobs of unknown time"
+    assert more == "More may follow: what an optional source has is known only when it has been tried."
+
+
+def test_nothing_is_to_be_done_when_all_is_there(made):
+    ended = run("why", "results/240118_wav", cwd=made.checkout.folder)
+    assert (ended.status, ended.err) == (0, [])
+    assert ended.out == "Nothing to be done: results/240118_wav is up to date.\n"
+
+
+def test_a_changed_setting_is_named_where_it_is_and_as_an_input_behind_it(told):
+    changes = {"epochs": 3, "lr": 0.01, "seed": 2, "batch": 16, "gamma": 0.6}
+    done = told(overlay={"networks": {"nn4_cat1": {"d": 8}, "manifold": changes}})
+    assert done.why("networks/nn4_cat1") == ["d: 10 -> 8"]
+    assert done.why("latents/few") == done.why("inferred/ann_nn4_cat1") == ["input networks/nn4_cat1 is another"]
+    assert done.why("codebooks/nn4_vq_1") == ["k: 10 -> 8, input latents/few is another"]
+    assert done.why("240118_wav")[0].startswith("input experiments/240118 is another, ")
+    (manifold,) = done.why("networks/manifold")
+    assert re.fullmatch(r"(\w+: \S+ -> \S+, ){3}and 2 more", manifold), "no more than three causes are told"
+    assert done.why("models/ann") == []
+    assert done.command("codebooks/nn4_vq_1") == "vq-train" and done.command("240118_wav") == "page"
+    places = [re.sub(r"\.[0-9a-f]{8}$", "", place) for _, place, _ in done.jobs]
+    order = ("networks/nn4_cat1", "latents/few", "codebooks/nn4_vq_1", "codebooks/nn4_vq_2", "measures/240118_ann")
+    assert sorted(order, key=places.index) == list(order)
+    assert re.fullmatch(rf"{len(places)} jobs, about \d+ core seconds: .* on 2 cores", done.last)
+
+
+def test_of_variants_as_much_alike_the_one_that_is_no_longer_made_is_compared(made, told):
+    """Output 7 has one survivor already, and is as far away, with two stages less."""
+    done = told(overlay=made.checkout.outputs(6, mbest=1, stages=3))
+    assert done.why("codebooks/nn4_vq_3") == ["new"]
+    assert done.why("quantised/ann_nn4_vq") == ["mbest: 5 -> 1, input codebooks/nn4_vq_3 is new"]
+    assert done.why("experiments/240118") == ["outputs.3.stages: 2 -> 3, outputs.3.mbest: 5 -> 1"]
+
+
+def test_a_changed_file_a_removed_one_and_settings_of_the_command_line_are_named(made, told):
+    speech = made.checkout.folder / "speech/ann.raw"
+    before, times = speech.read_bytes(), (speech.stat().st_atime_ns, speech.stat().st_mtime_ns)
+    speech.write_bytes(before[:-160])
+    (wav,) = made.checkout.folder.glob("results/anchors/ann.*/3200.wav")
+    wav.rename(wav.with_name("away"))
+    done = told("all_experiments", entries=["max_epochs=1"])
+    wav.with_name("away").rename(wav)
+    speech.write_bytes(before)
+    os.utime(speech, ns=times)
+    assert done.why("samples/ann") == ["speech/ann.raw is newer"]
+    assert done.why("models/ann") == ["input samples/ann is made again"]
+    assert done.why("anchors/ann") == ["3200.wav is missing"]
+    assert done.why("networks/manifold") == done.why("networks/nn4_cat1") == ["epochs: 2 -> 1"]
+
+
+def test_edited_code_of_a_folder_that_is_not_keyed_is_named(made, told, monkeypatch):
+    source = made.checkout.folder / "edited"
+    shutil.copytree(made.checkout.folder / "src", source)
+    with open(source / "mlquant/page/page.html", "a", encoding="utf-8") as file:
+        file.write("<p>Edited</p>")
+    monkeypatch.setenv("PYTHONPATH", str(source))
+    done = told()
+    assert done.jobs == [("page", "240118_wav", "code of mlquant page is another")]
+    assert done.last.startswith("1 job, about 1 core seconds: 1 s")
+
+
+def job(name, *inputs, reason="", outputs=(), threads=1):
+    return why.Job(name, "rule", "command", [*inputs], [*(outputs or [name])], reason, "", threads, False)
+
+
+def stage(key, inputs, **settings):
+    return Stage("codebooks", "vq-train", "vq", key, settings, {"train": inputs})
+
+
+def variant(of, **modules):
+    return why.Variant(of.settings, of.inputs, keys.modules_of([of.command]) | modules, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("before", "modules", "causes"),
+    [
+        (stage("00000001", ["a"], size=16), {"mlquant.vq": "0"}, ["module vq is another"]),
+        (stage("00000001", ["a"], size=16), {"vq_train": "0"}, ["function vq_train of cli is another"]),
+        (stage("00000001", ["a"], size=16), {"mlquant.page": "0"}, ["is another, no record tells why"]),
+        (stage("00000001", ["a", "b"], size=8, stop=1), {}, ["size: 8 -> 16", "stop: 1 -> -", "input b is gone"]),
+        (stage("00000001", "51 files, from a to z", size=16), {}, ["input train: 1 files"]),
+        (stage("00000001", "1 files, from a to a", size=8), {}, ["size: 8 -> 16"]),
+        (stage("00000002", ["a"], size=16), {}, ["vq.f32 is missing"]),
+    ],
+)
+def test_what_is_recorded_of_an_earlier_variant_is_compared(tmp_path, monkeypatch, before, modules, causes):
+    monkeypatch.chdir(tmp_path)
+    Path(before.folder).mkdir(parents=True)
+    now = stage("00000002", ["a"], size=16)
+    made = job(now.folder, "a", reason=f"Missing output files: {now.folder}/vq.f32", outputs=[f"{now.folder}/vq.f32"])
+    variants = {("codebooks", "vq"): {before.folder: variant(before, **modules)}}
+    assert why.causes(made, {now.folder: now}, variants) == causes
+
+
+@pytest.mark.parametrize(
+    ("reason", "causes"),
+    [
+        ("Updated input files: my a, b.wav", ["my a, b.wav is newer"]),
+        ("Incomplete output files: c", ["was interrupted"]),
+        ("Set of input files has changed since last execution", ["takes other files than before"]),
+        (
+            "Code has changed since last execution; Params have changed since last execution: x",
+            ["rule rule is another"],
+        ),
+        ("Params have changed since last execution: before: a now: b ", ["its settings are others"]),
+        (
+            'Params have changed since last execution: before: a,\'{"code": "1", "d": [1, 2]}\' '
+            'now: b,\'{"code": "1", "d": 3}\' ',
+            ["d: 1, 2 -> 3"],
+        ),
+        ("Something that Snakemake never said before", ["Something that Snakemake never said before"]),
+    ],
+)
+def test_what_snakemake_compares_is_told(reason, causes):
+    assert why.causes(job("results/x", "my a, b.wav", "c", reason=reason), {}, {}) == causes
+
+
+def test_tables_of_another_key_than_those_in_the_folder_are_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("results/a_wav").mkdir(parents=True)
+    Path("results/a_wav/provenance.json").write_text('{"key": "00000001"}')
+    for key, cause in (("00000001", "takes other files than before"), ("00000002", "input experiments/a is another")):
+        tables = [f"results/experiments/a.{key}/{name}.csv" for name in ("means", "measures")]
+        page = job("results/a_wav", *tables, reason="Set of input files has changed since last execution")
+        assert why.causes(page, {}, {}) == [cause]
+
+
+def test_a_target_or_a_configuration_that_cannot_be_is_refused_in_a_line(made):
+    folder = made.checkout.folder
+    (folder / "mistake.yaml").write_text("networks: {nn4_cat1: {epoch: 3}}")
+    (folder / "list.yaml").write_text("[1]")
+    target = "results/240118_wav"
+    for words, line in (
+        (["results/none_wav"], "Snakemake: MissingRuleException: No rule to produce results/none_wav "),
+        ([target, "--config", "max_epochs"], "Invalid config definition: Config entries have to be defined as name="),
+        ([target, "--config", "max_epochs=0"], "config: max_epochs: found 0, expected: "),
+        ([target, "--configfile", "mistake.yaml"], "config: networks.nn4_cat1: unknown key 'epoch', the nearest"),
+        ([target, "--configfile", "list.yaml"], "Config file must be given as JSON or YAML with keys at top level."),
+        ([target, "--configfile", "none.yaml"], "none.yaml: No such file or directory"),
+    ):
+        ended = run("why", *words, cwd=folder)
+        assert (ended.status, ended.out, len(ended.err)) == (1, "", 1)
+        assert ended.err[0].startswith(f"mlquant why: {line}")
+
+
+def test_a_provenance_that_cannot_be_read_is_named_and_passed_over(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    network = "results/networks/a.00000000"
+    for i, value in enumerate([[], {"stages": [], "modules": 3}, {"stages": {"a": {}, f"{network}": {"settings": 3}}}]):
+        path = Path(f"results/experiments/240118.0000000{i}/provenance.json")
+        path.parent.mkdir(parents=True)
+        path.write_text(json.dumps(value))
+    variants = why.recorded()
+    assert capsys.readouterr().err == (
+        "mlquant why: results/experiments/240118.00000000/provenance.json: holds a list, expected an object; "
+        "passed over\n"
+    )
+    assert variants["networks", "a"].keys() == {network} and variants["networks", "a"][network].settings == {}
+
+
+# --- how long it takes -----------------------------------------------------------------------------------
+
+
+def write_benchmark(path, *seconds):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("s\th:m:s\tmax_rss\n" + "".join(f"{value}\t0:00:01\t-\n" for value in seconds))
+
+
+def test_a_time_is_that_of_the_same_name_else_of_the_kind_else_unknown(tmp_path):
+    write_benchmark(tmp_path / "networks/a.00000001.tsv", 10)
+    write_benchmark(tmp_path / "networks/a.00000002.tsv", 30)
+    write_benchmark(tmp_path / "networks/ab.00000003.tsv", 100)
+    write_benchmark(tmp_path / "one_wav.tsv", 3)
+    write_benchmark(tmp_path / "report.tsv", 7)
+    write_benchmark(tmp_path / "sweeps/broken.tsv", "NA")
+    for name, seconds in (
+        ("networks/a.0000000f.tsv", 20),
+        ("networks/b.0000000f.tsv", 30),
+        ("codebooks/a.0000000f.tsv", None),
+        ("one_wav.tsv", 3),
+        ("two_wav.tsv", 3),
+        ("report.tsv", 7),
+        ("sweeps/broken.tsv", None),
+    ):
+        assert why.estimate(str(tmp_path / name)) == seconds, name
+    assert why.estimate("") is None
+
+
+@pytest.mark.parametrize(
+    ("jobs", "seconds", "cores", "line"),
+    [
+        # A chain takes as long on any number of cores; what is beside it fills the others.
+        ([job("a"), job("b", "a"), job("c", "b")], [60, 60, 60], 4, "3 jobs, about 180 core seconds: 3 min on 4 cores"),
+        ([job(name) for name in "abcd"], [60] * 4, 2, "4 jobs, about 240 core seconds: 2 min to 2 min 30 s on 2 cores"),
+        ([job("a"), job("b")], [30, 45], 1, "2 jobs, about 75 core seconds: 1 min 15 s on 1 core"),
+        ([job("a", threads=2)], [40], 2, "1 job, about 80 core seconds: 40 s on 2 cores"),
+        (
+            [job("a"), job("b")],
+            [None, 7200],
+            1,
+            "2 jobs, 1 of unknown time, the others about 7200 core seconds: 2 h on 1",
+        ),
+        ([job("a")], [None], 1, "1 job of unknown time"),
+    ],
+)
+def test_the_total_is_in_core_seconds_and_between_two_bounds(jobs, seconds, cores, line):
+    assert why.total(jobs, seconds, cores).startswith(line)
+
+
+# --- with what a real run records ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_real_run_records_what_is_told_of_the_next_one(tmp_path, monkeypatch, capsys):
+    checkout = copy_of_checkout(tmp_path / "checkout", SMALL)
+    done = checkout.run("--cores", 2)
+    assert done.status == 0, done.text
+    monkeypatch.chdir(checkout.folder)
+
+    def told(overlay, target="results/240118_wav"):
+        Path("overlay.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
+        why.explain(target, ["overlay.yaml"], [], 2)
+        return capsys.readouterr().out.splitlines()
+
+    assert told({}) == ["Nothing to be done: results/240118_wav is up to date."]
+    overlay = {"networks": {"nn4_cat1": {"d": 8}}, "corpora": {"few": {"seed": 2}}}
+    lines = told(overlay)
+    assert len(lines) - 1 == sum(checkout.run("-n", "results/240118_wav", overlay=overlay).rules.values())
+    of = {line.split()[1].partition(".")[0]: line for line in lines[:-1]}
+    assert " d: 10 -> 8, input features/few_own is another  " in of["networks/nn4_cat1"]
+    assert " seed: 1 -> 2  " in of["corpora/few_own"]
+    assert " k: 10 -> 8, input latents/few is another  " in of["codebooks/nn4_vq_1"]
+    assert "unknown" not in "".join(lines) and " core seconds: " in lines[-1]
+    # Another variant is made, and its place is then taken by the first one, of which all is there.
+    overlay = checkout.outputs(6, mbest=3)
+    assert " mbest: 5 -> 3  " in {line.split()[0]: line for line in told(overlay)}["vq-search"]
+    done = checkout.run("--cores", 2, overlay=overlay)
+    assert done.status == 0, done.text
+    line, last = told({})
+    assert line.split()[:6] == ["page", "240118_wav", "input", "experiments/240118", "is", "another"]
+    assert last.startswith("1 job, about ")

@@ -1,0 +1,39 @@
+# Several runs at once, and after one that was killed. Comes last: it asks for the names of all rules.
+
+from mlquant import runs
+
+# Of Snakemake's options, those that make nothing: -n, --dry-run, --summary, --report and their like.
+LOOKS = r"-\w*n\w*|-[SD]|--(dry-?run|lint|list|(detailed-)?summary|report|dag|rulegraph|filegraph|unlock).*"
+TARGETS = [
+    argument
+    for argument in sys.argv[1:]
+    if argument.startswith("results/")
+    or argument in {rule.name for rule in workflow.rules}
+] or ["all_experiments"]
+
+
+def first_needed(files):
+    """The first of some files that this run takes or makes."""
+    needed = PLAN.needed_for(TARGETS)
+    return next(
+        (path for path in files if {path, path.rpartition("/")[0]} & needed), None
+    )
+
+
+if workflow.is_main_process:
+    if any(re.fullmatch(LOOKS, argument) for argument in sys.argv[1:]):
+        runs.look()
+    else:
+        runs.enter(TARGETS, first_needed, logger.info)
+
+
+onstart:
+    runs.settle()
+
+
+onsuccess:
+    runs.leave()
+
+
+onerror:
+    runs.leave()
