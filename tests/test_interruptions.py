@@ -147,6 +147,7 @@ def test_two_runs_of_different_targets_share_what_both_need(tmp_path):
     assert checkout.run("-n").rules == {}
 
 
+@pytest.mark.slow
 def test_a_second_run_of_the_same_target_is_told_what_to_do(tmp_path):
     checkout = copy_of_checkout(tmp_path / "same")
     first = checkout.start("--cores", 1, "results/pair_wav")

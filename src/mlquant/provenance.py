@@ -126,7 +126,8 @@ def write_told_wav(path: Path, known: dict, name: str) -> None:
     """Write a wav of an experiment with a LIST chunk behind its samples that tells what it is.
 
     `known` is the experiment's provenance. Title (the name), album (the experiment), track (the index) and a comment
-    with the experiment's key and the file that the samples are from. Players that do not know the chunk skip it.
+    with all of it and the file that the samples are from, whose folder has the key of the stage that made it: speech
+    that stays the same in another variant of the experiment stays the same file. Players skip what they do not know.
     """
     import soundfile
 
@@ -141,5 +142,6 @@ def write_told_wav(path: Path, known: dict, name: str) -> None:
         file.write(speech)
         # Set after the samples, so that the chunk follows them: programs that skip 44 bytes find speech there.
         file.title, file.album, file.tracknumber = name, experiment, str(wav["index"])
-        file.comment = f"mlquant: experiment {experiment}, index {wav['index']}, key {known['key']}, from {wav['from']}"
+        key = Path(wav["from"]).parent.name.rpartition(".")[2]
+        file.comment = f"mlquant: experiment {experiment}, index {wav['index']}, key {key}, from {wav['from']}"
     write_bytes(path, buffer.getvalue())

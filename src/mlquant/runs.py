@@ -92,6 +92,7 @@ def _open(path: Path) -> object:
 
 
 def _take_door(how: int = 0) -> None:
+    _held.pop("door", None)
     door = _open(_STATE / "door")
     fcntl.flock(door, fcntl.LOCK_EX | how)
     _held["door"] = door
