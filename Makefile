@@ -11,7 +11,7 @@ test: .venv/installed
 	pytest -n 2 --dist loadfile -m "not slow" tests/test_workflow.py tests # the longest file first
 
 test-slow: .venv/installed
-	pytest -m slow
+	pytest -n 2 --dist loadfile -m slow
 
 lint: .venv/installed
 	ruff check

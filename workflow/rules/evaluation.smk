@@ -13,8 +13,8 @@ rule measure_sample:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 5 * attempt,
+        mem_mb=1000,
+        runtime=5,
     params:
         record=settings("measures"),
         root=root,
@@ -162,8 +162,8 @@ rule make_study:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 3000 * attempt,
-        runtime=lambda w, attempt: 60 * attempt,
+        mem_mb=3000,
+        runtime=60,
     params:
         study=lambda w: PLAN.params("study", PLAN.studies[w.study].settings),
         root=root,

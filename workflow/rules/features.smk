@@ -13,8 +13,8 @@ rule analyse_speech:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 2000 * attempt,
-        runtime=lambda w, attempt: 15 * attempt,
+        mem_mb=2000,
+        runtime=15,
     message:
         "Analysing {wildcards.stage}"
     shell:
@@ -34,8 +34,8 @@ rule compute_features:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 15 * attempt,
+        mem_mb=1000,
+        runtime=15,
     params:
         floor=setting("features", "floor_dB"),
     message:

@@ -20,8 +20,8 @@ rule train_network:
         "../../envs/mlquant.yaml"
     threads: setting("networks", "threads")
     resources:
-        mem_mb=lambda w, attempt: 3000 * attempt,
-        runtime=lambda w, attempt: 120 * attempt,
+        mem_mb=3000,
+        runtime=120,
         gpu=lambda w: int(stage(w, "networks").settings["device"] == "cuda"),
     params:
         settings=settings("networks"),
@@ -54,8 +54,8 @@ rule plot_losses:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 5 * attempt,
+        mem_mb=1000,
+        runtime=5,
     params:
         title=setting("figures", "title"),
     message:
@@ -77,8 +77,8 @@ rule export_latents:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 2000 * attempt,
-        runtime=lambda w, attempt: 10 * attempt,
+        mem_mb=2000,
+        runtime=10,
     params:
         part=lambda w: [
             f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
@@ -105,8 +105,8 @@ rule infer_features:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 3 * attempt,
+        mem_mb=1000,
+        runtime=3,
     params:
         energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
         noise=lambda w: [
@@ -135,8 +135,8 @@ rule decode_latents:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 3 * attempt,
+        mem_mb=1000,
+        runtime=3,
     params:
         energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
     message:

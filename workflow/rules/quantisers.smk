@@ -17,8 +17,8 @@ rule train_vq_stage:
         "../../envs/mlquant.yaml"
     threads: 1  # so that it runs beside another training; a large codebook on a cluster may want more
     resources:
-        mem_mb=lambda w, attempt: 2000 * attempt,
-        runtime=lambda w, attempt: 30 * attempt,
+        mem_mb=2000,
+        runtime=30,
     params:
         k=setting("codebooks", "k"),
         size=setting("codebooks", "size"),
@@ -48,8 +48,8 @@ rule quantise_latents:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 3 * attempt,
+        mem_mb=1000,
+        runtime=3,
     params:
         k=setting("quantised", "k"),
         mbest=setting("quantised", "mbest"),

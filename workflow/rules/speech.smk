@@ -13,8 +13,8 @@ rule fetch_source:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 10 * attempt,
+        mem_mb=1000,
+        runtime=10,
     params:
         source=settings("sources"),
     message:
@@ -37,8 +37,8 @@ checkpoint fetch_optional_source:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 10 * attempt,
+        mem_mb=1000,
+        runtime=10,
     params:
         source=settings("optional_sources"),
     message:
@@ -60,8 +60,8 @@ rule prepare_sample:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 5 * attempt,
+        mem_mb=1000,
+        runtime=5,
     params:
         origin=lambda w: [
             f"--{name}={value}"
@@ -87,8 +87,8 @@ rule prepare_corpus:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 2000 * attempt,
-        runtime=lambda w, attempt: 15 * attempt,
+        mem_mb=2000,
+        runtime=15,
     params:
         settings=settings("corpora"),
         # A user's own files can be too many for a command line: the settings name their folder.

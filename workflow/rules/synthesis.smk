@@ -13,8 +13,8 @@ rule resynthesise_wav:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 3 * attempt,
+        mem_mb=1000,
+        runtime=3,
     message:
         "Resynthesising {wildcards.stage} with original phases"
     shell:
@@ -34,8 +34,8 @@ rule synthesise_wav:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 3 * attempt,
+        mem_mb=1000,
+        runtime=3,
     message:
         "Synthesising {wildcards.stage}"
     shell:
@@ -54,8 +54,8 @@ rule code_anchors:
     conda:
         "../../envs/mlquant.yaml"
     resources:
-        mem_mb=lambda w, attempt: 1000 * attempt,
-        runtime=lambda w, attempt: 3 * attempt,
+        mem_mb=1000,
+        runtime=3,
     params:
         modes=lambda w: [
             f"--mode={mode}" for mode in stage(w, "anchors").settings["modes"]
