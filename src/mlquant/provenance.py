@@ -74,8 +74,8 @@ def checksums(paths: Iterable[str | Path], root: Path | None = None) -> dict[str
 def versions() -> dict:
     """What a result's last digits may depend on: Python, packages, machine, and the revision of the code.
 
-    `revision` is that of git, with "-dirty" when the checkout has changes, `diff_sha256` then tells which; both are
-    None where there is no git. Files that git does not track count as changes, as long as it does not ignore them.
+    `revision` is that of git, with "-dirty" when the checkout has changes; `diff_sha256` then tells which. All are None
+    where there is no git. Files that git does not track count as changes, as long as it does not ignore them.
     """
     return {
         "python": platform.python_version(),
@@ -111,10 +111,10 @@ def _revision() -> dict:
             if name:
                 digest.update(name + (top / os.fsdecode(name)).read_bytes())
     except (OSError, subprocess.CalledProcessError):
-        return {"revision": None, "diff_sha256": None}
+        return {"revision": None, "dirty": None, "diff_sha256": None}
     if digest.hexdigest() == _UNCHANGED:
-        return {"revision": revision, "diff_sha256": None}
-    return {"revision": f"{revision}-dirty", "diff_sha256": digest.hexdigest()}
+        return {"revision": revision, "dirty": False, "diff_sha256": None}
+    return {"revision": f"{revision}-dirty", "dirty": True, "diff_sha256": digest.hexdigest()}
 
 
 def _git(*command: str | Path) -> bytes:

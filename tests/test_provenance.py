@@ -1,0 +1,83 @@
+"""What is told of a result: versions, the revision with its changes, checksums, and the speech files' own word."""
+
+import hashlib
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from mlquant import provenance
+from mlquant.files import InputError
+
+
+def git(folder, *words):
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    return subprocess.run(["git", *identity, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A git checkout that the package lies in."""
+    package = tmp_path / "checkout/src/mlquant"
+    shutil.copytree(Path(provenance.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    git(tmp_path / "checkout", "init", "-q")
+    git(tmp_path / "checkout", "add", "-A")
+    git(tmp_path / "checkout", "commit", "-qm", "all")
+    monkeypatch.setattr(provenance, "__file__", str(package / "provenance.py"))
+    return tmp_path / "checkout"
+
+
+def test_a_clean_checkout_is_told_by_its_revision(checkout):
+    versions = provenance.versions()
+    revision = git(checkout, "rev-parse", "HEAD").strip()
+    assert (versions["revision"], versions["dirty"], versions["diff_sha256"]) == (revision, False, None)
+    assert versions["cpu"] and versions["cores"] >= 1 and versions["python"].startswith("3.")
+    assert all(versions[name] for name in ("numpy", "torch", "snakemake", "faiss-cpu"))
+
+
+def test_each_change_of_a_checkout_has_a_hash_of_its_own(checkout):
+    found = set()
+    for name, text in (("src/mlquant/vq.py", "a"), ("src/mlquant/vq.py", "b"), ("new file", "a"), ("new file", "b")):
+        (checkout / name).write_text(text)
+        versions = provenance.versions()
+        assert versions["dirty"] and versions["revision"].endswith("-dirty")
+        found.add(versions["diff_sha256"])
+    assert len(found) == 4 and None not in found
+
+
+def test_without_git_there_is_no_revision(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+    versions = provenance.versions()
+    assert (versions["revision"], versions["dirty"], versions["diff_sha256"]) == (None, None, None)
+
+
+def test_checksums_are_those_of_the_files_by_paths_from_the_root(tmp_path):
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results/a").write_bytes(b"speech")
+    digest = hashlib.sha256(b"speech").hexdigest()
+    assert provenance.checksums([tmp_path / "results/a"], tmp_path) == {"results/a": digest}
+    assert provenance.checksums([str(tmp_path / "results/a")]) == {str(tmp_path / "results/a"): digest}
+    with pytest.raises(InputError, match="b: cannot be read: No such file"):
+        provenance.checksums([tmp_path / "results/b"])
+
+
+def test_a_wav_tells_what_it_is_after_its_samples_and_stays_the_same_speech(tmp_path):
+    source, path = tmp_path / "x.0a1b2c3d/speech.wav", tmp_path / "ann_6_vq24.wav"
+    source.parent.mkdir()
+    speech = np.arange(-500, 500).astype(np.int16)
+    soundfile.write(source, speech, 8000, "PCM_16")
+    known = {"experiment": {"name": "240118"}, "key": "ffffffff"}
+    known["wavs"] = {path.name: {"from": str(source), "index": 6, "tag": "vq24"}}
+    for _ in range(2):
+        provenance.write_told_wav(path, known, path.name)
+    told, plain = path.read_bytes(), source.read_bytes()
+    assert told[8 : len(plain)] == plain[8:], "the same 44 bytes of header, but for the size, and the same samples"
+    assert int.from_bytes(told[4:8], "little") == len(told) - 8
+    assert told[len(plain) : len(plain) + 4] == b"LIST"
+    with soundfile.SoundFile(path) as file:
+        assert (file.title, file.album, file.tracknumber) == (path.name, "240118", "6")
+        assert "experiment 240118, index 6, key 0a1b2c3d" in file.comment
+        assert np.array_equal(file.read(dtype="int16"), speech)
