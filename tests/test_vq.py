@@ -156,6 +156,99 @@ def test_what_cannot_be_trained_is_refused_by_name(request_, says):
     assert says in str(error.value)
 
 
+# Training on all survivors
+
+
+def survivors_of(vectors, codebook):
+    """The residuals of all paths through one stage, when as many survive as it has entries."""
+    return (vectors[:, None] - codebook).reshape(-1, vectors.shape[1])
+
+
+def test_a_beam_stage_tells_of_the_best_path_through_all_stages():
+    vectors, before = normal(40, 1500, 4), [normal(41, 16, 4), 0.5 * normal(42, 8, 4)]
+    rows = []
+    trained = vq.train_beam(vectors, before, 32, mbest=3, seed=1, report=lambda *row: rows.append(row))
+    codebooks = [*before, trained.codebook]
+    indices = vq.search(vectors, codebooks, 3)
+    np.testing.assert_array_equal(trained.indices, indices[:, 2])
+    np.testing.assert_array_equal(trained.counts, np.bincount(indices[:, 2], minlength=32))
+    np.testing.assert_allclose(trained.residual, vectors - vq.decode(indices, codebooks), atol=1e-6)
+    ((entries, variance, iterations),) = trained.trace
+    assert (entries, variance) == (32, pytest.approx(mean_error(vectors, codebooks, 3), rel=1e-5))
+    assert iterations > 2 and rows == trained.trace
+
+
+def test_of_one_survivor_it_is_k_means_of_the_residual():
+    vectors = normal(43, 3000, 4)
+    first = vq.train(vectors, 16, seed=1)
+    greedy = vq.train(first.residual, 32, seed=1)
+    beam = vq.train_beam(vectors, [first.codebook], 32, mbest=1, seed=1, stop=0)
+    assert beam.trace[0][1] == pytest.approx(greedy.trace[-1][1], rel=0.05)
+    means = [first.residual[beam.indices == i].mean(axis=0) for i in range(32)]
+    np.testing.assert_allclose(beam.codebook, means, atol=1e-5)
+
+
+def test_entries_are_the_means_of_all_survivors_nearest_to_them():
+    vectors, before = normal(46, 2000, 2), np.float32([[-1, 0], [1, 0]])
+    trained = vq.train_beam(vectors, [before], 8, mbest=2, seed=1, stop=0)
+    offered = survivors_of(vectors, before)
+    indices, _ = vq.nearest(offered, trained.codebook)
+    means = [offered[indices == i].mean(axis=0) for i in range(8)]
+    np.testing.assert_allclose(trained.codebook, means, atol=1e-5)
+
+
+@pytest.mark.parametrize("stop", [1.0, 1e-4])
+def test_each_entry_is_the_nearest_to_some_survivor(stop):
+    # Where most vectors are alike, half of the start is too, and k-means leaves many entries to no vector.
+    vectors = np.concatenate([normal(44, 80, 2), np.repeat(normal(45, 2, 2), 200, axis=0)])
+    before = np.float32([[-1, 0], [1, 0]])
+    offered = survivors_of(vectors, before)
+    trained = vq.train_beam(vectors, [before], 64, mbest=2, seed=1, stop=stop)
+    assert np.bincount(vq.nearest(offered, trained.codebook)[0], minlength=64).min() > 0
+
+
+def test_it_serves_unseen_vectors_better_than_greedy_training_and_those_of_training_worse():
+    vectors, unseen = normal(47, 1000, 6), normal(48, 2000, 6)
+    first = vq.train(vectors, 64, seed=1)
+    greedy = [first.codebook, vq.train(first.residual, 256, seed=1).codebook]
+    beam = [first.codebook, vq.train_beam(vectors, [first.codebook], 256, mbest=5, seed=1).codebook]
+    assert mean_error(unseen, beam, 5) < 0.98 * mean_error(unseen, greedy, 5)
+    assert mean_error(vectors, beam, 5) > mean_error(vectors, greedy, 5)
+
+
+@pytest.mark.parametrize("width", [10, 40])
+def test_beam_training_depends_on_the_seed_and_not_on_threads(width):
+    vectors, before = normal(49, 5003, width), [normal(50, 32, width)]
+    one, two, other = (
+        vq.train_beam(vectors, before, 64, mbest=4, seed=s, threads=t) for s, t in ((1, 1), (1, 2), (2, 1))
+    )
+    assert one.codebook.tobytes() == two.codebook.tobytes()
+    assert one.trace == two.trace
+    assert one.codebook.tobytes() != other.codebook.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"before": []}, "before: no codebooks"),
+        ({"before": [np.zeros((4, 2))]}, "codebook: 2 elements"),
+        ({"before": [np.full((4, 3), np.nan)]}, "codebook: row 0 holds"),
+        ({"size": 64}, "size: 64 "),
+        ({"size": 0}, "size: 0"),
+        ({"mbest": 0}, "mbest: 0"),
+        ({"mbest": 10**6, "before": [np.zeros((10**4, 3))]}, "mbest: 1000000, expected at most"),
+        ({"stop": float("nan")}, "stop: nan"),
+        ({"threads": 0}, "threads: 0"),
+        ({"vectors": np.repeat(normal(51, 3, 3), 20, axis=0)}, "size: 8 entries, expected fewer"),
+    ],
+)
+def test_a_beam_stage_that_cannot_be_trained_is_refused_by_name(request_, says):
+    with pytest.raises(InputError) as error:
+        vq.train_beam(**{"vectors": normal(52, 40, 3), "before": [np.zeros((1, 3))], "size": 8, "mbest": 2, "seed": 0,
+                         **request_})  # fmt: skip
+    assert says in str(error.value)
+
+
 # The nearest entry
 
 numbers = some.floats(-100, 100, width=32)
