@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlquant import cli, files
+from mlquant import cli, files, vq
 
 COMMANDS = [
     *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "encode", "decode"),
@@ -150,6 +150,25 @@ def test_indices_are_written_under_the_name_that_was_asked_for(made, tmp_path, n
     np.testing.assert_allclose(files.read_f32(tmp_path / "l_hat.f32", 4), decoded, atol=1e-6)
     error = np.mean((files.read_f32(made / "l.f32", 4) - decoded) ** 2)
     assert float(ended.err[0].removeprefix("mean squared error ")) == pytest.approx(error, rel=1e-4)
+
+
+def test_prediction_is_trained_searched_and_trained_again_in_the_loop(made, tmp_path):
+    train = ["vq-train", "l.f32", "-k", 4, "-m", 16, "--stretch", 50, "-o", tmp_path / "q"]
+    fitted = succeeds(*train, "--predict", "fit", cwd=made).err[0]
+    a = float(fitted.removeprefix("prediction coefficient "))
+    latents = files.read_f32(made / "l.f32", 4)
+    assert a == pytest.approx(vq.predictor(latents, 50), abs=1e-6)
+    quantised = None
+    for _ in range(2):
+        codebook = files.read_f32(tmp_path / "q", 4)
+        expected = vq.train(vq.unpredicted(latents, a, quantised, 50), 16, seed=1).codebook
+        np.testing.assert_allclose(codebook, expected, atol=1e-4)
+        search = ["l.f32", "-k", 4, "-q", tmp_path / "q", "--predict", a, "--stretch", 50, "--indices", tmp_path / "i"]
+        succeeds("vq-search", *search, "-o", tmp_path / "l_hat.f32", cwd=made)
+        quantised = files.read_f32(tmp_path / "l_hat.f32", 4)
+        decoded = vq.decode_predictive(np.load(tmp_path / "i"), [codebook], a, stretch=50)
+        np.testing.assert_array_equal(quantised, decoded)
+        succeeds(*train, "--predict", a, "--quantised", tmp_path / "l_hat.f32", cwd=made)
 
 
 def test_noise_on_the_latents_follows_its_seed(made, tmp_path):
@@ -397,6 +416,13 @@ REFUSED = [
     (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--st", "1"], "--after: found with --st"),
     (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--en", "0"], "--after: found with --st"),
     (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--no-split"], "--after: found with --st"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--predict", "1"], "prediction coefficient: 1.0"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--stretch", "9"], "--predict: none"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--quantised", "l.f32"], "--predict: none"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--predict", "0.5", "--quantised", "q1.f32"], "quantised: shape"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--stretch", "0"], "stretch: 0"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--stretch", "9"], "--predict: none"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--st", "1"], "--predict: found with"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,none.f32"], "none.f32: no such file"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,"], "-q"),
     (["vq-search", "l.f32", "-k", "4", "-q", "odd"], "odd: 1301 bytes"),

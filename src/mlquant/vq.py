@@ -1,4 +1,4 @@
-"""Vector quantisation of latents: LBG and beam training, and multi-stage M-best search.
+"""Vector quantisation of latents: LBG and beam training, multi-stage M-best search, and prediction over time.
 
 Training splits and refines a codebook (Linde, Buzo and Gray, "An algorithm for vector quantizer design",
 IEEE Trans. Commun. 28, 1980) with the start, split and stop rules of Codec 2's `vqtrain`; the search keeps
@@ -328,6 +328,106 @@ def decode(indices: np.ndarray, codebooks: Sequence[np.ndarray]) -> np.ndarray:
         _in_codebook(indices[:, stage], len(codebook), stage)
         decoded += codebook[indices[:, stage]]
     return decoded
+
+
+def predictor(vectors: np.ndarray, stretch: int | None = None) -> float:
+    """The least squares coefficient a, of 0 to 0.95, of vectors [F, k] about their mean on those a frame before.
+
+    Frames do not follow from those before at the beginning of each `stretch` of so many; None makes all of them one.
+    """
+    vectors = _matrix("vectors", vectors)
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    before = _before(centred, stretch)
+    energy = np.square(before).sum()
+    return float(np.clip((centred * before).sum() / energy, 0, 0.95)) if energy else 0.0
+
+
+def unpredicted(
+    vectors: np.ndarray, a: float, quantised: np.ndarray | None = None, stretch: int | None = None
+) -> np.ndarray:
+    """What prediction leaves of vectors [F, k], x_t - a x_hat_(t-1): the training set of predictive quantisation.
+
+    x_hat are the vectors as an earlier quantiser gave them back, or the vectors themselves where there is none yet.
+    """
+    vectors, a = _matrix("vectors", vectors), _coefficient(a)
+    quantised = vectors if quantised is None else _matrix("quantised", quantised)
+    if quantised.shape != vectors.shape:
+        raise InputError(f"quantised: shape {quantised.shape}, expected {vectors.shape} as of the vectors")
+    return vectors - a * _before(quantised, stretch)
+
+
+def search_predictive(
+    vectors: np.ndarray,
+    codebooks: Sequence[np.ndarray],
+    mbest: int,
+    a: float,
+    *,
+    stretch: int | None = None,
+    threads: int = 1,
+) -> np.ndarray:
+    """Closed-loop search of vectors [F, k]; returns indices [F, stages].
+
+    Quantised is what is left by the decoder's own past, x_hat_t = a x_hat_(t-1) + VQ(x_t - a x_hat_(t-1)), which is
+    zero at the beginning of each `stretch`: frame by frame, of all stretches at once. See "Predictive vector
+    quantization" in Gersho and Gray, "Vector Quantization and Signal Compression", 1992.
+    """
+    vectors, a = _matrix("vectors", vectors), _coefficient(a)
+    stretch = _stretch(vectors, stretch)
+    indices = np.empty((len(vectors), len(codebooks)), np.int64)
+    state = np.zeros((-(-len(vectors) // stretch), vectors.shape[1]), np.float32)
+    for frame in range(stretch):
+        targets = vectors[frame::stretch]
+        state = a * state[: len(targets)]
+        indices[frame::stretch] = found = search(targets - state, codebooks, mbest, threads=threads)
+        state += decode(found, codebooks)
+    return indices
+
+
+def decode_predictive(
+    indices: np.ndarray,
+    codebooks: Sequence[np.ndarray],
+    a: float,
+    *,
+    stretch: int | None = None,
+    lost: np.ndarray | None = None,
+) -> np.ndarray:
+    """Vectors [F, k] float32 of the indices [F, stages] of a predictive search, with its `a` and `stretch`.
+
+    A frame that is `lost` [F] bool has only its prediction. The difference this makes falls to a^n of itself in n
+    frames, or ends with the stretch: one of 8 dB RMS is under 0.5 dB after 6, 8, 13 and 27 frames for an a of 0.6,
+    0.7, 0.8 and 0.9.
+    """
+    from scipy import signal  # which a search without prediction need not wait for
+
+    a, parts = _coefficient(a), decode(indices, codebooks)
+    stretch = _stretch(parts, stretch)
+    if lost is not None:
+        parts[lost] = 0
+    frames, width = parts.shape
+    parts = np.pad(parts, ((0, -frames % stretch), (0, 0))).reshape(-1, stretch, width)
+    return signal.lfilter(np.float32([1]), np.float32([1, -a]), parts, axis=1).reshape(-1, width)[:frames]
+
+
+def _before(vectors: np.ndarray, stretch: int | None) -> np.ndarray:
+    """Each vector's predecessor, zero where there is none."""
+    before = np.zeros_like(vectors)
+    before[1:] = vectors[:-1]
+    before[:: _stretch(vectors, stretch)] = 0
+    return before
+
+
+def _stretch(vectors: np.ndarray, stretch: int | None) -> int:
+    if stretch is not None:
+        _at_least_one(stretch=stretch)
+    return max(1, min(stretch or len(vectors), len(vectors)))
+
+
+def _coefficient(a: float) -> np.float32:
+    if not 0 <= np.float32(a) < 1:
+        raise InputError(
+            f"prediction coefficient: {a}, expected at least 0 and less than 1, so that what is lost fades"
+        )
+    return np.float32(a)
 
 
 def usage(indices: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
