@@ -474,7 +474,7 @@ def test_a_third_stage_trains_the_third_codebook(reruns):
 
 def test_a_beam_quantiser_trains_its_later_codebooks_on_the_latents(finished, reruns):
     overlay = {"quantisers": {"nn4_vq": {"kind": "beam", "mbest": 3}}}
-    (codebook,) = set(re.findall(r"results/codebooks/nn4_vq_\d\.\w+/vq\.f32", reruns["a beam quantiser"].text))
+    (codebook,) = set(re.findall(r"results/codebooks/nn4_vq_2\.\w+/vq\.f32", reruns["a beam quantiser"].text))
     done = finished.run("--cores", 2, codebook, overlay=overlay)
     assert done.status == 0 and done.rules == {"train_vq_stage": 1}, done.text
     folder = (finished.folder / codebook).parent
