@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlquant import cli, files
+from mlquant import cli, files, vq
 
 COMMANDS = [
     *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "encode", "decode"),
@@ -78,6 +78,7 @@ def made(tmp_path_factory, voice):
         ["encode", "bottleneck/weights.safetensors", "b.f32", "-o", "l.f32"],
         ["vq-train", "l.f32", "-k", "4", "-m", "16", "-o", "q1.f32", "--residual", "r.f32", "--trace", "t.csv"],
         ["vq-train", "r.f32", "-k", "4", "-m", "8", "-o", "q2.f32"],
+        ["vq-train", "l.f32", "-k", "4", "-m", "8", "--after", "q1.f32", "--mbest", "3", "-o", "beam.f32"],
         ["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,q2.f32", "--mbest", "3", "-o", "l_hat.f32", "--usage"],
         ["decode", "bottleneck/weights.safetensors", "l_hat.f32", "--features", "b.f32", "-o", "b_hat.f32"],
         ["infer", "manifold/weights.safetensors", "b_hat.f32", "--energy-from", "y.f32", "-o", "y_hat.f32"],
@@ -95,7 +96,7 @@ def test_every_stage_writes_records_of_its_size(made):
     frames = 200
     sizes = {
         **{"m.bin": 1300 * frames, "b.f32": 88 * frames, "y.f32": 316 * frames, "l.f32": 16 * frames},
-        **{"r.f32": 16 * frames, "q1.f32": 16 * 16, "q2.f32": 16 * 8, "l_hat.f32": 16 * frames},
+        **{"r.f32": 16 * frames, "q1.f32": 16 * 16, "q2.f32": 16 * 8, "beam.f32": 16 * 8, "l_hat.f32": 16 * frames},
         **{"b_hat.f32": 88 * frames, "y_hat.f32": 316 * frames, "a.f32": 640 * frames, "h.f32": 1280 * frames},
         **{"v_1_out.wav": 44 + 160 * frames, "v_6.wav": 44 + 160 * frames},
     }
@@ -122,6 +123,7 @@ def test_the_same_commands_give_the_same_bytes(made, tmp_path):
         (["analyse", "v.raw"], "m.bin"),
         (["synth", "m.bin", "y_hat.f32"], "v_6.wav"),
         (["vq-train", "l.f32", "-k", "4", "-m", "16", "--threads", "2"], "q1.f32"),
+        (["vq-train", "l.f32", "-k", "4", "-m", "8", "--after", "q1.f32", "--mbest", "3"], "beam.f32"),
         (["train", "--settings", "bottleneck/settings.json", "--features", "b.f32"], "bottleneck"),
         (["plot-losses", "bottleneck/losses.csv", "--title", "bottleneck"], "losses.png"),
     ):
@@ -148,6 +150,25 @@ def test_indices_are_written_under_the_name_that_was_asked_for(made, tmp_path, n
     np.testing.assert_allclose(files.read_f32(tmp_path / "l_hat.f32", 4), decoded, atol=1e-6)
     error = np.mean((files.read_f32(made / "l.f32", 4) - decoded) ** 2)
     assert float(ended.err[0].removeprefix("mean squared error ")) == pytest.approx(error, rel=1e-4)
+
+
+def test_prediction_is_trained_searched_and_trained_again_in_the_loop(made, tmp_path):
+    train = ["vq-train", "l.f32", "-k", 4, "-m", 16, "--stretch", 50, "-o", tmp_path / "q"]
+    fitted = succeeds(*train, "--predict", "fit", cwd=made).err[0]
+    a = float(fitted.removeprefix("prediction coefficient "))
+    latents = files.read_f32(made / "l.f32", 4)
+    assert a == pytest.approx(vq.predictor(latents, 50), abs=1e-6)
+    quantised = None
+    for _ in range(2):
+        codebook = files.read_f32(tmp_path / "q", 4)
+        expected = vq.train(vq.unpredicted(latents, a, quantised, 50), 16, seed=1).codebook
+        np.testing.assert_allclose(codebook, expected, atol=1e-4)
+        search = ["l.f32", "-k", 4, "-q", tmp_path / "q", "--predict", a, "--stretch", 50, "--indices", tmp_path / "i"]
+        succeeds("vq-search", *search, "-o", tmp_path / "l_hat.f32", cwd=made)
+        quantised = files.read_f32(tmp_path / "l_hat.f32", 4)
+        decoded = vq.decode_predictive(np.load(tmp_path / "i"), [codebook], a, stretch=50)
+        np.testing.assert_array_equal(quantised, decoded)
+        succeeds(*train, "--predict", a, "--quantised", tmp_path / "l_hat.f32", cwd=made)
 
 
 def test_noise_on_the_latents_follows_its_seed(made, tmp_path):
@@ -389,6 +410,19 @@ REFUSED = [
     (["vq-train", "l.f32", "-k", "4", "-m", "512"], "512 entries, expected at most"),
     (["vq-train", "l.f32", "-k", "4", "-m", "16", "--en", "4"], "0 to 4, expected"),
     (["vq-train", "l.f32", "-k", "4", "-m", "16", "--seed", "-1"], "seed"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32,"], "--after"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "none.f32"], "none.f32: no such file"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--mbest", "0"], "mbest: 0"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--st", "1"], "--after: found with --st"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--en", "0"], "--after: found with --st"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--no-split"], "--after: found with --st"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--predict", "1"], "prediction coefficient: 1.0"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--stretch", "9"], "--predict: none"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--quantised", "l.f32"], "--predict: none"),
+    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--predict", "0.5", "--quantised", "q1.f32"], "quantised: shape"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--stretch", "0"], "stretch: 0"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--stretch", "9"], "--predict: none"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--st", "1"], "--predict: found with"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,none.f32"], "none.f32: no such file"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,"], "-q"),
     (["vq-search", "l.f32", "-k", "4", "-q", "odd"], "odd: 1301 bytes"),

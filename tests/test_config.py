@@ -214,6 +214,9 @@ MISTAKES = {
     "a tag with a slash": ((f"{OUTPUTS}.0.tag", "../out"), f"{OUTPUTS}.0.tag: found '../out'", "pattern"),
     "a name with a space": (("networks.my network", {}), "networks.my network", "pattern"),
     "a codebook of 100": (("quantisers.vq.stages.0.size", 100), "vq.stages.0.size: found 100", "power of two"),
+    "survivors of LBG training": (("quantisers.vq.mbest", 5), "quantisers.vq: mbest goes with kind beam", "only"),
+    "no survivors of beam training": (("quantisers.vq.kind", "beam"), "quantisers.vq: mbest goes with kind beam", ""),
+    "an unknown kind of quantiser": (("quantisers.vq.kind", "ball"), "quantisers.vq.kind: found 'ball'", "'beam'"),
     "no codebooks": (("quantisers.vq.stages", []), "quantisers.vq.stages: found []", "at least 1"),
     "no samples": (("experiments.240118.samples", []), "experiments.240118.samples: found []", "at least 1"),
     "no outputs": ((OUTPUTS, []), f"{OUTPUTS}: found []", "at least 1"),
@@ -612,6 +615,29 @@ def test_the_second_codebook_leaves_the_first_and_what_uses_only_that():
     before, after = planned(), planned(("quantisers.vq.stages.1.seed", 2))
     assert {name for name in redone(before, after) if "codebooks" in name} == {"codebooks/vq_2"}
     assert rows_of(after, "ann")[4]["files"]["wav"] == rows_of(before, "ann")[4]["files"]["wav"]
+
+
+def test_later_stages_of_a_beam_quantiser_take_the_latents_and_all_codebooks_before_them():
+    before, beam = planned((f"{OUTPUTS}.3.stages", 3)), beam_of(5)
+    books = {stage.name: stage for stage in beam.stages.values() if stage.kind == "codebooks"}
+    latents = books["vq_1"].inputs["train"]
+    assert books["vq_1"].folder in before.stages, "the first stage is that of an LBG quantiser"
+    after = [books[name].file("vq.f32") for name in ("vq_1", "vq_2")]
+    assert books["vq_2"].inputs == {"train": latents, "after": after[:1]}
+    assert books["vq_3"].inputs == {"train": latents, "after": after}
+    assert "mbest" not in books["vq_1"].settings and books["vq_3"].settings["mbest"] == 5
+
+
+def test_the_survivors_of_beam_training_leave_its_first_stage():
+    assert {name for name in redone(beam_of(5), beam_of(4)) if "codebooks" in name} == {
+        "codebooks/vq_2",
+        "codebooks/vq_3",
+    }
+
+
+def beam_of(mbest):
+    """A plan with all three stages of a quantiser in use, trained on so many survivors."""
+    return planned((f"{OUTPUTS}.3.stages", 3), ("quantisers.vq.kind", "beam"), ("quantisers.vq.mbest", mbest))
 
 
 def test_a_codebook_that_no_output_uses_yet_changes_no_key():

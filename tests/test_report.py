@@ -14,7 +14,7 @@ NETWORK = {
     **{"family": "autoencoder1", "nn": 4, "d": 10, "ncat": 1, "noise_var": 0.008, "loss": "wloss", "gamma": 0.5},
     **{"optimiser": "adam", "lr": 0.002, "batch": 512, "epochs": 50, "corpus": "tracts"},
 }
-VQ = {"network": "nn4", "stages": [{"size": 4096}, {"size": 4096}]}
+VQ = {"network": "nn4", "kind": "lbg", "mbest": None, "stages": [{"size": 4096}, {"size": 4096}]}
 
 
 def output(index, tag, process="vocoder", **settings):
@@ -232,6 +232,8 @@ def test_settings_are_those_given(results):
     _, text = results.text(networks={"nn4": NETWORK | {"d": 12, "epochs": 77}})
     assert "(autoencoder1 4, d = 12) in stages of 4096 and 4096 entries" in text
     assert "nn4 autoencoder1 4 12 1 0.008 wloss 0.5 adam 0.002 512 77 tracts" in text
+    _, text = results.text(quantisers={"nn4_vq": VQ | {"kind": "beam", "mbest": 5}})
+    assert "in stages of 4096 and 4096 entries, the later ones on all of 5 survivors" in text
 
 
 def row_of(page, caption, first):

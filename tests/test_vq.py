@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
+from scipy.signal import lfilter
 
 from mlquant import vq
 from mlquant.files import InputError, read_f32
@@ -156,6 +157,99 @@ def test_what_cannot_be_trained_is_refused_by_name(request_, says):
     assert says in str(error.value)
 
 
+# Training on all survivors
+
+
+def survivors_of(vectors, codebook):
+    """The residuals of all paths through one stage, when as many survive as it has entries."""
+    return (vectors[:, None] - codebook).reshape(-1, vectors.shape[1])
+
+
+def test_a_beam_stage_tells_of_the_best_path_through_all_stages():
+    vectors, before = normal(40, 1500, 4), [normal(41, 16, 4), 0.5 * normal(42, 8, 4)]
+    rows = []
+    trained = vq.train_beam(vectors, before, 32, mbest=3, seed=1, report=lambda *row: rows.append(row))
+    codebooks = [*before, trained.codebook]
+    indices = vq.search(vectors, codebooks, 3)
+    np.testing.assert_array_equal(trained.indices, indices[:, 2])
+    np.testing.assert_array_equal(trained.counts, np.bincount(indices[:, 2], minlength=32))
+    np.testing.assert_allclose(trained.residual, vectors - vq.decode(indices, codebooks), atol=1e-6)
+    ((entries, variance, iterations),) = trained.trace
+    assert (entries, variance) == (32, pytest.approx(mean_error(vectors, codebooks, 3), rel=1e-5))
+    assert iterations > 2 and rows == trained.trace
+
+
+def test_of_one_survivor_it_is_k_means_of_the_residual():
+    vectors = normal(43, 3000, 4)
+    first = vq.train(vectors, 16, seed=1)
+    greedy = vq.train(first.residual, 32, seed=1)
+    beam = vq.train_beam(vectors, [first.codebook], 32, mbest=1, seed=1, stop=0)
+    assert beam.trace[0][1] == pytest.approx(greedy.trace[-1][1], rel=0.05)
+    means = [first.residual[beam.indices == i].mean(axis=0) for i in range(32)]
+    np.testing.assert_allclose(beam.codebook, means, atol=1e-5)
+
+
+def test_entries_are_the_means_of_all_survivors_nearest_to_them():
+    vectors, before = normal(46, 2000, 2), np.float32([[-1, 0], [1, 0]])
+    trained = vq.train_beam(vectors, [before], 8, mbest=2, seed=1, stop=0)
+    offered = survivors_of(vectors, before)
+    indices, _ = vq.nearest(offered, trained.codebook)
+    means = [offered[indices == i].mean(axis=0) for i in range(8)]
+    np.testing.assert_allclose(trained.codebook, means, atol=1e-5)
+
+
+@pytest.mark.parametrize("stop", [1.0, 1e-4])
+def test_each_entry_is_the_nearest_to_some_survivor(stop):
+    # Where most vectors are alike, half of the start is too, and k-means leaves many entries to no vector.
+    vectors = np.concatenate([normal(44, 80, 2), np.repeat(normal(45, 2, 2), 200, axis=0)])
+    before = np.float32([[-1, 0], [1, 0]])
+    offered = survivors_of(vectors, before)
+    trained = vq.train_beam(vectors, [before], 64, mbest=2, seed=1, stop=stop)
+    assert np.bincount(vq.nearest(offered, trained.codebook)[0], minlength=64).min() > 0
+
+
+def test_it_serves_unseen_vectors_better_than_greedy_training_and_those_of_training_worse():
+    vectors, unseen = normal(47, 1000, 6), normal(48, 2000, 6)
+    first = vq.train(vectors, 64, seed=1)
+    greedy = [first.codebook, vq.train(first.residual, 256, seed=1).codebook]
+    beam = [first.codebook, vq.train_beam(vectors, [first.codebook], 256, mbest=5, seed=1).codebook]
+    assert mean_error(unseen, beam, 5) < 0.98 * mean_error(unseen, greedy, 5)
+    assert mean_error(vectors, beam, 5) > mean_error(vectors, greedy, 5)
+
+
+@pytest.mark.parametrize("width", [10, 40])
+def test_beam_training_depends_on_the_seed_and_not_on_threads(width):
+    vectors, before = normal(49, 5003, width), [normal(50, 32, width)]
+    one, two, other = (
+        vq.train_beam(vectors, before, 64, mbest=4, seed=s, threads=t) for s, t in ((1, 1), (1, 2), (2, 1))
+    )
+    assert one.codebook.tobytes() == two.codebook.tobytes()
+    assert one.trace == two.trace
+    assert one.codebook.tobytes() != other.codebook.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("request_", "says"),
+    [
+        ({"before": []}, "before: no codebooks"),
+        ({"before": [np.zeros((4, 2))]}, "codebook: 2 elements"),
+        ({"before": [np.full((4, 3), np.nan)]}, "codebook: row 0 holds"),
+        ({"size": 64}, "size: 64 "),
+        ({"size": 0}, "size: 0"),
+        ({"mbest": 0}, "mbest: 0"),
+        ({"mbest": 10**6, "before": [np.zeros((10**4, 3))]}, "mbest: 1000000, expected at most"),
+        ({"stop": float("nan")}, "stop: nan"),
+        ({"threads": 0}, "threads: 0"),
+        ({"vectors": np.repeat(normal(51, 3, 3), 20, axis=0)}, "size: 8 entries, expected fewer"),
+    ],
+)
+def test_a_beam_stage_that_cannot_be_trained_is_refused_by_name(request_, says):
+    with pytest.raises(InputError) as error:
+        vq.train_beam(**{"vectors": normal(52, 40, 3), "before": [np.zeros((1, 3))], "size": 8, "mbest": 2, "seed": 0,
+                         **request_})  # fmt: skip
+    assert says in str(error.value)
+
+
 # The nearest entry
 
 numbers = some.floats(-100, 100, width=32)
@@ -265,6 +359,98 @@ def test_what_cannot_be_searched_is_refused_by_name(request_, says):
     with pytest.raises(InputError) as error:
         vq.search(**{"vectors": normal(35, 9, 3), "codebooks": [normal(36, 8, 3)], "mbest": 2, **request_})
     assert says in str(error.value)
+
+
+# Prediction
+
+
+def processes(seed, number, frames, width, a, mean=0.0, deviation=10.0):
+    """First-order processes [number * frames, width], one after the other, in dB as features are."""
+    steps = np.random.default_rng(seed).normal(0, deviation * (1 - a**2) ** 0.5, (number, frames, width))
+    steps[:, 0] /= (1 - a**2) ** 0.5
+    return (lfilter([1], [1, -a], steps, axis=1) + mean).reshape(-1, width).astype(np.float32)
+
+
+def test_the_fitted_coefficient_is_that_of_the_process_about_its_mean():
+    assert vq.predictor(processes(60, 1, 20000, 3, 0.7, mean=50)) == pytest.approx(0.7, abs=0.01)
+    assert vq.predictor(normal(61, 20000, 3)) == pytest.approx(0, abs=0.01)
+    assert vq.predictor(np.ones((9, 2))) == 0
+    assert vq.predictor(np.arange(20000.0)[:, None]) == 0.95
+
+
+def test_a_stretch_is_not_predicted_from_the_one_before():
+    vectors = processes(62, 5000, 2, 3, 0.7)
+    assert vq.predictor(vectors, 2) == pytest.approx(0.7, abs=0.02)
+    assert vq.predictor(vectors) == pytest.approx(0.35, abs=0.02)
+    left = vq.unpredicted(vectors, 0.7, stretch=2)
+    np.testing.assert_array_equal(left[::2], vectors[::2])
+    np.testing.assert_array_equal(left[1::2], vectors[1::2] - np.float32(0.7) * vectors[::2])
+
+
+def test_the_closed_loop_is_that_of_each_stretch_alone():
+    vectors, codebooks = processes(63, 1, 50, 3, 0.8), [10 * normal(64, 16, 3), 4 * normal(65, 16, 3)]
+    indices = vq.search_predictive(vectors, codebooks, 3, 0.75, stretch=20)
+    decoded = vq.decode_predictive(indices, codebooks, 0.75, stretch=20)
+    for frame, vector in enumerate(vectors):
+        prediction = np.float32(0.75) * decoded[frame - 1] if frame % 20 else np.zeros(3, np.float32)
+        (expected,) = vq.search((vector - prediction)[None], codebooks, 3)
+        np.testing.assert_array_equal(indices[frame], expected)
+        np.testing.assert_allclose(decoded[frame], prediction + vq.decode(expected[None], codebooks)[0], rtol=1e-6)
+
+
+def test_with_a_coefficient_of_0_it_is_the_search_without_prediction():
+    vectors, codebooks = normal(66, 300, 3), [normal(67, 16, 3), 0.4 * normal(68, 16, 3)]
+    indices = vq.search_predictive(vectors, codebooks, 3, 0, stretch=7)
+    np.testing.assert_array_equal(indices, vq.search(vectors, codebooks, 3))
+    np.testing.assert_array_equal(vq.decode_predictive(indices, codebooks, 0), vq.decode(indices, codebooks))
+
+
+def test_training_in_the_loop_lowers_the_error_which_needs_fewer_bits_than_without():
+    a, vectors = 0.95, processes(69, 40, 200, 2, 0.95)
+    without = [vq.train(vectors, 8, seed=1).codebook]
+    decoded, errors = None, []
+    for _ in range(2):
+        codebooks = [vq.train(vq.unpredicted(vectors, a, decoded, stretch=200), 4, seed=1).codebook]
+        indices = vq.search_predictive(vectors, codebooks, 1, a, stretch=200)
+        decoded = vq.decode_predictive(indices, codebooks, a, stretch=200)
+        errors.append(vq.mean_squared_error(vectors, decoded))
+    assert errors[1] < 0.95 * errors[0] < 0.5 * mean_error(vectors, without, 1)
+
+
+@pytest.mark.parametrize(("a", "frames"), [(0.6, 6), (0.7, 8), (0.8, 13), (0.9, 27)])
+def test_a_lost_frame_is_made_up_for_within_the_frames_stated(a, frames):
+    # The difference begins as what was lost of 8 dB RMS in all, the loss of one frame in each stretch.
+    vectors, codebooks = processes(70, 300, 60, 20, a, mean=5), [normal(71, 64, 20)]
+    indices = vq.search_predictive(vectors, codebooks, 1, a, stretch=60)
+    part = vq.decode(indices[10::60], codebooks)
+    codebooks[0] *= 8 / np.sqrt(np.square(part).mean())
+    lost = np.zeros(len(vectors), bool)
+    lost[10::60] = True
+    heard, meant = (vq.decode_predictive(indices, codebooks, a, stretch=60, lost=which) for which in (lost, None))
+    rms = np.sqrt(np.square(heard - meant).reshape(300, 60, 20).mean(axis=(0, 2)))
+    assert rms[10] == pytest.approx(8, rel=1e-3) and (rms[:10] == 0).all()
+    assert (rms[10 + frames :] < 0.5).all() and rms[10 + frames - 1] >= 0.5
+    np.testing.assert_allclose(rms[10:30], 8 * a ** np.arange(20), rtol=0.01)
+
+
+@pytest.mark.parametrize("a", [-0.1, 1, 0.9999999999, float("nan")])
+def test_a_coefficient_by_which_losses_would_not_fade_is_refused(a):
+    vectors, codebooks = normal(72, 9, 3), [normal(73, 8, 3)]
+    for function in (
+        lambda: vq.unpredicted(vectors, a),
+        lambda: vq.search_predictive(vectors, codebooks, 1, a),
+        lambda: vq.decode_predictive(np.zeros((9, 1), int), codebooks, a),
+    ):
+        with pytest.raises(InputError, match="prediction coefficient"):
+            function()
+
+
+def test_stretches_and_quantised_vectors_that_cannot_be_are_refused():
+    vectors = normal(74, 9, 3)
+    with pytest.raises(InputError, match="stretch: 0"):
+        vq.predictor(vectors, 0)
+    with pytest.raises(InputError, match=r"quantised: shape \(8, 3\)"):
+        vq.unpredicted(vectors, 0.5, vectors[:8])
 
 
 # Numbers about a search

@@ -398,6 +398,7 @@ RERUNS = {
     "comments and docstrings edited": {},
     "mbest": SEARCHED,
     "a third stage": {"train_vq_stage": 1, **SEARCHED},
+    "a beam quantiser": {"train_vq_stage": 1, **SEARCHED},
     "d": {
         "train_network": 1,
         "plot_losses": 1,
@@ -447,6 +448,7 @@ def reruns(finished):
         "comments and docstrings edited": {"source": "comments"},
         "mbest": {"overlay": finished.outputs(6, mbest=3)},
         "a third stage": {"overlay": finished.outputs(6, stages=3)},
+        "a beam quantiser": {"overlay": {"quantisers": {"nn4_vq": {"kind": "beam", "mbest": 3}}}},
         "d": {"overlay": {"networks": {"nn4_cat1": {"d": 8}}}},
         "a sample more": {"overlay": {"experiments": {"pair": {"samples": ["bob", "ann", "late", "cat"]}}}},
         "the search edited": {"source": "search"},
@@ -468,6 +470,20 @@ def test_a_change_runs_what_depends_on_it_and_nothing_else(reruns, change):
 
 def test_a_third_stage_trains_the_third_codebook(reruns):
     assert {name for name in reruns["a third stage"].stages if "vq_" in name} == {"nn4_vq_3"}
+
+
+def test_a_beam_quantiser_trains_its_later_codebooks_on_the_latents(finished, reruns):
+    overlay = {"quantisers": {"nn4_vq": {"kind": "beam", "mbest": 3}}}
+    (codebook,) = set(re.findall(r"results/codebooks/nn4_vq_2\.\w+/vq\.f32", reruns["a beam quantiser"].text))
+    done = finished.run("--cores", 2, codebook, overlay=overlay)
+    assert done.status == 0 and done.rules == {"train_vq_stage": 1}, done.text
+    folder = (finished.folder / codebook).parent
+    sidecar = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
+    assert (sidecar["settings"]["m"], sidecar["settings"]["mbest"]) == (16, 3)
+    assert sorted(path.split("/")[1] for path in sidecar["files"]) == ["codebooks", "latents"]
+    assert pd.read_csv(folder / "trace.csv")["entries"].tolist() == [16]
+    (latents,) = (name for name in sidecar["files"] if "latents" in name)
+    assert (folder / "residual.f32").stat().st_size == (finished.folder / latents).stat().st_size
 
 
 def test_the_width_of_the_bottleneck_trains_its_network_and_not_the_manifold(reruns):

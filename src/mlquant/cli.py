@@ -162,7 +162,7 @@ def _energy_from(path: str | None, features: np.ndarray) -> np.ndarray | None:
 
 
 def vq_train(args: argparse.Namespace) -> None:
-    """Train one codebook (LBG)."""
+    """Train one codebook (LBG), or the next after others (beam)."""
     import numpy as np
 
     from mlquant import files, provenance, vq
@@ -171,19 +171,29 @@ def vq_train(args: argparse.Namespace) -> None:
     if args.seed < 0:
         raise InputError(f"seed: found {args.seed}, expected 0 or more")
     vectors = files.read_f32(args.train, args.k)
-    result = vq.train(
-        vectors,
-        args.m,
-        seed=args.seed,
-        stop=args.stop,
-        st=args.st,
-        en=args.en,
-        split=args.split,
-        threads=args.threads,
-        report=lambda entries, variance, iterations: progress(
+    if args.predict is not None:
+        if args.predict == "fit":
+            args.predict = vq.predictor(vectors, args.stretch)
+            log(f"prediction coefficient {args.predict:.6f}")
+        quantised = files.read_f32(args.quantised, args.k) if args.quantised else None
+        vectors = vq.unpredicted(vectors, args.predict, quantised, args.stretch)
+    elif args.quantised or args.stretch is not None:
+        raise InputError("--predict: none, expected with --quantised and --stretch")
+    options = {
+        "seed": args.seed,
+        "stop": args.stop,
+        "threads": args.threads,
+        "report": lambda entries, variance, iterations: progress(
             f"{entries} entries: variance {variance:.6f} after {iterations} iterations", done=entries == args.m
         ),
-    )
+    }
+    if args.after:
+        if args.st or args.en is not None or not args.split:
+            raise InputError("--after: found with --st, --en or --no-split, expected without")
+        before = _codebooks("--after", args.after, args.k)
+        result = vq.train_beam(vectors, before, args.m, mbest=args.mbest, **options)
+    else:
+        result = vq.train(vectors, args.m, st=args.st, en=args.en, split=args.split, **options)
     deviation = np.sqrt(np.square(result.residual[:, args.st : None if args.en is None else args.en + 1]).mean(axis=1))
     log(
         f"standard deviation {np.sqrt(result.trace[-1][1]):.6f}, outliers > 1/2/3: "
@@ -197,8 +207,21 @@ def vq_train(args: argparse.Namespace) -> None:
         files.write_f32(args.residual, result.residual)
     files.write_f32(args.out, result.codebook)
     if record:
-        settings = {name: getattr(args, name) for name in ("k", "m", "stop", "seed", "st", "en", "split")}
-        provenance.sidecar(args.out.parent, record, settings, provenance.checksums([args.train], args.root), started)
+        names = ("mbest",) if args.after else ("st", "en", "split")
+        names += ("predict", "stretch") if args.predict is not None else ()
+        settings = {name: getattr(args, name) for name in ("k", "m", "stop", "seed", *names)}
+        used = [args.train, *filter(None, args.after.split(",")), *filter(None, [args.quantised])]
+        inputs = provenance.checksums(used, args.root)
+        provenance.sidecar(args.out.parent, record, settings, inputs, started)
+
+
+def _codebooks(option: str, paths: str, k: int) -> list[np.ndarray]:
+    """The codebooks [M, k] whose paths an option takes, with commas between them."""
+    from mlquant import files
+
+    if not all(paths.split(",")):
+        raise InputError(f"{option}: found {paths!r}, expected names of codebooks with commas between them")
+    return [files.read_f32(path, k) for path in paths.split(",")]
 
 
 def vq_search(args: argparse.Namespace) -> None:
@@ -209,12 +232,19 @@ def vq_search(args: argparse.Namespace) -> None:
 
     from mlquant import files, vq
 
-    if not all(args.codebooks.split(",")):
-        raise InputError(f"-q: found {args.codebooks!r}, expected names of codebooks with commas between them")
     vectors = files.read_f32(args.latents, args.k)
-    codebooks = [files.read_f32(path, args.k) for path in args.codebooks.split(",")]
-    indices = vq.search(vectors, codebooks, args.mbest, st=args.st, en=args.en, threads=args.threads)
-    quantised = vq.decode(indices, codebooks)
+    codebooks = _codebooks("-q", args.codebooks, args.k)
+    if args.predict is None:
+        if args.stretch is not None:
+            raise InputError("--predict: none, expected with --stretch")
+        indices = vq.search(vectors, codebooks, args.mbest, st=args.st, en=args.en, threads=args.threads)
+        quantised = vq.decode(indices, codebooks)
+    else:
+        if args.st or args.en is not None:
+            raise InputError("--predict: found with --st or --en, expected without")
+        options = {"stretch": args.stretch}
+        indices = vq.search_predictive(vectors, codebooks, args.mbest, args.predict, threads=args.threads, **options)
+        quantised = vq.decode_predictive(indices, codebooks, args.predict, **options)
     log(f"mean squared error {vq.mean_squared_error(vectors, quantised, st=args.st, en=args.en):.6g}")
     if args.usage:
         for stage, counts in enumerate(vq.usage(indices, [len(codebook) for codebook in codebooks]), 1):
@@ -407,6 +437,10 @@ def _json(text: str) -> dict:
     return parse_json(text, "settings") if text.lstrip().startswith("{") else read_json(text)
 
 
+def _number_or_fit(text: str) -> float | str:
+    return text if text == "fit" else float(text)
+
+
 def _cores() -> int:
     """Cores that this process may use."""
     import os
@@ -438,6 +472,10 @@ def _parser() -> argparse.ArgumentParser:
     def recorded(add: Callable, default: str | None = None) -> None:
         add("--record", metavar="JSON", default=default, help="text or file: what provenance.json is to tell besides")
         root(add)
+
+    def predicted(add: Callable, coefficient: Callable, about: str) -> None:
+        add("--predict", type=coefficient, metavar="A", help=about)
+        add("--stretch", type=int, metavar="N", help="with --predict: begin anew every N frames (default never)")
 
     def vectors(add: Callable) -> None:
         add("-k", type=int, required=True, help="elements of a vector")
@@ -510,6 +548,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--residual", metavar="FILE", help="vectors less their entries: the next stage's training set")
     add("--trace", metavar="FILE", help="CSV: entries, variance, iterations")
     add("--no-split", dest="split", action="store_false", help="start from random vectors instead")
+    after = "codebooks of earlier stages: train the next, on the residuals of all their survivors"
+    add("--after", metavar="VQ1,VQ2,...", default="", help=after)
+    add("--mbest", type=int, default=5, help="survivors of a stage, with --after (default 5)")
+    predicted(add, _number_or_fit, "train on what A times the frame before leaves; `fit`: A by least squares")
+    add("--quantised", metavar="L_HAT", help="with --predict: frames before as vq-search --predict gave them back")
     vectors(add)
     recorded(add)
 
@@ -519,6 +562,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--mbest", type=int, default=5, help="survivors of a stage (default 5)")
     add("--indices", metavar="FILE", help="numpy file: an index a stage")
     add("--usage", action="store_true", help="print how many entries are used")
+    predicted(add, float, "quantise what A times the frame before, as quantised, leaves")
     vectors(add)
 
     add = command(synth, "big_dog_model.bin y_hat.f32 -o big_dog.wav", wav)

@@ -137,8 +137,16 @@ class CodebookStage(Block):
 
 class Quantiser(Block):
     network: str
+    kind: Literal["lbg", "beam"] = "lbg"
+    mbest: Positive | None = None
     thresh: float | None = None
     stages: Annotated[list[CodebookStage], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _survivors(self) -> Quantiser:
+        if (self.kind == "beam") != (self.mbest is not None):
+            raise refusal("mbest goes with kind beam, and only with it")
+        return self
 
 
 def _mode(value: str) -> str:

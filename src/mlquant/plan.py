@@ -251,7 +251,10 @@ class Plan:
         return self._add("networks", "train", label, settings.model_dump(exclude={"corpus"}), inputs)
 
     def _codebooks(self, name: str, stages: int) -> list[str]:
-        """The codebook files of the first stages of a quantiser; each is trained on the residual of the last."""
+        """The codebook files of the first stages of a quantiser.
+
+        Each is trained on the residual of the last; of kind beam, on the residuals of all survivors of those before.
+        """
         if (name, stages) in self._trained:
             return self._trained[name, stages]
         quantiser = self.config.quantisers[name]
@@ -262,9 +265,13 @@ class Plan:
         train, codebooks = self._add("latents", "encode", network.corpus, settings, inputs).file("l.f32"), []
         for i, stage in enumerate(quantiser.stages[:stages], 1):
             settings = {"k": latent_width(network.model_dump()), **stage.model_dump()}
-            codebook = self._add("codebooks", "vq-train", f"{name}_{i}", settings, {"train": [train]})
+            inputs = {"train": [train]}
+            if quantiser.kind == "beam" and codebooks:
+                settings["mbest"] = quantiser.mbest
+                inputs["after"] = [*codebooks]
+            codebook = self._add("codebooks", "vq-train", f"{name}_{i}", settings, inputs)
             codebooks.append(codebook.file("vq.f32"))
-            train = codebook.file("residual.f32")
+            train = train if quantiser.kind == "beam" else codebook.file("residual.f32")
         self._trained[name, stages] = codebooks
         return codebooks
 

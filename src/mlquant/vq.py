@@ -1,9 +1,10 @@
-"""Vector quantisation of latents: LBG training and multi-stage M-best search.
+"""Vector quantisation of latents: LBG and beam training, multi-stage M-best search, and prediction over time.
 
 Training splits and refines a codebook (Linde, Buzo and Gray, "An algorithm for vector quantizer design",
 IEEE Trans. Commun. 28, 1980) with the start, split and stop rules of Codec 2's `vqtrain`; the search keeps
 the best few paths through the stages (LeBlanc et al., "Efficient search and design procedures for robust
 multi-stage VQ of LPC parameters", IEEE Trans. Speech Audio Process. 1, 1993) and decides as `vq_mbest` does.
+A later stage can be trained on the residuals of all these paths, as faiss' ResidualQuantizer does with a beam.
 Arrays in, arrays out: files are read and written elsewhere.
 
 The elements `st` to `en` (inclusive, as in those tools; None is the last element) alone count in the error:
@@ -28,6 +29,8 @@ from mlquant.files import InputError
 
 SPLIT = 0.005  # largest change of an element when an entry is split in two; vqtrain's, meant for latents in -1 to 1
 _SPARE = 3  # candidates beyond those asked for
+_ITERATIONS = 100  # of k-means at most; it is done in about half of them
+_ROUNDS = 20  # in which entries that nothing is nearest to are moved; one is nearly always enough
 _BLOCK = 1 << 24  # float32 elements in the largest array of a search, 64 MB
 _LARGEST = 1e15  # of an element; squares of larger ones leave float32
 _THREADS = 1024
@@ -109,18 +112,14 @@ def _lloyd(
     The vectors [J, k] must be centred: then sum |x - c|^2 can be had in float64 from the sums and counts of
     each entry's vectors, as sum |x|^2 - 2 sums.c + counts |c|^2, without a pass over all the differences.
     """
-    from scipy import sparse  # which a search need not wait for
-
     wide = vectors.astype(np.float64)
     targets = np.ascontiguousarray(vectors[:, elements])
     energy = np.square(wide[:, elements]).sum()
-    ones, rows = np.ones(len(vectors)), np.arange(len(vectors) + 1)
     iterations = 0
     while True:
         indices = _faiss_nearest(targets, codebook[:, elements], 1, threads)[:, 0]
         counts = np.bincount(indices, minlength=len(codebook))[:, None]
-        # A sparse product with one 1 in each row is the fastest sum by entry, and always in the same order.
-        sums = sparse.csr_array((ones, indices, rows), shape=(len(vectors), len(codebook))).T @ wide
+        sums = _sums(wide, indices, len(codebook))
         entries = codebook[:, elements].astype(np.float64)
         error = energy + (entries * (counts * entries - 2 * sums[:, elements])).sum()
         before, variance = variance, max(float(error), 0.0) / targets.size
@@ -128,6 +127,103 @@ def _lloyd(
         if iterations >= 2 and before - variance <= stop * variance:
             return codebook, variance, iterations
         codebook = np.where(counts > 0, sums / np.maximum(counts, 1), codebook).astype(np.float32)
+
+
+def _sums(wide: np.ndarray, indices: np.ndarray, size: int) -> np.ndarray:
+    """Sums [size, k] of the vectors [J, k] float64 of each entry, whose indices [J] are given."""
+    from scipy import sparse  # which a search need not wait for
+
+    # A sparse product with one 1 in each row is the fastest sum by entry, and always in the same order.
+    chosen = sparse.csr_array((np.ones(len(wide)), indices, np.arange(len(wide) + 1)), shape=(len(wide), size))
+    return chosen.T @ wide
+
+
+def train_beam(
+    vectors: np.ndarray,
+    before: Sequence[np.ndarray],
+    size: int,
+    *,
+    mbest: int,
+    seed: int,
+    stop: float = 1e-4,
+    threads: int = 1,
+    report: Callable[[int, float, int], None] = lambda entries, variance, iterations: None,
+) -> Training:
+    """Train the codebook of the stage after those of `before` on vectors [J, k], the first stage's.
+
+    It is made for what the search will offer it: the residuals of all `mbest` paths through the stages before, not of
+    the best alone, which it so fits a little less and unseen vectors better. faiss' k-means starts from `size`
+    residuals drawn at random and goes on until their variance falls by no more than `stop` of itself. Then an entry
+    that no residual is nearest to takes half of the fullest cell.
+
+    Indices, residual, counts and the only row of the trace are those of the best path through all of the stages.
+    Raises InputError for a request that cannot be met.
+    """
+    vectors = _matrix("vectors", vectors)
+    if not before:
+        raise InputError("before: no codebooks, expected those of the stages before")
+    before = [_matrix("codebook", codebook) for codebook in before]
+    _same_width(vectors, *before)
+    _at_least_one(size=size, mbest=mbest, threads=threads)
+    if size > len(vectors):
+        raise InputError(f"size: {size} entries, expected at most the number of training vectors, {len(vectors)}")
+    if not stop >= 0:
+        raise InputError(f"stop: {stop}, expected 0 or more")
+
+    residuals = _search(vectors, before, mbest, mbest, threads)[1]
+    offered = np.ascontiguousarray(residuals.reshape(-1, vectors.shape[1]))
+    rng = np.random.default_rng(seed)
+    start = offered[rng.choice(len(offered), size, replace=False)]
+    codebook, iterations = _kmeans(offered, start, stop, threads)
+    codebook, indices, errors = _all_used(offered, codebook, rng, threads)
+
+    best = errors.reshape(residuals.shape[:2]).argmin(axis=1)[:, None]
+    indices = np.take_along_axis(indices.reshape(residuals.shape[:2]), best, axis=1)[:, 0]
+    residual = np.take_along_axis(residuals, best[:, :, None], axis=1)[:, 0] - codebook[indices]
+    trace = [(size, float(np.square(residual, dtype=np.float64).mean()), iterations)]
+    report(*trace[0])
+    return Training(codebook, trace, indices, residual, np.bincount(indices, minlength=size))
+
+
+def _kmeans(vectors: np.ndarray, start: np.ndarray, stop: float, threads: int) -> tuple[np.ndarray, int]:
+    """faiss' k-means of vectors [J, k] from a start [M, k]; returns the codebook and how many iterations it took."""
+    kmeans = faiss.Kmeans(
+        vectors.shape[1],
+        len(start),
+        niter=_ITERATIONS,
+        early_stop_threshold=min(stop, 1.0),
+        # Otherwise it warns of few vectors, and draws 256 an entry from many.
+        min_points_per_centroid=1,
+        max_points_per_centroid=len(vectors),
+    )
+    with _faiss_threads(threads), threadpool_limits(1, "blas"):
+        kmeans.train(vectors, init_centroids=start)
+    return kmeans.centroids, len(kmeans.obj)
+
+
+def _all_used(
+    vectors: np.ndarray, codebook: np.ndarray, rng: np.random.Generator, threads: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A codebook [M, k] each entry of which is the nearest to some of the vectors [J, k].
+
+    Each that is not goes to one of the fullest cells, its own entry and this to either side of the mean. Returns the
+    codebook, and the nearest entry and squared error of each vector [J].
+    """
+    for _ in range(_ROUNDS):
+        indices, errors = nearest(vectors, codebook, threads=threads)
+        counts = np.bincount(indices, minlength=len(codebook))
+        unused = np.flatnonzero(counts == 0)
+        if not len(unused):
+            return codebook, indices, errors
+        wide, number = vectors.astype(np.float64), np.maximum(counts, 1)[:, None]
+        means = _sums(wide, indices, len(codebook)) / number
+        spread = np.sqrt(_sums(np.square(wide - means[indices]), indices, len(codebook)) / number)
+        divisible = np.flatnonzero(spread.any(axis=1))  # its vectors are not all the same
+        full = divisible[np.argsort(-counts[divisible], kind="stable")][: len(unused)]
+        side = spread[full] / codebook.shape[1] ** 0.5 * rng.choice([-1, 1], (len(full), codebook.shape[1]))
+        codebook = codebook.copy()
+        codebook[unused[: len(full)]], codebook[full] = means[full] + side, means[full] - side
+    raise InputError(f"size: {len(codebook)} entries, expected fewer, as {len(unused)} are nearest to no vector")
 
 
 def nearest(
@@ -171,22 +267,33 @@ def search(
     elements = _elements(vectors.shape[1], st, en)
     targets = np.ascontiguousarray(vectors[:, elements])
     codebooks = [np.ascontiguousarray(codebook[:, elements]) for codebook in codebooks]
+    return _search(targets, codebooks, mbest, 1, threads)[0][:, 0]
+
+
+def _search(
+    targets: np.ndarray, codebooks: Sequence[np.ndarray], mbest: int, last: int, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The best paths, `last` at most, of targets [F, k]: indices [F, paths, stages] and residuals [F, paths, k]."""
     # A stage offers up to mbest entries, and the spare ones, to every path of the last: this bounds the memory.
     few = min(mbest, max(map(len, codebooks)))
     block = max(1, _BLOCK // (targets.shape[1] * few * (few + _SPARE)))
-    if len(codebooks) > 1 and targets.shape[1] * few**2 > _BLOCK:
+    if (len(codebooks) > 1 or last > 1) and targets.shape[1] * few**2 > _BLOCK:
         most = int((_BLOCK / targets.shape[1]) ** 0.5)
         raise InputError(f"mbest: {mbest}, expected at most {most} for vectors of {targets.shape[1]} elements")
-    starts = range(0, len(vectors), block)
-    return np.concatenate([_search_block(targets[i : i + block], codebooks, mbest, threads) for i in starts])
+    starts = range(0, len(targets), block)
+    blocks = [_search_block(targets[i : i + block], codebooks, mbest, last, threads) for i in starts]
+    paths, residuals = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+    return paths, residuals
 
 
-def _search_block(targets: np.ndarray, codebooks: Sequence[np.ndarray], mbest: int, threads: int) -> np.ndarray:
+def _search_block(
+    targets: np.ndarray, codebooks: Sequence[np.ndarray], mbest: int, last: int, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
     residuals = targets[:, None, :]  # [F, paths, k]
     paths = np.empty((*residuals.shape[:2], 0), np.int64)  # [F, paths, stages so far]
     for stage, codebook in enumerate(codebooks):
         frames, kept, width = residuals.shape
-        keep = 1 if stage == len(codebooks) - 1 else mbest
+        keep = last if stage == len(codebooks) - 1 else mbest
         indices, errors = _nearest_few(residuals.reshape(-1, width), codebook, min(keep, len(codebook)), threads)
         offered = indices.shape[1]
         # Stable: of equal paths the one from the better parent comes first, as in vq_mbest.
@@ -195,7 +302,7 @@ def _search_block(targets: np.ndarray, codebooks: Sequence[np.ndarray], mbest: i
         parent = (best // offered)[:, :, None]
         paths = np.concatenate([np.take_along_axis(paths, parent, axis=1), chosen[:, :, None]], axis=2)
         residuals = np.take_along_axis(residuals, parent, axis=1) - codebook[chosen]
-    return paths[:, 0]
+    return paths, residuals
 
 
 def _nearest_few(vectors: np.ndarray, codebook: np.ndarray, few: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
@@ -221,6 +328,106 @@ def decode(indices: np.ndarray, codebooks: Sequence[np.ndarray]) -> np.ndarray:
         _in_codebook(indices[:, stage], len(codebook), stage)
         decoded += codebook[indices[:, stage]]
     return decoded
+
+
+def predictor(vectors: np.ndarray, stretch: int | None = None) -> float:
+    """The least squares coefficient a, of 0 to 0.95, of vectors [F, k] about their mean on those a frame before.
+
+    Frames do not follow from those before at the beginning of each `stretch` of so many; None makes all of them one.
+    """
+    vectors = _matrix("vectors", vectors)
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    before = _before(centred, stretch)
+    energy = np.square(before).sum()
+    return float(np.clip((centred * before).sum() / energy, 0, 0.95)) if energy else 0.0
+
+
+def unpredicted(
+    vectors: np.ndarray, a: float, quantised: np.ndarray | None = None, stretch: int | None = None
+) -> np.ndarray:
+    """What prediction leaves of vectors [F, k], x_t - a x_hat_(t-1): the training set of predictive quantisation.
+
+    x_hat are the vectors as an earlier quantiser gave them back, or the vectors themselves where there is none yet.
+    """
+    vectors, a = _matrix("vectors", vectors), _coefficient(a)
+    quantised = vectors if quantised is None else _matrix("quantised", quantised)
+    if quantised.shape != vectors.shape:
+        raise InputError(f"quantised: shape {quantised.shape}, expected {vectors.shape} as of the vectors")
+    return vectors - a * _before(quantised, stretch)
+
+
+def search_predictive(
+    vectors: np.ndarray,
+    codebooks: Sequence[np.ndarray],
+    mbest: int,
+    a: float,
+    *,
+    stretch: int | None = None,
+    threads: int = 1,
+) -> np.ndarray:
+    """Closed-loop search of vectors [F, k]; returns indices [F, stages].
+
+    Quantised is what is left by the decoder's own past, x_hat_t = a x_hat_(t-1) + VQ(x_t - a x_hat_(t-1)), which is
+    zero at the beginning of each `stretch`: frame by frame, of all stretches at once. See "Predictive vector
+    quantization" in Gersho and Gray, "Vector Quantization and Signal Compression", 1992.
+    """
+    vectors, a = _matrix("vectors", vectors), _coefficient(a)
+    stretch = _stretch(vectors, stretch)
+    indices = np.empty((len(vectors), len(codebooks)), np.int64)
+    state = np.zeros((-(-len(vectors) // stretch), vectors.shape[1]), np.float32)
+    for frame in range(stretch):
+        targets = vectors[frame::stretch]
+        state = a * state[: len(targets)]
+        indices[frame::stretch] = found = search(targets - state, codebooks, mbest, threads=threads)
+        state += decode(found, codebooks)
+    return indices
+
+
+def decode_predictive(
+    indices: np.ndarray,
+    codebooks: Sequence[np.ndarray],
+    a: float,
+    *,
+    stretch: int | None = None,
+    lost: np.ndarray | None = None,
+) -> np.ndarray:
+    """Vectors [F, k] float32 of the indices [F, stages] of a predictive search, with its `a` and `stretch`.
+
+    A frame that is `lost` [F] bool has only its prediction. The difference this makes falls to a^n of itself in n
+    frames, or ends with the stretch: one of 8 dB RMS is under 0.5 dB after 6, 8, 13 and 27 frames for an a of 0.6,
+    0.7, 0.8 and 0.9.
+    """
+    from scipy import signal  # which a search without prediction need not wait for
+
+    a, parts = _coefficient(a), decode(indices, codebooks)
+    stretch = _stretch(parts, stretch)
+    if lost is not None:
+        parts[lost] = 0
+    frames, width = parts.shape
+    parts = np.pad(parts, ((0, -frames % stretch), (0, 0))).reshape(-1, stretch, width)
+    return signal.lfilter(np.float32([1]), np.float32([1, -a]), parts, axis=1).reshape(-1, width)[:frames]
+
+
+def _before(vectors: np.ndarray, stretch: int | None) -> np.ndarray:
+    """Each vector's predecessor, zero where there is none."""
+    before = np.zeros_like(vectors)
+    before[1:] = vectors[:-1]
+    before[:: _stretch(vectors, stretch)] = 0
+    return before
+
+
+def _stretch(vectors: np.ndarray, stretch: int | None) -> int:
+    if stretch is not None:
+        _at_least_one(stretch=stretch)
+    return max(1, min(stretch or len(vectors), len(vectors)))
+
+
+def _coefficient(a: float) -> np.float32:
+    if not 0 <= np.float32(a) < 1:
+        raise InputError(
+            f"prediction coefficient: {a}, expected at least 0 and less than 1, so that what is lost fades"
+        )
+    return np.float32(a)
 
 
 def usage(indices: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:

@@ -4,6 +4,7 @@
 rule train_vq_stage:
     input:
         train=files_of("codebooks", "train"),
+        after=files_of("codebooks", "after"),
     output:
         codebook="results/codebooks/{stage}/vq.f32",
         residual="results/codebooks/{stage}/residual.f32",
@@ -24,13 +25,21 @@ rule train_vq_stage:
         size=setting("codebooks", "size"),
         stop=setting("codebooks", "stop"),
         seed=setting("codebooks", "seed"),
+        beam=lambda w, input: (
+            [
+                f"--after={','.join(input.after)}",
+                f"--mbest={stage(w, 'codebooks').settings['mbest']}",
+            ]
+            if input.after
+            else []
+        ),
         record=lambda w: PLAN.record(stage(w, "codebooks")),
         root=root,
     message:
         "Training codebook {wildcards.stage}"
     shell:
         "mlquant vq-train {input.train:q} -k {params.k} -m {params.size} --stop {params.stop} --seed {params.seed} "
-        "--threads {threads} --record {params.record:q} {params.root:q} -o {output.codebook:q} "
+        "{params.beam:q} --threads {threads} --record {params.record:q} {params.root:q} -o {output.codebook:q} "
         "--residual {output.residual:q} --trace {output.trace:q} > {log:q} 2>&1"
 
 
