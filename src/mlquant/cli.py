@@ -90,7 +90,7 @@ def train(args: argparse.Namespace) -> None:
     started, record = provenance.now(), _json(args.record)
     settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
     try:
-        held_out = _read_pairs(args.held_out, args.held_out_target) if args.held_out else None
+        held_out = _read_pairs(args.held_out or [], args.held_out_target)
         training.train(settings, *_read_pairs(args.features, args.target), args.out, held_out)
     except InputError as error:
         if not args.keep_failure:

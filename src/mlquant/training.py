@@ -49,7 +49,7 @@ def training_set(
     """
     others, others_y = held_out or ([], None)
     _check_targets(settings, features, targets)
-    if others:
+    if others or others_y:
         _check_targets(settings, others, others_y)
         targets = None if targets is None else [*targets, *others_y]
     row = row_of(settings)
