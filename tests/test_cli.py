@@ -196,6 +196,27 @@ def test_a_network_of_y_takes_y_files(made, tmp_path):
     assert not (tmp_path / "none").exists()
 
 
+def test_a_training_is_measured_on_other_voices_where_it_is_given_some(made, tmp_path):
+    files.write_f32(tmp_path / "b.f32", files.read_f32(made / "b.f32", 22)[:50])
+    files.write_f32(tmp_path / "y.f32", files.read_f32(made / "y.f32", 79)[:50])
+    words = ["--settings", json.dumps(MANIFOLD), "--features", "b.f32", "--target", "y.f32"]
+    others = ["--held-out", tmp_path / "b.f32", "--held-out-target", tmp_path / "y.f32"]
+    ended = succeeds("train", *words, *others, "-o", tmp_path / "net", cwd=made)
+    assert ended.err[0].startswith("180 training and 50 held-out vectors")
+    assert (tmp_path / "net/weights.safetensors").read_bytes() == (made / "manifold/weights.safetensors").read_bytes()
+    recorded = files.read_json(tmp_path / "net/provenance.json")["files"]
+    assert {str(tmp_path / "b.f32"), str(tmp_path / "y.f32")} < {*recorded}
+    files.write_f32(tmp_path / "y.f32", files.read_f32(made / "y.f32", 79)[:49])
+    for wrong, reason in (
+        (others, "y.f32: 49 frames, expected 50"),
+        (others[:2], "target: "),
+        (others[2:], "target: "),
+    ):
+        ended = run("train", *words, *wrong, "-o", tmp_path / "none", cwd=made)
+        assert ended.status == 1 and len(ended.err) == 1 and reason in ended.err[0]
+    assert not (tmp_path / "none").exists()
+
+
 def test_latents_of_two_scalar_quantisers_are_twice_as_many(made, tmp_path):
     words = ["--settings", json.dumps(SCALARS), "--features", "b.f32"]
     succeeds("train", *words, "-o", tmp_path / "net", cwd=made)

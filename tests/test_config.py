@@ -4,6 +4,7 @@ import ast
 import copy
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlquant import config, keys
+from mlquant import config, keys, speech
 from mlquant.files import InputError
 from mlquant.plan import Plan
 
@@ -284,6 +285,45 @@ MISTAKES = {
         "corpora.voices.parts.men.files: no",
         "'no/such/folder'",
     ),
+    "speakers of whom none is held out": (
+        ("corpora.voices.parts.men.speakers", "m/(.)"),
+        "corpora.voices.parts.men: has only one of speakers and held_out_speakers",
+        "both or neither",
+    ),
+    "speakers without a group": (
+        ("corpora.voices.parts.men", {"source": "prompts", "speakers": "m/.*", "held_out_speakers": 1}),
+        "corpora.voices.parts.men.speakers: found 'm/.*'",
+        "one group",
+    ),
+    "speakers by what is no regular expression": (
+        ("corpora.voices.parts.men", {"source": "prompts", "speakers": "m/(", "held_out_speakers": 1}),
+        "corpora.voices.parts.men.speakers: found 'm/('",
+        "expected a regular expression",
+    ),
+    "speakers of ready-made features": (
+        ("corpora.voices.parts.men", {"b": "b.f32", "y": "y.f32", "speakers": "(.)", "held_out_speakers": 1}),
+        "corpora.voices.parts.men: speakers: found with b",
+        "speech that one job prepares",
+    ),
+    "speakers of a part that is held out": (
+        (
+            "corpora.voices.parts.men",
+            {"source": "prompts", "speakers": "(.)", "held_out_speakers": 1, "held_out": True},
+        ),
+        "corpora.voices.parts.men: has held_out and held_out_speakers",
+        "at most one",
+    ),
+    "a corpus that is all held out": (
+        ("corpora.voices.parts", {"men": {"source": "prompts", "held_out": True}}),
+        "corpora.voices: parts: all are held out",
+        "one to train on",
+    ),
+    "a range with its ends exchanged": (
+        ("corpora.voices.parts.men.noise", [30, 10]),
+        "corpora.voices.parts.men.noise: found [30.0, 10.0]",
+        "the lower end first",
+    ),
+    "one number for a range": (("corpora.voices.parts.men.gain", [3]), "parts.men.gain: found [3]", "at least 2"),
     "a quantiser of a network without a bottleneck": (
         ("quantisers.vq.network", "manifold"),
         "quantisers.vq.network: 'manifold'",
@@ -802,6 +842,88 @@ def test_ready_made_features_are_trained_on_as_they_are():
     assert plan.networks["manifold"].inputs == {"features": ["train_b20_ml.f32"], "targets": ["train_y80_ml.f32"]}
     assert plan.networks["nn4"].inputs == {"features": ["train_b20_ml.f32"]}
     assert not any(stage.kind == "corpora" for stage in plan.stages.values())
+
+
+def folders_behind(files):
+    """The names of the corpora that features come from."""
+    return [re.sub(r".*/(.*)\.\w+/.*", r"\1", path) for path in files]
+
+
+def test_a_part_that_is_held_out_is_measured_on_and_nothing_is_trained_on_it():
+    before, after = planned(), planned(("corpora.voices.parts.men.held_out", True))
+    for network in ("manifold", "nn4"):
+        assert "held_out_features" not in before.networks[network].inputs
+        inputs = after.networks[network].inputs
+        assert folders_behind(inputs["features"]) == ["voices_women"]
+        assert folders_behind(inputs["held_out_features"]) == ["voices_men"]
+    assert folders_behind(after.networks["manifold"].inputs["held_out_targets"]) == ["voices_men"]
+    assert "held_out_targets" not in after.networks["nn4"].inputs
+    (latents,) = [stage for stage in after.stages.values() if stage.kind == "latents" and stage.name == "voices"]
+    assert folders_behind(latents.inputs["features"]) == ["voices_women"]
+    assert not {"corpora/voices_men", "features/voices_men", "networks/voices_women"} & redone(before, after)
+    assert {"networks/manifold", "networks/nn4", "codebooks/vq_1"} <= redone(before, after)
+
+
+def test_speakers_held_out_are_prepared_apart_and_as_they_are():
+    changed = {"resample": [1.0, 1.1], "equalise": 4.0, "noise": [10, 30], "gain": [-20, 0]}
+    part = {"source": "prompts", "minutes": 2, "speakers": r"m/(\w+)/", "held_out_speakers": 3, **changed}
+    plan = planned(("corpora.voices.parts.men", part))
+    made = {stage.name: stage.settings for stage in plan.stages.values() if stage.kind == "corpora"}
+    assert made.keys() == {"voices_women", "voices_men", "voices_men_held_out"}
+    assert {key: made["voices_men"][key] for key in changed} == changed and "held_out" not in made["voices_men"]
+    as_it_is = {"resample": [1.0], "equalise": 0.0, "noise": None, "gain": None}
+    assert made["voices_men_held_out"] == made["voices_men"] | as_it_is | {"held_out": True}
+    inputs = plan.networks["manifold"].inputs
+    assert folders_behind(inputs["features"]) == ["voices_women", "voices_men"]
+    assert folders_behind(inputs["held_out_features"]) == ["voices_men_held_out"]
+    louder = planned(("corpora.voices.parts.men", part | {"gain": [-10, 0]}))
+    assert not any("held_out" in name for name in redone(plan, louder))
+    for settings in made.values():
+        speech.SeededChoice(**settings)
+
+
+def test_ready_made_features_and_shards_of_own_files_can_be_held_out():
+    Path("voices").mkdir()
+    for name in "abcd":
+        Path(f"voices/{name}.wav").touch()
+    parts = {"ready": {"b": "b.f32", "y": "y.f32"}, "own": {"files": "voices", "shards": 2, "held_out": True}}
+    inputs = planned(("corpora.voices.parts", parts)).networks["manifold"].inputs
+    assert inputs["features"] == ["b.f32"] and folders_behind(inputs["held_out_features"]) == [
+        "voices_own_1",
+        "voices_own_2",
+    ]
+    parts = {"own": {"files": "voices"}, "ready": {"b": "b.f32", "y": "y.f32", "held_out": True}}
+    inputs = planned(("corpora.voices.parts", parts)).networks["manifold"].inputs
+    assert (inputs["held_out_features"], inputs["held_out_targets"]) == (["b.f32"], ["y.f32"])
+    parts = {"own": {"files": "voices", "shards": 2, "speakers": "(.)", "held_out_speakers": 1}}
+    with pytest.raises(InputError, match="speakers: found with shards"):
+        planned(("corpora.voices.parts", parts))
+
+
+def test_the_corpora_for_users_with_a_network_hold_voices_out():
+    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    for corpus in ("librispeech", "arctic"):
+        raw["networks"][f"of_{corpus}"] = {**raw["networks"]["manifold"], "corpus": corpus}
+    plan = Plan(config.load(raw))
+    inputs = {corpus: plan.networks[f"of_{corpus}"].inputs for corpus in ("librispeech", "arctic")}
+    assert folders_behind(inputs["librispeech"]["features"]) == ["librispeech_readers"]
+    assert folders_behind(inputs["librispeech"]["held_out_features"]) == ["librispeech_readers_held_out"]
+    assert len(inputs["arctic"]["features"]) == 6
+    assert folders_behind(inputs["arctic"]["held_out_features"]) == ["arctic_rms", "arctic_slt"]
+    behind = {name: plan.behind(inputs[name]["features"] + inputs[name]["held_out_features"]) for name in inputs}
+    sources = {name: [stage for stage in some.values() if stage.kind == "sources"] for name, some in behind.items()}
+    assert [len(sources[name]) for name in inputs] == [1, 8]
+    assert all(
+        url["url"].startswith("https://")
+        for some in sources.values()
+        for stage in some
+        for url in stage.settings["urls"]
+    )
+    part = raw["corpora"]["librispeech"]["parts"]["readers"]
+    assert re.search(part["speakers"], "LibriSpeech/dev-clean/84/121123/84-121123-0000.flac")[1] == "84"
+    assert speech.matches(
+        "cmu_us_slt_arctic/wav/arctic_a0001.wav", raw["corpora"]["arctic"]["parts"]["slt"]["include"][0]
+    )
 
 
 def test_the_settings_of_a_stage_fit_on_a_command_line_with_a_large_corpus():

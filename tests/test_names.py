@@ -207,7 +207,9 @@ OVERLAY = {
     "corpora": {
         "few": {"parts": {"own": {"files": "../voi'ces $(touch pwned)"}}},
         "odd": {"parts": {"part": {"source": "odd", "include": [HOSTILE], "exclude": [HOSTILE]},
-                          "ready": {"b": "../$(touch pwned) b.f32", "y": "../$(touch pwned) y.f32"}}},
+                          "ready": {"b": "../$(touch pwned) b.f32", "y": "../$(touch pwned) y.f32"},
+                          "unseen": {"b": "../`touch pwned` b.f32", "y": "../`touch pwned` y.f32", "held_out": True},
+                          "readers": {"source": "odd", "speakers": f"({re.escape(HOSTILE)})", "held_out_speakers": 1}}},
     },
     "networks": {"manifold": {"corpus": "few", "epochs": 1, "batch": 32}},
     "sweeps": {"odd": {"title": HOSTILE, "rows": {"r": {
@@ -235,7 +237,8 @@ def odd(tmp_path_factory):
     for i, name in enumerate(FILES):
         soundfile.write(corpus / f"{name}.wav", synthetic_speech(1.0, 100 + 10 * i, i), 8000, "PCM_16", format="WAV")
     for name, width in (("b", 22), ("y", 79)):
-        np.ones((4, width), "<f4").tofile(base / f"$(touch pwned) {name}.f32")
+        for odd_name in ("$(touch pwned)", "`touch pwned`"):
+            np.ones((4, width), "<f4").tofile(base / f"{odd_name} {name}.f32")
     (base / "pub'lished $(touch pwned)").mkdir()
     wav = base / "pub'lished $(touch pwned)" / "ann_1_out.wav"
     soundfile.write(wav, synthetic_speech(1.0, 100, 1), 8000, "PCM_16", format="WAV")
@@ -291,8 +294,16 @@ def test_every_value_reaches_its_command_as_it_stands(odd, tmp_path):
     assert any('../my "speech" $(touch pwned)/ann.raw' in call for call in of["prepare-sample"])
     trained = [call for call in of["train"] if "../$(touch pwned) b.f32" in call]
     assert trained and all("../$(touch pwned) y.f32" in call for call in trained)
+    for option, letter in (("--held-out", "b"), ("--held-out-target", "y")):
+        held_out = trained[0][trained[0].index(option) + 1 :][:2]
+        assert f"../`touch pwned` {letter}.f32" in held_out
+        assert any(
+            re.fullmatch(rf"results/features/odd_readers_held_out\.\w+/{letter}\.f32", path) for path in held_out
+        )
     chosen = [json.loads(call[call.index("--settings") + 1]) for call in of["prepare-corpus"]]
     assert [HOSTILE] in [settings["include"] for settings in chosen]
+    assert [settings.get("held_out") for settings in chosen if settings["speakers"]].count(True) == 1
+    assert {settings["speakers"] for settings in chosen} == {None, f"({re.escape(HOSTILE)})"}
     assert "../voi'ces $(touch pwned)" in [settings.get("files") for settings in chosen]
     assert json.loads(of["sweep"][0][1])["title"] == HOSTILE
 

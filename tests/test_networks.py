@@ -727,6 +727,41 @@ def test_what_is_held_out_trains_nothing(tmp_path):
     assert (curves[0]["held_out_loss"] != curves[1]["held_out_loss"]).all()
 
 
+def test_other_voices_take_the_place_of_what_is_held_out_of_each_file(tmp_path):
+    one, other = records(200), records(60, seed=9)
+    plain = training.training_set({**MANIFOLD, "voiced_only": True}, [one], [targets(one)])
+    apart = training.training_set({**MANIFOLD, "voiced_only": True}, [one], [targets(one)], ([other], [targets(other)]))
+    assert all(torch.equal(*pair) for pair in zip(plain[:2], apart[:2], strict=True))  # nothing more is trained on
+    voiced = other[:, 21] > 0
+    np.testing.assert_array_equal(apart[2], inputs.network_inputs(MANIFOLD, other)[voiced])
+    np.testing.assert_array_equal(apart[3], inputs.normalised(targets(other))[voiced])
+    none = training.training_set({**MANIFOLD, "voiced_only": True}, [one], [targets(one)], ([], None))
+    assert all(torch.equal(*pair) for pair in zip(plain, none, strict=True))
+
+
+def test_other_voices_are_measured_and_train_nothing(tmp_path):
+    one, other = records(200), records(60, seed=9)
+    training.train(SETTINGS, [one], None, tmp_path / "plain")
+    training.train(SETTINGS, [one], None, tmp_path / "apart", ([other], None))
+    tensors = [in_torch(tmp_path / name)[0].state_dict() for name in ("plain", "apart")]
+    assert all(torch.equal(tensors[0][key], tensors[1][key]) for key in tensors[0])
+    network, _ = inference.load(tmp_path / "apart/weights.safetensors")
+    error = (inference.infer(network, SETTINGS, other) - other)[:, :20]
+    curve = pd.read_csv(tmp_path / "apart/losses.csv")
+    assert curve["held_out_sd_dB2"].iloc[-1] == pytest.approx(np.mean(np.square(error)), rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("trained", "held_out"),
+    [(MANIFOLD, (40, None)), (MANIFOLD, (40, 50)), (SETTINGS, (40, 40)), (settings_of("autoencoder2", 2), (40, None))],
+)
+def test_targets_of_other_voices_must_fit_them(trained, held_out):
+    y = None if trained is SETTINGS else [targets(records(50))]
+    other_y = held_out[1] and [targets(records(held_out[1]))]
+    with pytest.raises(InputError, match=r"^target: "):
+        training.training_set(trained, [records(50)], y, ([records(held_out[0])], other_y))
+
+
 @given(lr=st.floats(1e-6, 10), at=st.floats(0, 1))
 def test_the_learning_rate_falls_as_half_a_cosine(lr, at):
     cosine = {"lr": lr, "schedule": "cosine"}

@@ -1117,3 +1117,164 @@ def test_a_corpus_is_equalised_file_by_file(tmp_path):
         for part in (slice(0, 8000), slice(8000, None))
     ]
     assert np.median(np.abs(20 * np.log10(gains[0] / gains[1]))) > 1
+
+
+# --- speakers --------------------------------------------------------------------------------------------
+
+READERS = {"84": 110, "174": 150, "251": 190, "422": 230, "1272": 270}
+
+
+def flac(samples, rate=16000):
+    file = io.BytesIO()
+    soundfile.write(file, samples, rate, "PCM_16", format="FLAC")
+    return file.getvalue()
+
+
+@pytest.fixture(scope="module")
+def readers():
+    """A small archive of the shape of LibriSpeech's dev-clean, as .tar.gz: each reader has a pitch."""
+    content = {"LibriSpeech/LICENSE.TXT": b"CC BY 4.0", "LibriSpeech/SPEAKERS.TXT": b"84 | F | dev-clean"}
+    for i, (reader, hertz) in enumerate(READERS.items()):
+        for utterance in range(3):
+            path = f"LibriSpeech/dev-clean/{reader}/12{i}/{reader}-12{i}-{utterance:04}"
+            content[path + ".flac"] = flac(tone(0.5 + 0.1 * utterance, hertz, 16000))
+            content[f"LibriSpeech/dev-clean/{reader}/12{i}/{reader}-12{i}.trans.txt"] = b"WORDS"
+    return tar_bytes(content, "w:gz")
+
+
+READERS_PART = {"speakers": r"dev-clean/(\d+)/", "held_out_speakers": 2, "seed": 1}
+
+
+def reader_of(row):
+    return row["path"].split("/")[2]
+
+
+def test_a_corpus_of_many_readers_is_fetched_and_no_held_out_reader_is_among_the_others(
+    tmp_path, serve, certificate, monkeypatch, readers, capsys
+):
+    path, tls = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    url = serve(lambda handler: reply(handler, readers), tls) + "/resources/12/dev-clean.tar.gz"
+    with pytest.raises(InputError, match=r"dev-clean\.tar\.gz: checksum "):
+        fetch(tmp_path, {"urls": [at(url)]})
+    content, _ = fetch(tmp_path, {"urls": [at(url, readers)]})
+    assert len(content) == 15
+    archive = tmp_path / "out/a.tar"
+    (_, rows), (held_out, held_out_rows) = (
+        corpus(tmp_path, [archive], **READERS_PART, held_out=held_out) for held_out in (False, True)
+    )
+    assert len(rows) == 9 and len(held_out_rows) == 6
+    trained, unseen = ({reader_of(row) for row in some} for some in (rows, held_out_rows))
+    assert trained | unseen == READERS.keys() and not trained & unseen
+    assert f"of 5 speakers held out: {', '.join(sorted(unseen))}" in capsys.readouterr().err
+    for row in held_out_rows:  # the speech is that of the reader, at 8 kHz
+        piece = held_out[80 * int(row["start_frame"]) :][: 80 * int(row["frames"])]
+        assert np.argmax(np.abs(np.fft.rfft(piece, 8000))) == pytest.approx(READERS[reader_of(row)], abs=2)
+
+
+def test_which_speakers_are_held_out_follows_from_the_seed_and_their_names_alone(tmp_path, readers):
+    (tmp_path / "in.tar.gz").write_bytes(readers)
+    fetch(tmp_path, {"urls": [{"url": (tmp_path / "in.tar.gz").as_uri()}]})
+
+    def held_out(**changes):
+        return {reader_of(row) for row in corpus(tmp_path, [tmp_path / "out/a.tar"], **READERS_PART | changes)[1]}
+
+    first = held_out(held_out=True)
+    assert first == held_out(held_out=True, include=["*-0001.flac"]) == held_out(held_out=True, resample=[0.9, 1.1])
+    assert first | held_out() == READERS.keys()
+    assert held_out(held_out=True, held_out_speakers=1) < first < held_out(held_out=True, held_out_speakers=4)
+    assert any(held_out(held_out=True, seed=seed) != first for seed in (2, 3, 4))
+
+
+def test_own_files_are_split_by_the_folders_of_their_speakers(tmp_path):
+    for i, name in enumerate(("ann", "bob", "cid")):
+        for take in (0, 1):
+            path = tmp_path / name / f"{take}.wav"
+            path.parent.mkdir(exist_ok=True)
+            soundfile.write(path, tone(0.3, 100 + 40 * i + take), 8000)
+    own = sorted(tmp_path.glob("*/*.wav"))
+    split = {"speakers": r"/(\w+)/\d\.wav$", "held_out_speakers": 1}
+    sides = [corpus(tmp_path, own, **split, held_out=side)[1] for side in (True, False)]
+    assert [len({Path(row["path"]).parent for row in rows}) for rows in sides] == [1, 2]
+    assert sorted(row["path"] for rows in sides for row in rows) == list(map(str, own))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"held_out_speakers": 5}, "held_out_speakers: found 5, expected less than 5"),
+        ({"speakers": r"dev-clean/(\d\d)/"}, r"speakers: .* finds no name in LibriSpeech/dev-clean/\d+/.*flac"),
+        ({"speakers": "dev-clean(X?)"}, "finds no name in"),
+    ],
+)
+def test_speakers_that_cannot_be_told_apart_or_held_out_are_an_error(tmp_path, readers, changes, reason):
+    (tmp_path / "in.tar.gz").write_bytes(readers)
+    fetch(tmp_path, {"urls": [{"url": (tmp_path / "in.tar.gz").as_uri()}]})
+    with pytest.raises(InputError, match=reason):
+        corpus(tmp_path, [tmp_path / "out/a.tar"], **READERS_PART | changes)
+    assert not (tmp_path / "c.raw").exists()
+
+
+def test_an_archive_of_one_voice_gives_its_recordings_and_nothing_else(tmp_path, serve):
+    root = "cmu_us_bdl_arctic"
+    content = {f"{root}/wav/arctic_a000{i}.wav": wav(tone(0.4, 100 + i, 16000), 16000) for i in range(1, 5)}
+    content |= {f"{root}/COPYING": b"free", f"{root}/etc/txt.done.data": b"( arctic_a0001 )"}
+    content[f"{root}/orig/arctic_a0001.wav"] = wav(tone(0.4, 300, 32000), 32000)  # as recorded, with another channel
+    data = tar_bytes(content, "w:bz2")
+    url = serve(lambda handler: reply(handler, data)) + f"/cmu_arctic/packed/{root}.tar.bz2"
+    fetch(tmp_path, {"urls": [at(url, data)]})
+    sound, rows = corpus(tmp_path, [tmp_path / "out/a.tar"], include=["wav/*.wav"])
+    assert sorted(Path(row["path"]).name for row in rows) == [f"arctic_a000{i}.wav" for i in range(1, 5)]
+    assert len(sound) == 4 * 3200
+
+
+# --- what is done to speech ------------------------------------------------------------------------------
+
+
+def test_noise_has_its_ratio_and_the_speechs_own_spectrum_and_follows_from_the_seed():
+    rng = np.random.default_rng(2)
+    voice = np.convolve(rng.normal(0, 1, 64000), [1, 1.8, 1.2, 0.3], "same") * np.repeat(rng.uniform(0, 900, 80), 800)
+    voice = voice.astype(np.int16)
+    assert speech.add_noise(voice, None, "1") is voice
+    noisy = speech.add_noise(voice, [12, 12], "1")
+    noise = noisy.astype(float) - voice
+    assert 10 * np.log10(np.mean(voice.astype(float) ** 2) / np.mean(noise**2)) == pytest.approx(12, abs=0.1)
+    bands = [10 * np.log10((np.abs(np.fft.rfft(x)[1:]) ** 2).reshape(20, -1).sum(axis=1)) for x in (voice, noise)]
+    np.testing.assert_allclose(bands[0] - bands[1], 12, atol=0.5)
+    level = [np.sqrt((x.astype(float) ** 2).reshape(80, -1).mean(axis=1)) for x in (voice, noise)]
+    assert np.std(level[1]) / np.mean(level[1]) < 0.2 < np.std(level[0]) / np.mean(level[0])  # it is steady
+    assert (noisy == speech.add_noise(voice, [12, 12], "1")).all() and (
+        noisy != speech.add_noise(voice, [12, 12], "2")
+    ).any()
+    ratios = [np.std(speech.add_noise(voice, [0, 30], str(i)) - voice.astype(float)) for i in range(50)]
+    assert 20 * np.log10(voice.std() / max(ratios)) < 5 and 25 < 20 * np.log10(voice.std() / min(ratios)) < 30.1
+    assert not speech.add_noise(np.zeros(800, np.int16), [0, 0], "1").any()
+
+
+def test_a_gain_is_of_its_range_and_clips_nothing():
+    voice = tone(0.2)
+    assert speech.amplify(voice, None, "1") is voice
+    gains = np.array([speech.amplify(voice, [-20, -6], str(i)).std() / voice.std() for i in range(50)])
+    assert -20 <= 20 * np.log10(gains.min()) < -18 and -8 < 20 * np.log10(gains.max()) <= -6
+    loud = speech.amplify(voice, [40, 60], "1")
+    assert np.abs(loud.astype(int)).max() == 32767
+    assert np.corrcoef(loud, voice)[0, 1] > 0.99999
+    assert not speech.amplify(np.zeros(80, np.int16), [0, 20], "1").any()
+
+
+def test_a_corpus_is_in_noise_and_amplified_file_by_file_and_by_default_not_at_all(tmp_path, voices):
+    plain, rows = corpus(tmp_path, [voices], seed=1)
+    assert np.array_equal(plain, corpus(tmp_path, [voices], seed=1, noise=None, gain=None)[0])
+    pieces = [slice(80 * int(row["start_frame"]), 80 * (int(row["start_frame"]) + int(row["frames"]))) for row in rows]
+
+    def gains(**changes):
+        changed, same = corpus(tmp_path, [voices], seed=1, **changes)
+        assert same == rows
+        return np.array([changed[piece].std() / plain[piece].std() for piece in pieces])
+
+    louder = 20 * np.log10(gains(gain=[-20, -6]))
+    assert louder.min() >= -20.01 and louder.max() <= -5.99 and np.ptp(louder) > 3
+    noisier = gains(noise=[-10, 10])  # the power is that of speech and noise
+    assert noisier.min() > 1.03 and noisier.max() < 3.5 and np.ptp(noisier) > 0.5
+    both = gains(noise=[-10, 10], gain=[-20, -6])
+    np.testing.assert_allclose(20 * np.log10(both), 20 * np.log10(noisier) + louder, atol=0.2)

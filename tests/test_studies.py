@@ -258,6 +258,17 @@ def test_distortion_grows_with_the_noise_and_starts_at_that_of_training(made):
         assert (table[column].diff()[1:] > 0).all() and table[column].iloc[-1] > 2 * table[column][0]
 
 
+def test_voices_held_out_are_what_a_study_measures_as_held_out(made, tmp_path):
+    _, kinds = made
+    files.write_f32(tmp_path / "b.f32", records(50, 3))
+    plain = studies.noise(kinds["noise"])["noise"]
+    table = studies.noise(kinds["noise"] | {"held_out_features": [str(tmp_path / "b.f32")]})["noise"]
+    assert (table["sd_training_dB2"] == plain["sd_training_dB2"]).all()
+    network, trained = inference.load(kinds["noise"]["weights"])
+    b, b_hat = records(50, 3), inference.infer(network, trained, records(50, 3))
+    assert table["sd_held_out_dB2"][0] == pytest.approx(np.mean(np.square(b - b_hat)[:, :20]), rel=1e-3)
+
+
 @pytest.mark.parametrize("kind", ["noise", "latents"])
 def test_a_network_that_takes_y_is_studied_on_y(made, kind):
     folder, kinds = made

@@ -105,5 +105,8 @@ def widths_of(settings: dict) -> list[list[int]]:
 
 
 def training_frames(settings: dict, frames: int) -> int:
-    """Of so many frames of a file, how many are trained on: the first; the share `held_out`, the last, never is."""
+    """Of so many frames of a file, how many are trained on: the first; the share `held_out`, the last, never is.
+
+    Of a file of voices that a corpus holds out none is, whatever this says.
+    """
     return frames - round(settings["held_out"] * frames)

@@ -84,25 +84,33 @@ def resynth(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train a network."""
-    from mlquant import files, provenance, schema, training
+    from mlquant import provenance, schema, training
     from mlquant.settings import NetworkSettings
 
     started, record = provenance.now(), _json(args.record)
     settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
     try:
-        records = [files.read_features(path) for path in args.features]
-        targets = [files.read_f32(path, 79) for path in args.target] if args.target else None
-        for path, found, b in zip(args.target or (), targets or (), records, strict=False):
-            if len(found) != len(b):
-                raise InputError(f"{path}: {len(found)} frames, expected {len(b)} as of the features")
-        training.train(settings, records, targets, args.out)
+        held_out = _read_pairs(args.held_out or [], args.held_out_target)
+        training.train(settings, *_read_pairs(args.features, args.target), args.out, held_out)
     except InputError as error:
         if not args.keep_failure:
             raise
         log(f"mlquant train: {error}")
         training.write_failure(settings, str(error), args.out)
-    inputs = provenance.checksums([*args.features, *(args.target or ())], args.root)
-    provenance.sidecar(args.out, record, settings, inputs, started)
+    read = [path for paths in (args.features, args.target, args.held_out, args.held_out_target) for path in paths or ()]
+    provenance.sidecar(args.out, record, settings, provenance.checksums(read, args.root), started)
+
+
+def _read_pairs(features: list[str], targets: list[str] | None) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """Records of features, and the y that go with them where there are any."""
+    from mlquant import files
+
+    records = [files.read_features(path) for path in features]
+    y = [files.read_f32(path, 79) for path in targets] if targets else None
+    for path, found, b in zip(targets or (), y or (), records, strict=False):
+        if len(found) != len(b):
+            raise InputError(f"{path}: {len(found)} frames, expected {len(b)} as of the features")
+    return records, y
 
 
 def encode(args: argparse.Namespace) -> None:
@@ -518,6 +526,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--settings", required=True, metavar="JSON", help="text or file; settings.json of a network will do")
     add("--features", nargs="+", required=True, metavar="B.f32", help="22 floats a frame")
     add("--target", nargs="+", metavar="Y.f32", help="79 floats a frame, for networks that make y_hat")
+    add("--held-out", nargs="+", metavar="B.f32", help="features of other voices, to measure the training on")
+    add("--held-out-target", nargs="+", metavar="Y.f32", help="their y, for networks that make y_hat")
     add("--keep-failure", action="store_true", help="of a training that fails keep the reason, and exit with status 0")
     recorded(add, default="{}")
 

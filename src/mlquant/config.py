@@ -90,9 +90,14 @@ class Part(Choice):
     b: FilePath | None = None
     y: FilePath | None = None
     shards: Positive = 1
+    held_out: bool = False
 
     @model_validator(mode="after")
     def _one_origin(self) -> Part:
+        if self.speakers and (self.b or self.shards > 1):
+            raise refusal(f"speakers: found with {'b' if self.b else 'shards'}, expected speech that one job prepares")
+        if self.speakers and self.held_out:
+            raise refusal("has held_out and held_out_speakers, expected at most one of them")
         if self.shards > 1 and not self.files:
             raise refusal("shards goes with files of your own, and only with them")
         if sum(origin is not None for origin in (self.source, self.files, self.b)) != 1:
@@ -105,6 +110,12 @@ class Part(Choice):
 class Corpus(Block):
     seed: Seed = 1
     parts: Annotated[dict[Name, Part], Field(min_length=1)]
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> Corpus:
+        if all(part.held_out for part in self.parts.values()):
+            raise refusal("parts: all are held out, expected one to train on")
+        return self
 
 
 class Features(Block):

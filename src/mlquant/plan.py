@@ -22,6 +22,7 @@ from mlquant.config import (
     DemoStudy,
     Experiment,
     MbestStudy,
+    Network,
     Output,
     Part,
     UniformStudy,
@@ -30,7 +31,7 @@ from mlquant.config import (
 )
 from mlquant.files import InputError
 from mlquant.schema import nearest
-from mlquant.speech import Choice, Source, Url, audio_files
+from mlquant.speech import AS_IT_IS, Choice, Source, Url, audio_files
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Plan:
         self._by_key: dict[tuple[str, str], Stage] = {}
         self._own = {path.stem: str(path) for path in reversed(own_files(config))}  # of two of a name, the first
         # Every network, and every quantised output of every sample, asks for these again.
-        self._corpora: dict[str, tuple[list[str], list[str]]] = {}
+        self._corpora: dict[tuple[str, bool], tuple[list[str], list[str]]] = {}
         self._trained: dict[tuple[str, int], list[str]] = {}
         self.networks = {name: self._network(name) for name in config.networks}
         self.experiments = {name: self._experiment(name) for name in config.experiments}
@@ -192,30 +193,35 @@ class Plan:
         settings = self.config.features.model_dump()
         return self._add("features", "features", name, settings, {"model": [model.file("model.bin")]})
 
-    def _corpus(self, name: str) -> tuple[list[str], list[str]]:
-        """The b and the y files of a corpus, a pair for each part."""
-        if name in self._corpora:
-            return self._corpora[name]
+    def _corpus(self, name: str, held_out: bool = False) -> tuple[list[str], list[str]]:
+        """The b and the y files of a corpus, a pair for each part: of the voices to train on, or of those held out."""
+        if (name, held_out) in self._corpora:
+            return self._corpora[name, held_out]
         corpus = self.config.corpora[name]
         b, y = [], []
         for part_name, part in corpus.parts.items():
+            if part.held_out != held_out and not part.speakers:
+                continue
             if part.b:
                 b.append(part.b)
                 y += [part.y] if part.y else []
                 continue
             try:
-                speech = self._part(f"{name}_{part_name}", corpus.seed, part)
+                speech = self._part(f"{name}_{part_name}", corpus.seed, part, held_out)
             except InputError as error:
                 raise InputError(f"config: corpora.{name}.parts.{part_name}.{error}") from None
             features = [self._features(stage.name, stage) for stage in speech]
             b += [stage.file("b.f32") for stage in features]
             y += [stage.file("y.f32") for stage in features]
-        self._corpora[name] = b, y
+        self._corpora[name, held_out] = b, y
         return b, y
 
-    def _part(self, label: str, seed: int, part: Part) -> list[Stage]:
+    def _part(self, label: str, seed: int, part: Part, held_out: bool) -> list[Stage]:
         """The stages that prepare a part's speech: one, or one for each shard of its files."""
         settings = {"seed": seed, **part.model_dump(include=set(Choice.model_fields))}
+        if part.speakers and held_out:  # measured on as they are, whatever is trained on
+            settings |= {"held_out": True, **AS_IT_IS}
+            label += "_held_out"
         if part.source:
             archive = self._source(part.source, self.config.sources[part.source])
             return [self._add("corpora", "prepare-corpus", label, settings, {"speech": [archive.file("speech.tar")]})]
@@ -246,9 +252,17 @@ class Plan:
         inputs = {"features": b}
         if settings.row.target == "y":
             inputs["targets"] = y
+        inputs |= self._held_out(settings)
         # A derived network is named by its place: sweeps.gamma.rows.g85 is gamma_g85.
         label = name if "." not in name else "_".join([name.split(".")[1], *name.split(".")[3:]])
         return self._add("networks", "train", label, settings.model_dump(exclude={"corpus"}), inputs)
+
+    def _held_out(self, network: Network) -> dict[str, list[str]]:
+        """Features of the voices that a network's corpus holds out, and their targets; nothing where it has none."""
+        b, y = self._corpus(network.corpus, held_out=True)
+        if not b:
+            return {}
+        return {"held_out_features": b, **({"held_out_targets": y} if network.row.target == "y" else {})}
 
     def _codebooks(self, name: str, stages: int) -> list[str]:
         """The codebook files of the first stages of a quantiser.
@@ -550,6 +564,7 @@ class Plan:
         weights = self.networks[network].file("weights.safetensors")
         b, y = self._corpus(trained.corpus)
         files = {"weights": weights, "features": b, "targets": y if trained.row.target == "y" else []}
+        files |= self._held_out(trained)
         if quantiser:
             stages = study.stages if isinstance(study, AnalogStudy) else len(quantiser.stages)
             files["codebooks"] = self._codebooks(study.quantiser, stages)

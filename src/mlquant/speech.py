@@ -43,7 +43,7 @@ from typing import Annotated, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 import numpy as np
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mlquant.files import (
     FRAME,
@@ -57,7 +57,7 @@ from mlquant.files import (
     write_speech,
     write_text,
 )
-from mlquant.schema import Block, Positive, Seed, refusal
+from mlquant.schema import Block, Positive, Seed, refusal, shown
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 AUDIO = (".raw", ".wav", ".wav16", ".flac")  # suffixes of the files that an archive keeps
@@ -150,24 +150,61 @@ class Source(Block):
         return self
 
 
+def _rising(value: list[float]) -> list[float]:
+    if value[0] > value[1]:
+        raise refusal(f"found {value}, expected the lower end first")
+    return value
+
+
+def _one_group(value: str) -> str:
+    """A regular expression that finds a name."""
+    try:
+        groups = re.compile(value).groups
+    except (re.error, OverflowError, RecursionError) as error:
+        raise refusal(f"found {shown(value)} ({error}), expected a regular expression") from None
+    if groups != 1:
+        raise refusal(f"found {shown(value)}, expected one group, in brackets, that is the speaker's name")
+    return value
+
+
+Range_dB = Annotated[
+    list[Annotated[float, Field(ge=-60, le=60)]], Field(min_length=2, max_length=2), AfterValidator(_rising)
+]
+
+
 class Choice(Block):
-    """Which speech is taken, and how much; see `prepare_corpus_part`."""
+    """Which speech is taken, how much, and what is done to it; see `prepare_corpus_part`."""
 
     include: list[str] = ["*"]
     exclude: list[str] = []
     forbid: list[Sha256] = []
     minutes: Annotated[float, Field(gt=0)] | None = None
+    speakers: Annotated[str, AfterValidator(_one_group)] | None = None
+    held_out_speakers: Positive | None = None
     resample: Annotated[list[Annotated[float, Field(ge=0.5, le=2.0)]], Field(min_length=1)] = [1.0]
     equalise: Annotated[float, Field(ge=0, le=20)] = 0.0
+    noise: Range_dB | None = None
+    gain: Range_dB | None = None
+
+    @model_validator(mode="after")
+    def _split_by_speaker(self) -> Choice:
+        if (self.speakers is None) != (self.held_out_speakers is None):
+            raise refusal("has only one of speakers and held_out_speakers, expected both or neither")
+        return self
+
+
+AS_IT_IS = {"resample": [1.0], "equalise": 0.0, "noise": None, "gain": None}  # of a choice, what changes no speech
 
 
 class SeededChoice(Choice):
     """A choice with its seed; `files` is the folder or glob that a user's own files came from.
 
-    Of these every `shards`-th is taken, from number `shard` on.
+    Of these every `shards`-th is taken, from number `shard` on. Where speakers are held out, it is either those of
+    them that are (`held_out`) or the others.
     """
 
     seed: Seed = 1
+    held_out: bool = False
     files: str | None = None
     shard: Seed = 0
     shards: Positive = 1
@@ -715,8 +752,10 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
 
     `inputs` is one archive of `fetch_source` (a `.tar`), or a user's own audio files. `settings` may hold
     `include` and `exclude` (globs, as in `matches`), `forbid` (sha256 of files, or of their 16-bit 8 kHz samples,
-    that are never used), `minutes` (at most; None is no limit), `seed`, `resample` (factors, 1.0 is as it is) and
-    `equalise` (dB, see `colour`).
+    that are never used), `minutes` (at most; None is no limit), `seed`, `resample` (factors, 1.0 is as it is),
+    `equalise` (dB, see `colour`), `noise` and `gain` (ranges in dB, see `add_noise` and `amplify`). With `speakers`,
+    a regular expression whose group finds the speaker's name in a file's path, only files of some speakers are used:
+    of `held_out_speakers` that are drawn where `held_out` is set, else of all others.
 
     Files come in an order drawn from the seed and each file's content, each content once (a wav and a raw file of
     the same samples are one). The factors take turns from file to file, so that copies hold different phrases;
@@ -738,7 +777,10 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
             if start == limit:
                 break
             factor = factors[(place + turn) % len(factors)]
-            piece = colour(scale_voice(speech, factor), settings.get("equalise") or 0.0, f"{seed} {turn} {digest}")
+            draw = f"{seed} {turn} {digest}"
+            piece = colour(scale_voice(speech, factor), settings.get("equalise") or 0.0, draw)
+            piece = add_noise(piece, settings.get("noise"), f"{draw} noise")
+            piece = amplify(piece, settings.get("gain"), f"{draw} gain")
             frames = min(-(-len(piece) // FRAME), limit - start)
             piece = np.pad(piece, (0, FRAME))[: frames * FRAME]  # a frame of zeros is more than rounding up can need
             pieces.append(piece)
@@ -765,6 +807,8 @@ def _choose(inputs: list[Path], settings: dict, enough: float) -> list[tuple[str
         for name in sorted(files)
         if any(matches(name, pattern) for pattern in include) and not any(matches(name, p) for p in exclude)
     ]
+    if settings.get("speakers"):
+        chosen = _of_speakers(chosen, settings)
     names: dict[str, str] = {}
     for name in chosen:
         names.setdefault(_sha256(files[name]()) if archive else _file_sha256(files[name]), name)
@@ -799,6 +843,23 @@ def _choose(inputs: list[Path], settings: dict, enough: float) -> list[tuple[str
     return usable
 
 
+def _of_speakers(names: list[str], settings: dict) -> list[str]:
+    """Those of some files that are of the speakers held out, or of the others; see `prepare_corpus_part`."""
+    pattern, wanted = re.compile(settings["speakers"]), settings["held_out_speakers"]
+    speakers: dict[str, str] = {}
+    for name in names:
+        if not (found := pattern.search(name)) or not found[1]:
+            raise InputError(f"speakers: {pattern.pattern!r} finds no name in {name}, expected one in each path")
+        speakers[name] = found[1]
+    # By a hash of the name, so that parts that take the same speakers hold out the same.
+    drawn = sorted(set(speakers.values()), key=lambda name: _sha256(f"{settings.get('seed', 0)} {name}".encode()))
+    if wanted >= len(drawn):
+        raise InputError(f"held_out_speakers: found {wanted}, expected less than {len(drawn)}, the speakers there are")
+    held_out = sorted(drawn[:wanted])
+    log(f"of {len(drawn)} speakers held out: {', '.join(map(one_line, held_out))}")
+    return [name for name in names if (speakers[name] in held_out) == bool(settings.get("held_out"))]
+
+
 def shorten_zeros(speech: np.ndarray, longest: int) -> np.ndarray:
     """Speech [N] with no more than the first `longest` samples of every run of zeros."""
     place = np.arange(len(speech))
@@ -830,9 +891,43 @@ def colour(speech: np.ndarray, deviation: float, seed: str) -> np.ndarray:
         return speech
     from scipy.signal import fftconvolve, firwin2
 
-    rng = np.random.default_rng(int(_sha256(seed.encode())[:16], 16))
+    rng = _rng(seed)
     frequency = np.linspace(0, 1, 65)
     gain = rng.normal(0, deviation, 4) @ np.cos(np.pi * np.outer(np.arange(1, 5), frequency))
     filtered = fftconvolve(speech.astype(np.float64), firwin2(65, frequency, 10 ** (gain / 20)), mode="same")
     level = np.sqrt(np.mean(np.square(speech, dtype=np.float64)) / max(np.mean(np.square(filtered)), 1e-12))
     return np.clip(np.rint(filtered * level), -32768, 32767).astype(np.int16)
+
+
+def add_noise(speech: np.ndarray, snr_dB: list[float] | None, seed: str) -> np.ndarray:
+    """Speech [N] int16 in steady noise of its own spectrum: [N]. None leaves it as it is.
+
+    The noise is Gaussian, shaped as the speech's power over 0 to 4 kHz, smoothed over 100 Hz; the ratio of both
+    powers, over all of the speech, is drawn evenly from the range `snr_dB`. Louder than 16 bits can hold it is clipped.
+    """
+    if snr_dB is None:
+        return speech
+    from scipy import fft
+    from scipy.ndimage import uniform_filter1d
+
+    rng, smooth = _rng(seed), 1 + len(speech) * 100 // SAMPLE_RATE
+    shape = np.sqrt(uniform_filter1d(np.abs(fft.rfft(speech.astype(np.float64))) ** 2, smooth).clip(0))
+    noise = fft.irfft(shape * fft.rfft(rng.standard_normal(len(speech))), len(speech))
+    power = np.mean(np.square(speech, dtype=np.float64)) / max(np.mean(np.square(noise)), 1e-12)
+    level = np.sqrt(power * 10 ** (-rng.uniform(*snr_dB) / 10))
+    return np.clip(np.rint(speech + level * noise), -32768, 32767).astype(np.int16)
+
+
+def amplify(speech: np.ndarray, gain_dB: list[float] | None, seed: str) -> np.ndarray:
+    """Speech [N] int16 louder by a gain drawn evenly from the range `gain_dB`, or by as much as 16 bits can hold: [N].
+
+    None leaves it as it is.
+    """
+    if gain_dB is None:
+        return speech
+    loudest = np.abs(speech.astype(np.float64)).max(initial=1.0)
+    return np.rint(speech * min(10 ** (_rng(seed).uniform(*gain_dB) / 20), 32767 / loudest)).astype(np.int16)
+
+
+def _rng(seed: str) -> np.random.Generator:
+    return np.random.default_rng(int(_sha256(seed.encode())[:16], 16))

@@ -195,8 +195,10 @@ def _sets(settings: dict) -> tuple:
         raise InputError(f"{settings['weights']}: has no bottleneck, so no latents")
     records = [files.read_features(path) for path in settings["features"]]
     targets = [files.read_f32(path, 79) for path in settings.get("targets", ())] or None
+    others = [files.read_features(path) for path in settings.get("held_out_features", ())]
+    others_y = [files.read_f32(path, 79) for path in settings.get("held_out_targets", ())] or None
     thresh = settings.get("thresh", trained["thresh"])
-    arrays = training.training_set(trained | {"thresh": thresh}, records, targets)
+    arrays = training.training_set(trained | {"thresh": thresh}, records, targets, (others, others_y))
     return network, trained, *((network.encode(x.numpy()), t) for x, t in (arrays[:2], arrays[2:]))
 
 

@@ -30,23 +30,31 @@ from mlquant.networks import Network
 CHECKPOINT = "checkpoint.safetensors"
 _CHECKPOINT_EVERY = 5  # epochs
 _SD_OF_Y = slice(3, 74)  # 200 to 3700 Hz of the 79 points; b spans just that
+Features = list[np.ndarray]  # records [F, 22] of each file
+Targets = list[np.ndarray] | None  # y [F, 79] of each file, where a network makes y_hat
 
 
 def training_set(
-    settings: dict, features: list[np.ndarray], targets: list[np.ndarray] | None
+    settings: dict, features: Features, targets: Targets, held_out: tuple[Features, Targets] | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """Inputs and targets for training, then for the held-out share: [n, inputs] and [n, outputs] float32 each.
 
     `features` are records [F, 22], `targets` y [F, 79] or None for a network that takes and gives back b, one array
-    a file. The last `held_out` of each file is held out. Frames below `thresh` dB of b energy, and unvoiced
-    frames when `voiced_only`, are left out; a sequence of `ncat` frames counts when all of them do.
+    a file. The last `held_out` of each file is held out; where there are features and targets of other voices, in
+    the argument `held_out`, all of these are the held-out set instead, and the end of each file is in neither. Frames
+    below `thresh` dB of b energy, and unvoiced frames when `voiced_only`, are left out; a sequence of `ncat` frames
+    counts when all of them do.
 
     Raises InputError when targets and features do not fit, and when nothing is left.
     """
+    others, others_y = held_out or ([], None)
     _check_targets(settings, features, targets)
+    if others or others_y:
+        _check_targets(settings, others, others_y)
+        targets = None if targets is None else [*targets, *others_y]
     row = row_of(settings)
     inputs, outputs = ([], []), ([], [])
-    for i, records in enumerate(features):
+    for i, records in enumerate([*features, *others]):
         x = network_inputs(settings, targets[i] if row.source == "y" else records)
         t = x if targets is None else normalised(targets[i])
         keep = np.ones(len(records), bool)
@@ -55,7 +63,11 @@ def training_set(
         if settings["voiced_only"]:
             keep &= records[:, 21] > 0
         split = training_frames(settings, len(records))
-        for part, span in enumerate((slice(0, split), slice(split, None))):
+        if not others:
+            spans = (slice(0, split), slice(split, None))
+        else:
+            spans = (slice(0, split), slice(0, 0)) if i < len(features) else (slice(0, 0), slice(None))
+        for part, span in enumerate(spans):
             inputs[part].append(_sequences(x[span], keep[span], settings["ncat"]))
             outputs[part].append(_sequences(t[span], keep[span], settings["ncat"]))
     arrays = [torch.from_numpy(np.concatenate(parts)) for part in range(2) for parts in (inputs[part], outputs[part])]
@@ -91,7 +103,13 @@ def _sequences(vectors: np.ndarray, keep: np.ndarray, ncat: int) -> np.ndarray:
     return windows[kept].reshape(-1, ncat * vectors.shape[1])
 
 
-def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] | None, folder: Path) -> None:
+def train(
+    settings: dict,
+    features: Features,
+    targets: Targets,
+    folder: Path,
+    held_out: tuple[Features, Targets] | None = None,
+) -> None:
     """Train a network and write weights.safetensors, settings.json, losses.csv and training.json into `folder`.
 
     A checkpoint in `folder` that was made with the same settings and data is continued. Raises InputError
@@ -101,7 +119,7 @@ def train(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] 
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(settings["seed"])
-    arrays = training_set(settings, features, targets)
+    arrays = training_set(settings, features, targets, held_out)
     identity = _identity(settings, *arrays)
     network = Network(settings)
     network.start_at(arrays[1].mean(dim=0))

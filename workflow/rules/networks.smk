@@ -5,6 +5,8 @@ rule train_network:
     input:
         features=files_of("networks", "features"),
         targets=files_of("networks", "targets"),
+        held_out_features=files_of("networks", "held_out_features"),
+        held_out_targets=files_of("networks", "held_out_targets"),
     output:
         weights="results/networks/{stage}/weights.safetensors",
         settings="results/networks/{stage}/settings.json",
@@ -25,14 +27,23 @@ rule train_network:
         gpu=lambda w: int(stage(w, "networks").settings["device"] == "cuda"),
     params:
         settings=settings("networks"),
-        targets=lambda w, input: ["--target", *input.targets] if input.targets else [],
+        others=lambda w, input: [
+            word
+            for option, paths in (
+                ("--target", input.targets),
+                ("--held-out", input.held_out_features),
+                ("--held-out-target", input.held_out_targets),
+            )
+            if paths
+            for word in (option, *paths)
+        ],
         record=lambda w: PLAN.record(stage(w, "networks")),
         root=root,
         folder=folder_of,
     message:
         "Training network {wildcards.stage}; progress in {log}"
     shell:
-        "mlquant train --keep-failure --settings {params.settings:q} --features {input.features:q} {params.targets:q} "
+        "mlquant train --keep-failure --settings {params.settings:q} --features {input.features:q} {params.others:q} "
         "--record {params.record:q} {params.root:q} -o {params.folder:q} > {log:q} 2>&1"
 
 
