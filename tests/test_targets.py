@@ -44,8 +44,8 @@ def checkout_in(folder):
     checkout = copy_of_checkout(folder, OVERLAY)
     path = checkout.folder / "config.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for name, corpus in corpora.items():
-        for part in corpus["parts"]:
+    for name in OVERLAY["corpora"]:
+        for part in corpora[name]["parts"]:
             del config["corpora"][name]["parts"][part]
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
     speech_of("big_dog", 1.0, 110, 1).astype("<i2").tofile(checkout.folder / "speech" / "big_dog.raw")
