@@ -128,6 +128,9 @@ def test_a_full_disk_ends_in_a_line_and_room_in_the_same_bytes(tmp_path, undistu
     mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=600k", "tmpfs", results], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"needs a file system of its own: {mounted.stderr.decode().strip()}")
+    # A log on the full disk would be as empty as the rest.
+    (checkout.folder / "logs").mkdir()
+    (results / "logs").symlink_to(checkout.folder / "logs")
     try:
         full = checkout.run("--cores", 2)
         assert full.status == 1

@@ -818,6 +818,7 @@ def many_tables(tables, names):
         write_csv(tables / f"{table}.csv", [row | {"sample": name} for name in names for row in rows])
 
 
+@pytest.mark.slow
 def test_a_page_of_a_thousand_samples_holds_what_a_browser_can(browser, tmp_path, voice, monkeypatch):
     tables = tables_of(tmp_path, voice)
     names = [f"s{i:03}" for i in range(1000)]
