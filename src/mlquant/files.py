@@ -9,6 +9,7 @@ or not at all. Every reader raises `InputError`, one line that names the file, w
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import mmap
@@ -134,6 +135,15 @@ def link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Checksum of a file; InputError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

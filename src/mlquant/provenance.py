@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from mlquant.files import InputError, require, write_bytes, write_json
+from mlquant.files import InputError, file_sha256, require, write_bytes, write_json
 
 NAME = "provenance.json"
 _PACKAGES = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors", "scipy")
@@ -40,7 +40,7 @@ def sidecar(folder: Path, record: dict, settings: dict, inputs: dict[str, str], 
         "versions": versions(),
         **record,
         "files": inputs,
-        "folder": {path.name: sha256(path) for path in outputs},
+        "folder": {path.name: file_sha256(path) for path in outputs},
     }
     write_json(folder / NAME, about)
 
@@ -56,19 +56,10 @@ def ran_since(started: datetime) -> dict:
     return {"started": started.isoformat(timespec="seconds"), "seconds": round(seconds, 3)}
 
 
-def sha256(path: str | Path) -> str:
-    """Checksum of a file; InputError when it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
-
-
 def checksums(paths: Iterable[str | Path], root: Path | None = None) -> dict[str, str]:
     """Checksums of files by their paths, sorted; paths below `root` are told as from there."""
     names = {path: str(path).removeprefix(f"{root}/") for path in map(Path, paths)}
-    return {name: sha256(path) for path, name in sorted(names.items())}
+    return {name: file_sha256(path) for path, name in sorted(names.items())}
 
 
 def versions() -> dict:

@@ -50,6 +50,7 @@ from mlquant.files import (
     SAMPLE_RATE,
     InputError,
     atomic,
+    file_sha256,
     log,
     one_line,
     read_speech,
@@ -249,7 +250,7 @@ def fetch_source(
                 reasons.append(str(error))
                 unreachable += isinstance(error, _Unreachable)
                 continue
-            digest = _file_sha256(download)
+            digest = file_sha256(download)
             entries = _write_archive(archive, content, places)
         found = {"obtained_from": origin, "sha256": digest, "files": entries}
         write_json(manifest, {"source": source, "available": True} | found)
@@ -377,7 +378,7 @@ def _fetch_url(url: str, sha256: str | None, scratch: Path) -> tuple[str, str, P
             _download_with_patience(url, path)
     except TimeoutError as error:
         raise InputError(f"{url}: {error}") from None
-    found = _file_sha256(path)
+    found = file_sha256(path)
     if sha256 and found != sha256.lower():
         raise InputError(f"{url}: checksum {found}, expected {sha256.lower()}")
     return url, PurePosixPath(unquote(urlsplit(url).path)).name, path
@@ -718,7 +719,7 @@ def prepare_sample(path: Path, out: Path, member_pattern: str | None = None, sha
     """
     if member_pattern is None:
         speech = read_speech(path)
-        found, where = _file_sha256(path), str(path)
+        found, where = file_sha256(path), str(path)
     else:
         name, data = member(path, member_pattern)
         found, where = _sha256(data), f"{path}: {name}"
@@ -726,14 +727,6 @@ def prepare_sample(path: Path, out: Path, member_pattern: str | None = None, sha
     if sha256 and found != sha256.lower():
         raise InputError(f"{where}: checksum {found}, expected {sha256.lower()}")
     write_speech(out, _decode(name, data, where) if speech is None else speech)
-
-
-def _file_sha256(path: Path) -> str:
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
 
 
 def _decode(name: str, data: bytes, where: str) -> np.ndarray:
@@ -811,7 +804,7 @@ def _choose(inputs: list[Path], settings: dict, enough: float) -> list[tuple[str
         chosen = _of_speakers(chosen, settings)
     names: dict[str, str] = {}
     for name in chosen:
-        names.setdefault(_sha256(files[name]()) if archive else _file_sha256(files[name]), name)
+        names.setdefault(_sha256(files[name]()) if archive else file_sha256(files[name]), name)
     # A hash orders the same on every machine and leaves the order of the others when a file is added.
     order = sorted(names, key=lambda digest: _sha256(f"{settings.get('seed', 0)} {digest}".encode()))
 

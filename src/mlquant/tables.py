@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from mlquant import provenance
-from mlquant.files import markdown, read_json, require, write_json, write_text
+from mlquant.files import file_sha256, markdown, read_json, require, write_json, write_text
 from mlquant.measures import COLUMNS, FRAME_COLUMNS
 
 _WHOLE = ["bits_per_frame", "frame_ms", "frames", "frames_above_2dB", "frames_above_4dB", "delay_samples"]
@@ -56,7 +56,7 @@ def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origi
     write_json(out / "config.yaml", experiment["config"] | {"samples": dict(sorted(entries.items()))})  # JSON is YAML
     about = _provenance(experiment, records, beside, left_out) | {"key": out.name.rpartition(".")[2]}
     about["files"] = dict(sorted({**about["files"], **origins}.items()))
-    about["folder"] = {name: provenance.sha256(out / name) for name in _WRITTEN}
+    about["folder"] = {name: file_sha256(out / name) for name in _WRITTEN}
     write_json(out / provenance.NAME, about | provenance.ran_since(started))
 
 

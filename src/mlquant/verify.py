@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from mlquant import provenance
-from mlquant.files import InputError, one_line, read_json, require
+from mlquant.files import InputError, file_sha256, one_line, read_json, require
 
 _OWN = {provenance.NAME, ".snakemake_timestamp"}  # files of a folder that it does not list
 
@@ -25,7 +25,7 @@ def verify(folders: list[Path]) -> bool:
     InputError, before anything is read, for a folder without a provenance.json of that form.
     """
     listed = {folder: _listed(folder) for folder in folders}
-    sha256 = cache(provenance.sha256)  # experiments share most of their files
+    sha256 = cache(file_sha256)  # experiments share most of their files
     good = True
     for folder, files in listed.items():
         counts = dict.fromkeys(("as listed", "changed", "missing", "not listed"), 0)

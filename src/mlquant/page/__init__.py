@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from mlquant import provenance
-from mlquant.files import InputError, atomic, link, new_folder, read_json, require, write_json, write_text
+from mlquant.files import InputError, atomic, file_sha256, link, new_folder, read_json, require, write_json, write_text
 from mlquant.page.data import gather, read_rows
 
 SCRIPTS = ("dom", "chart", "audio", "spectrum", "bottleneck", "viewer", "abx", "numbers", "main")
@@ -41,15 +41,16 @@ def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path]
         for path in sorted(tables.iterdir()):
             if path.name != provenance.NAME:
                 link(path, temporary / path.name)
-        for name, wav in known["wavs"].items():
+        for name in known["wavs"]:
             # A tables folder may hold its wavs itself.
             if not (temporary / name).exists():
                 provenance.write_told_wav(temporary / name, known, name)
-            wav["sha256"] = provenance.sha256(temporary / name)
         for figure in figures:
             link(figure, temporary / f"{figure.parent.name.rsplit('.', 1)[0]}_losses.png")
         write_text(temporary / "index.html", render([("", tables)], history))
-        known["folder"] = {path.name: provenance.sha256(path) for path in sorted(temporary.iterdir())}
+        known["folder"] = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
+        for name, wav in known["wavs"].items():
+            wav["sha256"] = known["folder"][name]
         write_json(temporary / provenance.NAME, known)
 
 
