@@ -115,18 +115,49 @@ def _read_pairs(features: list[str], targets: list[str] | None) -> tuple[list[np
 
 def encode(args: argparse.Namespace) -> None:
     """Latents of features."""
-    import numpy as np
-
-    from mlquant import architectures, files, inference
+    from mlquant import architectures, inference, vectors
 
     network, settings = inference.load(args.weights)
-    features = [_read_spectra(path, settings) for path in args.features]
-    if args.training_share:
-        features = [part[: architectures.training_frames(settings, len(part))] for part in features]
-    latents = [inference.encode(network, settings, part, args.thresh) for part in features]
-    if not sum(map(len, latents)):
-        raise InputError(f"thresh: found {args.thresh:g} dB, which leaves no frame, expected less")
-    files.write_f32(args.out, np.concatenate(latents))
+    chosen = []
+    for features in (_read_spectra(path, settings) for path in args.features):
+        if args.training_share:
+            features = features[: architectures.training_frames(settings, len(features))]
+        latents = inference.encode(network, settings, features)
+        loud = inference.loud(features, args.thresh, settings["ncat"])
+        chosen.append(vectors.to_train_on(latents, loud, args.pairs))
+    _write_vectors(args, chosen)
+
+
+def shapes(args: argparse.Namespace) -> None:
+    """Shapes of b, that is b without its mean: what is quantised where no network is in between."""
+    from mlquant import files, inference, vectors
+
+    if not 0 <= args.held_out < 1:
+        raise InputError(f"held-out: found {args.held_out:g}, expected a share, 0 or more and less than 1")
+    chosen = []
+    for features in map(files.read_features, args.features):
+        features = features[: len(features) - round(args.held_out * len(features))]
+        chosen.append(vectors.to_train_on(vectors.shapes(features), inference.loud(features, args.thresh), args.pairs))
+    _write_vectors(args, chosen)
+
+
+def _write_vectors(args: argparse.Namespace, vectors: list[np.ndarray]) -> None:
+    import numpy as np
+
+    from mlquant import files
+
+    if not sum(map(len, vectors)):
+        limits = f"thresh {args.thresh} dB, pairs {args.pairs}"
+        raise InputError(f"{', '.join(args.features)}: no frame is left with {limits}, expected at least one")
+    files.write_f32(args.out, np.concatenate(vectors))
+
+
+def from_shapes(args: argparse.Namespace) -> None:
+    """Features of shapes: b_hat with the mean of b."""
+    from mlquant import files, vectors
+
+    features = files.read_features(args.features)
+    files.write_f32(args.out, vectors.from_shapes(files.read_f32(args.shapes, 20), features))
 
 
 def decode(args: argparse.Namespace) -> None:
@@ -178,15 +209,12 @@ def vq_train(args: argparse.Namespace) -> None:
     started, record = provenance.now(), args.record and _json(args.record)
     if args.seed < 0:
         raise InputError(f"seed: found {args.seed}, expected 0 or more")
-    vectors = files.read_f32(args.train, args.k)
-    if args.predict is not None:
-        if args.predict == "fit":
-            args.predict = vq.predictor(vectors, args.stretch)
-            log(f"prediction coefficient {args.predict:.6f}")
-        quantised = files.read_f32(args.quantised, args.k) if args.quantised else None
-        vectors = vq.unpredicted(vectors, args.predict, quantised, args.stretch)
-    elif args.quantised or args.stretch is not None:
-        raise InputError("--predict: none, expected with --quantised and --stretch")
+    a = _coefficient(args.predict)
+    if a is None:
+        vectors = files.read_f32(args.train, args.k)
+    else:
+        before, vectors = np.split(files.read_f32(args.train, 2 * args.k), 2, axis=1)
+        vectors = vq.unpredicted(vectors, before, a)
     options = {
         "seed": args.seed,
         "stop": args.stop,
@@ -216,9 +244,10 @@ def vq_train(args: argparse.Namespace) -> None:
     files.write_f32(args.out, result.codebook)
     if record:
         names = ("mbest",) if args.after else ("st", "en", "split")
-        names += ("predict", "stretch") if args.predict is not None else ()
         settings = {name: getattr(args, name) for name in ("k", "m", "stop", "seed", *names)}
-        used = [args.train, *filter(None, args.after.split(",")), *filter(None, [args.quantised])]
+        settings |= {} if a is None else {"predict": a}
+        used = [args.train, *filter(None, args.after.split(","))]
+        used += [args.predict] if a is not None and Path(args.predict).is_file() else []
         inputs = provenance.checksums(used, args.root)
         provenance.sidecar(args.out.parent, record, settings, inputs, started)
 
@@ -232,6 +261,33 @@ def _codebooks(option: str, paths: str, k: int) -> list[np.ndarray]:
     return [files.read_f32(path, k) for path in paths.split(",")]
 
 
+def vq_predictor(args: argparse.Namespace) -> None:
+    """The least squares coefficient by which vectors are predicted from those before."""
+    import numpy as np
+
+    from mlquant import files, vq
+
+    before, vectors = np.split(files.read_f32(args.pairs, 2 * args.k), 2, axis=1)
+    a = vq.predictor(vectors, before)
+    log(f"prediction coefficient {a:.6f}")
+    files.write_f32(args.out, np.array([[a]]))
+
+
+def _coefficient(text: str | None) -> float | None:
+    """A prediction coefficient given as a number, or in a file written by vq-predictor."""
+    from mlquant import files
+
+    if text is None:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        found = files.read_f32(text, 1)
+    if len(found) != 1:
+        raise InputError(f"{text}: {len(found)} numbers, expected 1, a prediction coefficient")
+    return float(found[0, 0])
+
+
 def vq_search(args: argparse.Namespace) -> None:
     """Quantise vectors with one codebook or a chain of them (M-best)."""
     import io
@@ -240,9 +296,13 @@ def vq_search(args: argparse.Namespace) -> None:
 
     from mlquant import files, vq
 
+    if args.every < 1:
+        raise InputError(f"every: found {args.every}, expected at least 1")
     vectors = files.read_f32(args.latents, args.k)
+    frames, vectors = len(vectors), vectors[:: args.every]
     codebooks = _codebooks("-q", args.codebooks, args.k)
-    if args.predict is None:
+    a = _coefficient(args.predict)
+    if a is None:
         if args.stretch is not None:
             raise InputError("--predict: none, expected with --stretch")
         indices = vq.search(vectors, codebooks, args.mbest, st=args.st, en=args.en, threads=args.threads)
@@ -251,8 +311,8 @@ def vq_search(args: argparse.Namespace) -> None:
         if args.st or args.en is not None:
             raise InputError("--predict: found with --st or --en, expected without")
         options = {"stretch": args.stretch}
-        indices = vq.search_predictive(vectors, codebooks, args.mbest, args.predict, threads=args.threads, **options)
-        quantised = vq.decode_predictive(indices, codebooks, args.predict, **options)
+        indices = vq.search_predictive(vectors, codebooks, args.mbest, a, threads=args.threads, **options)
+        quantised = vq.decode_predictive(indices, codebooks, a, **options)
     log(f"mean squared error {vq.mean_squared_error(vectors, quantised, st=args.st, en=args.en):.6g}")
     if args.usage:
         for stage, counts in enumerate(vq.usage(indices, [len(codebook) for codebook in codebooks]), 1):
@@ -261,7 +321,7 @@ def vq_search(args: argparse.Namespace) -> None:
         buffer = io.BytesIO()
         np.save(buffer, indices, allow_pickle=False)
         files.write_bytes(args.indices, buffer.getvalue())
-    files.write_f32(args.out, quantised)
+    files.write_f32(args.out, vq.interpolated(quantised, args.every, frames))
 
 
 def synth(args: argparse.Namespace) -> None:
@@ -445,10 +505,6 @@ def _json(text: str) -> dict:
     return parse_json(text, "settings") if text.lstrip().startswith("{") else read_json(text)
 
 
-def _number_or_fit(text: str) -> float | str:
-    return text if text == "fit" else float(text)
-
-
 def _cores() -> int:
     """Cores that this process may use."""
     import os
@@ -481,9 +537,9 @@ def _parser() -> argparse.ArgumentParser:
         add("--record", metavar="JSON", default=default, help="text or file: what provenance.json is to tell besides")
         root(add)
 
-    def predicted(add: Callable, coefficient: Callable, about: str) -> None:
-        add("--predict", type=coefficient, metavar="A", help=about)
-        add("--stretch", type=int, metavar="N", help="with --predict: begin anew every N frames (default never)")
+    def chosen(add: Callable) -> None:
+        add("--thresh", type=float, metavar="DB", help="leave out frames of less energy")
+        add("--pairs", type=int, metavar="N", help="each vector after the one N before it, for prediction")
 
     def vectors(add: Callable) -> None:
         add("-k", type=int, required=True, help="elements of a vector")
@@ -534,8 +590,17 @@ def _parser() -> argparse.ArgumentParser:
     add = command(encode, "weights.safetensors b.f32 -o l.f32", "d floats a frame")
     add("weights")
     add("features", nargs="+", help=spectra)
-    add("--thresh", type=float, metavar="DB", help="leave out frames with less energy of b, or of y where that goes in")
     add("--training-share", action="store_true", help="leave out what the training held out of each file")
+    chosen(add)
+
+    add = command(shapes, "b.f32 -o shapes.f32", "20 floats a frame")
+    add("features", nargs="+", help="22 floats a frame")
+    add("--held-out", type=float, default=0.0, metavar="SHARE", help="leave out this end of each file (default 0)")
+    chosen(add)
+
+    add = command(from_shapes, "shapes_hat.f32 --features b.f32 -o b_hat.f32", "22 floats a frame")
+    add("shapes", help="20 floats a frame")
+    add("--features", required=True, metavar="B.f32", help="mean, Wo and voicing are passed on from here")
 
     add = command(decode, "weights.safetensors l_hat.f32 --features b.f32 -o b_hat.f32", "22 or 79 floats a frame")
     add("weights")
@@ -561,10 +626,14 @@ def _parser() -> argparse.ArgumentParser:
     after = "codebooks of earlier stages: train the next, on the residuals of all their survivors"
     add("--after", metavar="VQ1,VQ2,...", default="", help=after)
     add("--mbest", type=int, default=5, help="survivors of a stage, with --after (default 5)")
-    predicted(add, _number_or_fit, "train on what A times the frame before leaves; `fit`: A by least squares")
-    add("--quantised", metavar="L_HAT", help="with --predict: frames before as vq-search --predict gave them back")
+    predicted = "train on what A times the vector before leaves; TRAIN is of pairs, 2k floats. A number or a file"
+    add("--predict", metavar="A", help=predicted)
     vectors(add)
     recorded(add)
+
+    add = command(vq_predictor, "pairs.f32 -k 20 -o a.f32", "one float")
+    add("pairs", help="2k floats: a vector and the next one, as of encode --pairs")
+    add("-k", type=int, required=True, help="elements of a vector")
 
     add = command(vq_search, "l.f32 -k 10 -q vq1.f32,vq2.f32 --mbest 5 -o l_hat.f32", "quantised vectors")
     add("latents", help="k floats a vector")
@@ -572,7 +641,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--mbest", type=int, default=5, help="survivors of a stage (default 5)")
     add("--indices", metavar="FILE", help="numpy file: an index a stage")
     add("--usage", action="store_true", help="print how many entries are used")
-    predicted(add, float, "quantise what A times the frame before, as quantised, leaves")
+    add("--every", type=int, default=1, metavar="N", help="quantise every Nth, interpolate the others (default 1)")
+    add("--predict", metavar="A", help="quantise what A times the one before, as quantised, leaves. A number or a file")
+    add("--stretch", type=int, metavar="N", help="with --predict: begin anew every N that are sent (default never)")
     vectors(add)
 
     add = command(synth, "big_dog_model.bin y_hat.f32 -o big_dog.wav", wav)

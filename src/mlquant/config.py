@@ -124,11 +124,30 @@ class Features(Block):
 
 class Network(NetworkSettings):
     corpus: str
+    finetune: str | None = None
+    vq_in_loop: str | None = None
+    quantiser: str | None = None
+    stages: Positive | None = None
+
+    @model_validator(mode="after")
+    def _trained_on(self) -> Network:
+        if self.finetune and self.vq_in_loop:
+            raise refusal("has finetune and vq_in_loop, expected at most one of them")
+        if (self.start is None) != (self.quantiser is None):
+            raise refusal("quantiser goes with finetune or vq_in_loop, and only with them")
+        if self.stages and not self.quantiser:
+            raise refusal("has stages without a quantiser, expected both")
+        return self
 
     @property
     def row(self) -> Row:
         """The network's row of the table: its layers, and what goes in and comes out."""
         return ROWS[self.family, self.nn]
+
+    @property
+    def start(self) -> str | None:
+        """The network that this one is trained on from."""
+        return self.finetune or self.vq_in_loop
 
 
 def _power_of_two(value: int) -> int:
@@ -147,16 +166,29 @@ class CodebookStage(Block):
 
 
 class Quantiser(Block):
-    network: str
-    kind: Literal["lbg", "beam"] = "lbg"
+    network: str | None = None
+    corpus: str | None = None
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    kind: Literal["lbg", "beam", "predictive"] = "lbg"
     mbest: Positive | None = None
+    predict: Annotated[float, Field(ge=0, lt=1)] | Literal["fit"] | None = None
+    stretch: Positive | None = None
+    interval_ms: Literal[10, 20, 40] | None = None
     thresh: float | None = None
     stages: Annotated[list[CodebookStage], Field(min_length=1)]
 
     @model_validator(mode="after")
-    def _survivors(self) -> Quantiser:
-        if (self.kind == "beam") != (self.mbest is not None):
-            raise refusal("mbest goes with kind beam, and only with it")
+    def _consistent(self) -> Quantiser:
+        if (self.network is None) == (self.corpus is None):
+            raise refusal("expected exactly one of network, for its latents, and corpus, for b itself")
+        if self.network and "held_out" in self.model_fields_set:
+            raise refusal("held_out goes with corpus, and only with it: of a network's latents its own holds")
+        if (self.kind == "lbg") == (self.mbest is not None):
+            raise refusal("mbest goes with kinds beam and predictive, and only with them")
+        if (self.kind == "predictive") != (self.predict is not None):
+            raise refusal("predict goes with kind predictive, and only with it")
+        if self.stretch and self.kind != "predictive":
+            raise refusal("stretch goes with kind predictive, and only with it")
         return self
 
 
@@ -280,6 +312,18 @@ class Config(Block):
     sweeps: dict[Name, Sweep] = {}
     studies: dict[Name, Annotated[Study, Field(discriminator="kind")]] = {}
 
+    def every(self, quantiser: Quantiser) -> int:
+        """Of how many vectors a quantiser sends one."""
+        return (quantiser.interval_ms or self.vector_ms(quantiser)) // self.vector_ms(quantiser)
+
+    def vector_ms(self, quantiser: Quantiser) -> int:
+        """The time of a vector that a quantiser takes."""
+        return 10 * self.networks[quantiser.network].ncat if quantiser.network else 10
+
+    def plain(self, quantiser: Quantiser) -> bool:
+        """Whether a quantiser takes each vector of latents by itself."""
+        return bool(quantiser.network) and quantiser.kind != "predictive" and self.every(quantiser) == 1
+
 
 def load(raw: dict) -> Config:
     """Check a configuration as read from YAML; raises InputError, one line that names the key.
@@ -291,12 +335,42 @@ def load(raw: dict) -> Config:
         text = _with_text_keys(raw, {})
     except RecursionError:
         raise InputError("config: is nested too deeply, or in itself, expected a few levels") from None
-    config = validate(Config, text, "config")
+    config = validate(Config, text | _trained_on(text), "config")
     config = config.model_copy(update={"networks": config.networks | _derived_networks(config)})
     _check_references(config)
     _check_studies(config)
     _check_own_files(config)
     return _limited(config)
+
+
+_OWN = ("finetune", "vq_in_loop", "quantiser", "stages", "noise_var")  # settings that a start does not pass on
+
+
+def _trained_on(raw: dict) -> dict[str, dict]:
+    """The networks of a configuration as read, those with `finetune` or `vq_in_loop` with the settings of their start.
+
+    What else is wrong with them is found later.
+    """
+    networks = raw.get("networks")
+    if not isinstance(networks, dict):
+        return {}
+
+    def with_start(name: str, above: tuple[str, ...]) -> Any:
+        entry = networks[name]
+        key = "finetune" if isinstance(entry, dict) and entry.get("finetune") else "vq_in_loop"
+        start = entry.get(key) if isinstance(entry, dict) else None
+        if not isinstance(start, str):
+            return entry
+        key = f"networks.{name}.{key}"
+        _check(key, start, networks, "network")
+        if start in (*above, name):
+            raise InputError(f"config: {key}: found {start!r}, which is trained on from {name!r} itself")
+        base = with_start(start, (*above, name))
+        if not isinstance(base, dict):
+            return entry
+        return {key: value for key, value in base.items() if key not in _OWN} | entry
+
+    return {"networks": {name: with_start(name, ()) for name in networks}}
 
 
 def _derived_networks(config: Config) -> dict[str, Network]:
@@ -305,6 +379,10 @@ def _derived_networks(config: Config) -> dict[str, Network]:
 
     def add(place: str, *settings: dict) -> None:
         merged = {key: value for block in settings for key, value in block.items()}
+        key = "finetune" if merged.get("finetune") else "vq_in_loop"
+        if isinstance(start := merged.get(key), str):
+            _check(f"{place}.{key}", start, config.networks, "network")
+            merged = config.networks[start].model_dump(exclude={*_OWN}) | merged
         found[place] = validate(Network, merged, f"config: {place}")
 
     for name, sweep in config.sweeps.items():
@@ -389,8 +467,24 @@ def _check_references(config: Config) -> None:
                 raise InputError(f"config: corpora.{network.corpus}.parts.{part}: has no y, which {name} is trained on")
     for name, quantiser in config.quantisers.items():
         _check(f"quantisers.{name}.network", quantiser.network, config.networks, "network")
-        if config.networks[quantiser.network].d is None:
-            raise InputError(f"config: quantisers.{name}.network: {quantiser.network!r} has no bottleneck to quantise")
+        _check(f"quantisers.{name}.corpus", quantiser.corpus, config.corpora, "corpus")
+        vector_ms = 10
+        if quantiser.network:
+            network = config.networks[quantiser.network]
+            if network.d is None:
+                raise InputError(
+                    f"config: quantisers.{name}.network: {quantiser.network!r} has no bottleneck to quantise"
+                )
+            vector_ms = 10 * network.ncat
+        if quantiser.interval_ms and quantiser.interval_ms % vector_ms:
+            raise InputError(
+                f"config: quantisers.{name}.interval_ms: found {quantiser.interval_ms}, expected a multiple of "
+                f"{vector_ms}, the time of a vector of {quantiser.network!r}"
+            )
+    for name, network in config.networks.items():
+        if network.start:
+            _check_start(config, name if "." in name else f"networks.{name}", network)
+    _check_order(config)
     for name, experiment in config.experiments.items():
         for i, sample in enumerate(experiment.samples):
             _check(f"experiments.{name}.samples.{i}", sample, samples, f"sample or file in {config.speech_dir}/")
@@ -406,6 +500,61 @@ def _check_references(config: Config) -> None:
                     f"config: experiments.{name}.outputs.{i}: its file {published} is also that of "
                     f"outputs.{first}, expected another index or tag"
                 )
+
+
+_SHAPING = ("family", "nn", "d", "ncat", "nvq", "norm", "zero_mean", "dct", "lower_limit_dB", "symbols")
+
+
+def _check_start(config: Config, where: str, network: Network) -> None:
+    """A network that is trained on must be of its start's shape, its quantiser one that comes before or inside it."""
+    start, key = config.networks[network.start], "finetune" if network.finetune else "vq_in_loop"
+    _check(f"{where}.quantiser", network.quantiser, config.quantisers, "quantiser")
+    quantiser = config.quantisers[network.quantiser]
+    for setting in _SHAPING:
+        found, expected = getattr(network, setting), getattr(start, setting)
+        if found != expected:
+            raise InputError(f"config: {where}.{setting}: found {found}, expected {expected} as of {network.start!r}")
+    if (network.stages or 1) > len(quantiser.stages):
+        raise InputError(
+            f"config: {where}.stages: found {network.stages}, but quantiser {network.quantiser!r} has "
+            f"{len(quantiser.stages)} stages"
+        )
+    if network.row.encoder:
+        if encoder_of(config, network.start) != quantiser.network:
+            raise InputError(
+                f"config: {where}.quantiser: {network.quantiser!r} is not of the latents of {network.start!r}"
+            )
+        if network.vq_in_loop and quantiser.kind == "predictive":
+            raise InputError(f"config: {where}.quantiser: found kind predictive, expected lbg or beam in the loop")
+    elif network.vq_in_loop:
+        raise InputError(f"config: {where}.{key}: {network.start!r} has no bottleneck to quantise")
+    elif quantiser.network and config.networks[quantiser.network].row.target != "b":
+        raise InputError(f"config: {where}.quantiser: {network.quantiser!r} gives no b_hat, which {where} takes")
+
+
+def encoder_of(config: Config, name: str) -> str:
+    """The network whose encoder a network has: its own, or that of the one whose decoder it is a fine-tuned one of."""
+    while start := config.networks[name].finetune:
+        name = start
+    return name
+
+
+def _check_order(config: Config) -> None:
+    """No network may be trained on what a quantiser makes of its own latents."""
+    done: set[str] = set()
+
+    def visit(name: str, above: tuple[str, ...]) -> None:
+        network = config.networks[name]
+        if name in above:
+            raise InputError(f"config: networks.{name}.quantiser: {network.quantiser!r} is made with {name!r} itself")
+        if name not in done and network.start:
+            for other in (network.start, config.quantisers[network.quantiser].network):
+                if other:
+                    visit(other, (*above, name))
+        done.add(name)
+
+    for name in config.networks:
+        visit(name, ())
 
 
 def _check_chain(config: Config, where: str, output: Output) -> None:
@@ -425,7 +574,11 @@ def _check_chain(config: Config, where: str, output: Output) -> None:
         return
     _check(f"{where}.quantiser", output.quantiser, config.quantisers, "quantiser")
     quantiser = config.quantisers[output.quantiser]
-    _check(f"{where}.quantiser (of network {quantiser.network})", quantiser.network, output.networks, "network of it")
+    if quantiser.network:
+        encoders = [encoder_of(config, network) for network in output.networks]
+        _check(f"{where}.quantiser (of network {quantiser.network})", quantiser.network, encoders, "network of it")
+    elif not output.networks or config.networks[output.networks[0]].row.source == "y":
+        raise InputError(f"config: {where}.quantiser: {output.quantiser!r} is of b, expected a network that takes b")
     if (output.stages or 1) > len(quantiser.stages):
         raise InputError(
             f"config: {where}.stages: found {output.stages}, but quantiser {output.quantiser!r} has "
@@ -445,6 +598,10 @@ def _check_studies(config: Config) -> None:
         where = f"config: studies.{name}"
         for key, entries in known.items():
             _check(f"studies.{name}.{key}", getattr(study, key, None), entries, key)
+        quantiser = config.quantisers.get(getattr(study, "quantiser", None))
+        if quantiser and not config.plain(quantiser):
+            expected = "expected lbg or beam, of every vector of a network's latents"
+            raise InputError(f"{where}.quantiser: {study.quantiser!r} is not one to study so, {expected}")
         if isinstance(study, LatentStudy) and config.networks[study.network].d is None:
             raise InputError(f"{where}.network: {study.network!r} has no bottleneck, so no latents")
         if isinstance(study, MbestStudy | AnalogStudy):

@@ -76,18 +76,20 @@ def _finite(output: np.ndarray) -> np.ndarray:
 
 
 @_quietly
-def encode(network: Dense | AtWork, settings: dict, features: np.ndarray, thresh: float | None = None) -> np.ndarray:
+def encode(network: Dense | AtWork, settings: dict, features: np.ndarray) -> np.ndarray:
     """Latents [ceil(F/ncat), latent_width] float32 of features [F, 22], or [F, 79] where the network takes y.
 
-    With `thresh`, sequences that hold a frame of less energy (dB) are left out. Raises InputError for a network
-    without a bottleneck.
+    Raises InputError for a network without a bottleneck.
     """
     _needs_bottleneck(network, settings)
-    latents = _finite(network.encode(vectors(settings, features)))
+    return _finite(network.encode(vectors(settings, features)))
+
+
+def loud(features: np.ndarray, thresh: float | None, ncat: int = 1) -> np.ndarray:
+    """Which sequences [ceil(F/ncat)] of features [F, 22 or 79] hold no frame of an energy of `thresh` dB or less."""
     if thresh is None:
-        return latents
-    energy = energy_dB(spectrum(features))
-    return latents[(_in_sequences(energy[:, None], settings["ncat"]) > thresh).all(axis=1)]
+        return np.ones(-(-len(features) // ncat), bool)
+    return (_in_sequences(energy_dB(spectrum(features))[:, None], ncat) > thresh).all(axis=1)
 
 
 def spectrum(features: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ def _measure_output(row: dict, records: np.ndarray, heard: dict, crest: list, wi
     result = dict.fromkeys(COLUMNS) | {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
     if bits:
         result["bit_per_s"] = 1000 * bits / row["frame_ms"]
-        if "y_hat" in named:
+        if "y_hat" in named and not row.get("interval_ms"):
             # Of features quantised every 10 ms, or each second one of them only.
             result |= {"bit_per_s_10ms": result["bit_per_s"], "bit_per_s_20ms": result["bit_per_s"] / 2}
     frames = {"voiced": (records[:, 21] > 0).astype(int).tolist()}

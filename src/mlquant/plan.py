@@ -25,12 +25,15 @@ from mlquant.config import (
     Network,
     Output,
     Part,
+    Quantiser,
     UniformStudy,
     channel_networks,
+    encoder_of,
     own_files,
 )
 from mlquant.files import InputError
 from mlquant.schema import nearest
+from mlquant.settings import NetworkSettings
 from mlquant.speech import AS_IT_IS, Choice, Source, Url, audio_files
 
 
@@ -96,7 +99,9 @@ class Plan:
         # Every network, and every quantised output of every sample, asks for these again.
         self._corpora: dict[tuple[str, bool], tuple[list[str], list[str]]] = {}
         self._trained: dict[tuple[str, int], list[str]] = {}
-        self.networks = {name: self._network(name) for name in config.networks}
+        self.networks: dict[str, Stage] = {}
+        for name in config.networks:
+            self._network(name)
         self.experiments = {name: self._experiment(name) for name in config.experiments}
         self.sweeps = {name: self._sweep(name) for name in config.sweeps}
         self.studies = {name: self._study(name) for name in config.studies}
@@ -146,7 +151,7 @@ class Plan:
             quantised = {user.quantiser for user in users if getattr(user, "quantiser", None)}
             used = [network for user in users for network in getattr(user, "networks", [])]
             used += [getattr(block, key) for key in ("network", "manifold") if hasattr(block, key)]
-            used += [self.config.quantisers[quantiser].network for quantiser in sorted(quantised)]
+            used, quantised = self._with_starts(used, quantised)
             networks |= {network: self.config.networks[network].model_dump() for network in used}
             quantisers |= {quantiser: self.config.quantisers[quantiser].model_dump() for quantiser in quantised}
             if isinstance(block, AnalogStudy):  # one for each d and ratio, alike in all else
@@ -156,6 +161,17 @@ class Plan:
             entry = {"kind": kind, "name": name, "folder": folder, "settings": block.model_dump()}
             entries.append(entry | {"networks": [*dict.fromkeys(used)], "quantisers": sorted(quantised)})
         return {"entries": entries, "networks": networks, "quantisers": quantisers}
+
+    def _with_starts(self, networks: list[str], quantisers: Collection[str]) -> tuple[list[str], set[str]]:
+        """Networks and quantisers, with all that they are trained on."""
+        networks, quantisers = [*networks], {*quantisers}
+        networks += [network for name in sorted(quantisers) if (network := self.config.quantisers[name].network)]
+        for name in networks:  # which grows
+            network = self.config.networks[name]
+            if network.start:
+                quantisers.add(network.quantiser)
+                networks += filter(None, (network.start, self.config.quantisers[network.quantiser].network))
+        return [*dict.fromkeys(networks)], quantisers
 
     def _add(self, kind: str, command: str, name: str, settings: dict, inputs: dict[str, list[str]]) -> Stage:
         """Register a stage; one that is the same as an earlier one in all but its name is that one."""
@@ -247,15 +263,42 @@ class Plan:
     # networks and quantisers
 
     def _network(self, name: str) -> Stage:
+        if name in self.networks:
+            return self.networks[name]
         settings = self.config.networks[name]
         b, y = self._corpus(settings.corpus)
         inputs = {"features": b}
         if settings.row.target == "y":
             inputs["targets"] = y
         inputs |= self._held_out(settings)
+        if settings.start:
+            inputs |= self._start(settings, inputs)
         # A derived network is named by its place: sweeps.gamma.rows.g85 is gamma_g85.
         label = name if "." not in name else "_".join([name.split(".")[1], *name.split(".")[3:]])
-        return self._add("networks", "train", label, settings.model_dump(exclude={"corpus"}), inputs)
+        training = settings.model_dump(include={*NetworkSettings.model_fields})
+        stage = self._add("networks", "train", label, training, inputs)
+        self.networks[name] = stage
+        return stage
+
+    def _start(self, settings: Network, inputs: dict[str, list[str]]) -> dict[str, list[str]]:
+        """What a network that is trained on takes besides, or instead: weights, and quantised inputs or codebooks.
+
+        A decoder takes quantised latents of every file of features; any other network what is made of them.
+        """
+        start = self._network(settings.start).file("weights.safetensors")
+        if settings.vq_in_loop:
+            return {"start": [start], "codebooks": self._codebooks(settings.quantiser, settings.stages)}
+        quantiser, changed = self.config.quantisers[settings.quantiser], {"start": [start]}
+        for kind in ("features", "held_out_features"):
+            for features in inputs.get(kind, ()):
+                name = Path(features).parent.name.rsplit(".", 1)[0] or "features"
+                files = self._quantised(name, features, settings)
+                if settings.row.encoder:
+                    changed.setdefault(kind.replace("features", "latents"), []).append(files["l_hat"])
+                else:
+                    hat = self._restored(name, quantiser.network, files["l_hat"], features)
+                    changed.setdefault(kind, []).append(hat)
+        return changed
 
     def _held_out(self, network: Network) -> dict[str, list[str]]:
         """Features of the voices that a network's corpus holds out, and their targets; nothing where it has none."""
@@ -264,30 +307,83 @@ class Plan:
             return {}
         return {"held_out_features": b, **({"held_out_targets": y} if network.row.target == "y" else {})}
 
-    def _codebooks(self, name: str, stages: int) -> list[str]:
-        """The codebook files of the first stages of a quantiser.
+    def _codebooks(self, name: str, stages: int | None) -> list[str]:
+        """The codebook files of the first stages of a quantiser, or of all.
 
-        Each is trained on the residual of the last; of kind beam, on the residuals of all survivors of those before.
+        Each is trained on the residual of the last; where survivors are told, on the residuals of all of those before.
         """
+        quantiser = self.config.quantisers[name]
+        stages = stages or len(quantiser.stages)
         if (name, stages) in self._trained:
             return self._trained[name, stages]
-        quantiser = self.config.quantisers[name]
-        network = self.config.networks[quantiser.network]
-        weights = self.networks[quantiser.network].file("weights.safetensors")
-        settings = {"thresh": quantiser.thresh, "training_share": True}
-        inputs = {"weights": [weights], "features": self._corpus(network.corpus)[network.row.source == "y"]}
-        train, codebooks = self._add("latents", "encode", network.corpus, settings, inputs).file("l.f32"), []
+        train, codebooks = self._to_train_on(quantiser), []
+        predicted = {"predictor": self._predictor(quantiser)}
         for i, stage in enumerate(quantiser.stages[:stages], 1):
-            settings = {"k": latent_width(network.model_dump()), **stage.model_dump()}
-            inputs = {"train": [train]}
-            if quantiser.kind == "beam" and codebooks:
+            settings, inputs = {"k": self._width(quantiser), **stage.model_dump()}, {"train": [train]}
+            if quantiser.mbest and codebooks:
                 settings["mbest"] = quantiser.mbest
                 inputs["after"] = [*codebooks]
+            if quantiser.kind == "predictive":
+                settings["predict"] = None if predicted["predictor"] else quantiser.predict
+                inputs |= predicted
             codebook = self._add("codebooks", "vq-train", f"{name}_{i}", settings, inputs)
             codebooks.append(codebook.file("vq.f32"))
-            train = train if quantiser.kind == "beam" else codebook.file("residual.f32")
+            train = train if quantiser.mbest else codebook.file("residual.f32")
         self._trained[name, stages] = codebooks
         return codebooks
+
+    def _to_train_on(self, quantiser: Quantiser) -> str:
+        """The vectors that a quantiser's codebooks are trained on, in pairs for prediction."""
+        settings = {"thresh": quantiser.thresh}
+        if quantiser.kind == "predictive":
+            settings["pairs"] = self.config.every(quantiser)
+        if quantiser.network is None:
+            settings["held_out"] = quantiser.held_out
+            inputs = {"features": self._corpus(quantiser.corpus)[0]}
+            return self._add("shapes", "shapes", quantiser.corpus, settings, inputs).file("s.f32")
+        network = self.config.networks[quantiser.network]
+        weights = self._network(quantiser.network).file("weights.safetensors")
+        settings["training_share"] = True
+        inputs = {"weights": [weights], "features": self._corpus(network.corpus)[network.row.source == "y"]}
+        return self._add("latents", "encode", network.corpus, settings, inputs).file("l.f32")
+
+    def _predictor(self, quantiser: Quantiser) -> list[str]:
+        """The file of a quantiser's fitted coefficient; none where it is given or not needed."""
+        if quantiser.predict != "fit":
+            return []
+        inputs, settings = {"pairs": [self._to_train_on(quantiser)]}, {"k": self._width(quantiser)}
+        name = quantiser.network or quantiser.corpus
+        return [self._add("predictors", "vq-predictor", name, settings, inputs).file("a.f32")]
+
+    def _width(self, quantiser: Quantiser) -> int:
+        """Elements of a vector."""
+        return latent_width(self.config.networks[quantiser.network].model_dump()) if quantiser.network else 20
+
+    def _quantised(self, name: str, features: str, by: Network | Output) -> dict[str, str]:
+        """Latents of features, or their shapes, before and after the quantiser of a network or an output."""
+        quantiser = self.config.quantisers[by.quantiser]
+        if quantiser.network:
+            vectors = self._latents(name, quantiser.network, features)
+        else:
+            vectors = self._add("shapes", "shapes", name, {}, {"features": [features]}).file("s.f32")
+        settings = {"k": self._width(quantiser), "mbest": by.mbest, "every": self.config.every(quantiser)}
+        inputs = {"latents": [vectors], "codebooks": self._codebooks(by.quantiser, by.stages)}
+        if quantiser.kind == "predictive":
+            inputs["predictor"] = self._predictor(quantiser)
+            settings |= {"predict": None if inputs["predictor"] else quantiser.predict, "stretch": quantiser.stretch}
+        searched = self._add("quantised", "vq-search", f"{name}_{by.quantiser}", settings, inputs)
+        return {"l": vectors, "l_hat": searched.file("l_hat.f32")}
+
+    def _restored(self, name: str, network: str | None, vectors: str, features: str, y: str | None = None) -> str:
+        """Features of latents of a network, with the energy of y where it makes y_hat; without one, of shapes."""
+        if network is None:
+            inputs = {"shapes": [vectors], "features": [features]}
+            return self._add("restored", "from-shapes", name, {}, inputs).file("b_hat.f32")
+        weights = self._network(network).file("weights.safetensors")
+        inputs = {"weights": [weights], "latents": [vectors], "features": [features]}
+        if self.config.networks[network].row.target == "y":
+            inputs["energy"] = [y]
+        return self._add("decoded", "decode", f"{name}_{self.networks[network].name}", {}, inputs).file("hat.f32")
 
     # what is made of a sample
 
@@ -346,9 +442,12 @@ class Plan:
     def _config_of(self, name: str) -> dict:
         """The part of the configuration that an experiment is made by, as it is in force; its samples' aside."""
         config, experiment = self.config, self.config.experiments[name]
-        quantisers = {output.quantiser for output in experiment.outputs if output.quantiser}
-        networks = {network for output in experiment.outputs for network in output.networks}
+        quantised = [output for output in experiment.outputs if output.quantiser]
+        used = [network for output in experiment.outputs for network in output.networks]
+        networks, quantisers = self._with_starts(used, {output.quantiser for output in quantised})
+        quantised += [config.networks[network] for network in networks if config.networks[network].quantiser]
         corpora = {config.networks[network].corpus for network in networks}
+        corpora |= {config.quantisers[name].corpus for name in quantisers} - {None}
         sources = {part.source for corpus in corpora for part in config.corpora[corpus].parts.values()}
         sources |= {config.samples[sample].source for sample in experiment.samples if sample in config.samples}
         chosen = {"sources": sources - {None}, "corpora": corpora, "networks": networks, "quantisers": quantisers}
@@ -357,8 +456,8 @@ class Plan:
             for kind, names in chosen.items()
         }
         for quantiser, entry in entries["quantisers"].items():
-            users = [output for output in experiment.outputs if output.quantiser == quantiser]
-            entry["stages"] = entry["stages"][: max(len(self._output_codebooks(output)) for output in users)]
+            users = [user for user in quantised if user.quantiser == quantiser]
+            entry["stages"] = entry["stages"][: max(user.stages or len(entry["stages"]) for user in users)]
         # Of an output only what was set: not everything goes with everything.
         outputs = [output.model_dump(mode="json", exclude_unset=True) for output in experiment.outputs]
         entries["experiments"] = {name: experiment.model_dump(mode="json", exclude={"in_all"}) | {"outputs": outputs}}
@@ -426,7 +525,7 @@ class Plan:
 
     def _bottleneck(self, experiment: Experiment) -> dict | None:
         """The network whose decoder runs in the page: of the quantised outputs, else the last with a bottleneck."""
-        quantised = [output for output in experiment.outputs if output.quantiser]
+        quantised = [output for output in experiment.outputs if self._runs_in_page(output)]
         used = [network for output in experiment.outputs for network in output.networks]
         network = next((name for name in reversed(used) if self.config.networks[name].d), None)
         if quantised:
@@ -444,6 +543,11 @@ class Plan:
                 for output, paths in zip(quantised, codebooks, strict=True)
             ],
         }
+
+    def _runs_in_page(self, output: Output) -> bool:
+        """Whether an output is quantised frame by frame by the latents of one of its networks."""
+        quantiser = self.config.quantisers.get(output.quantiser)
+        return quantiser is not None and self.config.plain(quantiser) and quantiser.network in output.networks
 
     def _takes_b(self, network: str) -> bool:
         return self.config.networks[network].row.source == "b"
@@ -479,27 +583,35 @@ class Plan:
         model = features.inputs["model"][0]
         files: dict[str, str] = {}
         bits, frame_ms, late = None, None, 0
+        quantiser = self.config.quantisers.get(output.quantiser)
         if output.process == "original":
             wav = self._add("resynthesised", "resynth", sample, {}, {"model": [model]}).file("speech.wav")
         elif output.process == "codec2":
             wav = self._coded(sample, speech).file(f"{output.mode}.wav")
             bits, frame_ms, late = MODES[output.mode]
         else:
-            hat = features.file("b.f32" if output.networks and self._takes_b(output.networks[0]) else "y.f32")
+            b, y = features.file("b.f32"), features.file("y.f32")
+            hat = b if output.networks and self._takes_b(output.networks[0]) else y
+            if quantiser:
+                stages = quantiser.stages[: output.stages]
+                bits = sum(stage.size.bit_length() - 1 for stage in stages)
+                frame_ms = self.config.every(quantiser) * self.config.vector_ms(quantiser)
+            if quantiser and quantiser.network is None:
+                files |= self._quantised(sample, hat, output)
+                hat = self._restored(sample, None, files["l_hat"], hat)
+                files |= {"b": b, "b_hat": hat}
             for network in output.networks:
-                if output.quantiser and self.config.quantisers[output.quantiser].network == network:
-                    hat, quantised = self._quantised(sample, hat, features, output)
-                    files |= quantised
-                    stages = self.config.quantisers[output.quantiser].stages[: output.stages]
-                    bits = sum(stage.size.bit_length() - 1 for stage in stages)
-                    frame_ms = 10 * self.config.networks[network].ncat
+                if quantiser and encoder_of(self.config, network) == quantiser.network:
+                    files |= self._quantised(sample, hat, output)
+                    hat = self._restored(sample, network, files["l_hat"], hat, y)
                 else:
                     hat = self._inferred(sample, network, hat, features, output)
                 if self.config.networks[network].row.target == "b":
-                    files |= {"b": features.file("b.f32"), "b_hat": hat}
+                    files |= {"b": b, "b_hat": hat}
             files |= {"y": features.file("y.f32"), "y_hat": hat}
             wav = self._add("synthesised", "synth", sample, {}, {"model": [model], "y_hat": [hat]}).file("speech.wav")
-        return _row(output.index, output.tag, bits, frame_ms, late, {"wav": wav, **files})
+        interval = quantiser and quantiser.interval_ms
+        return _row(output.index, output.tag, bits, frame_ms, late, {"wav": wav, **files}) | {"interval_ms": interval}
 
     def _inferred(self, sample: str, network: str, hat: str, features: Stage, output: Output) -> str:
         """Features straight through a network."""
@@ -511,23 +623,6 @@ class Plan:
         name = f"{sample}_{self.networks[network].name}"
         return self._add("inferred", "infer", name, settings, inputs).file("hat.f32")
 
-    def _quantised(self, sample: str, b: str, features: Stage, output: Output) -> tuple[str, dict[str, str]]:
-        """Features through a network with its latents quantised; and the latents before and after."""
-        quantiser = self.config.quantisers[output.quantiser]
-        network = self.config.networks[quantiser.network]
-        name = f"{sample}_{self.networks[quantiser.network].name}"
-        weights = self.networks[quantiser.network].file("weights.safetensors")
-        latents = self._latents(sample, quantiser.network, b)
-        codebooks = self._output_codebooks(output)
-        settings = {"k": latent_width(network.model_dump()), "mbest": output.mbest}
-        inputs = {"latents": [latents], "codebooks": codebooks}
-        searched = self._add("quantised", "vq-search", f"{sample}_{output.quantiser}", settings, inputs)
-        inputs = {"weights": [weights], "latents": [searched.file("l_hat.f32")], "features": [b]}
-        if network.row.target == "y":
-            inputs["energy"] = [features.file("y.f32")]
-        decoded = self._add("decoded", "decode", name, {}, inputs)
-        return decoded.file("hat.f32"), {"l": latents, "l_hat": searched.file("l_hat.f32")}
-
     def _latents(self, sample: str, network: str, features: str) -> str:
         """Latents of a sample's features."""
         inputs = {"weights": [self.networks[network].file("weights.safetensors")], "features": [features]}
@@ -537,7 +632,7 @@ class Plan:
         """The codebooks that an output is quantised with; none when it is not."""
         if output.quantiser is None:
             return []
-        return self._codebooks(output.quantiser, output.stages or len(self.config.quantisers[output.quantiser].stages))
+        return self._codebooks(output.quantiser, output.stages)
 
     # what compares networks and quantisers
 

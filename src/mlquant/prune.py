@@ -16,8 +16,8 @@ from mlquant.files import InputError, read_json
 from mlquant.why import STAGE, plan_of
 
 KINDS = ("sources", "optional_sources", "samples", "corpora", "models", "features", "networks", "figures", "latents")
-KINDS += ("codebooks", "quantised", "decoded", "inferred", "resynthesised", "synthesised", "anchors", "measures")
-KINDS += ("experiments",)
+KINDS += ("shapes", "predictors", "codebooks", "quantised", "decoded", "restored", "inferred")
+KINDS += ("resynthesised", "synthesised", "anchors", "measures", "experiments")
 
 
 def prune(configfiles: Iterable[str], delete: bool) -> None:

@@ -51,6 +51,29 @@ def settings(kind):
     return lambda wildcards: stage(wildcards, kind).params
 
 
+def options(kind):
+    """Params function: all settings of a stage as options of its command; those that are null are left out."""
+    return lambda wildcards: [
+        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+        for name, value in stage(wildcards, kind).settings.items()
+        if value is not None
+    ]
+
+
+def predicted(kind):
+    """Params function: the options of prediction over time, by a coefficient that is given, or that of a file."""
+
+    def words(wildcards, input):
+        settings = stage(wildcards, kind).settings
+        coefficient = input.predictor or [settings.get("predict")]
+        given = {"predict": coefficient[0], "stretch": settings.get("stretch")}
+        return [
+            f"--{name}={value}" for name, value in given.items() if value is not None
+        ]
+
+    return words
+
+
 def root(wildcards, input):
     """Params function: the folder that results/ is in when files come from a storage, as an option; nothing when here.
 

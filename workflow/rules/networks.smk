@@ -7,6 +7,10 @@ rule train_network:
         targets=files_of("networks", "targets"),
         held_out_features=files_of("networks", "held_out_features"),
         held_out_targets=files_of("networks", "held_out_targets"),
+        start=files_of("networks", "start"),
+        latents=files_of("networks", "latents"),
+        held_out_latents=files_of("networks", "held_out_latents"),
+        codebooks=files_of("networks", "codebooks"),
     output:
         weights="results/networks/{stage}/weights.safetensors",
         settings="results/networks/{stage}/settings.json",
@@ -33,6 +37,10 @@ rule train_network:
                 ("--target", input.targets),
                 ("--held-out", input.held_out_features),
                 ("--held-out-target", input.held_out_targets),
+                ("--start", input.start),
+                ("--latents", input.latents),
+                ("--held-out-latents", input.held_out_latents),
+                ("--loop", [",".join(input.codebooks)] if input.codebooks else []),
             )
             if paths
             for word in (option, *paths)
@@ -91,11 +99,7 @@ rule export_latents:
         mem_mb=2000,
         runtime=10,
     params:
-        part=lambda w: [
-            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
-            for name, value in stage(w, "latents").settings.items()
-            if value is not None
-        ],
+        part=options("latents"),
     message:
         "Exporting latents of {wildcards.stage}"
     shell:
@@ -120,10 +124,7 @@ rule infer_features:
         runtime=3,
     params:
         energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
-        noise=lambda w: [
-            f"--{name.replace('_', '-')}={value}"
-            for name, value in stage(w, "inferred").settings.items()
-        ],
+        noise=options("inferred"),
     message:
         "Passing features through a network: {wildcards.stage}"
     shell:
