@@ -18,11 +18,12 @@ import pandas as pd
 import pytest
 
 from mlquant import cli, files, vq
+from mlquant.inputs import energy_dB
 
 COMMANDS = [
     *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "encode", "decode"),
-    *("infer", "vq-train", "vq-search", "synth", "anchor", "measure", "plot-losses", "tabulate", "page"),
-    *("compare", "sweep", "study", "report", "verify", "why", "prune"),
+    *("infer", "shapes", "from-shapes", "vq-train", "vq-predictor", "vq-search", "synth", "anchor", "measure"),
+    *("plot-losses", "tabulate", "page", "compare", "sweep", "study", "report", "verify", "why", "prune"),
 ]
 MANIFOLD = {"family": "manifold", "nn": 1, "lr": 1e-3, "epochs": 3, "batch": 32, "held_out": 0.1}
 BOTTLENECK = {**MANIFOLD, "family": "autoencoder1", "nn": 4, "d": 4, "noise_var": 1e-3}
@@ -152,23 +153,40 @@ def test_indices_are_written_under_the_name_that_was_asked_for(made, tmp_path, n
     assert float(ended.err[0].removeprefix("mean squared error ")) == pytest.approx(error, rel=1e-4)
 
 
-def test_prediction_is_trained_searched_and_trained_again_in_the_loop(made, tmp_path):
-    train = ["vq-train", "l.f32", "-k", 4, "-m", 16, "--stretch", 50, "-o", tmp_path / "q"]
-    fitted = succeeds(*train, "--predict", "fit", cwd=made).err[0]
-    a = float(fitted.removeprefix("prediction coefficient "))
+def test_prediction_is_fitted_trained_and_searched_every_second_vector(made, tmp_path):
+    succeeds("encode", "bottleneck/weights.safetensors", "b.f32", "--pairs", 2, "-o", tmp_path / "pairs", cwd=made)
     latents = files.read_f32(made / "l.f32", 4)
-    assert a == pytest.approx(vq.predictor(latents, 50), abs=1e-6)
-    quantised = None
-    for _ in range(2):
+    pairs = files.read_f32(tmp_path / "pairs", 8)
+    np.testing.assert_array_equal(pairs, np.concatenate([latents[:-2], latents[2:]], axis=1))
+    succeeds("vq-predictor", "pairs", "-k", 4, "-o", "a", cwd=tmp_path)
+    a = float(files.read_f32(tmp_path / "a", 1)[0, 0])
+    assert a == pytest.approx(vq.predictor(latents[2:], latents[:-2]), abs=1e-6)
+    for coefficient in ("a", a):
+        words = ["pairs", "-k", 4, "-m", 16, "--predict", coefficient, "-o", "q"]
+        succeeds("vq-train", *words, cwd=tmp_path)
         codebook = files.read_f32(tmp_path / "q", 4)
-        expected = vq.train(vq.unpredicted(latents, a, quantised, 50), 16, seed=1).codebook
+        expected = vq.train(vq.unpredicted(latents[2:], latents[:-2], a), 16, seed=1).codebook
         np.testing.assert_allclose(codebook, expected, atol=1e-4)
-        search = ["l.f32", "-k", 4, "-q", tmp_path / "q", "--predict", a, "--stretch", 50, "--indices", tmp_path / "i"]
-        succeeds("vq-search", *search, "-o", tmp_path / "l_hat.f32", cwd=made)
-        quantised = files.read_f32(tmp_path / "l_hat.f32", 4)
-        decoded = vq.decode_predictive(np.load(tmp_path / "i"), [codebook], a, stretch=50)
-        np.testing.assert_array_equal(quantised, decoded)
-        succeeds(*train, "--predict", a, "--quantised", tmp_path / "l_hat.f32", cwd=made)
+        words = ["-k", 4, "-q", "q", "--predict", coefficient, "--stretch", 50, "--every", 2, "--indices", "i"]
+        succeeds("vq-search", made / "l.f32", *words, "-o", "l_hat", cwd=tmp_path)
+        assert np.load(tmp_path / "i").shape == (100, 1)
+        sent = vq.decode_predictive(np.load(tmp_path / "i"), [codebook], a, stretch=50)
+        np.testing.assert_array_equal(files.read_f32(tmp_path / "l_hat", 4), vq.interpolated(sent, 2, 200))
+
+
+def test_shapes_have_no_mean_and_get_it_back(made, tmp_path):
+    succeeds("shapes", "b.f32", "-o", tmp_path / "s", cwd=made)
+    records, shapes = files.read_features(made / "b.f32"), files.read_f32(tmp_path / "s", 20)
+    np.testing.assert_allclose(shapes, records[:, :20] - records[:, :20].mean(axis=1, keepdims=True), atol=1e-4)
+    succeeds("from-shapes", tmp_path / "s", "--features", "b.f32", "-o", tmp_path / "b_hat", cwd=made)
+    np.testing.assert_allclose(files.read_features(tmp_path / "b_hat"), records, atol=1e-4)
+    thresh = float(np.median(energy_dB(records[:, :20])))
+    chosen = ["--thresh", thresh, "--held-out", 0.25, "--pairs", 3]
+    succeeds("shapes", "b.f32", "b.f32", *chosen, "-o", tmp_path / "pairs", cwd=made)
+    loud = energy_dB(records[:150, :20]) > thresh
+    keep = np.flatnonzero(loud[3:] & loud[:-3])
+    expected = np.concatenate([shapes[keep], shapes[keep + 3]], axis=1)
+    np.testing.assert_array_equal(files.read_f32(tmp_path / "pairs", 40), np.concatenate([expected, expected]))
 
 
 def test_noise_on_the_latents_follows_its_seed(made, tmp_path):
@@ -437,10 +455,14 @@ REFUSED = [
     (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--st", "1"], "--after: found with --st"),
     (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--en", "0"], "--after: found with --st"),
     (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--no-split"], "--after: found with --st"),
-    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--predict", "1"], "prediction coefficient: 1.0"),
-    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--stretch", "9"], "--predict: none"),
-    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--quantised", "l.f32"], "--predict: none"),
-    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--predict", "0.5", "--quantised", "q1.f32"], "quantised: shape"),
+    (["vq-train", "l.f32", "-k", "2", "-m", "16", "--predict", "1"], "prediction coefficient: 1.0"),
+    (["vq-train", "l.f32", "-k", "2", "-m", "16", "--predict", "none"], "none: no such file"),
+    (["vq-train", "l.f32", "-k", "2", "-m", "16", "--predict", "l.f32"], "l.f32: 800 numbers, expected 1"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--every", "0"], "every: found 0"),
+    (["encode", W, "b.f32", "--pairs", "0"], "pairs: found 0"),
+    (["shapes", "b.f32", "--pairs", "200"], "no frame is left"),
+    (["shapes", "b.f32", "--held-out", "1"], "held-out: found 1"),
+    (["from-shapes", "b.f32", "--features", "b.f32"], "shapes: 220 frames, expected 200"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--stretch", "0"], "stretch: 0"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--stretch", "9"], "--predict: none"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--st", "1"], "--predict: found with"),

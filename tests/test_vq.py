@@ -372,19 +372,17 @@ def processes(seed, number, frames, width, a, mean=0.0, deviation=10.0):
 
 
 def test_the_fitted_coefficient_is_that_of_the_process_about_its_mean():
-    assert vq.predictor(processes(60, 1, 20000, 3, 0.7, mean=50)) == pytest.approx(0.7, abs=0.01)
-    assert vq.predictor(normal(61, 20000, 3)) == pytest.approx(0, abs=0.01)
-    assert vq.predictor(np.ones((9, 2))) == 0
-    assert vq.predictor(np.arange(20000.0)[:, None]) == 0.95
+    for vectors, a in ((processes(60, 1, 20000, 3, 0.7, mean=50), 0.7), (normal(61, 20000, 3), 0)):
+        assert vq.predictor(vectors[1:], vectors[:-1]) == pytest.approx(a, abs=0.01)
+    assert vq.predictor(np.ones((9, 2)), np.ones((9, 2))) == 0
+    assert vq.predictor(np.arange(1.0, 9)[:, None], np.arange(8.0)[:, None]) == 0.95
 
 
-def test_a_stretch_is_not_predicted_from_the_one_before():
-    vectors = processes(62, 5000, 2, 3, 0.7)
-    assert vq.predictor(vectors, 2) == pytest.approx(0.7, abs=0.02)
-    assert vq.predictor(vectors) == pytest.approx(0.35, abs=0.02)
-    left = vq.unpredicted(vectors, 0.7, stretch=2)
-    np.testing.assert_array_equal(left[::2], vectors[::2])
-    np.testing.assert_array_equal(left[1::2], vectors[1::2] - np.float32(0.7) * vectors[::2])
+def test_what_prediction_leaves_is_what_the_process_is_driven_by():
+    vectors = processes(62, 1, 5000, 3, 0.7)
+    left = vq.unpredicted(vectors[1:], vectors[:-1], 0.7)
+    np.testing.assert_array_equal(left, vectors[1:] - np.float32(0.7) * vectors[:-1])
+    assert left.var() == pytest.approx(100 * (1 - 0.7**2), rel=0.05)
 
 
 def test_the_closed_loop_is_that_of_each_stretch_alone():
@@ -405,16 +403,13 @@ def test_with_a_coefficient_of_0_it_is_the_search_without_prediction():
     np.testing.assert_array_equal(vq.decode_predictive(indices, codebooks, 0), vq.decode(indices, codebooks))
 
 
-def test_training_in_the_loop_lowers_the_error_which_needs_fewer_bits_than_without():
-    a, vectors = 0.95, processes(69, 40, 200, 2, 0.95)
-    without = [vq.train(vectors, 8, seed=1).codebook]
-    decoded, errors = None, []
-    for _ in range(2):
-        codebooks = [vq.train(vq.unpredicted(vectors, a, decoded, stretch=200), 4, seed=1).codebook]
-        indices = vq.search_predictive(vectors, codebooks, 1, a, stretch=200)
-        decoded = vq.decode_predictive(indices, codebooks, a, stretch=200)
-        errors.append(vq.mean_squared_error(vectors, decoded))
-    assert errors[1] < 0.95 * errors[0] < 0.5 * mean_error(vectors, without, 1)
+def test_prediction_needs_fewer_bits_than_a_quantiser_without():
+    a, vectors = 0.9, processes(69, 40, 200, 2, 0.9)
+    without = [vq.train(vectors, 16, seed=1).codebook]
+    codebooks = [vq.train(vq.unpredicted(vectors[1:], vectors[:-1], a), 8, seed=1).codebook]
+    indices = vq.search_predictive(vectors, codebooks, 1, a, stretch=200)
+    decoded = vq.decode_predictive(indices, codebooks, a, stretch=200)
+    assert vq.mean_squared_error(vectors, decoded) < 0.8 * mean_error(vectors, without, 1)
 
 
 @pytest.mark.parametrize(("a", "frames"), [(0.6, 6), (0.7, 8), (0.8, 13), (0.9, 27)])
@@ -437,7 +432,7 @@ def test_a_lost_frame_is_made_up_for_within_the_frames_stated(a, frames):
 def test_a_coefficient_by_which_losses_would_not_fade_is_refused(a):
     vectors, codebooks = normal(72, 9, 3), [normal(73, 8, 3)]
     for function in (
-        lambda: vq.unpredicted(vectors, a),
+        lambda: vq.unpredicted(vectors, vectors, a),
         lambda: vq.search_predictive(vectors, codebooks, 1, a),
         lambda: vq.decode_predictive(np.zeros((9, 1), int), codebooks, a),
     ):
@@ -445,12 +440,34 @@ def test_a_coefficient_by_which_losses_would_not_fade_is_refused(a):
             function()
 
 
-def test_stretches_and_quantised_vectors_that_cannot_be_are_refused():
+def test_stretches_and_vectors_before_that_cannot_be_are_refused():
     vectors = normal(74, 9, 3)
     with pytest.raises(InputError, match="stretch: 0"):
-        vq.predictor(vectors, 0)
-    with pytest.raises(InputError, match=r"quantised: shape \(8, 3\)"):
-        vq.unpredicted(vectors, 0.5, vectors[:8])
+        vq.search_predictive(vectors, [vectors], 1, 0.5, stretch=0)
+    for function in (vq.predictor, lambda *pairs: vq.unpredicted(*pairs, 0.5)):
+        with pytest.raises(InputError, match=r"vectors before: shape \(8, 3\), expected \(9, 3\)"):
+            function(vectors, vectors[:8])
+
+
+# Intervals
+
+
+@given(frames=some.integers(1, 40), every=some.integers(1, 9))
+def test_what_lies_on_straight_lines_between_vectors_sent_is_had_back_exactly(frames, every):
+    knots = normal(75, 41, 3)
+    lines = vq.interpolated(knots[: -(-frames // every)], every, frames)
+    np.testing.assert_array_equal(lines[::every], knots[: len(lines[::every])])
+    sent = len(lines[::every])
+    for frame, vector in enumerate(lines):
+        share, first = frame % every / every, knots[frame // every]
+        expected = (1 - share) * first + share * knots[min(frame // every + 1, sent - 1)]
+        np.testing.assert_allclose(vector, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("sent", "every", "says"), [(3, 2, "found 3, expected 4"), (7, 0, "every: 0")])
+def test_another_number_of_vectors_sent_is_refused(sent, every, says):
+    with pytest.raises(InputError, match=says):
+        vq.interpolated(normal(76, sent, 2), every, 7)
 
 
 # Numbers about a search

@@ -168,7 +168,6 @@ class CodebookStage(Block):
 class Quantiser(Block):
     network: str | None = None
     corpus: str | None = None
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
     kind: Literal["lbg", "beam", "predictive"] = "lbg"
     mbest: Positive | None = None
     predict: Annotated[float, Field(ge=0, lt=1)] | Literal["fit"] | None = None
@@ -181,8 +180,6 @@ class Quantiser(Block):
     def _consistent(self) -> Quantiser:
         if (self.network is None) == (self.corpus is None):
             raise refusal("expected exactly one of network, for its latents, and corpus, for b itself")
-        if self.network and "held_out" in self.model_fields_set:
-            raise refusal("held_out goes with corpus, and only with it: of a network's latents its own holds")
         if (self.kind == "lbg") == (self.mbest is not None):
             raise refusal("mbest goes with kinds beam and predictive, and only with them")
         if (self.kind == "predictive") != (self.predict is not None):
@@ -335,7 +332,7 @@ def load(raw: dict) -> Config:
         text = _with_text_keys(raw, {})
     except RecursionError:
         raise InputError("config: is nested too deeply, or in itself, expected a few levels") from None
-    config = validate(Config, text | _trained_on(text), "config")
+    config = validate(Config, _trained_on(text), "config")
     config = config.model_copy(update={"networks": config.networks | _derived_networks(config)})
     _check_references(config)
     _check_studies(config)
@@ -346,14 +343,14 @@ def load(raw: dict) -> Config:
 _OWN = ("finetune", "vq_in_loop", "quantiser", "stages", "noise_var")  # settings that a start does not pass on
 
 
-def _trained_on(raw: dict) -> dict[str, dict]:
-    """The networks of a configuration as read, those with `finetune` or `vq_in_loop` with the settings of their start.
+def _trained_on(raw: Any) -> Any:
+    """A configuration as read, its networks with `finetune` or `vq_in_loop` with the settings of their start.
 
     What else is wrong with them is found later.
     """
-    networks = raw.get("networks")
+    networks = raw.get("networks") if isinstance(raw, dict) else None
     if not isinstance(networks, dict):
-        return {}
+        return raw
 
     def with_start(name: str, above: tuple[str, ...]) -> Any:
         entry = networks[name]
@@ -370,7 +367,7 @@ def _trained_on(raw: dict) -> dict[str, dict]:
             return entry
         return {key: value for key, value in base.items() if key not in _OWN} | entry
 
-    return {"networks": {name: with_start(name, ()) for name in networks}}
+    return raw | {"networks": {name: with_start(name, ()) for name in networks}}
 
 
 def _derived_networks(config: Config) -> dict[str, Network]:
@@ -484,7 +481,6 @@ def _check_references(config: Config) -> None:
     for name, network in config.networks.items():
         if network.start:
             _check_start(config, name if "." in name else f"networks.{name}", network)
-    _check_order(config)
     for name, experiment in config.experiments.items():
         for i, sample in enumerate(experiment.samples):
             _check(f"experiments.{name}.samples.{i}", sample, samples, f"sample or file in {config.speech_dir}/")
@@ -537,24 +533,6 @@ def encoder_of(config: Config, name: str) -> str:
     while start := config.networks[name].finetune:
         name = start
     return name
-
-
-def _check_order(config: Config) -> None:
-    """No network may be trained on what a quantiser makes of its own latents."""
-    done: set[str] = set()
-
-    def visit(name: str, above: tuple[str, ...]) -> None:
-        network = config.networks[name]
-        if name in above:
-            raise InputError(f"config: networks.{name}.quantiser: {network.quantiser!r} is made with {name!r} itself")
-        if name not in done and network.start:
-            for other in (network.start, config.quantisers[network.quantiser].network):
-                if other:
-                    visit(other, (*above, name))
-        done.add(name)
-
-    for name in config.networks:
-        visit(name, ())
 
 
 def _check_chain(config: Config, where: str, output: Output) -> None:

@@ -338,7 +338,7 @@ class Plan:
         if quantiser.kind == "predictive":
             settings["pairs"] = self.config.every(quantiser)
         if quantiser.network is None:
-            settings["held_out"] = quantiser.held_out
+            settings["held_out"] = NetworkSettings.model_fields["held_out"].default
             inputs = {"features": self._corpus(quantiser.corpus)[0]}
             return self._add("shapes", "shapes", quantiser.corpus, settings, inputs).file("s.f32")
         network = self.config.networks[quantiser.network]
