@@ -32,6 +32,7 @@ quantisers:
 )
 
 
+LOOP = "networks.nn4_loop."
 NN4 = yaml.safe_load(CONFIG)["networks"]["nn4"]
 
 
@@ -185,11 +186,11 @@ def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks
         ([("networks.nn4_decoder.d", 12)], "networks.nn4_decoder.d: found 12", "expected 10"),
         ([("networks.nn4_decoder.stages", 4)], "networks.nn4_decoder.stages: found 4", "3 stages"),
         ([("networks.nn4_decoder.quantiser", "b18")], "networks.nn4_decoder.quantiser: 'b18'", "latents of 'nn4'"),
-        ([("networks.nn4_loop.quantiser", "slow"), ("networks.nn4_loop.stages", 1)], "networks.nn4_loop.quantiser: found kind predictive", "lbg"),
-        ([("networks.nn4_loop.finetune", "nn4")], "networks.nn4_loop: has finetune and vq_in_loop", "at most one"),
+        ([(LOOP + "quantiser", "slow"), (LOOP + "stages", 1)], "loop.quantiser: found kind predictive", "lbg"),
+        ([(LOOP + "finetune", "nn4")], "networks.nn4_loop: has finetune and vq_in_loop", "at most one"),
         ([("networks.nn4.quantiser", "vq")], "networks.nn4: quantiser goes with finetune or vq_in_loop", "only"),
         ([("networks.manifold_b.vq_in_loop", "manifold"), ("networks.manifold_b.finetune", None)], "manifold", "no b"),
-        ([("networks.nn4_loop.quantiser", "loop_vq"), ("networks.nn4_loop.stages", 1)], "networks.nn4_loop.quantiser: 'loop_vq'", "latents of 'nn4'"),
+        ([(LOOP + "quantiser", "loop_vq"), (LOOP + "stages", 1)], "'loop_vq'", "latents of 'nn4'"),
         ([("quantisers.b18.network", "nn4")], "quantisers.b18: expected exactly one of network", "corpus"),
         ([("quantisers.b18.corpus", "voice")], "quantisers.b18.corpus: 'voice'", "'voices'"),
         ([("quantisers.b18.predict", 1)], "quantisers.b18.predict", "less than 1"),

@@ -291,7 +291,41 @@ class DemoStudy(Block):
     frames: Positive = 4
 
 
-Study = NoiseStudy | UniformStudy | MbestStudy | LatentStudy | AnalogStudy | DemoStudy
+class Kind(Block):
+    """Settings of a kind of quantiser, beside those of the study that compares it with others."""
+
+    mbest: Positive | None = None
+    predict: Annotated[float, Field(ge=0, lt=1)] | Literal["fit"] | None = None
+    stretch: Positive | None = None
+
+
+class Chain(Block):
+    """A quantised chain of networks, measured with each of so many stages."""
+
+    networks: Annotated[list[str], Field(min_length=1)]
+    quantiser: str
+    stages: Annotated[list[Positive], Field(min_length=1)]
+    mbest: Positive = 5
+
+
+class BitsStudy(Block):
+    kind: Literal["bits"]
+    samples: Annotated[list[Name], Field(min_length=1)]
+    corpus: str
+    network: str
+    manifold: str
+    kinds: Annotated[dict[Literal["lbg", "beam", "predictive"], Kind], Field(min_length=1)]
+    sizes: Annotated[list[Entries], Field(min_length=1)]
+    bits: Positive = 36
+    interval_ms: Annotated[list[Literal[10, 20, 40]], Field(min_length=1)]
+    thresh: float = 30.0
+    stop: Annotated[float, Field(gt=0)] = 1e-3
+    mbest: Positive = 5
+    seconds: Annotated[float, Field(gt=0)] = 60.0
+    chains: dict[Name, Chain] = {}
+
+
+Study = NoiseStudy | UniformStudy | MbestStudy | LatentStudy | AnalogStudy | DemoStudy | BitsStudy
 
 
 class Config(Block):
@@ -333,7 +367,9 @@ def load(raw: dict) -> Config:
     except RecursionError:
         raise InputError("config: is nested too deeply, or in itself, expected a few levels") from None
     config = validate(Config, _trained_on(text), "config")
-    config = config.model_copy(update={"networks": config.networks | _derived_networks(config)})
+    derived = {"networks": config.networks | _derived_networks(config)}
+    derived["quantisers"] = config.quantisers | _derived_quantisers(config)
+    config = config.model_copy(update=derived)
     _check_references(config)
     _check_studies(config)
     _check_own_files(config)
@@ -396,6 +432,27 @@ def _derived_networks(config: Config) -> dict[str, Network]:
                 noise_var = 0.0 if snr is None else float(f"{0.5 * 10 ** (-snr / 10):.6g}")
                 add(place, study.base, {"d": d, "noise_var": noise_var, "symbols": True})
     return found
+
+
+def _derived_quantisers(config: Config) -> dict[str, Quantiser]:
+    """The quantisers that studies compare, by their places."""
+    return {
+        place: quantiser
+        for name, study in config.studies.items()
+        if isinstance(study, BitsStudy)
+        for place, *_, quantiser in compared_quantisers(name, study)
+    }
+
+
+def compared_quantisers(name: str, study: BitsStudy) -> Iterator[tuple[str, str, int, int, Quantiser]]:
+    """What a study compares: place, source (latents or b), entries of a stage, interval in ms, and the quantiser."""
+    sources = {"latents": {"network": study.network}, "b": {"corpus": study.corpus}}
+    for source, (kind, own), size, ms in product(sources, study.kinds.items(), study.sizes, study.interval_ms):
+        stages = [{"size": size, "stop": study.stop}] * (study.bits // (size.bit_length() - 1))
+        settings = sources[source] | {"kind": kind, "interval_ms": ms, "thresh": study.thresh, "stages": stages}
+        place = f"studies.{name}.{source}.{kind}.{size}.{ms}ms"
+        quantiser = validate(Quantiser, settings | own.model_dump(), f"config: {place}")
+        yield place, source, size, ms, quantiser
 
 
 def channel_networks(name: str, study: AnalogStudy) -> Iterator[tuple[str, int, float | None]]:
@@ -463,19 +520,15 @@ def _check_references(config: Config) -> None:
             if network.row.target == "y" and settings.b and not settings.y:
                 raise InputError(f"config: corpora.{network.corpus}.parts.{part}: has no y, which {name} is trained on")
     for name, quantiser in config.quantisers.items():
-        _check(f"quantisers.{name}.network", quantiser.network, config.networks, "network")
-        _check(f"quantisers.{name}.corpus", quantiser.corpus, config.corpora, "corpus")
-        vector_ms = 10
-        if quantiser.network:
-            network = config.networks[quantiser.network]
-            if network.d is None:
-                raise InputError(
-                    f"config: quantisers.{name}.network: {quantiser.network!r} has no bottleneck to quantise"
-                )
-            vector_ms = 10 * network.ncat
+        where = name if "." in name else f"quantisers.{name}"
+        _check(f"{where}.network", quantiser.network, config.networks, "network")
+        _check(f"{where}.corpus", quantiser.corpus, config.corpora, "corpus")
+        if quantiser.network and config.networks[quantiser.network].d is None:
+            raise InputError(f"config: {where}.network: {quantiser.network!r} has no bottleneck to quantise")
+        vector_ms = config.vector_ms(quantiser)
         if quantiser.interval_ms and quantiser.interval_ms % vector_ms:
             raise InputError(
-                f"config: quantisers.{name}.interval_ms: found {quantiser.interval_ms}, expected a multiple of "
+                f"config: {where}.interval_ms: found {quantiser.interval_ms}, expected a multiple of "
                 f"{vector_ms}, the time of a vector of {quantiser.network!r}"
             )
     for name, network in config.networks.items():
@@ -571,11 +624,14 @@ def _check_studies(config: Config) -> None:
         "network": config.networks,
         "manifold": config.networks,
         "sample": _samples(config),
+        "corpus": config.corpora,
     }
     for name, study in config.studies.items():
         where = f"config: studies.{name}"
         for key, entries in known.items():
             _check(f"studies.{name}.{key}", getattr(study, key, None), entries, key)
+        if isinstance(study, BitsStudy):
+            _check_bits(config, name, study)
         quantiser = config.quantisers.get(getattr(study, "quantiser", None))
         if quantiser and not config.plain(quantiser):
             expected = "expected lbg or beam, of every vector of a network's latents"
@@ -598,10 +654,27 @@ def _check_studies(config: Config) -> None:
                 raise InputError(f"{where}.{key}: {network!r} goes {made}, expected from b to {target}_hat")
 
 
+def _check_bits(config: Config, name: str, study: BitsStudy) -> None:
+    """All chains of a study of rates must go from b to y_hat, through networks of one corpus or another."""
+    for i, sample in enumerate(study.samples):
+        _check(f"studies.{name}.samples.{i}", sample, _samples(config), f"sample or file in {config.speech_dir}/")
+    if study.bits < max(study.sizes).bit_length() - 1:
+        raise InputError(f"config: studies.{name}.bits: found {study.bits}, expected those of a stage at least")
+    base = {"index": 0, "tag": name, "process": "vocoder"}
+    for place, source, _, _, quantiser in compared_quantisers(name, study):
+        networks = [study.network, study.manifold] if source == "latents" else [study.manifold]
+        _check_chain(config, place, Output(**base, networks=networks, quantiser=place, stages=len(quantiser.stages)))
+    for chain, block in study.chains.items():
+        for stages in block.stages:
+            output = Output(**base, networks=block.networks, quantiser=block.quantiser, stages=stages)
+            _check_chain(config, f"studies.{name}.chains.{chain}", output)
+
+
 def _check_own_files(config: Config) -> None:
     """Of the user's own speech files each must have a path that can be used, and a sample no more than one."""
     used = {sample for experiment in config.experiments.values() for sample in experiment.samples}
     used |= {study.sample for study in config.studies.values() if isinstance(study, AnalogStudy | DemoStudy)}
+    used |= {name for study in config.studies.values() if isinstance(study, BitsStudy) for name in study.samples}
     seen: dict[str, Path] = {}
     for path in own_files(config):
         if (first := seen.setdefault(path.stem, path)) != path and path.stem in used:

@@ -18,6 +18,8 @@ from mlquant.anchor import MODES
 from mlquant.architectures import latent_width
 from mlquant.config import (
     AnalogStudy,
+    BitsStudy,
+    Chain,
     Config,
     DemoStudy,
     Experiment,
@@ -28,6 +30,7 @@ from mlquant.config import (
     Quantiser,
     UniformStudy,
     channel_networks,
+    compared_quantisers,
     encoder_of,
     own_files,
 )
@@ -86,6 +89,7 @@ class Summary:
 
     settings: dict
     files: list[str]
+    anchors: dict[str, str]  # of a study's samples, their measured anchors
 
 
 class Plan:
@@ -326,7 +330,8 @@ class Plan:
             if quantiser.kind == "predictive":
                 settings["predict"] = None if predicted["predictor"] else quantiser.predict
                 inputs |= predicted
-            codebook = self._add("codebooks", "vq-train", f"{name}_{i}", settings, inputs)
+            label = f"{name.removeprefix('studies.').replace('.', '_')}_{i}"
+            codebook = self._add("codebooks", "vq-train", label, settings, inputs)
             codebooks.append(codebook.file("vq.f32"))
             train = train if quantiser.mbest else codebook.file("residual.f32")
         self._trained[name, stages] = codebooks
@@ -648,11 +653,13 @@ class Plan:
             variant = {"variant": "_".join([row, *seed]), "label": label, "folder": self.networks[network].folder}
             variants.append(variant | {"settings": settings.model_dump()})
         files = [f"{variant['folder']}/{file}" for variant in variants for file in ("losses.csv", "training.json")]
-        return Summary({"name": name, "title": sweep.title, "variants": variants}, files)
+        return Summary({"name": name, "title": sweep.title, "variants": variants}, files, {})
 
     def _study(self, name: str) -> Summary:
         """What a study looks at: its settings with the paths of networks, codebooks and speech put in."""
         study = self.config.studies[name]
+        if isinstance(study, BitsStudy):
+            return self._study_of_bits(name, study)
         quantiser = self.config.quantisers.get(getattr(study, "quantiser", None))
         network = quantiser.network if quantiser else study.network
         trained = self.config.networks[network]
@@ -679,7 +686,75 @@ class Plan:
         settings = {"frame_ms": 10 * trained.ncat, **study.model_dump(exclude={"base"}), **files}
         if isinstance(study, UniformStudy | MbestStudy):
             settings["thresh"] = quantiser.thresh
-        return Summary({**settings, "name": name}, _paths(files))
+        return Summary({**settings, "name": name}, _paths(files), {})
+
+    def _study_of_bits(self, name: str, study: BitsStudy) -> Summary:
+        """A study's chains, each rated by itself, and the anchors of its samples."""
+        rows, anchors = [], {}
+        of_samples = {}
+        for sample in study.samples:
+            speech, _ = self._sample(sample)
+            features = self._features(sample, speech)
+            references = self._references(sample, speech, features)
+            rated = self._measure(f"{sample}_anchors", sample, references, self._anchors(sample, speech, references))
+            anchors[sample] = rated.file("measured.json")
+            files = {"speech": references["source"], "model": references["model"]}
+            of_samples[sample] = {**files, "b": references["features"], "y": references["y"]}
+        for place, source, size, ms, quantiser in compared_quantisers(name, study):
+            networks = [study.network, study.manifold] if source == "latents" else [study.manifold]
+            stages = [*range(1, len(quantiser.stages) + 1)]
+            chain = Chain(networks=networks, quantiser=place, stages=stages, mbest=study.mbest)
+            row = {"source": source, "kind": quantiser.kind, "sizes": str(size), "interval_ms": ms}
+            rows.append(row | {"file": self._rated(study, chain, of_samples)})
+        for label, chain in study.chains.items():
+            quantiser = self.config.quantisers[chain.quantiser]
+            ms = self.config.every(quantiser) * self.config.vector_ms(quantiser)
+            sizes = "/".join(dict.fromkeys(str(stage.size) for stage in quantiser.stages[: max(chain.stages)]))
+            row = {"source": label, "kind": quantiser.kind, "sizes": sizes, "interval_ms": ms}
+            rows.append(row | {"file": self._rated(study, chain, of_samples)})
+        files = [row["file"] for row in rows]
+        settings = {"kind": "bits", "name": name, "features": self._corpus(study.corpus)[0], "rows": rows}
+        return Summary(settings, files, anchors)
+
+    def _rated(self, study: BitsStudy, chain: Chain, samples: dict[str, dict[str, str]]) -> str:
+        """The rates file of a chain."""
+        quantiser = self.config.quantisers[chain.quantiser]
+        encoder = quantiser.network
+        quantised = [i for i, name in enumerate(chain.networks) if encoder_of(self.config, name) == encoder]
+        weights = [self.networks[name].file("weights.safetensors") for name in chain.networks]
+        trained = {
+            "networks": weights,
+            "encoder": encoder and self.networks[encoder].file("weights.safetensors"),
+            "codebooks": self._codebooks(chain.quantiser, max(chain.stages)),
+            "predict": (self._predictor(quantiser) or [quantiser.predict])[0],
+        }
+        b, y = self._corpus(study.corpus)
+        others_b, others_y = self._corpus(study.corpus, held_out=True)
+        corpus = {"features": b, "targets": y, "held_out_features": others_b, "held_out_targets": others_y}
+        settings = {
+            **trained,
+            **corpus,
+            "quantised": quantised[0] if quantised else None,
+            "stages": chain.stages,
+            "mbest": chain.mbest,
+            "every": self.config.every(quantiser),
+            "stretch": quantiser.stretch,
+            "interval_ms": self.config.every(quantiser) * self.config.vector_ms(quantiser),
+            "held_out": NetworkSettings.model_fields["held_out"].default,
+            "thresh": study.thresh,
+            "seconds": study.seconds,
+            "samples": samples,
+            "pesq": find_spec("pesq") is not None,
+        }
+        inputs = {"trained": [path for path in _paths(trained) if path.startswith("results/")]}
+        inputs |= corpus | {f"sample_{name}": [*files.values()] for name, files in samples.items()}
+        label = chain.quantiser.removeprefix("studies.").replace(".", "_")
+        return self._add("rates", "rate", label, settings, inputs).file("rates.csv")
+
+    def optional(self, samples: Collection[str]) -> dict[str, Stage]:
+        """Where the optional ones of some samples come from."""
+        fetched = {name: self._sample(name)[1] for name in samples}
+        return {name: stage for name, stage in fetched.items() if stage}
 
 
 def _row(index: int | None, tag: str, bits: int | None, frame_ms: int | None, late: int, files: dict) -> dict:

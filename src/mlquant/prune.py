@@ -17,7 +17,7 @@ from mlquant.why import STAGE, plan_of
 
 KINDS = ("sources", "optional_sources", "samples", "corpora", "models", "features", "networks", "figures", "latents")
 KINDS += ("shapes", "predictors", "codebooks", "quantised", "decoded", "restored", "inferred")
-KINDS += ("resynthesised", "synthesised", "anchors", "measures", "experiments")
+KINDS += ("resynthesised", "synthesised", "anchors", "measures", "rates", "experiments")
 
 
 def prune(configfiles: Iterable[str], delete: bool) -> None:

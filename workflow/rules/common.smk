@@ -96,9 +96,14 @@ def required(experiment):
 
 
 def optional(experiment):
-    """Those optional samples that could be obtained."""
+    """Those optional samples of an experiment that could be obtained."""
+    return obtained(PLAN.experiments[experiment].optional)
+
+
+def obtained(sources):
+    """Those of optional samples, with the stages that fetch them, that could be obtained."""
     available = []
-    for name, source in PLAN.experiments[experiment].optional.items():
+    for name, source in sources.items():
         fetched = checkpoints.fetch_optional_source.get(
             stage=source.folder.rsplit("/", 1)[1]
         )
@@ -112,6 +117,32 @@ def optional(experiment):
                     f"{source.folder}, or put the sample into {PLAN.config.speech_dir}/."
                 )
     return available
+
+
+def samples_rated(wildcards):
+    """The samples of a rated chain, without the optional ones that could not be obtained."""
+    samples = stage(wildcards, "rates").settings["samples"]
+    sources = PLAN.optional(samples)
+    available = obtained(sources)
+    return [name for name in samples if name not in sources or name in available]
+
+
+def anchors_of(study):
+    """The measured anchors of a study's samples."""
+    anchors = PLAN.studies[study].anchors
+    sources = PLAN.optional(anchors)
+    available = obtained(sources)
+    return [
+        path
+        for name, path in anchors.items()
+        if name not in sources or name in available
+    ]
+
+
+def settings_of_study(study):
+    """All settings of a study, the anchors of samples that could be obtained among them where it has any."""
+    anchors = anchors_of(study)
+    return PLAN.studies[study].settings | ({"anchors": anchors} if anchors else {})
 
 
 def experiment_of(wildcards):

@@ -143,9 +143,43 @@ rule summarise_sweep:
         "mlquant sweep {params.sweep:q} {params.root:q} -o {output:q} 2>&1 | tee {log:q}"
 
 
+rule rate_chain:
+    input:
+        trained=files_of("rates", "trained"),
+        features=files_of("rates", "features"),
+        targets=files_of("rates", "targets"),
+        held_out_features=files_of("rates", "held_out_features"),
+        held_out_targets=files_of("rates", "held_out_targets"),
+        samples=lambda w: [
+            here(path)
+            for name in samples_rated(w)
+            for path in stage(w, "rates").inputs[f"sample_{name}"]
+        ],
+    output:
+        "results/rates/{stage}/rates.csv",
+    log:
+        "results/logs/rates/{stage}.log",
+    benchmark:
+        "results/benchmarks/rates/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        chain=settings("rates"),
+        samples=samples_rated,
+        root=root,
+    message:
+        "Measuring rate and distortion of {wildcards.stage}"
+    shell:
+        "mlquant rate {params.chain:q} --samples {params.samples:q} {params.root:q} -o {output:q} > {log:q} 2>&1"
+
+
 rule make_study:
     input:
-        lambda w: [here(path) for path in PLAN.studies[w.study].files],
+        files=lambda w: [here(path) for path in PLAN.studies[w.study].files],
+        anchors=lambda w: anchors_of(w.study),
     output:
         report(
             directory("results/studies/{study}"),
@@ -165,7 +199,7 @@ rule make_study:
         mem_mb=3000,
         runtime=60,
     params:
-        study=lambda w: PLAN.params("study", PLAN.studies[w.study].settings),
+        study=lambda w: PLAN.params("study", settings_of_study(w.study)),
         root=root,
     message:
         "Making study {wildcards.study}"
