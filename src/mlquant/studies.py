@@ -6,7 +6,6 @@ has one, takes the place of the network's. `frame_ms` is the time of a vector. S
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,7 @@ from mlquant import channel, dense, features, figures, files, inference, trainin
 from mlquant import vq as quantiser
 from mlquant.files import FRAME, SAMPLE_RATE, InputError
 from mlquant.inputs import energy_dB
-from mlquant.sinusoidal import synthesis
+from mlquant.sinusoidal import decoder
 
 
 def make(settings: dict, folder: Path) -> None:
@@ -128,9 +127,7 @@ def analog_wavs(settings: dict, folder: Path) -> None:
             latents, snr = inference.encode(*network, b), 10 ** (snr_dB / 10)
             received, symbols, *_ = _received(entry, latents, snr, settings["seed"])
             y_hat = inference.infer(*manifold, inference.decode(*network, received, b), y)
-            A = features.envelope_to_amplitudes(y_hat, model.Wo, model.L)
-            H = features.envelope_to_phase_filter(y_hat, model.Wo, model.L)
-            speech = synthesis.synthesise(synthesis.phase0(replace(model, A=A), H))
+            speech = decoder.decode([model], y_hat)
             scheme = f"digital_vq{2 * symbols:g}" if "codebooks" in entry else f"analog_d{d}"
             files.write_speech(folder / f"{settings['sample']}_{scheme}_{snr_dB:g}dB.wav", speech)
 
