@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from mlquant.networks import AtWork
 
 SETS = ("training", "held_out", "unseen")
+_DISTORTIONS = ("sd_b", "sd")
+COLUMNS = ["stages", "bits", "interval_ms", "bit_per_s"]
+COLUMNS += [f"{what}_{name}_dB2" for what in _DISTORTIONS for name in SETS] + ["pesq"]
+"""Columns of the table, behind which are those of the PESQ of samples."""
 _FRAME_MS = 1000 * FRAME // SAMPLE_RATE
 _SHAPE = 20  # elements of the shape of b
 
@@ -98,9 +102,9 @@ def measure(settings: dict, names: list[str] | None = None) -> pd.DataFrame:
     table = pd.DataFrame({"stages": stages, "bits": bits, "interval_ms": settings["interval_ms"]})
     table["bit_per_s"] = 1000 * table["bits"] / settings["interval_ms"]
     found = {name: _distortions(chain, settings, _segments(settings, name)) for name in SETS}
-    for i, column in enumerate(("sd_b", "sd")):
+    for i, what in enumerate(_DISTORTIONS):
         for name in SETS:
-            table[f"{column}_{name}_dB2"] = found[name][:, i]
+            table[f"{what}_{name}_dB2"] = found[name][:, i]
     scores = {f"pesq_{name}": _scores(chain, settings, name) for name in names}
     table["pesq"] = np.mean([*scores.values()], axis=0) if scores else np.nan
     return table.assign(**scores)
