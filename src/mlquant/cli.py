@@ -327,34 +327,24 @@ def vq_search(args: argparse.Namespace) -> None:
 def synth(args: argparse.Namespace) -> None:
     """Speech from amplitudes y_hat, with minimum phase, phase0 and postfilter."""
     import contextlib
-    from dataclasses import replace
 
     import numpy as np
 
     from mlquant import features, files
-    from mlquant.sinusoidal import synthesis
+    from mlquant.sinusoidal import decoder
 
-    y_hat, frames = files.read_f32(args.y_hat, 79), sum(map(len, _chunks(args.model)))
-    if len(y_hat) != frames:
-        raise InputError(f"{args.y_hat}: {len(y_hat)} frames, expected {frames} as in {args.model}")
-    if (loudest := abs(y_hat).max()) > 600:
-        raise InputError(f"{args.y_hat}: holds {loudest:g} dB, expected at most 600 dB either way")
+    y_hat = files.read_f32(args.y_hat, 79)
+    decoder.check(y_hat, sum(map(len, _chunks(args.model))), args.y_hat, args.model)
     with contextlib.ExitStack() as opened:
         write_a, write_h = (opened.enter_context(files.open_f32(path)) if path else None for path in (args.a, args.h))
 
-        def filtered() -> Iterator[tuple]:
-            start = 0
-            for model in _chunks(args.model):
-                part, start = y_hat[start : start + len(model)], start + len(model)
-                A = features.envelope_to_amplitudes(part, model.Wo, model.L)
-                H = features.envelope_to_phase_filter(part, model.Wo, model.L)
-                if write_a:
-                    write_a(features.amplitudes_to_records(A))
-                if write_h:
-                    write_h(features.phase_filter_to_records(H))
-                yield replace(model, A=A), H
+        def keep(A: np.ndarray, H: np.ndarray) -> None:
+            if write_a:
+                write_a(features.amplitudes_to_records(A))
+            if write_h:
+                write_h(features.phase_filter_to_records(H))
 
-        speech = synthesis.synthesise_in_chunks(synthesis.phase0_in_chunks(filtered()))
+        speech = decoder.decode_in_chunks(_chunks(args.model), y_hat, keep)
         files.write_speech(args.out, np.concatenate(list(speech)))
 
 
@@ -448,6 +438,18 @@ def study(args: argparse.Namespace) -> None:
         studies.make(settings, folder)
 
 
+def rate(args: argparse.Namespace) -> None:
+    """Rate and distortion of a chain of networks with a quantiser, for several numbers of its stages."""
+    from mlquant import files, rates, schema
+
+    settings = schema.validate(rates.Settings, _json(args.settings), "settings").model_dump()
+    _go_to_root(args)
+    if settings["predict"] is not None:
+        settings["predict"] = _coefficient(str(settings["predict"]))
+    table = rates.measure(settings, args.samples)
+    files.write_text(args.out, table.to_csv(index=False, float_format="%.6g"))
+
+
 def report(args: argparse.Namespace) -> None:
     """Write up all results as one page."""
     from mlquant import report
@@ -491,7 +493,7 @@ def _go_to_root(args: argparse.Namespace) -> None:
             if isinstance(value, Path):
                 setattr(args, name, value.absolute())
             elif isinstance(value, list):
-                setattr(args, name, [item.absolute() for item in value])
+                setattr(args, name, [item.absolute() if isinstance(item, Path) else item for item in value])
         os.chdir(args.root)
 
 
@@ -694,6 +696,11 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(study, "study.json -o noise", "tables and figures", "DIR")
     add("study", help="JSON text or file: kind, name, its settings and the files that it takes")
+    root(add)
+
+    add = command(rate, "rate.json --samples big_dog -o rates.csv", "CSV: a row for each number of stages")
+    add("settings", help="JSON text or file: networks, quantised, codebooks, stages, features, samples, ...")
+    add("--samples", nargs="+", metavar="NAME", help="of those in the settings, which to take (default all)")
     root(add)
 
     add = command(report, "report.json -o results/report.html", "one HTML file")

@@ -136,10 +136,9 @@ def audio_measures(
     And the LSD [F] of each frame. PESQ finds the delay itself. None where a measure is not defined: for speech too
     short or silent, and for PESQ when it is not asked for.
     """
-    length = min(len(reference), len(speech))
     lsd = log_spectral_distance(np.pad(reference, (late, 0))[: len(speech)], speech)
     result = {
-        "pesq": _pesq(reference[:length], speech[:length]) if with_pesq else None,
+        "pesq": pesq_nb(reference, speech) if with_pesq else None,
         "stoi": _stoi(*_aligned(reference, speech, late), extended=False),
         "estoi": _stoi(*_aligned(reference, speech, late), extended=True),
         "lsd_dB": _mean(lsd[np.isfinite(lsd)]),
@@ -147,9 +146,12 @@ def audio_measures(
     return result, lsd
 
 
-def _pesq(reference: np.ndarray, speech: np.ndarray) -> float | None:
+def pesq_nb(reference: np.ndarray, speech: np.ndarray) -> float | None:
+    """PESQ-NB of speech [N] int16 against a reference [N] int16, as far as both go; None where it is not defined."""
     import pesq
 
+    length = min(len(reference), len(speech))
+    reference, speech = reference[:length], speech[:length]
     if not (reference.any() and speech.any()):
         return None
     score = pesq.pesq(SAMPLE_RATE, reference, speech, "nb", on_error=pesq.PesqError.RETURN_VALUES)

@@ -1,4 +1,4 @@
-"""The studies: what noise on latents costs, what quantisers need, what latents look like, and how they travel.
+"""The studies: what noise on latents costs, what quantisers need, how latents look and travel, what bits buy.
 
 Vectors are those that a network is trained on, the held-out share apart; a `thresh` in the settings, as a quantiser
 has one, takes the place of the network's. `frame_ms` is the time of a vector. Sources: mlquant.tex and analog.tex.
@@ -6,23 +6,22 @@ has one, takes the place of the network's. `frame_ms` is the time of a vector. S
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 
-from mlquant import channel, dense, features, figures, files, inference, training
+from mlquant import channel, dense, features, figures, files, inference, rates, training
 from mlquant import vq as quantiser
 from mlquant.files import FRAME, SAMPLE_RATE, InputError
 from mlquant.inputs import energy_dB
-from mlquant.sinusoidal import synthesis
+from mlquant.sinusoidal import decoder
 
 
 def make(settings: dict, folder: Path) -> None:
     """Write the tables, figures and speech of a study into `folder`; InputError for settings that it cannot use."""
-    kinds = {study.__name__: study for study in (noise, uniform_vq, latents, analog, vq, demo)}
+    kinds = {study.__name__: study for study in (noise, uniform_vq, latents, analog, vq, demo, bits)}
     if (kind := settings["kind"]) not in kinds:
         raise InputError(f"kind: found {kind!r}, expected one of {', '.join(kinds)}")
     if not settings.get("features"):
@@ -128,9 +127,7 @@ def analog_wavs(settings: dict, folder: Path) -> None:
             latents, snr = inference.encode(*network, b), 10 ** (snr_dB / 10)
             received, symbols, *_ = _received(entry, latents, snr, settings["seed"])
             y_hat = inference.infer(*manifold, inference.decode(*network, received, b), y)
-            A = features.envelope_to_amplitudes(y_hat, model.Wo, model.L)
-            H = features.envelope_to_phase_filter(y_hat, model.Wo, model.L)
-            speech = synthesis.synthesise(synthesis.phase0(replace(model, A=A), H))
+            speech = decoder.decode([model], y_hat)
             scheme = f"digital_vq{2 * symbols:g}" if "codebooks" in entry else f"analog_d{d}"
             files.write_speech(folder / f"{settings['sample']}_{scheme}_{snr_dB:g}dB.wav", speech)
 
@@ -170,6 +167,47 @@ def demo(settings: dict) -> dict[str, pd.DataFrame]:
     summary = {"set": ["training", "held_out", "sample"], "sd_dB2": means, "title": settings["title"]}
     tables = {"frames": frames, "shown": {"frame": chosen.repeat(20), "f_kHz": kHz, **ends}, "summary": summary}
     return {"losses": losses} | {name: pd.DataFrame(table) for name, table in tables.items()}
+
+
+def bits(settings: dict) -> dict[str, pd.DataFrame]:
+    """Rates and PESQ of all `rows`, tables of `mlquant rate`, and of the `anchors`, sorted; which are on the front.
+
+    That is, no other has as few bit/s and a higher mean PESQ. Anchors, measures of each sample, are the modes of Codec
+    2, and what the vocoder makes without a rate. Raises InputError for means over other samples.
+    """
+    if not settings["rows"]:
+        raise InputError("rows: none, expected at least one table of mlquant rate")
+    anchors, parts = _anchors(settings["anchors"]), []
+    samples = [name for name in anchors if name.startswith("pesq_")]
+    for row in settings["rows"]:
+        names = {"source": row["source"], "kind": row["kind"], "entries": row["sizes"]}
+        part = figures.read_table(row["file"], *rates.COLUMNS, what="a table of mlquant rate")
+        if samples and {*part} - {*rates.COLUMNS} != {*samples}:
+            found = ", ".join(name.removeprefix("pesq_") for name in part if name not in rates.COLUMNS) or "none"
+            expected = ", ".join(name.removeprefix("pesq_") for name in samples)
+            raise InputError(f"{row['file']}: samples {found}, expected those of the anchors, {expected}")
+        parts.append(part.assign(**names)[[*names, *part]])
+    table = pd.concat([*parts, anchors], ignore_index=True).sort_values(["bit_per_s", "pesq"], ignore_index=True)
+    rate, pesq = table["bit_per_s"].to_numpy(float), table["pesq"].to_numpy(float)
+    beaten = ((rate <= rate[:, None]) & (pesq > pesq[:, None])).any(axis=1)
+    return {"bits": table.assign(on_front=~beaten & np.isfinite(rate) & np.isfinite(pesq))}
+
+
+def _anchors(paths: list[str]) -> pd.DataFrame:
+    """Measures of anchors, a row for each tag: mean PESQ, and that of each sample; NaN where a sample has none."""
+    rows: dict[str, dict] = {}
+    for path in paths:
+        measured = files.read_json(path)
+        files.require(measured, path, "measures")
+        for row in measured["measures"]:
+            files.require(row, path, "sample", "tag", "bits_per_frame", "frame_ms", "bit_per_s", "pesq")
+            numbers = {"bits": "bits_per_frame", "interval_ms": "frame_ms", "bit_per_s": "bit_per_s"}
+            source = {"source": "reference" if row["bit_per_s"] is None else "codec2", "kind": row["tag"]}
+            line = rows.setdefault(row["tag"], source | {name: row[column] for name, column in numbers.items()})
+            line[f"pesq_{row['sample']}"] = row["pesq"]
+    table = pd.DataFrame([*rows.values()])
+    table = table.astype({name: float for name in table if name not in ("source", "kind")})
+    return table.assign(pesq=table.filter(regex="^pesq_").mean(axis=1, skipna=False))
 
 
 def _received(entry: dict, latents: np.ndarray, snr: float, seed: int) -> tuple:

@@ -1,0 +1,52 @@
+"""The vocoder's decoder: speech of spectra y_hat, and of the pitch, numbers of harmonics and voicing of a model.
+
+Amplitudes and minimum phase filters come from `features`, phases and speech from `synthesis`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from mlquant import features
+from mlquant.files import InputError, Model
+from mlquant.sinusoidal import synthesis
+
+_LOUDEST = 600  # dB; spectra of speech stay within 120 dB
+
+
+def check(y_hat: np.ndarray, frames: int, where: str, model: str) -> None:
+    """Raise InputError, which names the file of y_hat or that of the model, for a y_hat that is none of the model's."""
+    if len(y_hat) != frames:
+        raise InputError(f"{where}: {len(y_hat)} frames, expected {frames} as in {model}")
+    if (loudest := abs(y_hat).max()) > _LOUDEST:
+        raise InputError(f"{where}: holds {loudest:g} dB, expected at most {_LOUDEST} dB either way")
+
+
+def decode_in_chunks(
+    models: Iterable[Model],
+    y_hat: np.ndarray,
+    keep: Callable[[np.ndarray, np.ndarray], None] = lambda A, H: None,
+) -> Iterator[np.ndarray]:
+    """Speech [80*F] int16, in parts, of y_hat [F, 79] in dB and the F frames of models that follow each other.
+
+    `keep` is given the amplitudes A [f, 161] and the phase filter H [f, 161] of each model as they are made.
+    """
+
+    def filtered() -> Iterator[tuple]:
+        start = 0
+        for model in models:
+            part, start = y_hat[start : start + len(model)], start + len(model)
+            A = features.envelope_to_amplitudes(part, model.Wo, model.L)
+            H = features.envelope_to_phase_filter(part, model.Wo, model.L)
+            keep(A, H)
+            yield replace(model, A=A), H
+
+    return synthesis.synthesise_in_chunks(synthesis.phase0_in_chunks(filtered()))
+
+
+def decode(models: Iterable[Model], y_hat: np.ndarray) -> np.ndarray:
+    """The same speech as one array."""
+    return np.concatenate(list(decode_in_chunks(models, y_hat)))
