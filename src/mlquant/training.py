@@ -32,6 +32,7 @@ from mlquant.networks import Network
 CHECKPOINT = "checkpoint.safetensors"
 _CHECKPOINT_EVERY = 5  # epochs
 _SD_OF_Y = slice(3, 74)  # 200 to 3700 Hz of the 79 points; b spans just that
+_SEARCHED = 256  # latents that are quantised at once: of more the errors would leave the cache
 _REFINEMENTS = 3  # Lloyd iterations of a codebook at each refresh
 _SHAPING = ("family", "nn", "d", "ncat", "nvq", "norm", "zero_mean", "dct", "lower_limit_dB", "symbols")
 Features = list[np.ndarray]  # records [F, 22] of each file
@@ -162,7 +163,7 @@ def train(
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(settings["seed"])
     arrays = training_set(settings, features, targets, held_out, latents)
-    codebooks = [torch.tensor(codebook) for codebook in codebooks or ()]  # a refresh changes them in place
+    codebooks = [torch.tensor(codebook, device=device) for codebook in codebooks or ()]
     identity = _identity(settings, *arrays, *(start[0].values() if start else ()), *codebooks)
     network = Network(settings)
     if start:
@@ -174,10 +175,12 @@ def train(
     x, t, x_held, t_held = (array.to(device) for array in arrays)
     folder.mkdir(parents=True, exist_ok=True)
     curve, seconds = _resume(folder / CHECKPOINT, identity, network, optimiser, codebooks)
-    quantise = _search(settings, codebooks) if codebooks else None
+
+    def quantise(latents: torch.Tensor) -> torch.Tensor:
+        return searched(latents, codebooks, settings["mbest"])
 
     def outputs(x: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
-        return network(x, noise, quantise) if latents is None else network.decode(x)
+        return network.decode(x) if latents is not None else network(x, noise, quantise if codebooks else None)
 
     started = time.monotonic() - seconds
     log(f"{len(x)} training and {len(x_held)} held-out vectors, {settings['epochs']} epochs after {len(curve)}")
@@ -277,25 +280,38 @@ def _check_start(settings: dict, start: tuple | None, latents: tuple | None, cod
             raise InputError(f"codebook: {codebook.shape[1]} elements an entry, expected {latent_width(settings)}")
 
 
-def _search(settings: dict, codebooks: list[torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The quantiser in the loop: a search of latents [F, latent_width] by the codebooks as they are at that time."""
-    vq, arrays = _module("vq"), [codebook.numpy() for codebook in codebooks]
+@torch.no_grad()
+def searched(latents: torch.Tensor, codebooks: Sequence[torch.Tensor], mbest: int) -> torch.Tensor:
+    """What an M-best search through the codebooks [M, d] of all stages makes of latents [F, d], as `vq.search` does.
 
-    def quantised(latents: torch.Tensor) -> torch.Tensor:
-        if not latents.isfinite().all():
-            return latents  # so is the loss then, which tells it
-        vectors = latents.detach().cpu().numpy()
-        indices = vq.search(vectors, arrays, settings["mbest"], threads=settings["threads"])
-        return torch.from_numpy(vq.decode(indices, arrays)).to(latents.device)
-
-    return quantised
+    On the device of the latents, and for a batch: of 512 latents and two stages of 4096 entries one core finds the best
+    of 5 survivors in 20 ms, in 55 ms with faiss, whose fast kernel is for far more vectors at once.
+    """
+    if len(latents) > _SEARCHED:
+        return torch.cat([searched(block, codebooks, mbest) for block in latents.split(_SEARCHED)])
+    residuals = latents[:, None]  # [F, paths, d]
+    rows = torch.arange(len(latents), device=latents.device)[:, None]
+    for stage, codebook in enumerate(codebooks):
+        # Half of the squared error of each entry, less what is the same for all the entries of a path.
+        errors = torch.addmm(codebook.square().sum(dim=1) / 2, residuals.flatten(0, 1), codebook.T, alpha=-1)
+        errors, offset = errors.unflatten(0, residuals.shape[:2]), residuals.square().sum(dim=2) / 2
+        if stage < len(codebooks) - 1:
+            least, entries = errors.topk(min(mbest, len(codebook)), largest=False)
+            least = (least + offset[:, :, None]).flatten(1)
+            chosen = least.topk(min(mbest, least.shape[1]), largest=False)[1]
+            paths, entries = chosen // entries.shape[2], entries.flatten(1).gather(1, chosen)
+        else:
+            paths = (errors.amin(dim=2) + offset).min(dim=1, keepdim=True)[1]
+            entries = errors[rows, paths].min(dim=2)[1]
+        residuals = residuals[rows, paths] - codebook[entries]
+    return latents - residuals[:, 0]
 
 
 @torch.no_grad()
 def _refresh(settings: dict, network: Network, x: torch.Tensor, codebooks: list[torch.Tensor]) -> None:
     """Refine the codebooks, in place, on the latents of the whole training set."""
     latents = torch.cat([network.encode(block) for block in x.split(8192)]).cpu().numpy()
-    arrays = [codebook.numpy() for codebook in codebooks]
+    arrays = [codebook.cpu().numpy() for codebook in codebooks]
     refined = _module("vq").refined(latents, arrays, iterations=_REFINEMENTS, threads=settings["threads"])
     for codebook, moved in zip(codebooks, refined, strict=True):
         codebook.copy_(torch.from_numpy(moved))
@@ -354,7 +370,7 @@ def _identity(settings: dict, *data: torch.Tensor) -> str:
     """Digest of all that a checkpoint's run depends on."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for array in data:
-        digest.update(array.numpy().tobytes())
+        digest.update(array.cpu().numpy().tobytes())
     return digest.hexdigest()
 
 
