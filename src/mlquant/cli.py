@@ -84,20 +84,32 @@ def resynth(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train a network."""
-    from mlquant import provenance, schema, training
+    from mlquant import architectures, provenance, schema, training
     from mlquant.settings import NetworkSettings
 
     started, record = provenance.now(), _json(args.record)
     settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
     try:
+        start = training.read_start(args.start) if args.start else None
+        width = architectures.latent_width(settings) or 1
+        codebooks = _codebooks("--loop", args.loop, width) if args.loop else None
         held_out = _read_pairs(args.held_out or [], args.held_out_target)
-        training.train(settings, *_read_pairs(args.features, args.target), args.out, held_out)
+        pairs = _read_pairs(args.features, args.target)
+        latents = None
+        if args.latents or args.held_out_latents:
+            latents = (
+                _read_latents("--latents", args.latents, args.features, pairs[0], settings),
+                _read_latents("--held-out-latents", args.held_out_latents, args.held_out, held_out[0], settings),
+            )
+        training.train(settings, *pairs, args.out, held_out, start, latents, codebooks)
     except InputError as error:
         if not args.keep_failure:
             raise
         log(f"mlquant train: {error}")
         training.write_failure(settings, str(error), args.out)
-    read = [path for paths in (args.features, args.target, args.held_out, args.held_out_target) for path in paths or ()]
+    several = (args.features, args.target, args.latents, args.held_out, args.held_out_target, args.held_out_latents)
+    read = [path for paths in (*several, args.loop.split(",")) for path in paths or () if path]
+    read += [args.start] if args.start else []
     provenance.sidecar(args.out, record, settings, provenance.checksums(read, args.root), started)
 
 
@@ -111,6 +123,24 @@ def _read_pairs(features: list[str], targets: list[str] | None) -> tuple[list[np
         if len(found) != len(b):
             raise InputError(f"{path}: {len(found)} frames, expected {len(b)} as of the features")
     return records, y
+
+
+def _read_latents(
+    option: str, paths: list[str] | None, named: list[str] | None, features: list[np.ndarray], settings: dict
+) -> list[np.ndarray]:
+    """Quantised latents of the files `named`, whose features are given: one vector for each sequence of frames."""
+    from mlquant import architectures, files
+
+    if len(paths or ()) != len(features):
+        raise InputError(f"{option}: {len(paths or ())} files, expected {len(features)}, one for each of the features")
+    width = architectures.latent_width(settings)
+    if width is None:
+        raise InputError(f"{option}: {settings['family']} nn {settings['nn']} has no bottleneck, expected none")
+    latents = [files.read_f32(path, width) for path in paths or ()]
+    for path, name, found, b in zip(paths or (), named or (), latents, features, strict=True):
+        if len(found) != (expected := -(-len(b) // settings["ncat"])):
+            raise InputError(f"{path}: {len(found)} vectors, expected {expected} as of {name}")
+    return latents
 
 
 def encode(args: argparse.Namespace) -> None:
@@ -586,6 +616,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--target", nargs="+", metavar="Y.f32", help="79 floats a frame, for networks that make y_hat")
     add("--held-out", nargs="+", metavar="B.f32", help="features of other voices, to measure the training on")
     add("--held-out-target", nargs="+", metavar="Y.f32", help="their y, for networks that make y_hat")
+    add("--start", metavar="WEIGHTS", help="start from these instead of random ones")
+    latents = "quantised, of each of the features: train only the decoder of --start, on these"
+    add("--latents", nargs="+", metavar="L_HAT.f32", help=latents)
+    add("--held-out-latents", nargs="+", metavar="L_HAT.f32", help="with --latents: those of --held-out")
+    loop = "codebooks of all stages for the latents: train --start with their search between encoder and decoder"
+    add("--loop", metavar="VQ1,VQ2,...", default="", help=loop)
     add("--keep-failure", action="store_true", help="of a training that fails keep the reason, and exit with status 0")
     recorded(add, default="{}")
 

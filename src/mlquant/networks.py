@@ -19,6 +19,9 @@ from torch import nn
 from mlquant.architectures import ENTRIES, LEVELS, POOLING, row_of, widths_of
 from mlquant.inputs import cosine_basis
 
+COMMITMENT = 0.25
+"""Weight of the mean squared distance of latents from what an outer quantiser makes of them."""
+
 
 class Network(nn.Module):
     """Encoder, bottleneck (activation, then noise in training or a quantiser) and decoder.
@@ -78,12 +81,23 @@ class Network(nn.Module):
             output = (output.reshape(-1, 20) @ self.basis.T).reshape(output.shape)
         return output if self.mean is None else output + self.mean
 
-    def forward(self, x: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
+    def forward(
+        self,
+        x: torch.Tensor,
+        noise: torch.Generator | None = None,
+        quantise: Callable[[torch.Tensor], torch.Tensor] | None = None,
+    ) -> torch.Tensor:
         """Outputs of inputs; with a generator, noise of variance `noise_var` is added to each latent vector.
 
         Of `symbols` that is the variance at a mean symbol energy of 1: whatever the energy, the ratio is the same.
+        With `quantise` the decoder gets what that makes of the latents instead, and its gradient passes straight
+        through to the encoder (van den Oord et al.), whose distance from it is the `commitment`.
         """
         latents = self.encode(x)
+        if quantise is not None:
+            quantised = quantise(latents.detach())
+            self.commitment = COMMITMENT * (latents - quantised).square().mean()
+            return self.decode(latents + (quantised - latents).detach())
         if noise is not None and self.noise_var > 0:
             energy = 2 * latents.square().mean() if self.symbols else 1.0
             latents = latents + (energy * self.noise_var) ** 0.5 * self._drawn(latents, noise)

@@ -39,6 +39,8 @@ class NetworkSettings(Block):
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
     threads: Annotated[int, Field(gt=0, le=1024)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    mbest: Positive = 5  # survivors of the search, with vector quantisation in the loop
+    refresh: Positive = 5  # epochs between refreshes of its codebooks
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkSettings:

@@ -226,6 +226,31 @@ def _all_used(
     raise InputError(f"size: {len(codebook)} entries, expected fewer, as {len(unused)} are nearest to no vector")
 
 
+def refined(
+    vectors: np.ndarray, codebooks: Sequence[np.ndarray], *, iterations: int, threads: int = 1
+) -> list[np.ndarray]:
+    """The codebooks [M, k] of all stages after so many Lloyd iterations each on vectors [J, k], from where they are.
+
+    Each stage follows the residuals of those before it. For vectors that have moved a little since the codebooks were
+    trained on them. An entry that no vector is nearest to stays where it is. Raises InputError for what cannot be used.
+    """
+    residual = _matrix("vectors", vectors)
+    codebooks = [_matrix("codebook", codebook) for codebook in codebooks]
+    _same_width(residual, *codebooks)
+    _at_least_one(iterations=iterations, threads=threads)
+    moved = []
+    for codebook in codebooks:
+        wide = residual.astype(np.float64)
+        for _ in range(iterations):
+            indices, _ = nearest(residual, codebook, threads=threads)
+            counts = np.bincount(indices, minlength=len(codebook))[:, None]
+            means = _sums(wide, indices, len(codebook)) / np.maximum(counts, 1)
+            codebook = np.where(counts > 0, means, codebook).astype(np.float32)
+        residual = residual - codebook[nearest(residual, codebook, threads=threads)[0]]
+        moved.append(codebook)
+    return moved
+
+
 def nearest(
     vectors: np.ndarray, codebook: np.ndarray, st: int = 0, en: int | None = None, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
