@@ -24,8 +24,6 @@ class NetworkSettings(Block):
     lower_limit_dB: float | None = None
     noise_var: Annotated[float, Field(ge=0)] = 0.0
     symbols: bool = False
-    mbest: Positive = 5
-    refresh: Positive = 5
     loss: Literal["sd", "wloss"] = "wloss"
     gamma: Annotated[float, Field(ge=0, le=1)] = 0.5
     optimiser: Literal["sgd", "adam"] = "adam"
