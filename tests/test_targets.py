@@ -1,5 +1,7 @@
 """Every target of config.yaml from clean, with the profile `ci`: little speech, few epochs, small codebooks."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,16 +11,20 @@ from test_page import opened, state
 from test_workflow import ROOT, copy_of_checkout, speech_of
 
 EXPERIMENTS = ("240104", "240118", "240121A", "240121B", "240125", "240125A")
+ON_B = ("best24", "best18", "best12")  # without a bottleneck
 CI = ("--workflow-profile", "workflow/profiles/ci")
+OWN = {"files": "voices/*.wav", "resample": [1.0]}
 OVERLAY = {
     # The speech of the machine, instead of downloads.
     "samples": {"vk5dgr_testing_8k": {"url": "file:///no/such/folder/vk5dgr.wav"}},
     "corpora": {
-        name: {"parts": {"own": {"files": "voices/*.wav", "resample": [1.0]}}}
-        for name in ("prompts", "tracts", "everyone")
+        **{name: {"parts": {"own": OWN}} for name in ("prompts", "tracts", "everyone")},
+        **{name: {"parts": {"own": OWN, "other": {**OWN, "held_out": True}}} for name in ("voices", "voices_y")},
     },
+    "studies": {"bits": {"samples": ["big_dog"], "sizes": [512], "bits": 18, "interval_ms": [10, 20]}},
     "experiments": {
-        name: {"samples": ["big_dog", *(["vk5dgr_testing_8k"] if name == "240125" else [])]} for name in EXPERIMENTS
+        name: {"samples": ["big_dog", *(["vk5dgr_testing_8k"] if name == "240125" else [])]}
+        for name in (*EXPERIMENTS, *ON_B)
     },
     "sweeps": {
         "wild": {
@@ -63,7 +69,7 @@ def made(tmp_path_factory):
 
 def test_every_experiment_has_its_published_files(made):
     checkout, config, _ = made
-    for name in EXPERIMENTS:
+    for name in (*EXPERIMENTS, *ON_B):
         outputs = config["experiments"][name]["outputs"]
         wavs = {f"results/{name}_wav/big_dog_{output['index']}_{output['tag']}.wav" for output in outputs}
         assert checkout.files(f"results/{name}_wav/*.wav") == wavs
@@ -127,12 +133,26 @@ def test_every_study_has_tables_and_figures_for_print(made):
     assert len(wavs) == 2 * 3, "of the analog and of the digital scheme at three ratios each"
 
 
+def test_every_rate_is_rated_on_training_held_out_and_unseen_voices_and_by_pesq(made):
+    checkout, config, _ = made
+    table = pd.read_csv(checkout.folder / "results/studies/bits/bits.csv")
+    rated = table[table["stages"].notna()]
+    chains = config["studies"]["bits"]["chains"]
+    assert len(rated) == 2 * 3 * 2 * 2 + sum(len(chain["stages"]) for chain in chains.values())
+    sets = [f"{what}_{name}_dB2" for what in ("sd_b", "sd") for name in ("training", "held_out", "unseen")]
+    assert (rated[sets] > 0).all(axis=None) and rated["pesq"].between(0.5, 4.5).all()
+    assert (rated["bit_per_s"] == 1000 * rated["bits"] / rated["interval_ms"]).all()
+    modes = table[table["source"] == "codec2"].set_index("kind")["bit_per_s"]
+    assert {"3200", "1200", "700C"} <= {*modes.index} and modes["3200"] == 3200
+
+
 def test_each_sample_is_analysed_once_and_each_network_trained_once(made):
     checkout, _, done = made
     assert done.rules["analyse_speech"] == 2  # the sample, and the speech of both corpora
-    networks = checkout.files("results/networks/*/settings.json")
+    networks = [json.loads(text) for text in checkout.bytes("results/networks/*/provenance.json").values()]
     assert done.rules["train_network"] == len(networks)
-    assert len({(checkout.folder / path).read_text(encoding="utf-8") for path in networks}) == len(networks)
+    made_of = {json.dumps([network["settings"], network["inputs"]], sort_keys=True) for network in networks}
+    assert len(made_of) == len(networks)
 
 
 def test_a_changed_row_of_a_sweep_trains_that_variant_and_nothing_else(made):
