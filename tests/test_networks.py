@@ -48,6 +48,8 @@ SETTINGS = {
     "held_out": 0.1,
     "threads": 1,
     "device": "auto",
+    "mbest": 5,
+    "refresh": 5,
 }
 MANIFOLD = {**SETTINGS, "family": "manifold", "nn": 1, "d": None, "loss": "wloss"}
 NOISY = {**SETTINGS, "nn": 4, "noise_var": 1e-3}

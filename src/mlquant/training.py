@@ -32,7 +32,7 @@ from mlquant.networks import Network
 CHECKPOINT = "checkpoint.safetensors"
 _CHECKPOINT_EVERY = 5  # epochs
 _SD_OF_Y = slice(3, 74)  # 200 to 3700 Hz of the 79 points; b spans just that
-_SEARCHED = 256  # latents that are quantised at once: of more the errors would leave the cache
+_ERRORS = 1 << 20  # of a search at once, 4 MB: with more it is slower
 _REFINEMENTS = 3  # Lloyd iterations of a codebook at each refresh
 _SHAPING = ("family", "nn", "d", "ncat", "nvq", "norm", "zero_mean", "dct", "lower_limit_dB", "symbols")
 Features = list[np.ndarray]  # records [F, 22] of each file
@@ -287,8 +287,10 @@ def searched(latents: torch.Tensor, codebooks: Sequence[torch.Tensor], mbest: in
     On the device of the latents, and for a batch: of 512 latents and two stages of 4096 entries one core finds the best
     of 5 survivors in 20 ms, in 55 ms with faiss, whose fast kernel is for far more vectors at once.
     """
-    if len(latents) > _SEARCHED:
-        return torch.cat([searched(block, codebooks, mbest) for block in latents.split(_SEARCHED)])
+    largest = max(map(len, codebooks))
+    block = max(1, _ERRORS // (largest * (min(mbest, largest) if len(codebooks) > 1 else 1)))
+    if len(latents) > block:
+        return torch.cat([searched(part, codebooks, mbest) for part in latents.split(block)])
     residuals = latents[:, None]  # [F, paths, d]
     rows = torch.arange(len(latents), device=latents.device)[:, None]
     for stage, codebook in enumerate(codebooks):
