@@ -21,8 +21,20 @@ from mlquant import cli, files, vq
 from mlquant.inputs import energy_dB
 
 COMMANDS = [
-    *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "encode", "decode"),
-    *("infer", "shapes", "from-shapes", "vq-train", "vq-predictor", "vq-search", "synth", "anchor", "measure"),
+    *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "train-on"),
+    *(
+        "encode",
+        "decode",
+        "infer",
+        "shapes",
+        "from-shapes",
+        "vq-train",
+        "vq-predictor",
+        "vq-search",
+        "synth",
+        "anchor",
+        "measure",
+    ),
     *("plot-losses", "tabulate", "page", "compare", "sweep", "study", "report", "verify", "why", "prune"),
 ]
 MANIFOLD = {"family": "manifold", "nn": 1, "lr": 1e-3, "epochs": 3, "batch": 32, "held_out": 0.1}

@@ -27,7 +27,7 @@ def settings_of(**changes):
 def trained(folder, *arguments, y=None, **changes):
     """Train on 300 records; returns the weights file."""
     changed, *others = arguments
-    training.train(changed, [records(300)], y, folder, *others, **changes)
+    training.train(changed, [records(300)], y, folder, *others, refined=vq.refined, **changes)
     return folder / "weights.safetensors"
 
 
@@ -57,7 +57,7 @@ def first(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def start(first):
-    return training.read_start(first[0])
+    return dense.load(first[0], training.state_of)
 
 
 # --- from the weights of another -------------------------------------------------------------------------
@@ -76,7 +76,7 @@ def test_training_goes_on_from_the_weights_it_is_given(tmp_path, changes, y):
     y = [targets(records(300))] if y else None
     path = trained(tmp_path / "first", settings_of(**changes), y=y)
     again = settings_of(**changes, lr=STILL, epochs=1, seed=5, noise_var=0)
-    after = tensors(trained(tmp_path / "again", again, y=y, start=training.read_start(path)))
+    after = tensors(trained(tmp_path / "again", again, y=y, start=dense.load(path, training.state_of)))
     learnt = {name for name, _ in networks.Network(again).named_parameters()} | {"mean"}
     for name, before in tensors(path).items():
         assert torch.equal(before, after[name]) or name not in learnt, name
@@ -356,7 +356,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-ON = ["train", "--settings", "s.json", "--features", "b.f32", "c.f32", "--start", "net/weights.safetensors"]
+ON = ["train-on", "net/weights.safetensors", "--settings", "s.json", "--features", "b.f32", "c.f32"]
 
 
 @pytest.mark.parametrize(
@@ -391,19 +391,19 @@ def test_the_command_trains_on_and_tells_what_it_read(folder, tmp_path, words):
         (["--loop", "q1.f32,"], "--loop: found 'q1.f32,', expected names of codebooks"),
         (["--loop", "none.f32"], "none.f32: "),
         (["--settings", "other.json"], "dct: found True, expected False as of the weights to start from"),
-        (["--start", "b.f32"], "b.f32: not weights written by mlquant train"),
-        (["--start", "none"], "none: no such file"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )
 def test_what_does_not_fit_ends_in_one_line(folder, tmp_path, words, says):
     ended = run(*ON, *words, "-o", tmp_path / "net", cwd=folder)
-    assert ended.status == 1 and len(ended.err) == 1 and ended.err[0].startswith(f"mlquant train: {says}")
+    assert ended.status == 1 and len(ended.err) == 1 and ended.err[0].startswith(f"mlquant train-on: {says}")
     assert not (tmp_path / "net").exists()
 
 
-@pytest.mark.parametrize("words", [["--latents", "h_b.f32", "h_c.f32"], ["--loop", "q1.f32"]])
-def test_weights_are_needed_to_train_on(folder, tmp_path, words):
-    ended = run(*ON[:-2], *words, "-o", tmp_path / "net", cwd=folder)
-    assert ended.status == 1 and ended.err[-1].startswith("mlquant train: start: none, expected weights to train on")
+@pytest.mark.parametrize(
+    ("weights", "says"), [("b.f32", "b.f32: not weights written by mlquant train"), ("none", "none: no such file")]
+)
+def test_what_is_no_network_is_not_trained_on(folder, tmp_path, weights, says):
+    ended = run("train-on", weights, *ON[2:], "-o", tmp_path / "net", cwd=folder)
+    assert ended.status == 1 and len(ended.err) == 1 and ended.err[0].startswith(f"mlquant train-on: {says}")
     assert not (tmp_path / "net").exists()

@@ -84,32 +84,46 @@ def resynth(args: argparse.Namespace) -> None:
 
 def train(args: argparse.Namespace) -> None:
     """Train a network."""
-    from mlquant import architectures, provenance, schema, training
+    _train(args)
+
+
+def train_on(args: argparse.Namespace) -> None:
+    """Train a network on from its weights: with other inputs, quantised latents, or a quantiser in its loop."""
+    from mlquant import architectures, dense, training, vq
+
+    def start(settings: dict, features: list[np.ndarray], held_out: list[np.ndarray]) -> dict:
+        found = {"start": dense.load(args.start, training.state_of)}
+        if args.loop:
+            width = architectures.latent_width(settings) or 1
+            found |= {"codebooks": _codebooks("--loop", args.loop, width), "refined": vq.refined}
+        if args.latents or args.held_out_latents:
+            latents = _read_latents("--latents", args.latents, args.features, features, settings)
+            others = _read_latents("--held-out-latents", args.held_out_latents, args.held_out, held_out, settings)
+            found["latents"] = latents, others
+        return found
+
+    _train(args, start)
+
+
+def _train(args: argparse.Namespace, start: Callable[..., dict] = lambda *read: {}) -> None:
+    from mlquant import provenance, schema, training
     from mlquant.settings import NetworkSettings
 
     started, record = provenance.now(), _json(args.record)
     settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
     try:
-        start = training.read_start(args.start) if args.start else None
-        width = architectures.latent_width(settings) or 1
-        codebooks = _codebooks("--loop", args.loop, width) if args.loop else None
         held_out = _read_pairs(args.held_out or [], args.held_out_target)
         pairs = _read_pairs(args.features, args.target)
-        latents = None
-        if args.latents or args.held_out_latents:
-            latents = (
-                _read_latents("--latents", args.latents, args.features, pairs[0], settings),
-                _read_latents("--held-out-latents", args.held_out_latents, args.held_out, held_out[0], settings),
-            )
-        training.train(settings, *pairs, args.out, held_out, start, latents, codebooks)
+        training.train(settings, *pairs, args.out, held_out, **start(settings, pairs[0], held_out[0]))
     except InputError as error:
         if not args.keep_failure:
             raise
-        log(f"mlquant train: {error}")
+        log(f"mlquant {args.command}: {error}")
         training.write_failure(settings, str(error), args.out)
-    several = (args.features, args.target, args.latents, args.held_out, args.held_out_target, args.held_out_latents)
-    read = [path for paths in (*several, args.loop.split(",")) for path in paths or () if path]
-    read += [args.start] if args.start else []
+    several = ("features", "target", "held_out", "held_out_target", "latents", "held_out_latents")
+    read = [path for name in several for path in getattr(args, name, None) or ()]
+    if args.command == "train-on":
+        read += [args.start, *filter(None, args.loop.split(","))]
     provenance.sidecar(args.out, record, settings, provenance.checksums(read, args.root), started)
 
 
@@ -569,6 +583,15 @@ def _parser() -> argparse.ArgumentParser:
         add("--record", metavar="JSON", default=default, help="text or file: what provenance.json is to tell besides")
         root(add)
 
+    def trained(add: Callable) -> None:
+        add("--settings", required=True, metavar="JSON", help="text or file; settings.json of a network will do")
+        add("--features", nargs="+", required=True, metavar="B.f32", help="22 floats a frame")
+        add("--target", nargs="+", metavar="Y.f32", help="79 floats a frame, for networks that make y_hat")
+        add("--held-out", nargs="+", metavar="B.f32", help="features of other voices, to measure the training on")
+        add("--held-out-target", nargs="+", metavar="Y.f32", help="their y, for networks that make y_hat")
+        add("--keep-failure", action="store_true", help="of one that fails keep the reason, and exit with status 0")
+        recorded(add, default="{}")
+
     def chosen(add: Callable) -> None:
         add("--thresh", type=float, metavar="DB", help="leave out frames of less energy")
         add("--pairs", type=int, metavar="N", help="each vector after the one N before it, for prediction")
@@ -611,19 +634,17 @@ def _parser() -> argparse.ArgumentParser:
 
     example = "--settings settings.json --features b.f32 --target y.f32 -o manifold"
     add = command(train, example, "weights, settings and loss curve", "DIR")
-    add("--settings", required=True, metavar="JSON", help="text or file; settings.json of a network will do")
-    add("--features", nargs="+", required=True, metavar="B.f32", help="22 floats a frame")
-    add("--target", nargs="+", metavar="Y.f32", help="79 floats a frame, for networks that make y_hat")
-    add("--held-out", nargs="+", metavar="B.f32", help="features of other voices, to measure the training on")
-    add("--held-out-target", nargs="+", metavar="Y.f32", help="their y, for networks that make y_hat")
-    add("--start", metavar="WEIGHTS", help="start from these instead of random ones")
-    latents = "quantised, of each of the features: train only the decoder of --start, on these"
+    trained(add)
+
+    example = "weights.safetensors --settings settings.json --features b_hat.f32 --target y.f32 -o manifold24"
+    add = command(train_on, example, "weights, settings and loss curve", "DIR")
+    add("start", metavar="WEIGHTS", help="what it starts from")
+    trained(add)
+    latents = "quantised, of each of the features: train only the decoder, on these"
     add("--latents", nargs="+", metavar="L_HAT.f32", help=latents)
     add("--held-out-latents", nargs="+", metavar="L_HAT.f32", help="with --latents: those of --held-out")
-    loop = "codebooks of all stages for the latents: train --start with their search between encoder and decoder"
+    loop = "codebooks of all stages for the latents: train with their search between encoder and decoder"
     add("--loop", metavar="VQ1,VQ2,...", default="", help=loop)
-    add("--keep-failure", action="store_true", help="of a training that fails keep the reason, and exit with status 0")
-    recorded(add, default="{}")
 
     add = command(encode, "weights.safetensors b.f32 -o l.f32", "d floats a frame")
     add("weights")

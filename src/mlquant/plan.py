@@ -280,7 +280,7 @@ class Plan:
         # A derived network is named by its place: sweeps.gamma.rows.g85 is gamma_g85.
         label = name if "." not in name else "_".join([name.split(".")[1], *name.split(".")[3:]])
         training = settings.model_dump(include={*NetworkSettings.model_fields})
-        stage = self._add("networks", "train", label, training, inputs)
+        stage = self._add("networks", "train-on" if settings.start else "train", label, training, inputs)
         self.networks[name] = stage
         return stage
 

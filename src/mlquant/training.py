@@ -9,7 +9,6 @@ the same bytes.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import math
 import os
@@ -145,13 +144,15 @@ def train(
     start: tuple[dict[str, torch.Tensor], dict] | None = None,
     latents: tuple[Latents, Latents] | None = None,
     codebooks: list[np.ndarray] | None = None,
+    refined: Callable | None = None,
 ) -> None:
     """Train a network and write weights.safetensors, settings.json, losses.csv and training.json into `folder`.
 
-    It starts from random weights, or from the tensors and settings in `start` (see `read_start`). With quantised
+    It starts from random weights, or from the tensors and settings in `start` (see `state_of`). With quantised
     `latents` (see `training_set`) its decoder alone is trained, on these. With `codebooks` [M, latent_width] a search
     quantises its latents by them, in training and where it is measured, and they follow the latents: before the first
-    epoch, and whenever as many as the setting `refresh` have passed, they are refined on the whole training set.
+    epoch, and whenever as many as the setting `refresh` have passed, `refined`, as of `vq`, fits them to the whole
+    training set.
 
     A checkpoint in `folder` that was made with the same settings and data is continued. Raises InputError
     when a loss is not finite, naming the epoch and the setting to lower, and for weights, latents or codebooks that do
@@ -190,7 +191,7 @@ def train(
         draws = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # quantisers in a network draw from here
         if codebooks and (epoch - 1) % settings["refresh"] == 0:
-            _refresh(settings, network.eval(), x, codebooks)
+            _refresh(settings, network.eval(), x, codebooks, refined)
         order = torch.randperm(len(x), generator=draws)
         if network.row.layers == "normalised" and len(x) % settings["batch"] == 1:
             order = order[:-1]  # alone in a batch it would have no variance to be normalised by
@@ -243,24 +244,11 @@ def _device(settings: dict) -> torch.device:
     return torch.device("cuda")
 
 
-def read_start(weights: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Tensors and settings of a weights file; InputError when it is none of ours, or its training failed."""
-
-    def state_of(settings: dict, state: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-        network = Network(settings)
-        network.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
-        return network.state_dict()
-
-    return _module("dense").load(weights, state_of)
-
-
-def _module(name: str):
-    """A module of the package that a training needs only for what it starts from.
-
-    An import would count as code of every training (see `keys`), and an edit of it train every network again. The keys
-    of the weights, latents and codebooks to start from already hold its code.
-    """
-    return importlib.import_module(f"mlquant.{name}")
+def state_of(settings: dict, state: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """The tensors of the network of these settings; RuntimeError for those of another."""
+    network = Network(settings)
+    network.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
+    return network.state_dict()
 
 
 def _check_start(settings: dict, start: tuple | None, latents: tuple | None, codebooks: list | None) -> None:
@@ -310,12 +298,14 @@ def searched(latents: torch.Tensor, codebooks: Sequence[torch.Tensor], mbest: in
 
 
 @torch.no_grad()
-def _refresh(settings: dict, network: Network, x: torch.Tensor, codebooks: list[torch.Tensor]) -> None:
+def _refresh(
+    settings: dict, network: Network, x: torch.Tensor, codebooks: list[torch.Tensor], refined: Callable
+) -> None:
     """Refine the codebooks, in place, on the latents of the whole training set."""
     latents = torch.cat([network.encode(block) for block in x.split(8192)]).cpu().numpy()
     arrays = [codebook.cpu().numpy() for codebook in codebooks]
-    refined = _module("vq").refined(latents, arrays, iterations=_REFINEMENTS, threads=settings["threads"])
-    for codebook, moved in zip(codebooks, refined, strict=True):
+    arrays = refined(latents, arrays, iterations=_REFINEMENTS, threads=settings["threads"])
+    for codebook, moved in zip(codebooks, arrays, strict=True):
         codebook.copy_(torch.from_numpy(moved))
 
 

@@ -30,6 +30,9 @@ rule train_network:
         runtime=120,
         gpu=lambda w: int(stage(w, "networks").settings["device"] == "cuda"),
     params:
+        command=lambda w, input: (
+            ["train-on", *input.start] if input.start else ["train"]
+        ),
         settings=settings("networks"),
         others=lambda w, input: [
             word
@@ -37,7 +40,6 @@ rule train_network:
                 ("--target", input.targets),
                 ("--held-out", input.held_out_features),
                 ("--held-out-target", input.held_out_targets),
-                ("--start", input.start),
                 ("--latents", input.latents),
                 ("--held-out-latents", input.held_out_latents),
                 ("--loop", [",".join(input.codebooks)] if input.codebooks else []),
@@ -51,7 +53,7 @@ rule train_network:
     message:
         "Training network {wildcards.stage}; progress in {log}"
     shell:
-        "mlquant train --keep-failure --settings {params.settings:q} --features {input.features:q} {params.others:q} "
+        "mlquant {params.command:q} --keep-failure --settings {params.settings:q} --features {input.features:q} {params.others:q} "
         "--record {params.record:q} {params.root:q} -o {params.folder:q} > {log:q} 2>&1"
 
 
