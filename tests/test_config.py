@@ -1021,6 +1021,7 @@ KINDS_OF_MODULE = {
     "speech": SPEECH | FROM_ANALYSIS | {"anchors"},
     "sinusoidal/analysis": FROM_ANALYSIS | {"anchors"},  # which take its high pass
     "sinusoidal/synthesis": {"resynthesised", "synthesised"} | FROM_MEASURES,
+    "sinusoidal/decoder": {"synthesised"} | FROM_MEASURES,
     "features": FROM_FEATURES,
     "architectures": FROM_TRAINING,
     "settings": FROM_TRAINING,
@@ -1046,6 +1047,7 @@ KINDS_OF_MODULE = {
         "compare": set(),
         "sweeps": set(),
         "studies": set(),
+        "rates": set(),
         "channel": set(),
     },
     **{"config": set(), "keys": set(), "plan": set(), "runs": set()},

@@ -138,6 +138,22 @@ class Results:
         path = self.add("study", "analog", {"analog": table}, "analog.svg", ["nn4"], ["nn4_vq"], **settings)
         (path / "big_dog_analog_d10_0dB.wav").touch()
 
+    def bits(self, pesq=(2.54, 2.71, 2.45, 2.63, 3.39)):
+        table = {
+            "source": ["b", "nn4", "nn4", "codec2", "reference"],
+            "kind": ["beam", "predictive", "lbg", "1200", "ideal_y"],
+            "entries": [512, 4096, 512, None, None],
+            "stages": [1, 2, 2, None, None],
+            "interval_ms": [20, 20, 10, 40, None],
+            "bit_per_s": [450, 1200, 1800, 1200, None],
+            "sd_b_unseen_dB2": [14.5, None, 6.5, None, None],
+            "sd_unseen_dB2": [24.5, 19.25, 12.5, None, None],
+            "pesq": pesq,
+            "pesq_big_dog": pesq,
+            "on_front": [True, True, False, False, False],
+        }
+        self.add("study", "bits", {"bits": table}, "bits.svg", ["nn4"], ["nn4_vq"], kind="bits")
+
     def sweep(self, failed=None):
         table = {
             "variant": ["a", "b"],
@@ -152,7 +168,13 @@ class Results:
 
     def everything(self):
         """One of each, not in the order of the page."""
-        self.sweep(), self.experiment("mine", "My own"), self.analog(), self.experiment("240125A", "From y")
+        (
+            self.sweep(),
+            self.experiment("mine", "My own"),
+            self.bits(),
+            self.analog(),
+            self.experiment("240125A", "From y"),
+        )
         (
             self.experiment("240118", "Experiment 1"),
             self.vq(),
@@ -182,7 +204,7 @@ def test_sections_come_in_the_order_of_the_paper(results):
     results.everything()
     page, _ = results.text()
     order = "experiment-240104 study-basic study-latents study-noise study-uniform_vq study-vq experiment-240118"
-    order += " experiment-240125A study-analog sweep-width experiment-mine"
+    order += " experiment-240125A study-analog study-bits sweep-width experiment-mine"
     assert re.findall(r'<article id="([^"]*)"', page) == order.split()
     titles = re.findall(r"<h2>\d\. ([^<]*)</h2>", page)
     assert titles == [*report._SECTIONS]
@@ -211,6 +233,8 @@ def test_every_kind_says_its_question_and_its_numbers(results):
         "The most is gained with 3 stages and 5 survivors: 3.01 dB.",
         "At -5 dB the least SD is 80.2 dB² (analog, d = 10, trained with noise); the bits have 161.",
         "The bits are better than every analog scheme from 20 dB on.",
+        "The highest mean PESQ is 2.71, at 1200 bit/s (nn4, predictive); y that is not quantised has 3.39.",
+        "Codec 2 1200 has 2.63; the best of no more bit/s 2.71 (nn4, predictive, 1200 bit/s).",
         "Least SD on held-out vectors after training: 7.25 dB² (b: d 10); most: 9.15 dB² (a: d 5).",
         "highest at index 3, 3.31, and lowest at index 6, 2.77; process 3200 has 3.17.",
         "Index 6 against 3: -0.54 PESQ (-0.54 for male, -0.54 for female speech).",
@@ -218,6 +242,25 @@ def test_every_kind_says_its_question_and_its_numbers(results):
         "Index 6 takes 2 of its stages with 5 survivors each.",
     ):
         assert sentence in text, sentence
+
+
+def test_the_best_rates_are_tabulated_and_what_codec_2_is_beside(results):
+    results.bits()
+    page, _ = results.text()
+    best = row_of(page, "What no other", "nn4")
+    assert best == {
+        **{"quantised": "nn4", "kind": "predictive", "entries": "4096", "stages": "2", "in ms": "20"},
+        **{"bit/s": "1200", "SD of b, other voices (dB²)": "", "SD, other voices (dB²)": "19.25", "PESQ": "2.71"},
+    }
+    assert "lbg" not in page[page.index("<caption>What no other") :]
+    beside = row_of(page, "Beside", "1200")
+    assert beside["of"] == "nn4, predictive, 20 ms" and beside["PESQ as high from, bit/s"] == "1200"
+
+
+def test_rates_without_pesq_say_so(results):
+    results.bits(pesq=[None] * 5)
+    _, text = results.text()
+    assert "PESQ was not measured." in text and "Beside the modes" in text and "highest" not in text
 
 
 @pytest.mark.parametrize("value", [7.77, 9.13])

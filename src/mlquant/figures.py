@@ -207,7 +207,9 @@ def _plot_bits(figure, folder: Path) -> None:
 
     shown = [(", ".join(names), {"c": colour}) for names, colour in colours.items()]
     shown += [(f"every {interval:g} ms", {"c": "0.4", "ls": line}) for interval, line in lines.items()]
-    shown += [(f"{size:g} entries a stage", {"c": "0.4", "ls": "", "marker": one}) for size, one in markers.items()]
+    for size, marker in markers.items():
+        entries = size if isinstance(size, str) else f"{size:g}"
+        shown.append((f"{entries} entries a stage", {"c": "0.4", "ls": "", "marker": marker}))
     shown += [("Codec 2", {"c": "k", "ls": "--", "marker": "s", "lw": 0.7})] if len(codec2) else []
     shown += [("y, not quantised", {"c": "0.5"})] if len(ideal) else []
     handles = [Line2D([], [], label=label, **style) for label, style in shown]

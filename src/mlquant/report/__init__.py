@@ -21,6 +21,7 @@ _SECTIONS = {  # in the order of the original's paper: experiments by name, stud
     "Experiment 1": ["240118", "240118_seed"],
     "Autoencoders 2 and 3": ["240125A", "240121A", "240121B", "240125"],
     "Analog transmission": ["analog"],
+    "Bit rate and quality": ["bits"],
     "Designs compared": ["sweep"],
     "Other experiments": ["experiment"],
 }

@@ -27,6 +27,7 @@ _TITLES = {  # of studies that have none of their own
     "uniform_vq": "Bits of the two quantisers",
     "vq": "Survivors of the search",
     "analog": "Latents as symbols, bits as symbols",
+    "bits": "What bits buy",
 }
 
 Column = tuple[str, Iterable, str]  # heading, values, format
@@ -296,6 +297,54 @@ def analog(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
     return facts, [_table("SD (dB²) against the signal to noise ratio of a symbol", *columns)]
 
 
+def bits(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
+    needs = ("source", "kind", "entries", "stages", "interval_ms", "bit_per_s", "sd_b_unseen_dB2", "sd_unseen_dB2")
+    table = _rows(folder / "bits.csv", *needs, "pesq", "on_front")
+    anchors = table["source"].isin(["codec2", "reference"])
+    ours, codec2 = table[~anchors & table["pesq"].notna()], table[table["source"] == "codec2"]
+    front = ours[ours["on_front"]]
+    modes = []
+    for mode in codec2.to_dict("records"):
+        within, good = ours[ours["bit_per_s"] <= mode["bit_per_s"]], ours[ours["pesq"] >= mode["pesq"]]
+        best = within.loc[within["pesq"].idxmax()].to_dict() if len(within) else {}
+        modes.append({**mode, "best": best, "as_good": good["bit_per_s"].min() if len(good) else None})
+    whole = table[(table["source"] == "reference") & (table["kind"] == "ideal_y")]["pesq"]
+    facts = {
+        "rows": int((~anchors).sum()),
+        "samples": [name.removeprefix("pesq_") for name in table if name.startswith("pesq_")],
+        "highest": ours.loc[ours["pesq"].idxmax()].to_dict() if len(ours) else None,
+        "ideal": whole.iloc[0] if len(whole) else None,
+        "modes": [mode for mode in modes if shown(mode["pesq"]) and mode["best"]],
+    }
+    best = [
+        ("quantised", front["source"], "s"),
+        ("kind", front["kind"], "s"),
+        ("entries", front["entries"], "g"),
+        ("stages", front["stages"], "g"),
+        ("in ms", front["interval_ms"], "g"),
+        ("bit/s", front["bit_per_s"], "g"),
+        ("SD of b, other voices (dB²)", front["sd_b_unseen_dB2"], ".2f"),
+        ("SD, other voices (dB²)", front["sd_unseen_dB2"], ".2f"),
+        ("PESQ", front["pesq"], ".2f"),
+    ]
+    beside = [
+        ("Codec 2", [mode["kind"] for mode in modes], "s"),
+        ("bit/s", [mode["bit_per_s"] for mode in modes], "g"),
+        ("PESQ", [mode["pesq"] for mode in modes], ".2f"),
+        ("best PESQ of no more bit/s", [mode["best"].get("pesq") for mode in modes], ".2f"),
+        ("of", [_chain(mode["best"]) for mode in modes], "s"),
+        ("its bit/s", [mode["best"].get("bit_per_s") for mode in modes], "g"),
+        ("PESQ as high from, bit/s", [mode["as_good"] for mode in modes], "g"),
+    ]
+    caption = "What no other has a higher mean PESQ than, of as few bit/s"
+    return facts, [_table(caption, *best), _table("Beside the modes of Codec 2", *beside)]
+
+
+def _chain(row: dict) -> str:
+    """What was quantised and how, in words."""
+    return f"{row['source']}, {row['kind']}, {row['interval_ms']:g} ms" if row else ""
+
+
 def _least(sd: pd.DataFrame, digital: pd.Series, snr: float) -> dict:
     """The scheme of least SD at a ratio, and the SD of the digital one."""
     return {"snr": snr, "name": sd.loc[snr].idxmin(), "sd": sd.loc[snr].min(), "digital": digital[snr]}
@@ -435,4 +484,4 @@ def _experiment_facts(outputs: list[dict], pesq: list, beside: list, column) -> 
     }
 
 
-KINDS = {one.__name__: one for one in (demo, latents, noise, uniform_vq, vq, analog, sweep, experiment)}
+KINDS = {one.__name__: one for one in (demo, latents, noise, uniform_vq, vq, analog, bits, sweep, experiment)}
