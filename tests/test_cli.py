@@ -21,9 +21,8 @@ from mlquant import cli, files, vq
 from mlquant.inputs import energy_dB
 
 COMMANDS = [
-    *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "train-on"),
+    *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "train-on", "encode"),
     *(
-        "encode",
         "decode",
         "infer",
         "shapes",
@@ -35,7 +34,7 @@ COMMANDS = [
         "anchor",
         "measure",
     ),
-    *("plot-losses", "tabulate", "page", "compare", "sweep", "study", "report", "verify", "why", "prune"),
+    *("plot-losses", "tabulate", "page", "compare", "sweep", "rate", "study", "report", "verify", "why", "prune"),
 ]
 MANIFOLD = {"family": "manifold", "nn": 1, "lr": 1e-3, "epochs": 3, "batch": 32, "held_out": 0.1}
 BOTTLENECK = {**MANIFOLD, "family": "autoencoder1", "nn": 4, "d": 4, "noise_var": 1e-3}

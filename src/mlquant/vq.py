@@ -20,10 +20,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import faiss
 import numpy as np
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from mlquant.files import InputError
 
@@ -170,7 +171,7 @@ def train_beam(
     if not stop >= 0:
         raise InputError(f"stop: {stop}, expected 0 or more")
 
-    residuals = _search(vectors, before, mbest, mbest, threads)[1]
+    residuals = _search(vectors, [_entries(codebook) for codebook in before], mbest, mbest, threads)[1]
     offered = np.ascontiguousarray(residuals.reshape(-1, vectors.shape[1]))
     rng = np.random.default_rng(seed)
     start = offered[rng.choice(len(offered), size, replace=False)]
@@ -196,7 +197,7 @@ def _kmeans(vectors: np.ndarray, start: np.ndarray, stop: float, threads: int) -
         min_points_per_centroid=1,
         max_points_per_centroid=len(vectors),
     )
-    with _faiss_threads(threads), threadpool_limits(1, "blas"):
+    with _faiss_threads(threads), _blas().limit(limits=1, user_api="blas"):
         kmeans.train(vectors, init_centroids=start)
     return kmeans.centroids, len(kmeans.obj)
 
@@ -263,10 +264,8 @@ def nearest(
     _same_width(vectors, codebook)
     _at_least_one(threads=threads)
     elements = _elements(vectors.shape[1], st, en)
-    targets, entries = _centred(vectors[:, elements], codebook[:, elements])
-    _, first, inverse = np.unique(entries, axis=0, return_index=True, return_inverse=True)
-    indices = first[inverse][_faiss_nearest(targets, entries, 1, threads)[:, 0]]
-    return indices, _squared(vectors[:, elements] - codebook[indices, elements])
+    indices, errors = _nearest_few(vectors[:, elements], _entries(codebook[:, elements]), 1, threads)
+    return indices[:, 0], errors[:, 0]
 
 
 def search(
@@ -283,62 +282,94 @@ def search(
     Each stage searches the residuals of the `mbest` paths kept by the last and keeps the best `mbest` of all
     that gives; an `mbest` beyond the number of paths keeps them all. Raises InputError for what cannot be used.
     """
+    vectors, codebooks = _searchable(vectors, codebooks, mbest, threads)
+    elements = _elements(vectors.shape[1], st, en)
+    targets = np.ascontiguousarray(vectors[:, elements])
+    stages = [_entries(codebook[:, elements]) for codebook in codebooks]
+    return _search(targets, stages, mbest, 1, threads)[0][:, 0]
+
+
+def _searchable(
+    vectors: np.ndarray, codebooks: Sequence[np.ndarray], mbest: int, threads: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
     vectors = _matrix("vectors", vectors)
     if not codebooks:
         raise InputError("codebooks: none, expected one for each stage")
     codebooks = [_matrix("codebook", codebook) for codebook in codebooks]
     _same_width(vectors, *codebooks)
     _at_least_one(mbest=mbest, threads=threads)
-    elements = _elements(vectors.shape[1], st, en)
-    targets = np.ascontiguousarray(vectors[:, elements])
-    codebooks = [np.ascontiguousarray(codebook[:, elements]) for codebook in codebooks]
-    return _search(targets, codebooks, mbest, 1, threads)[0][:, 0]
+    return vectors, codebooks
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The entries [M, k] of a codebook as a search takes them.
+
+    Also about their mean [k] float64, and for each entry the index of the first that is the same.
+    """
+
+    codebook: np.ndarray
+    centred: np.ndarray
+    mean: np.ndarray
+    first: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.codebook)
+
+
+def _entries(codebook: np.ndarray) -> _Entries:
+    codebook = np.ascontiguousarray(codebook)
+    mean = codebook.mean(axis=0, dtype=np.float64)
+    centred = (codebook - mean).astype(np.float32)
+    _, first, inverse = np.unique(centred, axis=0, return_index=True, return_inverse=True)
+    return _Entries(codebook, centred, mean, first[inverse])
 
 
 def _search(
-    targets: np.ndarray, codebooks: Sequence[np.ndarray], mbest: int, last: int, threads: int
+    targets: np.ndarray, stages: Sequence[_Entries], mbest: int, last: int, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """The best paths, `last` at most, of targets [F, k]: indices [F, paths, stages] and residuals [F, paths, k]."""
     # A stage offers up to mbest entries, and the spare ones, to every path of the last: this bounds the memory.
-    few = min(mbest, max(map(len, codebooks)))
+    few = min(mbest, max(map(len, stages)))
     block = max(1, _BLOCK // (targets.shape[1] * few * (few + _SPARE)))
-    if (len(codebooks) > 1 or last > 1) and targets.shape[1] * few**2 > _BLOCK:
+    if (len(stages) > 1 or last > 1) and targets.shape[1] * few**2 > _BLOCK:
         most = int((_BLOCK / targets.shape[1]) ** 0.5)
         raise InputError(f"mbest: {mbest}, expected at most {most} for vectors of {targets.shape[1]} elements")
     starts = range(0, len(targets), block)
-    blocks = [_search_block(targets[i : i + block], codebooks, mbest, last, threads) for i in starts]
+    blocks = [_search_block(targets[i : i + block], stages, mbest, last, threads) for i in starts]
     paths, residuals = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return paths, residuals
 
 
 def _search_block(
-    targets: np.ndarray, codebooks: Sequence[np.ndarray], mbest: int, last: int, threads: int
+    targets: np.ndarray, stages: Sequence[_Entries], mbest: int, last: int, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
     residuals = targets[:, None, :]  # [F, paths, k]
     paths = np.empty((*residuals.shape[:2], 0), np.int64)  # [F, paths, stages so far]
-    for stage, codebook in enumerate(codebooks):
+    for stage, entries in enumerate(stages):
         frames, kept, width = residuals.shape
-        keep = last if stage == len(codebooks) - 1 else mbest
-        indices, errors = _nearest_few(residuals.reshape(-1, width), codebook, min(keep, len(codebook)), threads)
+        keep = last if stage == len(stages) - 1 else mbest
+        indices, errors = _nearest_few(residuals.reshape(-1, width), entries, min(keep, len(entries)), threads)
         offered = indices.shape[1]
         # Stable: of equal paths the one from the better parent comes first, as in vq_mbest.
         best = np.argsort(errors.reshape(frames, -1), axis=1, kind="stable")[:, :keep]
         chosen = np.take_along_axis(indices.reshape(frames, kept * offered), best, axis=1)
         parent = (best // offered)[:, :, None]
         paths = np.concatenate([np.take_along_axis(paths, parent, axis=1), chosen[:, :, None]], axis=2)
-        residuals = np.take_along_axis(residuals, parent, axis=1) - codebook[chosen]
+        residuals = np.take_along_axis(residuals, parent, axis=1) - entries.codebook[chosen]
     return paths, residuals
 
 
-def _nearest_few(vectors: np.ndarray, codebook: np.ndarray, few: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
+def _nearest_few(vectors: np.ndarray, entries: _Entries, few: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """The `few` nearest entries to each vector, best first: indices and squared errors, both [F, few]."""
+    # About the codebook's mean: distances stay, and |x|^2 - 2 x.c + |c|^2 in float32 loses least.
+    targets = (vectors - entries.mean).astype(np.float32)
     if few == 1:
-        indices, errors = nearest(vectors, codebook, threads=threads)
-        return indices[:, None], errors[:, None]
-    targets, entries = _centred(vectors, codebook)
+        indices = entries.first[_faiss_nearest(targets, entries.centred, 1, threads)[:, 0]]
+        return indices[:, None], _squared(vectors - entries.codebook[indices])[:, None]
     # The spare ones are there for the exact errors to choose from: faiss's are good to float32 of |x|^2 only.
-    found = np.sort(_faiss_nearest(targets, entries, min(few + _SPARE, len(entries)), threads), axis=1)
-    errors = _squared(vectors[:, None, :] - codebook[found])
+    found = np.sort(_faiss_nearest(targets, entries.centred, min(few + _SPARE, len(entries)), threads), axis=1)
+    errors = _squared(vectors[:, None, :] - entries.codebook[found])
     order = np.argsort(errors, axis=1, kind="stable")[:, :few]
     return np.take_along_axis(found, order, axis=1), np.take_along_axis(errors, order, axis=1)
 
@@ -391,15 +422,16 @@ def search_predictive(
     zero at the beginning of each `stretch`: frame by frame, of all stretches at once. See "Predictive vector
     quantization" in Gersho and Gray, "Vector Quantization and Signal Compression", 1992.
     """
-    vectors, a = _matrix("vectors", vectors), _coefficient(a)
+    vectors, codebooks = _searchable(vectors, codebooks, mbest, threads)
+    a, stages = _coefficient(a), [_entries(codebook) for codebook in codebooks]
     stretch = _stretch(vectors, stretch)
     indices = np.empty((len(vectors), len(codebooks)), np.int64)
     state = np.zeros((-(-len(vectors) // stretch), vectors.shape[1]), np.float32)
     for frame in range(stretch):
         targets = vectors[frame::stretch]
         state = a * state[: len(targets)]
-        indices[frame::stretch] = found = search(targets - state, codebooks, mbest, threads=threads)
-        state += decode(found, codebooks)
+        indices[frame::stretch] = found = _search(targets - state, stages, mbest, 1, threads)[0][:, 0]
+        state += sum(codebook[found[:, stage]] for stage, codebook in enumerate(codebooks))
     return indices
 
 
@@ -483,6 +515,12 @@ def uniform(latents: np.ndarray, bits: int) -> np.ndarray:
     return ((steps + 0.5) * (2 / levels) - 1).astype(np.float32)
 
 
+@cache
+def _blas() -> ThreadpoolController:
+    """What limits the threads of BLAS; looking for its libraries takes longer than a frame's search."""
+    return ThreadpoolController()
+
+
 @contextlib.contextmanager
 def _faiss_threads(threads: int) -> Iterator[None]:
     before = faiss.omp_get_max_threads()
@@ -496,15 +534,9 @@ def _faiss_threads(threads: int) -> Iterator[None]:
 def _faiss_nearest(targets: np.ndarray, entries: np.ndarray, few: int, threads: int) -> np.ndarray:
     """Indices [F, few] int64 of the nearest entries, by float32 errors that may swap near ties."""
     # More than one entry goes through BLAS, whose sums depend on its number of threads.
-    limit = threadpool_limits(1, "blas") if few > 1 else contextlib.nullcontext()
+    limit = _blas().limit(limits=1, user_api="blas") if few > 1 else contextlib.nullcontext()
     with _faiss_threads(threads), limit:
         return faiss.knn(targets, np.ascontiguousarray(entries), few)[1]
-
-
-def _centred(vectors: np.ndarray, codebook: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Both about the codebook's mean: distances stay, and |x|^2 - 2 x.c + |c|^2 in float32 loses least."""
-    mean = codebook.mean(axis=0, dtype=np.float64)
-    return (vectors - mean).astype(np.float32), (codebook - mean).astype(np.float32)
 
 
 def _squared(differences: np.ndarray) -> np.ndarray:
