@@ -1,3 +1,4 @@
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -385,15 +386,52 @@ def test_what_prediction_leaves_is_what_the_process_is_driven_by():
     assert left.var() == pytest.approx(100 * (1 - 0.7**2), rel=0.05)
 
 
-def test_the_closed_loop_is_that_of_each_stretch_alone():
+def test_one_path_takes_the_nearest_entries_to_what_the_decoders_past_leaves():
     vectors, codebooks = processes(63, 1, 50, 3, 0.8), [10 * normal(64, 16, 3), 4 * normal(65, 16, 3)]
-    indices = vq.search_predictive(vectors, codebooks, 3, 0.75, stretch=20)
+    indices = vq.search_predictive(vectors, codebooks, 1, 0.75, stretch=20)
     decoded = vq.decode_predictive(indices, codebooks, 0.75, stretch=20)
     for frame, vector in enumerate(vectors):
         prediction = np.float32(0.75) * decoded[frame - 1] if frame % 20 else np.zeros(3, np.float32)
-        (expected,) = vq.search((vector - prediction)[None], codebooks, 3)
+        (expected,) = vq.search((vector - prediction)[None], codebooks, 1)
         np.testing.assert_array_equal(indices[frame], expected)
         np.testing.assert_allclose(decoded[frame], prediction + vq.decode(expected[None], codebooks)[0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("stretch", [None, 3])
+def test_enough_paths_find_the_least_error_that_any_indices_give_interpolated_vectors_among_it(every, stretch):
+    vectors, codebook = processes(77, 1, 4 * every + 1, 2, 0.8), 8 * normal(78, 3, 2)
+    sent = -(-len(vectors) // every)
+
+    def error(indices):
+        decoded = vq.decode_predictive(np.array(indices)[:, None], [codebook], 0.7, stretch=stretch)
+        squared = np.square(vectors - vq.interpolated(decoded, every, len(vectors))).sum(axis=1)
+        # What lies between two stretches is in none of them.
+        inside = (np.arange(len(vectors)) % (every * (stretch or sent))) <= every * ((stretch or sent) - 1)
+        return squared[inside].sum()
+
+    least = min(itertools.product(range(3), repeat=sent), key=error)
+    found = vq.search_predictive(vectors, [codebook], 3**sent, 0.7, every=every, stretch=stretch)[:, 0]
+    assert error(found) == pytest.approx(error(least), rel=1e-5)
+
+
+def test_more_paths_lower_the_error():
+    vectors, codebooks = processes(79, 20, 50, 4, 0.85), [normal(80, 16, 4) * 8, normal(81, 16, 4) * 4]
+    errors = []
+    for mbest in (1, 4, 16):
+        indices = vq.search_predictive(vectors, codebooks, mbest, 0.85, stretch=50)
+        errors.append(vq.mean_squared_error(vectors, vq.decode_predictive(indices, codebooks, 0.85, stretch=50)))
+    assert errors[2] < 0.95 * errors[1] < 0.9 * errors[0]
+
+
+def test_each_stretch_is_searched_as_if_it_were_alone():
+    vectors, codebooks = processes(82, 1, 55, 3, 0.8), [10 * normal(83, 16, 3), 4 * normal(84, 16, 3)]
+    indices = vq.search_predictive(vectors, codebooks, 4, 0.75, every=2, stretch=10)
+    for start in range(0, 28, 10):
+        # Up to what is sent last: what comes after it belongs to no stretch.
+        alone = vectors[2 * start : min(2 * (start + 9) + 1, 55)]
+        expected = vq.search_predictive(alone, codebooks, 4, 0.75, every=2)
+        np.testing.assert_array_equal(indices[start : start + 10], expected)
 
 
 def test_with_a_coefficient_of_0_it_is_the_search_without_prediction():

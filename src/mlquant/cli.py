@@ -343,21 +343,21 @@ def vq_search(args: argparse.Namespace) -> None:
     if args.every < 1:
         raise InputError(f"every: found {args.every}, expected at least 1")
     vectors = files.read_f32(args.latents, args.k)
-    frames, vectors = len(vectors), vectors[:: args.every]
-    codebooks = _codebooks("-q", args.codebooks, args.k)
-    a = _coefficient(args.predict)
+    codebooks, a = _codebooks("-q", args.codebooks, args.k), _coefficient(args.predict)
     if a is None:
         if args.stretch is not None:
             raise InputError("--predict: none, expected with --stretch")
-        indices = vq.search(vectors, codebooks, args.mbest, st=args.st, en=args.en, threads=args.threads)
+        sent = vectors[:: args.every]
+        indices = vq.search(sent, codebooks, args.mbest, st=args.st, en=args.en, threads=args.threads)
         quantised = vq.decode(indices, codebooks)
     else:
         if args.st or args.en is not None:
             raise InputError("--predict: found with --st or --en, expected without")
-        options = {"stretch": args.stretch}
-        indices = vq.search_predictive(vectors, codebooks, args.mbest, a, threads=args.threads, **options)
-        quantised = vq.decode_predictive(indices, codebooks, a, **options)
-    log(f"mean squared error {vq.mean_squared_error(vectors, quantised, st=args.st, en=args.en):.6g}")
+        options = {"every": args.every, "stretch": args.stretch, "threads": args.threads}
+        indices = vq.search_predictive(vectors, codebooks, args.mbest, a, **options)
+        quantised = vq.decode_predictive(indices, codebooks, a, stretch=args.stretch)
+    error = vq.mean_squared_error(vectors[:: args.every], quantised, st=args.st, en=args.en)
+    log(f"mean squared error {error:.6g}")
     if args.usage:
         for stage, counts in enumerate(vq.usage(indices, [len(codebook) for codebook in codebooks]), 1):
             log(f"stage {stage}: {np.count_nonzero(counts)} of {len(counts)} entries used, most {counts.max()}")
@@ -365,7 +365,7 @@ def vq_search(args: argparse.Namespace) -> None:
         buffer = io.BytesIO()
         np.save(buffer, indices, allow_pickle=False)
         files.write_bytes(args.indices, buffer.getvalue())
-    files.write_f32(args.out, vq.interpolated(quantised, args.every, frames))
+    files.write_f32(args.out, vq.interpolated(quantised, args.every, len(vectors)))
 
 
 def synth(args: argparse.Namespace) -> None:

@@ -413,26 +413,58 @@ def search_predictive(
     mbest: int,
     a: float,
     *,
+    every: int = 1,
     stretch: int | None = None,
     threads: int = 1,
 ) -> np.ndarray:
-    """Closed-loop search of vectors [F, k]; returns indices [F, stages].
+    """Closed-loop search of vectors [F, k], of which each `every`-th is sent; returns indices [ceil(F/every), stages].
 
     Quantised is what is left by the decoder's own past, x_hat_t = a x_hat_(t-1) + VQ(x_t - a x_hat_(t-1)), which is
-    zero at the beginning of each `stretch`: frame by frame, of all stretches at once. See "Predictive vector
-    quantization" in Gersho and Gray, "Vector Quantization and Signal Compression", 1992.
+    zero at the beginning of each `stretch` of vectors sent. See "Predictive vector quantization" in Gersho and Gray,
+    "Vector Quantization and Signal Compression", 1992.
+
+    As a choice decides on what follows from it, `mbest` paths are kept from one vector to the next, by the M-algorithm
+    (Anderson and Mohan, "Sequential coding algorithms", IEEE Trans. Commun. 32, 1984): those of the least error so far,
+    of vectors that the decoder interpolates too. Of 1 path the entries are the nearest. All stretches are searched at
+    once.
     """
     vectors, codebooks = _searchable(vectors, codebooks, mbest, threads)
     a, stages = _coefficient(a), [_entries(codebook) for codebook in codebooks]
-    stretch = _stretch(vectors, stretch)
-    indices = np.empty((len(vectors), len(codebooks)), np.int64)
-    state = np.zeros((-(-len(vectors) // stretch), vectors.shape[1]), np.float32)
+    _at_least_one(every=every)
+    sent = -(-len(vectors) // every)
+    stretch = _stretch(sent, stretch)
+    count, width = -(-sent // stretch), vectors.shape[1]
+    # By stretch, what is sent, and what lies between; nothing counts that is beyond the last vector sent.
+    padded = np.zeros((count * stretch * every, width), np.float32)
+    padded[: len(vectors)] = vectors
+    padded = padded.reshape(count, stretch, every, width)
+    counts = (np.arange(count * stretch) < sent).reshape(count, stretch)
+    state, cost = np.zeros((count, 1, width), np.float32), np.zeros((count, 1))
+    parents, chosen = [], []
     for frame in range(stretch):
-        targets = vectors[frame::stretch]
-        state = a * state[: len(targets)]
-        indices[frame::stretch] = found = _search(targets - state, stages, mbest, 1, threads)[0][:, 0]
-        state += sum(codebook[found[:, stage]] for stage, codebook in enumerate(codebooks))
-    return indices
+        target = padded[:, frame, :1]  # [count, 1, k]
+        found, residuals = _search((target - a * state).reshape(-1, width), stages, mbest, mbest, threads)
+        residuals = residuals.reshape(count, state.shape[1], -1, width)  # [count, paths, offered, k]
+        offered = residuals.shape[2]
+        quantised = target[:, :, None] - residuals
+        error = _squared(residuals)
+        for after in range(1, every) if frame else ():
+            share = np.float32(after / every)
+            between = (1 - share) * state[:, :, None] + share * quantised
+            error = error + _squared(padded[:, frame - 1, after, None, None] - between)
+        total = (cost[:, :, None] + counts[:, frame, None, None] * error).reshape(count, -1)
+        kept = np.argsort(total, axis=1, kind="stable")[:, :mbest]
+        cost = np.take_along_axis(total, kept, axis=1)
+        state = np.take_along_axis(quantised.reshape(count, -1, width), kept[:, :, None], axis=1)
+        found = found.reshape(count, -1, len(codebooks))
+        chosen.append(np.take_along_axis(found, kept[:, :, None], axis=1))
+        parents.append(kept // offered)
+    indices = np.empty((count, stretch, len(codebooks)), np.int64)
+    best = np.zeros(count, np.int64)  # paths are in the order of their cost
+    for frame in reversed(range(stretch)):
+        indices[:, frame] = chosen[frame][np.arange(count), best]
+        best = parents[frame][np.arange(count), best]
+    return indices.reshape(-1, len(codebooks))[:sent]
 
 
 def decode_predictive(
@@ -452,7 +484,7 @@ def decode_predictive(
     from scipy import signal  # which a search without prediction need not wait for
 
     a, parts = _coefficient(a), decode(indices, codebooks)
-    stretch = _stretch(parts, stretch)
+    stretch = _stretch(len(parts), stretch)
     if lost is not None:
         parts[lost] = 0
     frames, width = parts.shape
@@ -481,10 +513,10 @@ def _pairs(vectors: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndar
     return vectors, before
 
 
-def _stretch(vectors: np.ndarray, stretch: int | None) -> int:
+def _stretch(sent: int, stretch: int | None) -> int:
     if stretch is not None:
         _at_least_one(stretch=stretch)
-    return max(1, min(stretch or len(vectors), len(vectors)))
+    return max(1, min(stretch or sent, sent))
 
 
 def _coefficient(a: float) -> np.float32:
