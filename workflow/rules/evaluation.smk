@@ -165,7 +165,7 @@ rule rate_chain:
         "../../envs/mlquant.yaml"
     resources:
         mem_mb=2000,
-        runtime=15,
+        runtime=30,
     params:
         chain=settings("rates"),
         samples=samples_rated,

@@ -105,7 +105,7 @@ rule quantise_latents:
         "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
-        runtime=3,
+        runtime=20,
     params:
         k=setting("quantised", "k"),
         mbest=setting("quantised", "mbest"),
