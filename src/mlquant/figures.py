@@ -200,7 +200,9 @@ def _plot_bits(figure, folder: Path) -> None:
     axis.plot(single["bit_per_s"], single["pesq"], "D", c="gold", mec="k", ms=5)
     for pesq in ideal["pesq"]:
         axis.axhline(pesq, color="0.5", lw=1)
-    axis.set(xlabel="bit/s", ylabel="mean PESQ", xscale="log", ymargin=0.08)
+    axis.set(
+        xlabel="bit/s of the spectrum alone; of Codec 2, of everything", ylabel="mean PESQ", xscale="log", ymargin=0.08
+    )
     axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_locator(ticker.NullLocator())
