@@ -137,7 +137,8 @@ class Plan:
                 plan = self.experiments[name]
                 files += [plan.tables.file("provenance.json"), *plan.curves]
             elif kind:
-                files += (self.studies if kind == "study" else self.sweeps)[name].files
+                summary = (self.studies if kind == "study" else self.sweeps)[name]
+                files += [*summary.files, *summary.anchors.values()]
             elif target.rpartition("/")[0] in self.stages:
                 files.append(target)
             else:
@@ -151,7 +152,7 @@ class Plan:
         for folder in folders:
             kind, name = known[folder]
             block = blocks[kind][name]
-            users = block.outputs if isinstance(block, Experiment) else [block]
+            users = block.outputs if isinstance(block, Experiment) else [block, *getattr(block, "chains", {}).values()]
             quantised = {user.quantiser for user in users if getattr(user, "quantiser", None)}
             used = [network for user in users for network in getattr(user, "networks", [])]
             used += [getattr(block, key) for key in ("network", "manifold") if hasattr(block, key)]
