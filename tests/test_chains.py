@@ -1,5 +1,7 @@
 """What a configuration with quantisers of b, at intervals, with prediction, and with networks trained on stands for."""
 
+import re
+
 import numpy as np
 import pytest
 import yaml
@@ -20,18 +22,31 @@ CHAINS = (
 ).replace(
     "quantisers:\n",
     """
+  manifold_l: {finetune: manifold, quantiser: late_vq, lr: 1.0e-4, epochs: 2}
   manifold_b: {finetune: manifold, quantiser: b18, lr: 1.0e-4, epochs: 2}
   nn4_decoder: {finetune: nn4, quantiser: vq, stages: 2, epochs: 4}
   nn4_loop: {vq_in_loop: nn4, quantiser: vq, stages: 2, refresh: 3}
+  late: {corpus: voices, family: autoencoder1, nn: 4, d: 6, lr: 1.0e-3, epochs: 3}
+  y: {corpus: voices, family: autoencoder2, nn: 1, d: 10, lr: 1.0e-3, epochs: 3}
+  y_decoder: {finetune: "y", quantiser: y_vq}
 quantisers:
   b18: {corpus: voices, kind: predictive, predict: fit, mbest: 3, interval_ms: 20, stretch: 100, thresh: 30,
         stages: [{size: 16}, {size: 16}]}
+  late_vq: {network: late, stages: [{size: 16}]}
+  y_vq: {network: "y", stages: [{size: 16}]}
   loop_vq: {network: nn4_loop, stages: [{size: 16}]}
   slow: {network: nn4, interval_ms: 40, kind: predictive, predict: 0.5, mbest: 2, stages: [{size: 16}]}
 """,
 )
 
 
+VQS = {"corpus": "voices", "family": "autoencoder1", "nn": 7, "lr": 1e-3, "epochs": 1}
+FSQ = {"finetune": "late", "quantiser": "late_vq"}
+TWICE = {"process": "vocoder", "networks": ["nn4", "nn4_decoder", "manifold"], "quantiser": "vq"}
+TWICE = ("experiments.240118.outputs", [{"index": 1, "tag": "a", **TWICE}])
+BITS = {"kind": "bits", "samples": ["ann"], "corpus": "voices", "network": "nn4", "manifold": "manifold", "sizes": [16]}
+BITS |= {"kinds": {"lbg": {}}, "interval_ms": [10]}
+BACKWARDS = {"x": {"networks": ["manifold", "nn4"], "quantiser": "vq", "stages": [1]}}
 LOOP = "networks.nn4_loop."
 NN4 = yaml.safe_load(CONFIG)["networks"]["nn4"]
 
@@ -125,6 +140,26 @@ def test_a_decoder_is_trained_on_with_quantised_latents_and_used_behind_the_enco
     assert decoded.inputs["latents"] == [files["l_hat"]] == [rows_of(plan, "ann")[3]["files"]["l_hat"]]
 
 
+def test_a_manifold_can_be_trained_on_with_the_b_hat_of_a_network_that_comes_later():
+    trained = chains().networks["manifold_l"]
+    assert [kind for kind, _ in made_by(chains(), trained.inputs["features"])] == ["decoded"] * 2
+
+
+def test_the_decoder_of_a_network_that_takes_y_is_trained_on_with_the_latents_of_y():
+    plan = chains()
+    trained = plan.networks["y_decoder"]
+    assert trained.inputs["targets"] == plan.networks["y"].inputs["targets"]
+    for quantised, y in zip(trained.inputs["latents"], trained.inputs["targets"], strict=True):
+        latents = plan[plan[quantised.rpartition("/")[0]].inputs["latents"][0].rpartition("/")[0]]
+        assert latents.inputs["features"] == [y]
+
+
+def test_ready_made_features_of_any_name_can_be_quantised():
+    parts = {"own": {"b": "my é {features}".replace("{", "(").replace("}", ")") + "/b.f32", "y": "y.f32"}}
+    for folder, stage in chains(("corpora.voices.parts", parts)).stages.items():
+        assert re.fullmatch(r"results/\w+/[A-Za-z0-9_-]+\.[0-9a-f]{8}", folder), stage
+
+
 def test_a_network_with_the_quantiser_in_its_loop_takes_its_codebooks_and_gets_its_own():
     plan = chains()
     loop, books = plan.networks["nn4_loop"], stages_of(plan, "codebooks")
@@ -153,6 +188,7 @@ def test_what_is_trained_on_follows_its_start_and_leaves_it():
     assert {name for name in redone(before, after) if name.startswith(("networks", "codebooks"))} == {
         "networks/manifold",
         "networks/manifold_b",
+        "networks/manifold_l",
     }
     settings = chains(("networks.manifold.batch", 64)).networks["manifold_b"].settings
     assert settings["batch"] == 64 and settings["lr"] == 1e-4, "what it does not set itself is its start's"
@@ -163,6 +199,8 @@ def test_the_configuration_in_an_experiments_folder_makes_the_same_again():
     tables = plan.experiments["240118"].tables
     again = Plan(config.load({**tables.settings["config"], "samples": yaml.safe_load(CHAINS)["samples"]}))
     assert {*tables.settings["config"]["networks"]} == {"manifold", "manifold_b", "nn4", "nn4_decoder", "nn4_loop"}
+    before, after = (stages_of(one, "codebooks") for one in (plan, again))
+    assert after and {name: before[name] for name in after} == after
     assert again.networks.keys() == {*tables.settings["config"]["networks"]}
     for name, stage in again.networks.items():
         assert stage.folder == plan.networks[name].folder
@@ -191,9 +229,21 @@ def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks
         ([("networks.nn4.quantiser", "vq")], "networks.nn4: quantiser goes with finetune or vq_in_loop", "only"),
         ([("networks.manifold_b.vq_in_loop", "manifold"), ("networks.manifold_b.finetune", None)], "manifold", "no b"),
         ([(LOOP + "quantiser", "loop_vq"), (LOOP + "stages", 1)], "'loop_vq'", "latents of 'nn4'"),
+        ([("networks.nn4.mbest", 4)], "networks.nn4: mbest goes with quantiser", "only"),
+        ([("networks.manifold_b.refresh", 3)], "networks.manifold_b: refresh goes with vq_in_loop", "only"),
+        ([("networks.nn4_decoder.noise_var", 0.1)], "networks.nn4_decoder: noise_var: found 0.1", "expected 0"),
+        ([("networks.manifold_b.finetune", 7)], "networks.manifold_b.finetune: '7'", "names no network"),
+        ([("networks.vqs", VQS), ("networks.nn4_decoder.finetune", "vqs")], "nn4_decoder", "makes b_hat instead"),
+        ([("networks.late.nn", 5), ("networks.ls", FSQ)], "networks.ls.finetune: 'late' quantises itself", "plain"),
+        ([TWICE], "outputs.0.networks: 'vq' is of several of them", "of one"),
+        ([("studies", {"s": {**BITS, "bits": 3}})], "bits: found 3", "at least 4"),
+        ([("studies", {"s": {**BITS, "sizes": [16, 16]}})], "sizes: found 16, 16", "once"),
+        ([("studies", {"s": {**BITS, "network": "nn5"}})], "studies.s.network: 'nn5'", "'nn4'"),
+        ([("studies", {"s": {**BITS, "manifold": "nn4"}})], "studies.s.network: networks: found nn4, nn4", "once"),
+        ([("studies", {"s": {**BITS, "chains": BACKWARDS}})], "studies.s.chains.x.networks.0: 'manifold'", "b_hat"),
         ([("quantisers.b18.network", "nn4")], "quantisers.b18: expected exactly one of network", "corpus"),
         ([("quantisers.b18.corpus", "voice")], "quantisers.b18.corpus: 'voice'", "'voices'"),
-        ([("quantisers.b18.predict", 1)], "quantisers.b18.predict", "less than 1"),
+        ([("quantisers.b18.predict", 1)], "quantisers.b18.predict: found 1", "0 to 0.95"),
         ([("quantisers.b18.kind", "beam")], "quantisers.b18: predict goes with kind predictive", "only"),
         ([("quantisers.vq.stretch", 5)], "quantisers.vq: stretch goes with kind predictive", "only"),
         ([("quantisers.b18.interval_ms", 30)], "quantisers.b18.interval_ms: found 30", "10, 20 or 40"),
@@ -221,3 +271,23 @@ def test_shapes_are_b_without_its_mean_and_pairs_leave_out_what_is_quiet():
     pairs = vectors.to_train_on(shapes, loud, 2)
     kept = [i for i in range(2, 12) if i not in (5, 7)]
     np.testing.assert_array_equal(pairs, np.concatenate([shapes[[i - 2 for i in kept]], shapes[kept]], axis=1))
+
+
+def test_a_study_of_bits_rates_every_combination_and_needs_its_anchors():
+    study = BITS | {"kinds": {"lbg": {}, "predictive": {"mbest": 2, "predict": 0.5}}, "sizes": [16, 64], "bits": 12}
+    chain = {"networks": ["manifold_b"], "quantiser": "b18", "stages": [2]}
+    plan = chains(("studies", {"s": study | {"interval_ms": [10, 20], "chains": {"ours": chain}}}))
+    rows = plan.studies["s"].settings["rows"]
+    assert len(rows) == 2 * 2 * 2 * 2 + 1 and len({row["file"] for row in rows}) == len(rows)
+    rated = [plan[row["file"].rpartition("/")[0]] for row in rows]
+    assert [stage.settings["stages"] for stage in rated[:4]] == [[1, 2, 3], [1, 2, 3], [1, 2], [1, 2]]
+    assert rated[-1].settings["quantised"] is None and rated[-1].settings["interval_ms"] == 20
+    needed = plan.needed_for(["results/studies/s"])
+    assert {path.rpartition("/")[0] for path in plan.studies["s"].anchors.values()} <= needed
+    assert "ann" in plan.studies["s"].anchors and rated[0].folder in needed
+
+
+def test_a_study_of_bits_tells_the_entries_that_a_limit_leaves():
+    study = BITS | {"sizes": [16, 64]}
+    rows = chains(("studies", {"s": study}), ("max_entries", 8)).studies["s"].settings["rows"]
+    assert [row["sizes"] for row in rows] == ["8", "8"] and {row["source"] for row in rows} == {"latents", "b"}

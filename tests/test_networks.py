@@ -22,6 +22,7 @@ from mlquant.architectures import ROWS, latent_width
 from mlquant.files import InputError, read_features, write_f32
 from mlquant.schema import validate
 from mlquant.settings import NetworkSettings
+from mlquant.vectors import loud as loud_of
 
 SETTINGS = {
     "family": "autoencoder1",
@@ -1090,10 +1091,10 @@ def test_latents_of_quiet_frames_can_be_left_out(ncat):
     settings = {**SETTINGS, "ncat": ncat}
     network, array = at_work(settings), records(31)
     array[[4, 30], :20] -= 100
-    loud = inference.loud(array, 10.0, ncat)
+    loud = loud_of(array, 10.0, ncat)
     assert np.flatnonzero(~loud).tolist() == {1: [4, 30], 3: [1, 10]}[ncat]
     assert loud.shape == (len(inference.encode(network, settings, array)),)
-    assert inference.loud(array, None, ncat).all() and inference.loud(array, None, ncat).shape == loud.shape
+    assert loud_of(array, None, ncat).all() and loud_of(array, None, ncat).shape == loud.shape
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_b_hat_is_measured_at_every_frame_after_interpolation(made, monkeypatch)
     at = np.arange(len(b))
     sent = vectors.shapes(b)[::4]
     shape = np.stack([np.interp(at, at[::4], element) for element in sent.T], axis=1)
-    expected = np.square(vectors.shapes(b) - shape).mean(axis=1)[inference.loud(b, 10)].mean()
+    expected = np.square(vectors.shapes(b) - shape).mean(axis=1)[vectors.loud(b, 10)].mean()
     assert expected > 1
     assert measured(settings)["sd_b_training_dB2"][0] == pytest.approx(expected, rel=1e-4)
 

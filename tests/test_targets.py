@@ -21,7 +21,9 @@ OVERLAY = {
         **{name: {"parts": {"own": OWN}} for name in ("prompts", "tracts", "everyone")},
         **{name: {"parts": {"own": OWN, "other": {**OWN, "held_out": True}}} for name in ("voices", "voices_y")},
     },
-    "studies": {"bits": {"samples": ["big_dog"], "sizes": [512], "bits": 18, "interval_ms": [10, 20]}},
+    "studies": {
+        "bits": {"samples": ["big_dog", "vk5dgr_testing_8k"], "sizes": [512], "bits": 18, "interval_ms": [10, 20]}
+    },
     "experiments": {
         name: {"samples": ["big_dog", *(["vk5dgr_testing_8k"] if name == "240125" else [])]}
         for name in (*EXPERIMENTS, *ON_B)

@@ -14,6 +14,8 @@ LEVELS = 8
 """Values of an element after finite scalar quantisation."""
 ENTRIES = 512
 """Entries of a codebook that is trained with its network."""
+SHAPING = ("family", "nn", "d", "ncat", "nvq", "norm", "zero_mean", "dct", "lower_limit_dB", "symbols")
+"""Settings that a network has in common with one that it is trained on from."""
 POOLING = 4
 """Frames of which the convolutional network makes one vector of latents."""
 

@@ -167,21 +167,21 @@ def encode(args: argparse.Namespace) -> None:
         if args.training_share:
             features = features[: architectures.training_frames(settings, len(features))]
         latents = inference.encode(network, settings, features)
-        loud = inference.loud(features, args.thresh, settings["ncat"])
+        loud = vectors.loud(features, args.thresh, settings["ncat"])
         chosen.append(vectors.to_train_on(latents, loud, args.pairs))
     _write_vectors(args, chosen)
 
 
 def shapes(args: argparse.Namespace) -> None:
     """Shapes of b, that is b without its mean: what is quantised where no network is in between."""
-    from mlquant import files, inference, vectors
+    from mlquant import architectures, files, vectors
 
     if not 0 <= args.held_out < 1:
         raise InputError(f"held-out: found {args.held_out:g}, expected a share, 0 or more and less than 1")
     chosen = []
     for features in map(files.read_features, args.features):
-        features = features[: len(features) - round(args.held_out * len(features))]
-        chosen.append(vectors.to_train_on(vectors.shapes(features), inference.loud(features, args.thresh), args.pairs))
+        features = features[: architectures.training_frames({"held_out": args.held_out}, len(features))]
+        chosen.append(vectors.to_train_on(vectors.shapes(features), vectors.loud(features, args.thresh), args.pairs))
     _write_vectors(args, chosen)
 
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mlquant.anchor import MODES
-from mlquant.architectures import ROWS, Row
+from mlquant.architectures import ROWS, SHAPING, Row
 from mlquant.files import InputError
 from mlquant.schema import Block, Positive, Seed, nearest, refusal, shown, validate
 from mlquant.settings import NetworkSettings
@@ -135,8 +135,11 @@ class Network(NetworkSettings):
             raise refusal("has finetune and vq_in_loop, expected at most one of them")
         if (self.start is None) != (self.quantiser is None):
             raise refusal("quantiser goes with finetune or vq_in_loop, and only with them")
-        if self.stages and not self.quantiser:
-            raise refusal("has stages without a quantiser, expected both")
+        for name, goes_with in (("stages", "quantiser"), ("mbest", "quantiser"), ("refresh", "vq_in_loop")):
+            if getattr(self, name) != type(self).model_fields[name].default and not getattr(self, goes_with):
+                raise refusal(f"{name} goes with {goes_with}, and only with it")
+        if self.noise_var and self.start:
+            raise refusal(f"noise_var: found {self.noise_var:g}, expected 0 where latents are quantised instead")
         return self
 
     @property
@@ -165,12 +168,22 @@ class CodebookStage(Block):
     seed: Seed = 1
 
 
+def _coefficient(value: Any) -> Any:
+    """A prediction coefficient; the largest is that of `vq.predictor`."""
+    if value == "fit" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 0.95):
+        return value
+    raise refusal(f"found {shown(value)}, expected fit, or a number, 0 to 0.95")
+
+
+Predict = Annotated[Any, AfterValidator(_coefficient)]
+
+
 class Quantiser(Block):
     network: str | None = None
     corpus: str | None = None
     kind: Literal["lbg", "beam", "predictive"] = "lbg"
     mbest: Positive | None = None
-    predict: Annotated[float, Field(ge=0, lt=1)] | Literal["fit"] | None = None
+    predict: Predict | None = None
     stretch: Positive | None = None
     interval_ms: Literal[10, 20, 40] | None = None
     thresh: float | None = None
@@ -295,7 +308,7 @@ class Kind(Block):
     """Settings of a kind of quantiser, beside those of the study that compares it with others."""
 
     mbest: Positive | None = None
-    predict: Annotated[float, Field(ge=0, lt=1)] | Literal["fit"] | None = None
+    predict: Predict | None = None
     stretch: Positive | None = None
 
 
@@ -321,8 +334,18 @@ class BitsStudy(Block):
     thresh: float = 30.0
     stop: Annotated[float, Field(gt=0)] = 1e-3
     mbest: Positive = 5
-    seconds: Annotated[float, Field(gt=0)] = 60.0
+    seconds: Annotated[float, Field(gt=0)] = 10.0
     chains: dict[Name, Chain] = {}
+
+    @model_validator(mode="after")
+    def _something_to_compare(self) -> BitsStudy:
+        for name in ("samples", "sizes", "interval_ms"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise refusal(f"{name}: found {', '.join(map(str, values))}, expected each once")
+        if self.bits < (least := max(self.sizes).bit_length() - 1):
+            raise refusal(f"bits: found {self.bits}, expected at least {least}, those of a stage of {max(self.sizes)}")
+        return self
 
 
 Study = NoiseStudy | UniformStudy | MbestStudy | LatentStudy | AnalogStudy | DemoStudy | BitsStudy
@@ -376,7 +399,20 @@ def load(raw: dict) -> Config:
     return _limited(config)
 
 
-_OWN = ("finetune", "vq_in_loop", "quantiser", "stages", "noise_var")  # settings that a start does not pass on
+_OWN = (
+    "finetune",
+    "vq_in_loop",
+    "quantiser",
+    "stages",
+    "mbest",
+    "refresh",
+    "noise_var",
+)  # settings that a start does not pass on
+
+
+def _name(value: Any) -> str | None:
+    """A name that YAML may have read as a number; None for what is none."""
+    return str(value) if isinstance(value, str | int | float) and value else None
 
 
 def _trained_on(raw: Any) -> Any:
@@ -391,8 +427,8 @@ def _trained_on(raw: Any) -> Any:
     def with_start(name: str, above: tuple[str, ...]) -> Any:
         entry = networks[name]
         key = "finetune" if isinstance(entry, dict) and entry.get("finetune") else "vq_in_loop"
-        start = entry.get(key) if isinstance(entry, dict) else None
-        if not isinstance(start, str):
+        start = _name(entry.get(key)) if isinstance(entry, dict) else None
+        if start is None:
             return entry
         key = f"networks.{name}.{key}"
         _check(key, start, networks, "network")
@@ -413,7 +449,7 @@ def _derived_networks(config: Config) -> dict[str, Network]:
     def add(place: str, *settings: dict) -> None:
         merged = {key: value for block in settings for key, value in block.items()}
         key = "finetune" if merged.get("finetune") else "vq_in_loop"
-        if isinstance(start := merged.get(key), str):
+        if start := _name(merged.get(key)):
             _check(f"{place}.{key}", start, config.networks, "network")
             merged = config.networks[start].model_dump(exclude={*_OWN}) | merged
         found[place] = validate(Network, merged, f"config: {place}")
@@ -436,12 +472,13 @@ def _derived_networks(config: Config) -> dict[str, Network]:
 
 def _derived_quantisers(config: Config) -> dict[str, Quantiser]:
     """The quantisers that studies compare, by their places."""
-    return {
-        place: quantiser
-        for name, study in config.studies.items()
-        if isinstance(study, BitsStudy)
-        for place, *_, quantiser in compared_quantisers(name, study)
-    }
+    found = {}
+    for name, study in config.studies.items():
+        if isinstance(study, BitsStudy):
+            _check(f"studies.{name}.network", study.network, config.networks, "network")
+            _check(f"studies.{name}.corpus", study.corpus, config.corpora, "corpus")
+            found |= {place: quantiser for place, *_, quantiser in compared_quantisers(name, study)}
+    return found
 
 
 def compared_quantisers(name: str, study: BitsStudy) -> Iterator[tuple[str, str, int, int, Quantiser]]:
@@ -551,15 +588,14 @@ def _check_references(config: Config) -> None:
                 )
 
 
-_SHAPING = ("family", "nn", "d", "ncat", "nvq", "norm", "zero_mean", "dct", "lower_limit_dB", "symbols")
-
-
 def _check_start(config: Config, where: str, network: Network) -> None:
     """A network that is trained on must be of its start's shape, its quantiser one that comes before or inside it."""
-    start, key = config.networks[network.start], "finetune" if network.finetune else "vq_in_loop"
+    key = "finetune" if network.finetune else "vq_in_loop"
+    _check(f"{where}.{key}", network.start, config.networks, "network")
+    start = config.networks[network.start]
     _check(f"{where}.quantiser", network.quantiser, config.quantisers, "quantiser")
     quantiser = config.quantisers[network.quantiser]
-    for setting in _SHAPING:
+    for setting in SHAPING:
         found, expected = getattr(network, setting), getattr(start, setting)
         if found != expected:
             raise InputError(f"config: {where}.{setting}: found {found}, expected {expected} as of {network.start!r}")
@@ -573,10 +609,17 @@ def _check_start(config: Config, where: str, network: Network) -> None:
             raise InputError(
                 f"config: {where}.quantiser: {network.quantiser!r} is not of the latents of {network.start!r}"
             )
+        if network.row.quantised or network.symbols:
+            inside = "quantises" if network.row.quantised else "makes symbols"
+            raise InputError(f"config: {where}.{key}: {network.start!r} {inside} itself, expected a plain bottleneck")
         if network.vq_in_loop and quantiser.kind == "predictive":
             raise InputError(f"config: {where}.quantiser: found kind predictive, expected lbg or beam in the loop")
     elif network.vq_in_loop:
         raise InputError(f"config: {where}.{key}: {network.start!r} has no bottleneck to quantise")
+    elif network.row.target != "y":
+        raise InputError(
+            f"config: {where}.{key}: {network.start!r} has no bottleneck, and makes b_hat instead of y_hat"
+        )
     elif quantiser.network and config.networks[quantiser.network].row.target != "b":
         raise InputError(f"config: {where}.quantiser: {network.quantiser!r} gives no b_hat, which {where} takes")
 
@@ -608,6 +651,8 @@ def _check_chain(config: Config, where: str, output: Output) -> None:
     if quantiser.network:
         encoders = [encoder_of(config, network) for network in output.networks]
         _check(f"{where}.quantiser (of network {quantiser.network})", quantiser.network, encoders, "network of it")
+        if encoders.count(quantiser.network) > 1:
+            raise InputError(f"config: {where}.networks: {output.quantiser!r} is of several of them, expected of one")
     elif not output.networks or config.networks[output.networks[0]].row.source == "y":
         raise InputError(f"config: {where}.quantiser: {output.quantiser!r} is of b, expected a network that takes b")
     if (output.stages or 1) > len(quantiser.stages):
@@ -658,16 +703,16 @@ def _check_bits(config: Config, name: str, study: BitsStudy) -> None:
     """All chains of a study of rates must go from b to y_hat, through networks of one corpus or another."""
     for i, sample in enumerate(study.samples):
         _check(f"studies.{name}.samples.{i}", sample, _samples(config), f"sample or file in {config.speech_dir}/")
-    if study.bits < max(study.sizes).bit_length() - 1:
-        raise InputError(f"config: studies.{name}.bits: found {study.bits}, expected those of a stage at least")
-    base = {"index": 0, "tag": name, "process": "vocoder"}
-    for place, source, _, _, quantiser in compared_quantisers(name, study):
-        networks = [study.network, study.manifold] if source == "latents" else [study.manifold]
-        _check_chain(config, place, Output(**base, networks=networks, quantiser=place, stages=len(quantiser.stages)))
-    for chain, block in study.chains.items():
-        for stages in block.stages:
-            output = Output(**base, networks=block.networks, quantiser=block.quantiser, stages=stages)
-            _check_chain(config, f"studies.{name}.chains.{chain}", output)
+    for part, settings in config.corpora[study.corpus].parts.items():
+        if settings.b and not settings.y:
+            raise InputError(f"config: studies.{name}.corpus: part {part} has no y, which it is measured by")
+    grid = next(place for place, source, *_ in compared_quantisers(name, study) if source == "latents")
+    chains = {"network": Chain(networks=[study.network, study.manifold], quantiser=grid, stages=[1])}
+    chains |= {f"chains.{chain}": block for chain, block in study.chains.items()}
+    for key, chain in chains.items():
+        where = f"studies.{name}.{key}"
+        settings = chain.model_dump() | {"index": 0, "tag": "rate", "process": "vocoder", "stages": max(chain.stages)}
+        _check_chain(config, where, validate(Output, settings, f"config: {where}"))
 
 
 def _check_own_files(config: Config) -> None:

@@ -219,7 +219,7 @@ def _plot_bits(figure, folder: Path) -> None:
 
     # Of what names single chains as much as tells them apart.
     named = next(columns for columns in (chain[:1], chain[:2], chain) if not single.duplicated(columns).any())
-    single = single.astype({"interval_ms": "str"}).assign(interval_ms=single["interval_ms"].map("{:g} ms".format))
+    single = single.assign(interval_ms=single["interval_ms"].map("{:g} ms".format))
     texts = [*map(", ".join, single[named].to_numpy()), *codec2["kind"]]
     _label(axis, texts, pd.concat([single, codec2])[["bit_per_s", "pesq"]].to_numpy())
 

@@ -85,13 +85,6 @@ def encode(network: Dense | AtWork, settings: dict, features: np.ndarray) -> np.
     return _finite(network.encode(vectors(settings, features)))
 
 
-def loud(features: np.ndarray, thresh: float | None, ncat: int = 1) -> np.ndarray:
-    """Which sequences [ceil(F/ncat)] of features [F, 22 or 79] hold no frame of an energy of `thresh` dB or less."""
-    if thresh is None:
-        return np.ones(-(-len(features) // ncat), bool)
-    return (_in_sequences(energy_dB(spectrum(features))[:, None], ncat) > thresh).all(axis=1)
-
-
 def spectrum(features: np.ndarray) -> np.ndarray:
     """The part of features that is in dB: b [F, 20] of records [F, 22], or y [F, 79] itself."""
     return features[:, :20] if features.shape[1] == 22 else features

@@ -64,6 +64,7 @@ class Stage:
 
 
 _WITH_SIDECAR = {"networks": "weights.safetensors", "codebooks": "vq.f32"}  # what has a provenance.json, and its file
+_HELD_OUT = NetworkSettings.model_fields["held_out"].default  # of each part, by quantisers of b
 _NAMED = 50  # inputs of a stage that its record names one by one; it travels as one argument, 128 kB on Linux
 
 
@@ -288,21 +289,23 @@ class Plan:
     def _start(self, settings: Network, inputs: dict[str, list[str]]) -> dict[str, list[str]]:
         """What a network that is trained on takes besides, or instead: weights, and quantised inputs or codebooks.
 
-        A decoder takes quantised latents of every file of features; any other network what is made of them.
+        A decoder takes quantised latents of every file that its encoder takes, any other network b_hat in place of b.
         """
         start = self._network(settings.start).file("weights.safetensors")
         if settings.vq_in_loop:
             return {"start": [start], "codebooks": self._codebooks(settings.quantiser, settings.stages)}
         quantiser, changed = self.config.quantisers[settings.quantiser], {"start": [start]}
-        for kind in ("features", "held_out_features"):
-            for features in inputs.get(kind, ()):
-                name = Path(features).parent.name.rsplit(".", 1)[0] or "features"
+        taken = "features" if settings.row.source == "b" else "targets"
+        for prefix in ("", "held_out_"):
+            for features in inputs.get(f"{prefix}{taken}", ()):
+                made_by = self.stages.get(features.rpartition("/")[0])  # none of a user's own features
+                name = made_by.name if made_by else "features"
                 files = self._quantised(name, features, settings)
                 if settings.row.encoder:
-                    changed.setdefault(kind.replace("features", "latents"), []).append(files["l_hat"])
+                    changed.setdefault(f"{prefix}latents", []).append(files["l_hat"])
                 else:
                     hat = self._restored(name, quantiser.network, files["l_hat"], features)
-                    changed.setdefault(kind, []).append(hat)
+                    changed.setdefault(f"{prefix}features", []).append(hat)
         return changed
 
     def _held_out(self, network: Network) -> dict[str, list[str]]:
@@ -344,7 +347,7 @@ class Plan:
         if quantiser.kind == "predictive":
             settings["pairs"] = self.config.every(quantiser)
         if quantiser.network is None:
-            settings["held_out"] = NetworkSettings.model_fields["held_out"].default
+            settings["held_out"] = _HELD_OUT
             inputs = {"features": self._corpus(quantiser.corpus)[0]}
             return self._add("shapes", "shapes", quantiser.corpus, settings, inputs).file("s.f32")
         network = self.config.networks[quantiser.network]
@@ -631,8 +634,9 @@ class Plan:
 
     def _latents(self, sample: str, network: str, features: str) -> str:
         """Latents of a sample's features."""
-        inputs = {"weights": [self.networks[network].file("weights.safetensors")], "features": [features]}
-        return self._add("latents", "encode", f"{sample}_{self.networks[network].name}", {}, inputs).file("l.f32")
+        trained = self._network(network)
+        inputs = {"weights": [trained.file("weights.safetensors")], "features": [features]}
+        return self._add("latents", "encode", f"{sample}_{trained.name}", {}, inputs).file("l.f32")
 
     def _output_codebooks(self, output: Output) -> list[str]:
         """The codebooks that an output is quantised with; none when it is not."""
@@ -691,8 +695,7 @@ class Plan:
 
     def _study_of_bits(self, name: str, study: BitsStudy) -> Summary:
         """A study's chains, each rated by itself, and the anchors of its samples."""
-        rows, anchors = [], {}
-        of_samples = {}
+        rows, told, anchors, of_samples = [], [], {}, {}
         for sample in study.samples:
             speech, _ = self._sample(sample)
             features = self._features(sample, speech)
@@ -701,11 +704,15 @@ class Plan:
             anchors[sample] = rated.file("measured.json")
             files = {"speech": references["source"], "model": references["model"]}
             of_samples[sample] = {**files, "b": references["features"], "y": references["y"]}
-        for place, source, size, ms, quantiser in compared_quantisers(name, study):
+        for place, source, _, ms, _ in compared_quantisers(name, study):
+            quantiser = self.config.quantisers[place]  # which has no more entries than max_entries allows
+            size = quantiser.stages[0].size
+            if (row := {"source": source, "kind": quantiser.kind, "sizes": str(size), "interval_ms": ms}) in told:
+                continue
+            told.append(row)
             networks = [study.network, study.manifold] if source == "latents" else [study.manifold]
             stages = [*range(1, len(quantiser.stages) + 1)]
             chain = Chain(networks=networks, quantiser=place, stages=stages, mbest=study.mbest)
-            row = {"source": source, "kind": quantiser.kind, "sizes": str(size), "interval_ms": ms}
             rows.append(row | {"file": self._rated(study, chain, of_samples)})
         for label, chain in study.chains.items():
             quantiser = self.config.quantisers[chain.quantiser]
@@ -714,13 +721,13 @@ class Plan:
             row = {"source": label, "kind": quantiser.kind, "sizes": sizes, "interval_ms": ms}
             rows.append(row | {"file": self._rated(study, chain, of_samples)})
         files = [row["file"] for row in rows]
-        settings = {"kind": "bits", "name": name, "features": self._corpus(study.corpus)[0], "rows": rows}
-        return Summary(settings, files, anchors)
+        return Summary({"kind": "bits", "name": name, "rows": rows}, files, anchors)
 
     def _rated(self, study: BitsStudy, chain: Chain, samples: dict[str, dict[str, str]]) -> str:
         """The rates file of a chain."""
         quantiser = self.config.quantisers[chain.quantiser]
         encoder = quantiser.network
+        used = self._with_starts(chain.networks, [chain.quantiser])[0]
         quantised = [i for i, name in enumerate(chain.networks) if encoder_of(self.config, name) == encoder]
         weights = [self.networks[name].file("weights.safetensors") for name in chain.networks]
         trained = {
@@ -741,7 +748,8 @@ class Plan:
             "every": self.config.every(quantiser),
             "stretch": quantiser.stretch,
             "interval_ms": self.config.every(quantiser) * self.config.vector_ms(quantiser),
-            "held_out": NetworkSettings.model_fields["held_out"].default,
+            # What none of them was trained on.
+            "held_out": min(_HELD_OUT, *(self.config.networks[name].held_out for name in used)),
             "thresh": study.thresh,
             "seconds": study.seconds,
             "samples": samples,

@@ -236,7 +236,7 @@ def _distortions(chain: Chain, settings: dict, segments: Iterator[tuple[np.ndarr
         quantised = quantise_all(chain, [array for _, _, array, _ in parts], stages)
         for (b, y, _, hat), array in zip(parts, quantised, strict=True):
             b_hat, y_hat = from_vectors(chain, array, hat, y)
-            loud = inference.loud(b, settings["thresh"])
+            loud = vectors.loud(b, settings["thresh"])
             voiced, of_b = loud & (b[:, 21] > 0), np.empty(0)
             if b_hat is not None:
                 of_b = np.square(b[loud, :20].astype(np.float64) - b_hat[loud, :20]).mean(axis=1)

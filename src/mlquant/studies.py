@@ -24,7 +24,7 @@ def make(settings: dict, folder: Path) -> None:
     kinds = {study.__name__: study for study in (noise, uniform_vq, latents, analog, vq, demo, bits)}
     if (kind := settings["kind"]) not in kinds:
         raise InputError(f"kind: found {kind!r}, expected one of {', '.join(kinds)}")
-    if not settings.get("features"):
+    if kind != "bits" and not settings.get("features"):
         raise InputError("features: none, expected at least one file")
     try:
         for name, table in kinds[kind](settings).items():

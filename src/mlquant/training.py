@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 
 from mlquant import losses
-from mlquant.architectures import ENTRIES, latent_width, row_of, training_frames
+from mlquant.architectures import ENTRIES, SHAPING, latent_width, row_of, training_frames
 from mlquant.files import InputError, log, one_line, progress, write_bytes, write_json, write_text
 from mlquant.inputs import energy_dB, network_inputs, normalised
 from mlquant.networks import Network
@@ -33,7 +33,6 @@ _CHECKPOINT_EVERY = 5  # epochs
 _SD_OF_Y = slice(3, 74)  # 200 to 3700 Hz of the 79 points; b spans just that
 _ERRORS = 1 << 20  # of a search at once, 4 MB: with more it is slower
 _REFINEMENTS = 3  # Lloyd iterations of a codebook at each refresh
-_SHAPING = ("family", "nn", "d", "ncat", "nvq", "norm", "zero_mean", "dct", "lower_limit_dB", "symbols")
 Features = list[np.ndarray]  # records [F, 22] of each file
 Targets = list[np.ndarray] | None  # y [F, 79] of each file, where a network makes y_hat
 Latents = list[np.ndarray]  # quantised, [ceil(F/ncat), latent_width] of each file
@@ -255,7 +254,7 @@ def _check_start(settings: dict, start: tuple | None, latents: tuple | None, cod
     name, row = f"{settings['family']} nn {settings['nn']}", row_of(settings)
     if start is None and (latents is not None or codebooks):
         raise InputError(f"start: none, expected weights to train on {'latents' if codebooks is None else 'codebooks'}")
-    for key in _SHAPING if start else ():
+    for key in SHAPING if start else ():
         if start[1][key] != settings[key]:
             raise InputError(f"{key}: found {settings[key]}, expected {start[1][key]} as of the weights to start from")
     if codebooks and latents is not None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from mlquant.files import InputError
+from mlquant.inputs import energy_dB
 
 
 def shapes(features: np.ndarray) -> np.ndarray:
@@ -26,6 +27,14 @@ def from_shapes(shapes: np.ndarray, features: np.ndarray) -> np.ndarray:
         raise InputError(f"shapes: {len(shapes)} frames, expected {len(features)} as of the features")
     b_hat = shapes + features[:, :20].mean(axis=1, keepdims=True, dtype=np.float64)
     return np.concatenate([b_hat, features[:, 20:]], axis=1, dtype=np.float32, casting="same_kind")
+
+
+def loud(features: np.ndarray, thresh: float | None, ncat: int = 1) -> np.ndarray:
+    """Which sequences [ceil(F/ncat)] of features [F, 22 or 79] hold no frame of an energy of `thresh` dB or less."""
+    if thresh is None:
+        return np.ones(-(-len(features) // ncat), bool)
+    above = energy_dB(features[:, :20] if features.shape[1] == 22 else features) > thresh
+    return np.pad(above, (0, -len(above) % ncat), "edge").reshape(-1, ncat).all(axis=1)
 
 
 def to_train_on(vectors: np.ndarray, loud: np.ndarray, before: int | None = None) -> np.ndarray:

@@ -119,24 +119,27 @@ def obtained(sources):
     return available
 
 
-def samples_rated(wildcards):
-    """The samples of a rated chain, without the optional ones that could not be obtained."""
-    samples = stage(wildcards, "rates").settings["samples"]
+def there_of(samples):
+    """Samples of a study without the optional ones that could not be obtained."""
     sources = PLAN.optional(samples)
     available = obtained(sources)
-    return [name for name in samples if name not in sources or name in available]
+    there = [name for name in samples if name not in sources or name in available]
+    if samples and not there:
+        raise WorkflowError(
+            f"samples {', '.join(samples)}: none could be obtained, expected at least one"
+        )
+    return there
+
+
+def samples_rated(wildcards):
+    """The samples of a rated chain, without the optional ones that could not be obtained."""
+    return there_of(stage(wildcards, "rates").settings["samples"])
 
 
 def anchors_of(study):
     """The measured anchors of a study's samples."""
     anchors = PLAN.studies[study].anchors
-    sources = PLAN.optional(anchors)
-    available = obtained(sources)
-    return [
-        path
-        for name, path in anchors.items()
-        if name not in sources or name in available
-    ]
+    return [anchors[name] for name in there_of(anchors)]
 
 
 def settings_of_study(study):

@@ -29,7 +29,7 @@ COLUMNS: dict[str, tuple[str, str, int]] = {
     "samples": ("samples", "how many samples the mean is over", 0),
     "bits_per_frame": ("bits a vector", "bits of one quantised vector", 0),
     "frame_ms": ("ms a vector", "duration of the frames of one quantised vector", 0),
-    "bit_per_s": ("bit/s", "bit rate of the latents, or of the Codec 2 mode", 0),
+    "bit_per_s": ("bit/s", "bit rate of latents or b, or of the Codec 2 mode", 0),
     "bit_per_s_10ms": ("bit/s at 10 ms", "bit rate were a vector sent every 10 ms", 0),
     "bit_per_s_20ms": ("bit/s at 20 ms", "bit rate were a vector sent every 20 ms", 0),
     "frames": ("frames", "frames of 10 ms", 0),
