@@ -450,17 +450,17 @@ def test_prediction_needs_fewer_bits_than_a_quantiser_without():
     assert vq.mean_squared_error(vectors, decoded) < 0.8 * mean_error(vectors, without, 1)
 
 
-@pytest.mark.parametrize(("a", "frames"), [(0.6, 6), (0.7, 8), (0.8, 13), (0.9, 27)])
+@pytest.mark.parametrize(("a", "frames"), [(0.6, 6), (0.7, 8), (0.8, 13), (0.9, 27), (0.95, 55)])
 def test_a_lost_frame_is_made_up_for_within_the_frames_stated(a, frames):
     # The difference begins as what was lost of 8 dB RMS in all, the loss of one frame in each stretch.
-    vectors, codebooks = processes(70, 300, 60, 20, a, mean=5), [normal(71, 64, 20)]
-    indices = vq.search_predictive(vectors, codebooks, 1, a, stretch=60)
-    part = vq.decode(indices[10::60], codebooks)
+    vectors, codebooks = processes(70, 300, 80, 20, a, mean=5), [normal(71, 64, 20)]
+    indices = vq.search_predictive(vectors, codebooks, 1, a, stretch=80)
+    part = vq.decode(indices[10::80], codebooks)
     codebooks[0] *= 8 / np.sqrt(np.square(part).mean())
     lost = np.zeros(len(vectors), bool)
-    lost[10::60] = True
-    heard, meant = (vq.decode_predictive(indices, codebooks, a, stretch=60, lost=which) for which in (lost, None))
-    rms = np.sqrt(np.square(heard - meant).reshape(300, 60, 20).mean(axis=(0, 2)))
+    lost[10::80] = True
+    heard, meant = (vq.decode_predictive(indices, codebooks, a, stretch=80, lost=which) for which in (lost, None))
+    rms = np.sqrt(np.square(heard - meant).reshape(300, 80, 20).mean(axis=(0, 2)))
     assert rms[10] == pytest.approx(8, rel=1e-3) and (rms[:10] == 0).all()
     assert (rms[10 + frames :] < 0.5).all() and rms[10 + frames - 1] >= 0.5
     np.testing.assert_allclose(rms[10:30], 8 * a ** np.arange(20), rtol=0.01)
