@@ -1033,7 +1033,7 @@ KINDS_OF_MODULE = {
     "training": FROM_TRAINING,
     "dense": FROM_LATENTS,
     "inference": FROM_LATENTS,
-    "vectors": FROM_LATENTS - {"inferred"},
+    "vectors": FROM_LATENTS,
     "vq": {"codebooks"} | FROM_SEARCH,
     "anchor": {"anchors"} | FROM_MEASURES,
     "measures": FROM_MEASURES,
