@@ -697,7 +697,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command(vq_search, "l.f32 -k 10 -q vq1.f32,vq2.f32 --mbest 5 -o l_hat.f32", "quantised vectors")
     add("latents", help="k floats a vector")
     add("-q", dest="codebooks", required=True, metavar="VQ1,VQ2,...", help="codebooks of the stages")
-    add("--mbest", type=int, default=5, help="survivors of a stage (default 5)")
+    add("--mbest", type=int, default=5, help="survivors of a stage, and with --predict over time (default 5)")
     add("--indices", metavar="FILE", help="numpy file: an index a stage")
     add("--usage", action="store_true", help="print how many entries are used")
     add("--every", type=int, default=1, metavar="N", help="quantise every Nth, interpolate the others (default 1)")
