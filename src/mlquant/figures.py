@@ -74,7 +74,7 @@ def plot_curves(table: Path, value: str, label: str, title: str, stem: Path) -> 
 def plot_study(kind: str, folder: Path) -> None:
     """Draw the tables of a study of this kind in `folder`, as PNG and SVG of its name beside them."""
     with _figure(
-        6.5, {"latents": 5.5, "bits": 5.8}.get(kind, 4), folder / f"{kind}.png", folder / f"{kind}.svg"
+        6.5, {"latents": 5.5, "bits": 6.2}.get(kind, 4), folder / f"{kind}.png", folder / f"{kind}.svg"
     ) as figure:
         globals()[f"_plot_{kind}"](figure, folder)
 
@@ -215,7 +215,7 @@ def _plot_bits(figure, folder: Path) -> None:
     shown += [("Codec 2", {"c": "k", "ls": "--", "marker": "s", "lw": 0.7})] if len(codec2) else []
     shown += [("y, not quantised", {"c": "0.5"})] if len(ideal) else []
     handles = [Line2D([], [], label=label, **style) for label, style in shown]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4)
+    figure.legend(handles=handles, loc="outside lower center", ncols=3)
 
     # Of what names single chains as much as tells them apart.
     named = next(columns for columns in (chain[:1], chain[:2], chain) if not single.duplicated(columns).any())
