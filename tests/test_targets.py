@@ -153,7 +153,8 @@ def test_each_sample_is_analysed_once_and_each_network_trained_once(made):
     assert done.rules["analyse_speech"] == 2  # the sample, and the speech of both corpora
     networks = [json.loads(text) for text in checkout.bytes("results/networks/*/provenance.json").values()]
     assert done.rules["train_network"] == len(networks)
-    made_of = {json.dumps([network["settings"], network["files"]], sort_keys=True) for network in networks}
+    stages = [network["stages"][network["folder"]] for network in networks]
+    made_of = {json.dumps([stage["settings"], stage["inputs"]], sort_keys=True) for stage in stages}
     assert len(made_of) == len(networks)
 
 
