@@ -36,6 +36,7 @@ def tiny(bench, monkeypatch, tmp_path, voice):
     return found
 
 
+@pytest.mark.slow
 def test_table_and_json_hold_what_is_promised(bench, tiny, tmp_path, capsys):
     arguments = ["--only", "analyse", "both", "page", "--runs", "1", "--minutes", "0.03", "-o", str(tmp_path / "out")]
     assert bench.main(arguments) == 1, "there is no page to measure"

@@ -326,6 +326,7 @@ def test_swapped(tmp_path_factory, seeds, bias):
     pd.testing.assert_frame_equal(there.measures, expected)
 
 
+@pytest.mark.slow
 def test_coverage_of_frames():
     """Of independent frames 95 % of the intervals hold the truth; of frames like their neighbours blocks are needed."""
     random = np.random.default_rng(1)

@@ -996,6 +996,7 @@ def with_other_code(text):
     return text + "\nEDITED = 1\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", [with_other_comments, with_other_formatting])
 def test_comments_docstrings_and_formatting_change_no_key(package, edit):
     before = planned()
@@ -1062,6 +1063,7 @@ def test_an_edit_of_a_module_redoes_the_stages_that_run_it_and_what_follows(pack
     assert {name.split("/")[0] for name in redone(before, after)} == KINDS_OF_MODULE[module]
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_search_trains_no_network_and_one_of_the_page_only_gathers(package):
     before = planned()
     after = after_edit(package / "vq.py", with_other_code)

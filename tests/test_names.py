@@ -268,6 +268,7 @@ def test_a_run_in_an_odd_folder_on_odd_speech_gives_the_same_as_any(odd):
     assert not odd.run("-n", "results/odd_wav").rules, "and finds it all there"
 
 
+@pytest.mark.slow
 def test_every_value_reaches_its_command_as_it_stands(odd, tmp_path):
     """The commands of a dry run, given to a shell in which each only writes down its arguments."""
     done = odd.run("-n", "-p", "results/odd_wav", "results/not_made_wav", "results/sweeps/odd", "-F")

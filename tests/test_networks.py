@@ -959,6 +959,7 @@ def train_process(folder, threads, **options):
     )
 
 
+@pytest.mark.slow
 def test_processes_give_the_same_bytes_with_any_threads_and_after_a_kill(tmp_path):
     files.write_f32(tmp_path / "b.f32", records(400))
     files.write_json(tmp_path / "s.json", {**NOISY, "epochs": 24})

@@ -757,6 +757,7 @@ def hostile(tables):
     return text
 
 
+@pytest.mark.slow
 def test_whatever_the_tables_and_the_history_say_is_text(browser, tmp_path, voice):
     tables = tables_of(tmp_path, voice, samples=TEXTS, tag="<b>&`${1}")
     text = hostile(tables)

@@ -852,6 +852,7 @@ def test_without_apt_an_optional_source_is_left_out_and_a_required_one_is_an_err
         fetch(tmp_path, {"name": "nothing"})
 
 
+@pytest.mark.slow
 def test_a_real_package_comes_through_apt_and_changes_nothing_else(tmp_path):
     if not shutil.which("apt-get"):
         pytest.skip("no apt-get on this machine")

@@ -317,6 +317,7 @@ def test_mbest_equals_the_plain_tree_search():
         assert tuple(indices) == paths[0][0]
 
 
+@pytest.mark.slow
 def test_more_survivors_lower_the_mean_error():
     vectors, codebooks = normal(23, 2000, 6), [normal(24, 64, 6), 0.6 * normal(25, 64, 6), 0.4 * normal(26, 64, 6)]
     errors = [mean_error(vectors, codebooks, mbest) for mbest in (1, 2, 4, 8, 64)]
@@ -532,6 +533,7 @@ def test_big_dog_is_quantised_as_by_vq_mbest(mbest, stages):
     assert (decoded == expected).all(axis=1).mean() >= 0.999
 
 
+@pytest.mark.slow
 @needs_golden
 def test_variance_at_the_first_sizes_is_that_of_vqtrain():
     golden = np.loadtxt(GOLDEN / "vqtrain_stage1.txt")[:9]

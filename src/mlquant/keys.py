@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -67,10 +67,21 @@ def _parse(module: str) -> ast.Module:
     """The syntax tree of a module of the package, docstrings removed."""
     path = _module_path(module)
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(body := getattr(node, "body", None), list):
             node.body = [item for item in body if not _is_text(item)] or [ast.Pass()]
     return tree
+
+
+def _statements(tree: ast.AST) -> Iterator[ast.AST]:
+    """A node and all statements below it; not their expressions, which are most of a tree."""
+    pending = [tree]
+    while pending:
+        node = pending.pop()
+        yield node
+        for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+            if isinstance(below := getattr(node, name, None), list):
+                pending += below
 
 
 def _is_text(node: ast.stmt) -> bool:
@@ -85,7 +96,7 @@ def _module_path(module: str) -> Path:
 def _imports(tree: ast.AST, module: str) -> set[str]:
     """Modules of the package that the syntax tree of a module imports, at its top or inside functions."""
     found: set[str] = set()
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.ImportFrom):
             above = module.split(".")[: -node.level] if node.level else []
             source = ".".join([*above, *filter(None, [node.module])])

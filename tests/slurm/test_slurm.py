@@ -95,6 +95,7 @@ def sources(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc"}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(NO_PLUGIN), reason=str(NO_PLUGIN))
 def test_no_group_of_the_profile_waits_for_itself_whatever_is_asked_for(tmp_path):
     options = ["--directory", tmp_path, "--workflow-profile", ROOT / "profiles/slurm"]
