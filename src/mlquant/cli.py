@@ -344,18 +344,12 @@ def vq_search(args: argparse.Namespace) -> None:
         raise InputError(f"every: found {args.every}, expected at least 1")
     vectors = files.read_f32(args.latents, args.k)
     codebooks, a = _codebooks("-q", args.codebooks, args.k), _coefficient(args.predict)
-    if a is None:
-        if args.stretch is not None:
-            raise InputError("--predict: none, expected with --stretch")
-        sent = vectors[:: args.every]
-        indices = vq.search(sent, codebooks, args.mbest, st=args.st, en=args.en, threads=args.threads)
-        quantised = vq.decode(indices, codebooks)
-    else:
-        if args.st or args.en is not None:
-            raise InputError("--predict: found with --st or --en, expected without")
-        options = {"every": args.every, "stretch": args.stretch, "threads": args.threads}
-        indices = vq.search_predictive(vectors, codebooks, args.mbest, a, **options)
-        quantised = vq.decode_predictive(indices, codebooks, a, stretch=args.stretch)
+    if a is None and args.stretch is not None:
+        raise InputError("--predict: none, expected with --stretch")
+    if a is not None and (args.st or args.en is not None):
+        raise InputError("--predict: found with --st or --en, expected without")
+    options = {"every": args.every, "a": a, "stretch": args.stretch, "st": args.st, "en": args.en}
+    indices, quantised = vq.quantise(vectors, codebooks, args.mbest, threads=args.threads, **options)
     error = vq.mean_squared_error(vectors[:: args.every], quantised, st=args.st, en=args.en)
     log(f"mean squared error {error:.6g}")
     if args.usage:

@@ -158,12 +158,9 @@ def quantise(chain: Chain, array: np.ndarray, stages: int) -> np.ndarray:
 
 def _sent(chain: Chain, array: np.ndarray, stages: int) -> np.ndarray:
     """The quantised vectors [ceil(n/every), k] of vectors [n, k]."""
-    search, codebooks = chain.search, chain.codebooks[:stages]
-    if search["predict"] is None:
-        return vq.decode(vq.search(array[:: search["every"]], codebooks, search["mbest"]), codebooks)
-    options = {"every": search["every"], "stretch": search["stretch"]}
-    indices = vq.search_predictive(array, codebooks, search["mbest"], search["predict"], **options)
-    return vq.decode_predictive(indices, codebooks, search["predict"], stretch=search["stretch"])
+    search = chain.search
+    options = {"every": search["every"], "a": search["predict"], "stretch": search["stretch"]}
+    return vq.quantise(array, chain.codebooks[:stages], search["mbest"], **options)[1]
 
 
 def quantise_all(chain: Chain, arrays: list[np.ndarray], stages: int) -> list[np.ndarray]:

@@ -503,6 +503,29 @@ def decode_predictive(
     return signal.lfilter(np.float32([1]), np.float32([1, -a]), parts, axis=1).reshape(-1, width)[:frames]
 
 
+def quantise(
+    vectors: np.ndarray,
+    codebooks: Sequence[np.ndarray],
+    mbest: int,
+    *,
+    every: int = 1,
+    a: float | None = None,
+    stretch: int | None = None,
+    st: int = 0,
+    en: int | None = None,
+    threads: int = 1,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Indices [ceil(F/every), stages] of each `every`-th of vectors [F, k], and the vectors that they are decoded to.
+
+    With a coefficient `a` by prediction, in stretches of `stretch` vectors; without, by the elements `st` to `en`.
+    """
+    if a is None:
+        indices = search(vectors[::every], codebooks, mbest, st=st, en=en, threads=threads)
+        return indices, decode(indices, codebooks)
+    indices = search_predictive(vectors, codebooks, mbest, a, every=every, stretch=stretch, threads=threads)
+    return indices, decode_predictive(indices, codebooks, a, stretch=stretch)
+
+
 def interpolated(sent: np.ndarray, every: int, frames: int) -> np.ndarray:
     """Vectors [frames, k] float32 of those [ceil(frames/every), k] that were sent, the first for frame 0.
 
