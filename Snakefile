@@ -17,6 +17,7 @@ configfile: "config.yaml" if os.path.exists("config.yaml") else f"{workflow.base
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/samples.smk"
 
 
 wildcard_constraints:

@@ -1,35 +1,6 @@
 # What compares networks and quantisers: sweeps, rated chains and studies.
 
 
-def there_of(samples):
-    """Samples of a study without the optional ones that could not be obtained."""
-    sources = PLAN.optional(samples)
-    available = obtained(sources)
-    there = [name for name in samples if name not in sources or name in available]
-    if samples and not there:
-        raise WorkflowError(
-            f"samples {', '.join(samples)}: none could be obtained, expected at least one"
-        )
-    return there
-
-
-def samples_rated(wildcards):
-    """The samples of a rated chain, without the optional ones that could not be obtained."""
-    return there_of(stage(wildcards, "rates").settings["samples"])
-
-
-def anchors_of(study):
-    """The measured anchors of a study's samples."""
-    anchors = PLAN.studies[study].anchors
-    return [anchors[name] for name in there_of(anchors)]
-
-
-def settings_of_study(study):
-    """All settings of a study, the anchors of samples that could be obtained among them where it has any."""
-    anchors = anchors_of(study)
-    return PLAN.studies[study].settings | ({"anchors": anchors} if anchors else {})
-
-
 rule summarise_sweep:
     input:
         lambda w: PLAN.sweeps[w.sweep].files,

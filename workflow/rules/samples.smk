@@ -1,0 +1,131 @@
+# Which samples and results jobs take: optional samples count when they could be obtained.
+
+import json
+import os
+from functools import cache
+
+TABLES = ("provenance.json", "measures.csv", "means.csv", "anchors.csv")
+TABLES += ("frames.csv", "README.md", "config.yaml")
+LEFT_OUT = set()  # optional samples that a warning has named
+
+
+def required(experiment):
+    """The samples of an experiment, without the optional ones."""
+    plan = PLAN.experiments[experiment]
+    return [name for name in plan.measured if name not in plan.optional]
+
+
+def optional(experiment):
+    """Those optional samples of an experiment that could be obtained."""
+    return obtained(PLAN.experiments[experiment].optional)
+
+
+def obtained(sources):
+    """Those of optional samples, with the stages that fetch them, that could be obtained."""
+    available = []
+    for name, source in sources.items():
+        fetched = checkpoints.fetch_optional_source.get(
+            stage=source.folder.rsplit("/", 1)[1]
+        )
+        with open(fetched.output.manifest) as manifest:
+            if json.load(manifest)["available"]:
+                available.append(name)
+            elif name not in LEFT_OUT:
+                LEFT_OUT.add(name)
+                logger.warning(
+                    f"The optional sample {name} could not be obtained and is left out. To try again, remove "
+                    f"{source.folder}, or put the sample into {PLAN.config.speech_dir}/."
+                )
+    return available
+
+
+def experiment_of(wildcards):
+    """The experiment whose tables a job makes."""
+    return stage(wildcards, "experiments").name
+
+
+def folder_compared(name):
+    """The tables of an experiment, or of an older variant of one, as in 240118.3f9a1c2e."""
+    if name in PLAN.experiments:
+        return PLAN.experiments[name].tables.folder
+    return f"results/experiments/{name}"
+
+
+def files_compared(name):
+    """What such tables and their page are made from; an older variant is there, or can no longer be made."""
+    folder = folder_compared(name)
+    if folder not in PLAN.stages:
+        if not os.path.exists(f"{folder}/provenance.json"):
+            raise WorkflowError(
+                f"{name}: neither an experiment of the configuration nor a folder in results/experiments, "
+                f"expected one of {', '.join(PLAN.experiments)}"
+            )
+        return []
+    experiment = PLAN.stages[folder].name
+    return [
+        *(f"{folder}/{name}" for name in TABLES),
+        *shown(experiment, required(experiment) + optional(experiment)),
+        *PLAN.experiments[experiment].shown,
+    ]
+
+
+def measured(experiment, samples):
+    """The measures of some of an experiment's samples."""
+    plan = PLAN.experiments[experiment]
+    return [
+        stage.file("measured.json") for name in samples for stage in plan.measured[name]
+    ]
+
+
+def origins(experiment):
+    """What the speech of an experiment's samples and networks came from; a user's own files are never in a storage."""
+    samples = required(experiment) + optional(experiment)
+    return [here(path) for path in PLAN.origins(experiment, samples)]
+
+
+def shown(experiment, samples):
+    """What an experiment's page shows of some of its samples: wavs, features and latents."""
+    plan = PLAN.experiments[experiment]
+    stages = [stage for name in samples for stage in plan.measured[name]]
+    files = [here(path) for stage in stages for path in stage.inputs["files"]]
+    return files + [plan.latents[name] for name in samples if name in plan.latents]
+
+
+def there_of(samples):
+    """Samples of a study without the optional ones that could not be obtained."""
+    sources = PLAN.optional(samples)
+    available = obtained(sources)
+    there = [name for name in samples if name not in sources or name in available]
+    if samples and not there:
+        raise WorkflowError(
+            f"samples {', '.join(samples)}: none could be obtained, expected at least one"
+        )
+    return there
+
+
+def samples_rated(wildcards):
+    """The samples of a rated chain, without the optional ones that could not be obtained."""
+    return there_of(stage(wildcards, "rates").settings["samples"])
+
+
+def anchors_of(study):
+    """The measured anchors of a study's samples."""
+    anchors = PLAN.studies[study].anchors
+    return [anchors[name] for name in there_of(anchors)]
+
+
+def settings_of_study(study):
+    """All settings of a study, the anchors of samples that could be obtained among them where it has any."""
+    anchors = anchors_of(study)
+    return PLAN.studies[study].settings | ({"anchors": anchors} if anchors else {})
+
+
+@cache
+def with_results():
+    """The folders of experiments, studies and sweeps that are there when Snakemake starts."""
+    found = [folder for folder in PLAN.folders() if os.path.isdir(folder)]
+    if not found:
+        raise WorkflowError(
+            "There is nothing to report yet. Make a result first, as with: snakemake results/240118_wav"
+        )
+    return found
