@@ -422,6 +422,8 @@ REFUSED = [
     (["synth", "m.bin", "short_y.f32"], "short_y.f32: 199 frames, expected 200"),
     (["synth", "m.bin", "nan.f32"], "nan.f32: 17600 bytes"),
     (["synth", "m.bin", "huge_y.f32"], "huge_y.f32"),
+    (["synth", "m.bin", "y_hat.f32", "--expand", "2.5"], "expand: 2.5, expected above 0 and at most 2"),
+    (["synth", "m.bin", "y_hat.f32", "--expand", "nan"], "expand: nan, expected above 0 and at most 2"),
     ([*TRAIN, "odd"], "odd: 1301 bytes"),
     ([*TRAIN, "nan.f32"], "nan.f32: record 9"),
     ([*TRAIN_Y, "b.f32"], "target"),

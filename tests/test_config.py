@@ -647,6 +647,14 @@ def test_mbest_redoes_one_search_of_each_sample_and_what_follows():
     assert len(after.stages.keys() - before.stages.keys()) == len(expected)
 
 
+def test_a_postfilter_redoes_the_speech_of_its_output_and_what_follows():
+    before, after = planned(), planned((f"{OUTPUTS}.3.expand", 1.2))
+    assert redone(before, after) == {"experiments/240118"} | each_sample("synthesised/*", "measures/240118_*")
+    assert {stage.command for stage in after.stages.values() if stage.settings == {"expand": 1.2}} == {"synth"}
+    with pytest.raises(InputError, match="expand go with process vocoder"):
+        planned((f"{OUTPUTS}.0.expand", 1.2))
+
+
 def test_a_third_stage_trains_one_codebook():
     before, after = planned(), planned((f"{OUTPUTS}.3.stages", 3))
     assert {name for name in redone(before, after) if "/vq_" in name or "networks" in name} == {"codebooks/vq_3"}

@@ -65,7 +65,7 @@ CHAINS = {  # networks, place of the quantised one, encoder, codebooks, and how 
         0,
         "straight",
         "straight",
-        {"predict": 0.5, "stretch": 9, "every": 2, "interval_ms": 20},
+        {"predict": 0.5, "stretch": 9, "every": 2, "interval_ms": 20, "expand": 1.3},
     ),
     "the second network": (["nn4", "straight"], 1, "straight", "straight", {}),
     "b itself": (["manifold"], None, None, "shape", {}),
@@ -81,6 +81,7 @@ def settings_of(name, **changes):
         **{"networks": [f"{one}/{WEIGHTS}" for one in networks], "quantised": quantised},
         **{"encoder": encoder and f"{encoder}/{WEIGHTS}", "codebooks": [f"{codebooks}_{i}.f32" for i in (1, 2)]},
         **{"stages": [1, 2], "mbest": 3, "every": 1, "predict": None, "stretch": None, "interval_ms": 10},
+        "expand": 1.0,
         **{"features": ["b.f32"], "targets": ["y.f32"], "held_out": 0.1, "thresh": 10, "seconds": 60, "pesq": False},
         **{"held_out_features": [], "held_out_targets": []},
         **{"samples": {"v": {"speech": "v.raw", "model": "m.bin", "b": "b.f32", "y": "y.f32"}}},
@@ -128,7 +129,7 @@ def test_a_sample_goes_the_way_of_the_single_commands(made, monkeypatch, tmp_pat
             hat = out("decode", network, latents, "--features", hat, *energy)
         else:
             hat = out("infer", network, hat, *energy)
-    command("synth", "m.bin", hat, "-o", tmp_path / "v.wav")
+    command("synth", "m.bin", hat, "--expand", settings["expand"], "-o", tmp_path / "v.wav")
 
     loaded = settings | {"predict": 0.7 if settings["predict"] == "a.f32" else settings["predict"]}
     y_hat, speech = list(rates.outputs(rates.load(loaded), settings, "v"))[-1]

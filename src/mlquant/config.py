@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 from mlquant.anchor import MODES
 from mlquant.architectures import ROWS, SHAPING, Row
 from mlquant.files import InputError
-from mlquant.schema import Block, Positive, Seed, nearest, refusal, shown, validate
+from mlquant.schema import Block, Factor, Positive, Seed, nearest, refusal, shown, validate
 from mlquant.settings import NetworkSettings
 from mlquant.speech import OWN, Choice, Sha256, Source, audio_files, url_problem
 
@@ -220,6 +220,7 @@ class Output(Block):
     mbest: Positive = 5
     noise_var: Annotated[float, Field(ge=0)] = 0.0
     seed: Seed = 1
+    expand: Factor = 1.0
     mode: Annotated[str, AfterValidator(_mode)] | None = None
 
     @model_validator(mode="after")
@@ -231,8 +232,8 @@ class Output(Block):
             raise refusal(f"networks: found {', '.join(self.networks)}, expected each once")
         if (self.process == "codec2") != (self.mode is not None):
             raise refusal("mode goes with process codec2, and only with it")
-        if self.process != "vocoder" and (self.networks or self.quantiser or self.noise_var):
-            raise refusal("networks, quantiser and noise_var go with process vocoder only")
+        if self.process != "vocoder" and (self.networks or self.quantiser or self.noise_var or self.expand != 1):
+            raise refusal("networks, quantiser, noise_var and expand go with process vocoder only")
         if self.noise_var and self.quantiser:
             raise refusal("has noise_var and quantiser, expected at most one of them")
         return self
@@ -319,6 +320,7 @@ class Chain(Block):
     quantiser: str
     stages: Annotated[list[Positive], Field(min_length=1)]
     mbest: Positive = 5
+    expand: Factor = 1.0
 
 
 class BitsStudy(Block):

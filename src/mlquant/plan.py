@@ -492,10 +492,10 @@ class Plan:
         """Files that a sample's outputs are measured against, and the true features behind them."""
         model, y = features.inputs["model"][0], features.file("y.f32")
         original = self._add("resynthesised", "resynth", sample, {}, {"model": [model]})
-        ideal = self._add("synthesised", "synth", f"{sample}_ideal_y", {}, {"model": [model], "y_hat": [y]})
+        ideal = self._speech(f"{sample}_ideal_y", model, y)
         return {
             **{"source": speech.file("speech.raw"), "model": model, "features": features.file("b.f32"), "y": y},
-            **{"original": original.file("speech.wav"), "ideal_y": ideal.file("speech.wav")},
+            **{"original": original.file("speech.wav"), "ideal_y": ideal},
         }
 
     def _anchors(self, sample: str, speech: Stage, references: dict[str, str]) -> list[dict]:
@@ -618,9 +618,14 @@ class Plan:
                 if self.config.networks[network].row.target == "b":
                     files |= {"b": b, "b_hat": hat}
             files |= {"y": features.file("y.f32"), "y_hat": hat}
-            wav = self._add("synthesised", "synth", sample, {}, {"model": [model], "y_hat": [hat]}).file("speech.wav")
+            wav = self._speech(sample, model, hat, output.expand)
         interval = quantiser and quantiser.interval_ms
         return _row(output.index, output.tag, bits, frame_ms, late, {"wav": wav, **files}) | {"interval_ms": interval}
+
+    def _speech(self, name: str, model: str, y_hat: str, expand: float = 1.0) -> str:
+        """Speech of y_hat."""
+        inputs = {"model": [model], "y_hat": [y_hat]}
+        return self._add("synthesised", "synth", name, {"expand": expand}, inputs).file("speech.wav")
 
     def _inferred(self, sample: str, network: str, hat: str, features: Stage, output: Output) -> str:
         """Features straight through a network."""
@@ -747,6 +752,7 @@ class Plan:
             "mbest": chain.mbest,
             "every": self.config.every(quantiser),
             "stretch": quantiser.stretch,
+            "expand": chain.expand,
             "interval_ms": self.config.every(quantiser) * self.config.vector_ms(quantiser),
             # What none of them was trained on.
             "held_out": min(_HELD_OUT, *(self.config.networks[name].held_out for name in used)),

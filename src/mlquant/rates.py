@@ -17,7 +17,7 @@ from pydantic import Field
 
 from mlquant import architectures, features, files, inference, measures, vectors, vq
 from mlquant.files import FRAME, SAMPLE_RATE, InputError
-from mlquant.schema import Block, Positive
+from mlquant.schema import Block, Factor, Positive
 from mlquant.sinusoidal import decoder
 
 if TYPE_CHECKING:
@@ -47,9 +47,10 @@ class Settings(Block):
 
     `networks` make y_hat, one after the other; `quantised` is the place of the one whose latents, made by `encoder`,
     are quantised: with None, the shape of b is, before the first. Of the vectors one in `every` is sent, every
-    `interval_ms`. `predict`, `mbest` and `stretch` are as of `mlquant vq-search`. The share `held_out` of each of the
-    `features`, its end, was not trained on, and no voice of `held_out_features` was. Frames of no more than `thresh` dB
-    do not count in distortions; of each set of frames of a file the first `seconds` are taken.
+    `interval_ms`. `predict`, `mbest` and `stretch` are as of `mlquant vq-search`, `expand` is as of `mlquant synth`. The
+    share `held_out` of each of the `features`, its end, was not trained on, and no voice of `held_out_features` was.
+    Frames of no more than `thresh` dB do not count in distortions; of each set of frames of a file the first `seconds`
+    are taken.
     """
 
     networks: Annotated[list[str], Field(min_length=1)]
@@ -61,6 +62,7 @@ class Settings(Block):
     every: Positive
     predict: float | str | None
     stretch: Positive | None
+    expand: Factor
     interval_ms: Annotated[float, Field(gt=0)]
     features: list[str]
     targets: list[str]
@@ -262,4 +264,4 @@ def outputs(chain: Chain, settings: dict, name: str) -> Iterator[tuple[np.ndarra
     for stages in settings["stages"]:
         _, y_hat = from_vectors(chain, quantise(chain, array, stages), hat, y)
         decoder.check(y_hat, sum(map(len, models)), f"{name}: y_hat", sample["model"])
-        yield y_hat, decoder.decode(models, y_hat)
+        yield y_hat, decoder.decode(models, y_hat, settings["expand"])

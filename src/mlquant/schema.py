@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from mlquant.files import InputError, one_line
 
 Positive = Annotated[int, Field(gt=0, lt=1 << 31)]
+Factor = Annotated[float, Field(gt=0, le=2)]
 Seed = Annotated[int, Field(ge=0, lt=1 << 32)]
 
 _short = reprlib.Repr()

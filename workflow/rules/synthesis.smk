@@ -36,10 +36,12 @@ rule synthesise_wav:
     resources:
         mem_mb=1000,
         runtime=3,
+    params:
+        amplitudes=options("synthesised"),
     message:
         "Synthesising {wildcards.stage}"
     shell:
-        "mlquant synth {input.model:q} {input.y_hat:q} -o {output:q} > {log:q} 2>&1"
+        "mlquant synth {input.model:q} {input.y_hat:q} {params.amplitudes} -o {output:q} > {log:q} 2>&1"
 
 
 rule code_anchors:

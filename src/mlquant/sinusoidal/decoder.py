@@ -12,6 +12,7 @@ import numpy as np
 
 from mlquant import features
 from mlquant.files import InputError, Model
+from mlquant.inputs import energy_dB
 from mlquant.sinusoidal import synthesis
 
 _LOUDEST = 600  # dB; spectra of speech stay within 120 dB
@@ -25,13 +26,27 @@ def check(y_hat: np.ndarray, frames: int, where: str, model: str) -> None:
         raise InputError(f"{where}: holds {loudest:g} dB, expected at most {_LOUDEST} dB either way")
 
 
+def expanded(y_hat: np.ndarray, factor: float) -> np.ndarray:
+    """Spectra y_hat [F, 79] dB, their dynamic range in dB times `factor` at the same energy; float64.
+
+    A postfilter: formants rise, and what lies between them sinks. Raises InputError for a factor that is not above 0
+    and at most 2. Source: post_filter_newamp1 of Codec 2, of its mode 700C, which has a factor of 1.5.
+    """
+    if not 0 < factor <= 2:
+        raise InputError(f"expand: {factor}, expected above 0 and at most 2")
+    spectra = factor * y_hat.astype(np.float64)
+    return spectra + (energy_dB(y_hat) - energy_dB(spectra))[:, None]
+
+
 def decode_in_chunks(
     models: Iterable[Model],
     y_hat: np.ndarray,
+    expand: float = 1.0,
     keep: Callable[[np.ndarray, np.ndarray], None] = lambda A, H: None,
 ) -> Iterator[np.ndarray]:
     """Speech [80*F] int16, in parts, of y_hat [F, 79] in dB and the F frames of models that follow each other.
 
+    Amplitudes have the dynamic range of y_hat times `expand` (see `expanded`), phases are those of y_hat itself.
     `keep` is given the amplitudes A [f, 161] and the phase filter H [f, 161] of each model as they are made.
     """
 
@@ -39,7 +54,8 @@ def decode_in_chunks(
         start = 0
         for model in models:
             part, start = y_hat[start : start + len(model)], start + len(model)
-            A = features.envelope_to_amplitudes(part, model.Wo, model.L)
+            spectra = part if expand == 1 else expanded(part, expand)
+            A = features.envelope_to_amplitudes(spectra, model.Wo, model.L)
             H = features.envelope_to_phase_filter(part, model.Wo, model.L)
             keep(A, H)
             yield replace(model, A=A), H
@@ -47,6 +63,6 @@ def decode_in_chunks(
     return synthesis.synthesise_in_chunks(synthesis.phase0_in_chunks(filtered()))
 
 
-def decode(models: Iterable[Model], y_hat: np.ndarray) -> np.ndarray:
+def decode(models: Iterable[Model], y_hat: np.ndarray, expand: float = 1.0) -> np.ndarray:
     """The same speech as one array."""
-    return np.concatenate(list(decode_in_chunks(models, y_hat)))
+    return np.concatenate(list(decode_in_chunks(models, y_hat, expand)))
