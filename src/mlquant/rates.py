@@ -47,7 +47,7 @@ class Settings(Block):
 
     `networks` make y_hat, one after the other; `quantised` is the place of the one whose latents, made by `encoder`,
     are quantised: with None, the shape of b is, before the first. Of the vectors one in `every` is sent, every
-    `interval_ms`. `predict`, `mbest` and `stretch` are as of `mlquant vq-search`, `expand` is as of `mlquant synth`. The
+    `interval_ms`. `predict`, `mbest` and `stretch` are as of `mlquant vq-search`, `expand` of `mlquant synth`. The
     share `held_out` of each of the `features`, its end, was not trained on, and no voice of `held_out_features` was.
     Frames of no more than `thresh` dB do not count in distortions; of each set of frames of a file the first `seconds`
     are taken.
