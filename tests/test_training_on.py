@@ -285,6 +285,14 @@ def test_a_rate_that_is_too_high_in_the_loop_is_told(tmp_path, first, start):
         trained(tmp_path, settings_of(optimiser="sgd", lr=1e30), start=start, codebooks=first[2])
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("mode", ["latents", "codebooks"])
+def test_a_cuda_device_trains_on_as_the_cpu_does(tmp_path, first, start, mode):
+    given = {"start": start, mode: ([first[1]], []) if mode == "latents" else first[2]}
+    cpu, cuda = (trained(tmp_path / name, settings_of(epochs=6, device=name), **given) for name in ("cpu", "cuda"))
+    assert held_out_sd(cuda) == pytest.approx(held_out_sd(cpu), rel=0.02)
+
+
 # --- the same bytes --------------------------------------------------------------------------------------
 
 LONG = {"epochs": 8, "refresh": 3}
