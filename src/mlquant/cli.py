@@ -702,7 +702,7 @@ def _parser() -> argparse.ArgumentParser:
     add = command(synth, "big_dog_model.bin y_hat.f32 -o big_dog.wav", wav)
     add("model", help=f"{model}: Wo, L and voicing are used")
     add("y_hat", help="79 floats a frame")
-    add("--expand", type=float, default=1.0, metavar="FACTOR", help="of the amplitudes' dynamic range (default 1)")
+    add("--expand", type=float, default=1.0, metavar="FACTOR", help="a postfilter: range of amplitudes times this")
     add("--a", metavar="FILE", help="amplitudes as for c2sim --amread")
     add("--h", metavar="FILE", help="phase filter as for c2sim --hmread")
 
