@@ -47,6 +47,7 @@ TWICE = ("experiments.240118.outputs", [{"index": 1, "tag": "a", **TWICE}])
 BITS = {"kind": "bits", "samples": ["ann"], "corpus": "voices", "network": "nn4", "manifold": "manifold", "sizes": [16]}
 BITS |= {"kinds": {"lbg": {}}, "interval_ms": [10]}
 BACKWARDS = {"x": {"networks": ["manifold", "nn4"], "quantiser": "vq", "stages": [1]}}
+REPEATED = {"x": {"networks": ["nn4", "manifold"], "quantiser": "vq", "stages": [1, 1]}}
 LOOP = "networks.nn4_loop."
 NN4 = yaml.safe_load(CONFIG)["networks"]["nn4"]
 
@@ -233,11 +234,13 @@ def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks
         ([("networks.manifold_b.refresh", 3)], "networks.manifold_b: refresh goes with vq_in_loop", "only"),
         ([("networks.nn4_decoder.noise_var", 0.1)], "networks.nn4_decoder: noise_var: found 0.1", "expected 0"),
         ([("networks.manifold_b.finetune", 7)], "networks.manifold_b.finetune: '7'", "names no network"),
+        ([("networks.manifold_b.finetune", ["nn4"])], "networks.manifold_b.finetune: found ['nn4']", "name of a network"),
         ([("networks.vqs", VQS), ("networks.nn4_decoder.finetune", "vqs")], "nn4_decoder", "makes b_hat instead"),
         ([("networks.late.nn", 5), ("networks.ls", FSQ)], "networks.ls.finetune: 'late' quantises itself", "plain"),
         ([TWICE], "outputs.0.networks: 'vq' is of several of them", "of one"),
         ([("studies", {"s": {**BITS, "bits": 3}})], "bits: found 3", "at least 4"),
         ([("studies", {"s": {**BITS, "sizes": [16, 16]}})], "sizes: found 16, 16", "once"),
+        ([("studies", {"s": {**BITS, "chains": REPEATED}})], "chains.x.stages: found [1, 1]", "once"),
         ([("studies", {"s": {**BITS, "network": "nn5"}})], "studies.s.network: 'nn5'", "'nn4'"),
         ([("studies", {"s": {**BITS, "manifold": "nn4"}})], "studies.s.network: networks: found nn4, nn4", "once"),
         ([("studies", {"s": {**BITS, "chains": BACKWARDS}})], "studies.s.chains.x.networks.0: 'manifold'", "b_hat"),

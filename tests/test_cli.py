@@ -478,6 +478,8 @@ REFUSED = [
     (["from-shapes", "b.f32", "--features", "b.f32"], "shapes: 220 frames, expected 200"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--stretch", "0"], "stretch: 0"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--stretch", "9"], "--predict: none"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict="], "predict: found nothing"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", ".5", "--mbest", "1000000"], "mbest: 1000000, exp"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--st", "1"], "--predict: found with"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,none.f32"], "none.f32: no such file"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,"], "-q"),

@@ -243,9 +243,10 @@ def walk(vectors, seed):
 
 @pytest.mark.parametrize("search", [{"predict": 0.9, "stretch": 7}, {"predict": 0.9}, {"predict": None}])
 @pytest.mark.parametrize("every", [1, 3])
-def test_several_arrays_are_quantised_as_each_alone(search, every):
+@pytest.mark.parametrize("mbest", [1, 4])
+def test_several_arrays_are_quantised_as_each_alone(search, every, mbest):
     codebook = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
-    search = {"mbest": 1, "every": every, "stretch": None, **search}
+    search = {"mbest": mbest, "every": every, "stretch": None, **search}
     chain = rates.Chain([], None, None, [codebook, codebook / 4], search)
     arrays = [walk(vectors, seed) for seed, vectors in enumerate((1, 20, 100, 50))]
     for array, found in zip(arrays, rates.quantise_all(chain, arrays, 2), strict=True):

@@ -435,6 +435,21 @@ def test_each_stretch_is_searched_as_if_it_were_alone():
         np.testing.assert_array_equal(indices[start : start + 10], expected)
 
 
+def test_vectors_that_are_not_counted_decide_nothing():
+    vectors, codebooks = normal(64, 23, 3), [normal(65, 8, 3), normal(66, 8, 3) / 3]
+    filled = np.concatenate([vectors, normal(67, 7, 3) + 5])
+    options = {"every": 2, "stretch": 5}
+    found = vq.search_predictive(filled, codebooks, 4, 0.8, counted=np.arange(15) < 12, **options)
+    np.testing.assert_array_equal(found[:12], vq.search_predictive(vectors, codebooks, 4, 0.8, **options))
+
+
+def test_when_one_vector_is_sent_it_does_not_matter_how_few_are():
+    vectors, codebook = normal(68, 9, 3), normal(69, 8, 3)
+    one, other = (vq.search_predictive(vectors, [codebook], 2, 0.8, every=every) for every in (9, 10**15))
+    np.testing.assert_array_equal(one, other)
+    assert one.shape == (1, 1)
+
+
 def test_with_a_coefficient_of_0_it_is_the_search_without_prediction():
     vectors, codebooks = normal(66, 300, 3), [normal(67, 16, 3), 0.4 * normal(68, 16, 3)]
     indices = vq.search_predictive(vectors, codebooks, 3, 0, stretch=7)

@@ -111,6 +111,11 @@ def _train(args: argparse.Namespace, start: Callable[..., dict] = lambda *read: 
 
     started, record = provenance.now(), _json(args.record)
     settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
+    several = ("features", "target", "held_out", "held_out_target", "latents", "held_out_latents")
+    read = [path for name in several for path in getattr(args, name, None) or ()]
+    if args.command == "train-on":
+        read += [args.start, *filter(None, args.loop.split(","))]
+    checksums = provenance.checksums(read, args.root)
     try:
         held_out = _read_pairs(args.held_out or [], args.held_out_target)
         pairs = _read_pairs(args.features, args.target)
@@ -120,11 +125,7 @@ def _train(args: argparse.Namespace, start: Callable[..., dict] = lambda *read: 
             raise
         log(f"mlquant {args.command}: {error}")
         training.write_failure(settings, str(error), args.out)
-    several = ("features", "target", "held_out", "held_out_target", "latents", "held_out_latents")
-    read = [path for name in several for path in getattr(args, name, None) or ()]
-    if args.command == "train-on":
-        read += [args.start, *filter(None, args.loop.split(","))]
-    provenance.sidecar(args.out, record, settings, provenance.checksums(read, args.root), started)
+    provenance.sidecar(args.out, record, settings, checksums, started)
 
 
 def _read_pairs(features: list[str], targets: list[str] | None) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
@@ -149,7 +150,7 @@ def _read_latents(
         raise InputError(f"{option}: {len(paths or ())} files, expected {len(features)}, one for each of the features")
     width = architectures.latent_width(settings)
     if width is None:
-        raise InputError(f"{option}: {settings['family']} nn {settings['nn']} has no bottleneck, expected none")
+        raise InputError(f"{option}: {settings['family']} nn {settings['nn']} has no bottleneck, expected no latents")
     latents = [files.read_f32(path, width) for path in paths or ()]
     for path, name, found, b in zip(paths or (), named or (), latents, features, strict=True):
         if len(found) != (expected := -(-len(b) // settings["ncat"])):
@@ -323,6 +324,8 @@ def _coefficient(text: str | None) -> float | None:
 
     if text is None:
         return None
+    if not text:
+        raise InputError("predict: found nothing, expected a number or a file")
     try:
         return float(text)
     except ValueError:
@@ -670,7 +673,7 @@ def _parser() -> argparse.ArgumentParser:
 
     add = command(vq_train, "l.f32 -k 10 -m 4096 -o vq1.f32 --residual res1.f32", "codebook, k floats an entry")
     add("train", help="k floats a vector")
-    add("-m", type=int, required=True, help="entries of the codebook, a power of two")
+    add("-m", type=int, required=True, help="entries of the codebook, a power of two where they are split")
     add("--stop", type=float, default=1e-4, help="relative gain at which a size is done (default 1e-4)")
     add("--seed", type=int, default=1, help="of the splits (default 1)")
     add("--residual", metavar="FILE", help="vectors less their entries: the next stage's training set")
@@ -685,7 +688,7 @@ def _parser() -> argparse.ArgumentParser:
     recorded(add)
 
     add = command(vq_predictor, "pairs.f32 -k 20 -o a.f32", "one float")
-    add("pairs", help="2k floats: a vector and the next one, as of encode --pairs")
+    add("pairs", help="2k floats: a vector and the next one, as of shapes or encode --pairs")
     add("-k", type=int, required=True, help="elements of a vector")
 
     add = command(vq_search, "l.f32 -k 10 -q vq1.f32,vq2.f32 --mbest 5 -o l_hat.f32", "quantised vectors")

@@ -345,6 +345,9 @@ class BitsStudy(Block):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise refusal(f"{name}: found {', '.join(map(str, values))}, expected each once")
+        for name, chain in self.chains.items():
+            if len(set(chain.stages)) < len(chain.stages):
+                raise refusal(f"chains.{name}.stages: found {chain.stages}, expected each once")
         if self.bits < (least := max(self.sizes).bit_length() - 1):
             raise refusal(f"bits: found {self.bits}, expected at least {least}, those of a stage of {max(self.sizes)}")
         return self
@@ -412,9 +415,13 @@ _OWN = (
 )  # settings that a start does not pass on
 
 
-def _name(value: Any) -> str | None:
-    """A name that YAML may have read as a number; None for what is none."""
-    return str(value) if isinstance(value, str | int | float) and value else None
+def _start(entry: dict, place: str) -> tuple[str, str | None]:
+    """The place of what a network names to be trained on from, and that name; None of one that begins anew."""
+    key = "finetune" if entry.get("finetune") else "vq_in_loop"
+    value = entry.get(key)
+    if isinstance(value, list | dict):
+        raise InputError(f"config: {place}.{key}: found {shown(value)}, expected the name of a network")
+    return f"{place}.{key}", str(value) if value else None  # YAML may have read it as a number
 
 
 def _trained_on(raw: Any) -> Any:
@@ -428,11 +435,9 @@ def _trained_on(raw: Any) -> Any:
 
     def with_start(name: str, above: tuple[str, ...]) -> Any:
         entry = networks[name]
-        key = "finetune" if isinstance(entry, dict) and entry.get("finetune") else "vq_in_loop"
-        start = _name(entry.get(key)) if isinstance(entry, dict) else None
+        key, start = _start(entry, f"networks.{name}") if isinstance(entry, dict) else ("", None)
         if start is None:
             return entry
-        key = f"networks.{name}.{key}"
         _check(key, start, networks, "network")
         if start in (*above, name):
             raise InputError(f"config: {key}: found {start!r}, which is trained on from {name!r} itself")
@@ -450,9 +455,9 @@ def _derived_networks(config: Config) -> dict[str, Network]:
 
     def add(place: str, *settings: dict) -> None:
         merged = {key: value for block in settings for key, value in block.items()}
-        key = "finetune" if merged.get("finetune") else "vq_in_loop"
-        if start := _name(merged.get(key)):
-            _check(f"{place}.{key}", start, config.networks, "network")
+        key, start = _start(merged, place)
+        if start:
+            _check(key, start, config.networks, "network")
             merged = config.networks[start].model_dump(exclude={*_OWN}) | merged
         found[place] = validate(Network, merged, f"config: {place}")
 

@@ -114,7 +114,7 @@ def _check_targets(settings: dict, features: list[np.ndarray], targets: list[np.
 def _check_latents(settings: dict, features: Features, latents: Latents) -> None:
     ncat, width = settings["ncat"], latent_width(settings)
     if width is None:
-        raise InputError(f"latents: {settings['family']} nn {settings['nn']} has no bottleneck, expected none")
+        raise InputError(f"latents: {settings['family']} nn {settings['nn']} has no bottleneck, expected no latents")
     found, expected = ([array.shape for array in latents], [(-(-len(records) // ncat), width) for records in features])
     if found != expected:
         raise InputError(f"latents: shapes {found}, expected {expected} as of b in sequences of {ncat}")

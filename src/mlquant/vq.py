@@ -18,6 +18,7 @@ the nearest five cost 1.4 s of one core, and BLAS with a partial sort by groups 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -333,12 +334,16 @@ def _search(
     few = min(mbest, max(map(len, stages)))
     block = max(1, _BLOCK // (targets.shape[1] * few * (few + _SPARE)))
     if (len(stages) > 1 or last > 1) and targets.shape[1] * few**2 > _BLOCK:
-        most = int((_BLOCK / targets.shape[1]) ** 0.5)
-        raise InputError(f"mbest: {mbest}, expected at most {most} for vectors of {targets.shape[1]} elements")
+        _refuse_mbest(mbest, targets.shape[1])
     starts = range(0, len(targets), block)
     blocks = [_search_block(targets[i : i + block], stages, mbest, last, threads) for i in starts]
     paths, residuals = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     return paths, residuals
+
+
+def _refuse_mbest(mbest: int, width: int) -> None:
+    most = int((_BLOCK / width) ** 0.5)
+    raise InputError(f"mbest: {mbest}, expected at most {most} for vectors of {width} elements")
 
 
 def _search_block(
@@ -415,6 +420,7 @@ def search_predictive(
     *,
     every: int = 1,
     stretch: int | None = None,
+    counted: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
     """Closed-loop search of vectors [F, k], of which each `every`-th is sent; returns indices [ceil(F/every), stages].
@@ -425,31 +431,48 @@ def search_predictive(
 
     As a choice decides on what follows from it, `mbest` paths are kept from one vector to the next, by the M-algorithm
     (Anderson and Mohan, "Sequential coding algorithms", IEEE Trans. Commun. 32, 1984): those of the least error so far,
-    of vectors that the decoder interpolates too. Of 1 path the entries are the nearest.
+    of vectors that the decoder interpolates too. Of 1 path the entries are the nearest. Of vectors sent that are not
+    `counted` [ceil(F/every)] bool, such as those that fill a last stretch, the errors are not.
     """
     vectors, codebooks = _searchable(vectors, codebooks, mbest, threads)
     a, stages = _coefficient(a), [_entries(codebook) for codebook in codebooks]
     _at_least_one(every=every)
-    stretch = _stretch(-(-len(vectors) // every), stretch)
-    # What the paths of a stretch are offered bounds how many stretches are searched at once.
-    few = min(mbest, max(map(len, codebooks)))
-    block = max(1, _BLOCK // (few**2 * vectors.shape[1])) * stretch * every
-    starts = range(0, len(vectors), block)
-    found = [_search_stretches(vectors[i : i + block], stages, mbest, a, every, stretch, threads) for i in starts]
+    every = min(every, len(vectors))
+    sent = -(-len(vectors) // every)
+    stretch = _stretch(sent, stretch)
+    counted = np.ones(sent, bool) if counted is None else counted
+    # Each path is offered up to so many entries: that bounds how many stretches are searched at once.
+    offered = min(mbest, math.prod(map(len, codebooks)))
+    if vectors.shape[1] * mbest * offered > _BLOCK:
+        _refuse_mbest(mbest, vectors.shape[1])
+    block = max(1, _BLOCK // (mbest * offered * vectors.shape[1])) * stretch
+    found = [
+        _search_stretches(
+            vectors[i * every : (i + block) * every], counted[i : i + block], stages, mbest, a, every, stretch, threads
+        )
+        for i in range(0, sent, block)
+    ]
     return np.concatenate(found)
 
 
 def _search_stretches(
-    vectors: np.ndarray, stages: Sequence[_Entries], mbest: int, a: np.float32, every: int, stretch: int, threads: int
+    vectors: np.ndarray,
+    counted: np.ndarray,
+    stages: Sequence[_Entries],
+    mbest: int,
+    a: np.float32,
+    every: int,
+    stretch: int,
+    threads: int,
 ) -> np.ndarray:
     """Indices [ceil(F/every), stages] of vectors [F, k], all stretches of them at once."""
-    sent = -(-len(vectors) // every)
+    sent = len(counted)
     count, width = -(-sent // stretch), vectors.shape[1]
-    # By stretch, what is sent, and what lies between; nothing counts that is beyond the last vector sent.
+    # By stretch, what is sent, and what lies between.
     padded = np.zeros((count * stretch * every, width), np.float32)
     padded[: len(vectors)] = vectors
     padded = padded.reshape(count, stretch, every, width)
-    counts = (np.arange(count * stretch) < sent).reshape(count, stretch)
+    counts = np.pad(counted, (0, count * stretch - sent)).reshape(count, stretch)
     state, cost = np.zeros((count, 1, width), np.float32), np.zeros((count, 1))
     parents, chosen = [], []
     for frame in range(stretch):

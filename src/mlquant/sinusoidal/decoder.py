@@ -30,7 +30,8 @@ def expanded(y_hat: np.ndarray, factor: float) -> np.ndarray:
     """Spectra y_hat [F, 79] dB, their dynamic range in dB times `factor` at the same energy; float64.
 
     A postfilter: formants rise, and what lies between them sinks. Raises InputError for a factor that is not above 0
-    and at most 2. Source: post_filter_newamp1 of Codec 2, of its mode 700C, which has a factor of 1.5.
+    and at most 2. Source: post_filter_newamp1 of Codec 2, of its mode 700C, which has a factor of 1.5 and
+    pre-emphasises its spectra for it, as y is.
     """
     if not 0 < factor <= 2:
         raise InputError(f"expand: {factor}, expected above 0 and at most 2")
