@@ -234,7 +234,7 @@ def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks
         ([("networks.manifold_b.refresh", 3)], "networks.manifold_b: refresh goes with vq_in_loop", "only"),
         ([("networks.nn4_decoder.noise_var", 0.1)], "networks.nn4_decoder: noise_var: found 0.1", "expected 0"),
         ([("networks.manifold_b.finetune", 7)], "networks.manifold_b.finetune: '7'", "names no network"),
-        ([("networks.manifold_b.finetune", ["nn4"])], "networks.manifold_b.finetune: found ['nn4']", "name of a network"),
+        ([("networks.manifold_b.finetune", ["nn4"])], "manifold_b.finetune: found ['nn4']", "name of a network"),
         ([("networks.vqs", VQS), ("networks.nn4_decoder.finetune", "vqs")], "nn4_decoder", "makes b_hat instead"),
         ([("networks.late.nn", 5), ("networks.ls", FSQ)], "networks.ls.finetune: 'late' quantises itself", "plain"),
         ([TWICE], "outputs.0.networks: 'vq' is of several of them", "of one"),
