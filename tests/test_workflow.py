@@ -130,7 +130,11 @@ class Checkout:
 
     def run(self, *arguments, **options):
         process = self.start(*arguments, **options)
-        text, _ = process.communicate(timeout=600)
+        try:
+            text, _ = process.communicate(timeout=1200)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
         return Done(process.returncode, text)
 
     def outputs(self, index, **changes):
