@@ -23,8 +23,9 @@ def find() -> dict:
     codebooks = [next(s for s in stages if s.kind == "codebooks" and s.name == f"nn4_vq_{i}") for i in (1, 2)]
     corpora = [s for s in stages if s.kind == "corpora" and s.name.startswith("prompts_")]
     samples = plan.config.experiments[EXPERIMENT].samples
-    synthesised = {s.name: s.inputs for s in stages if s.kind == "synthesised" and "_manifold." in s.inputs["y_hat"][0]}
     measured = [plan.experiments[EXPERIMENT].measured[name][0] for name in samples]
+    behind = plan.behind([stage.file("measured.json") for stage in measured]).values()
+    synthesised = {s.name: s.inputs for s in behind if s.kind == "synthesised" and "_manifold." in s.inputs["y_hat"][0]}
     return {
         "speech": [made(stage.file("speech.raw")) for stage in corpora],
         "b": [made(path) for path in networks["manifold"].inputs["features"]],
