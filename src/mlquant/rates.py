@@ -155,10 +155,14 @@ def to_vectors(chain: Chain, b: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
 
 def quantise(chain: Chain, array: np.ndarray, stages: int) -> np.ndarray:
     """Vectors [n, k] as the first so many stages send them: quantised, and interpolated between those that are sent."""
+    return vq.interpolated(_sent(chain, array, stages), chain.search["every"], len(array))
+
+
+def _sent(chain: Chain, array: np.ndarray, stages: int, counted: np.ndarray | None = None) -> np.ndarray:
+    """The quantised vectors [ceil(n/every), k] of vectors [n, k]; `counted` as of `vq.search_predictive`."""
     search = chain.search
-    options = {"every": search["every"], "a": search["predict"], "stretch": search["stretch"]}
-    _, sent = vq.quantise(array, chain.codebooks[:stages], search["mbest"], **options)
-    return vq.interpolated(sent, search["every"], len(array))
+    options = {"every": search["every"], "a": search["predict"], "stretch": search["stretch"], "counted": counted}
+    return vq.quantise(array, chain.codebooks[:stages], search["mbest"], **options)[1]
 
 
 def quantise_all(chain: Chain, arrays: list[np.ndarray], stages: int) -> list[np.ndarray]:
@@ -166,17 +170,14 @@ def quantise_all(chain: Chain, arrays: list[np.ndarray], stages: int) -> list[np
 
     One after the other they take minutes for minutes of speech. For that each array is continued to whole stretches.
     """
-    mbest, every, a, stretch = (chain.search[name] for name in ("mbest", "every", "predict", "stretch"))
-    if a is None or stretch is None or not arrays:
+    every, predict, stretch = (chain.search[name] for name in ("every", "predict", "stretch"))
+    if predict is None or stretch is None or not arrays:
         return [quantise(chain, array, stages) for array in arrays]
     padded = [np.pad(array, ((0, -len(array) % (stretch * every)), (0, 0))) for array in arrays]
     sent = [-(-len(array) // every) for array in arrays]
     counted = [np.arange(len(array) // every) < count for array, count in zip(padded, sent, strict=True)]
-    codebooks, every_one = chain.codebooks[:stages], np.concatenate(padded)
-    options = {"every": every, "stretch": stretch, "counted": np.concatenate(counted)}
-    indices = vq.search_predictive(every_one, codebooks, mbest, a, **options)
-    decoded = vq.decode_predictive(indices, codebooks, a, stretch=stretch)
-    found = np.split(decoded, np.cumsum([len(marks) for marks in counted])[:-1])
+    together = _sent(chain, np.concatenate(padded), stages, np.concatenate(counted))
+    found = np.split(together, np.cumsum([len(marks) for marks in counted])[:-1])
     return [
         vq.interpolated(part[:count], every, len(array)) for part, count, array in zip(found, sent, arrays, strict=True)
     ]

@@ -534,18 +534,21 @@ def quantise(
     every: int = 1,
     a: float | None = None,
     stretch: int | None = None,
+    counted: np.ndarray | None = None,
     st: int = 0,
     en: int | None = None,
     threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Indices [ceil(F/every), stages] of each `every`-th of vectors [F, k], and the vectors that they are decoded to.
 
-    With a coefficient `a` by prediction, in stretches of `stretch` vectors; without, by the elements `st` to `en`.
+    With a coefficient `a` by prediction, in stretches of `stretch` vectors, of which those `counted` count; without, by
+    the elements `st` to `en`.
     """
     if a is None:
         indices = search(vectors[::every], codebooks, mbest, st=st, en=en, threads=threads)
         return indices, decode(indices, codebooks)
-    indices = search_predictive(vectors, codebooks, mbest, a, every=every, stretch=stretch, threads=threads)
+    options = {"every": every, "stretch": stretch, "counted": counted, "threads": threads}
+    indices = search_predictive(vectors, codebooks, mbest, a, **options)
     return indices, decode_predictive(indices, codebooks, a, stretch=stretch)
 
 
