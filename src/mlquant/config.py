@@ -435,7 +435,9 @@ def _trained_on(raw: Any) -> Any:
 
     def with_start(name: str, above: tuple[str, ...]) -> Any:
         entry = networks[name]
-        key, start = _start(entry, f"networks.{name}") if isinstance(entry, dict) else ("", None)
+        if not isinstance(entry, dict):
+            return entry
+        key, start = _start(entry, f"networks.{name}")
         if start is None:
             return entry
         _check(key, start, networks, "network")
