@@ -1,1 +1,0 @@
-"""The sinusoidal vocoder of Codec 2: `analysis` (speech to model) and `synthesis` (model to speech)."""
