@@ -8,7 +8,7 @@ samples: .venv/installed
 	snakemake results/240118_wav
 
 test: .venv/installed
-	pytest -n 2 --dist loadfile -m "not slow" tests/test_workflow.py tests # the longest file first
+	pytest -n 2 --dist loadfile -m "not slow" tests/workflow/test_workflow.py tests # the longest file first
 
 test-slow: .venv/installed
 	pytest -n 2 --dist loadfile -m slow

@@ -19,7 +19,8 @@ from pathlib import Path
 
 from benchmarks import inputs, stages
 from benchmarks.measure import cores, installed
-from mlquant.files import InputError, log, write_json, write_text
+from mlquant.core.disk import write_json, write_text
+from mlquant.core.errors import InputError, log
 
 COLUMNS = ("stage", "what", "input", "cores", "runs", "wall (s)", "CPU (s)", "peak (MB)", "throughput", "growth",
            "GFLOP/s", "of BLAS", "of their time", "note")  # fmt: skip

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from mlquant.config import load
-from mlquant.files import FRAME, SAMPLE_RATE, InputError, log
-from mlquant.plan import Plan
+from mlquant.core.errors import InputError, log
+from mlquant.core.records import FRAME, SAMPLE_RATE
+from mlquant.plan.config import load
+from mlquant.plan.graph import Plan
 
 EXPERIMENT = "240118"
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlquant.files import InputError, log
+from mlquant.core.errors import InputError, log
 
 HERE = Path(__file__).resolve().parent
 OURS = (sys.executable, "-m", "mlquant.cli")

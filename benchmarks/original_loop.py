@@ -15,7 +15,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from mlquant import files, training
+from mlquant.core import disk, records
+from mlquant.networks import training
 
 
 class Vectors(Dataset):
@@ -94,7 +95,7 @@ def train(settings: dict, data: tuple[torch.Tensor, ...], epochs: int) -> dict:
 
 if __name__ == "__main__":
     request = json.loads(sys.argv[1])
-    features = [files.read_features(path) for path in request["features"]]
-    y = [files.read_f32(path, 79) for path in request["target"]] if request["target"] else None
+    features = [records.read_features(path) for path in request["features"]]
+    y = [records.read_f32(path, 79) for path in request["target"]] if request["target"] else None
     data = training.training_set(request["settings"], features, y)
-    files.write_json(request["out"], train(request["settings"], data, request["epochs"]))
+    disk.write_json(request["out"], train(request["settings"], data, request["epochs"]))

@@ -16,8 +16,8 @@ import numpy as np
 
 from benchmarks import inputs
 from benchmarks.measure import Program, blas_gflops, compare, grow, installed, ours, run, script, together
-from mlquant.architectures import ROWS
-from mlquant.files import InputError
+from mlquant.core.errors import InputError
+from mlquant.networks.rows import ROWS
 
 SHARES = (1 / 16, 1 / 4, 1)
 D = 10  # latents of a vector

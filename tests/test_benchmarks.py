@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mlquant.files import InputError
+from mlquant.core.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -17,8 +17,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlquant import cli, files, vq
-from mlquant.inputs import energy_dB
+from mlquant import cli
+from mlquant.core import disk, records
+from mlquant.quantisers import vq
+from mlquant.vocoder.features import energy_dB
 
 COMMANDS = [
     *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "train-on", "encode"),
@@ -80,7 +82,7 @@ def succeeds(*words, cwd=None):
 def made(tmp_path_factory, voice):
     """A folder with what every stage makes of a synthetic voice, by the commands one after the other."""
     folder = tmp_path_factory.mktemp("made")
-    files.write_speech(folder / "v.raw", voice)
+    records.write_speech(folder / "v.raw", voice)
     for words in (
         ["analyse", "v.raw", "-o", "m.bin"],
         ["resynth", "m.bin", "-o", "v_1_out.wav"],
@@ -118,15 +120,15 @@ def test_every_stage_writes_records_of_its_size(made):
 
 
 def test_the_end_of_the_chain_follows_from_its_beginning(made):
-    b, b_hat = files.read_f32(made / "b.f32", 22), files.read_f32(made / "b_hat.f32", 22)
+    b, b_hat = records.read_f32(made / "b.f32", 22), records.read_f32(made / "b_hat.f32", 22)
     np.testing.assert_array_equal(b_hat[:, 20:], b[:, 20:])
-    model = files.read_model(made / "m.bin")
+    model = records.read_model(made / "m.bin")
     np.testing.assert_array_equal(b[:, 20], model.Wo)
-    latents, quantised = files.read_f32(made / "l.f32", 4), files.read_f32(made / "l_hat.f32", 4)
+    latents, quantised = records.read_f32(made / "l.f32", 4), records.read_f32(made / "l_hat.f32", 4)
     assert np.mean((latents - quantised) ** 2) < 0.1 * latents.var()
-    a = files.read_f32(made / "a.f32", 160)
+    a = records.read_f32(made / "a.f32", 160)
     np.testing.assert_array_equal(a[:, 1:] > 0, np.arange(1, 160) <= model.L[:, None])
-    out, voice = files.read_speech(made / "v_6.wav").astype(float), files.read_speech(made / "v.raw").astype(float)
+    out, voice = records.read_speech(made / "v_6.wav").astype(float), records.read_speech(made / "v.raw").astype(float)
     assert 0.3 < out.std() / voice.std() < 3
 
 
@@ -145,7 +147,7 @@ def test_the_same_commands_give_the_same_bytes(made, tmp_path):
 
 
 def test_a_wav_gives_the_model_of_its_raw(made, tmp_path):
-    files.write_speech(tmp_path / "v.wav", files.read_speech(made / "v.raw"))
+    records.write_speech(tmp_path / "v.wav", records.read_speech(made / "v.raw"))
     succeeds("analyse", tmp_path / "v.wav", "-o", tmp_path / "m.bin")
     assert (tmp_path / "m.bin").read_bytes() == (made / "m.bin").read_bytes()
 
@@ -157,47 +159,49 @@ def test_indices_are_written_under_the_name_that_was_asked_for(made, tmp_path, n
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, "l_hat.f32"])
     indices = np.load(tmp_path / name)
     assert indices.shape == (200, 2)
-    codebooks = [files.read_f32(made / f"q{stage}.f32", 4) for stage in (1, 2)]
+    codebooks = [records.read_f32(made / f"q{stage}.f32", 4) for stage in (1, 2)]
     decoded = sum(codebook[indices[:, stage]] for stage, codebook in enumerate(codebooks))
-    np.testing.assert_allclose(files.read_f32(tmp_path / "l_hat.f32", 4), decoded, atol=1e-6)
-    error = np.mean((files.read_f32(made / "l.f32", 4) - decoded) ** 2)
+    np.testing.assert_allclose(records.read_f32(tmp_path / "l_hat.f32", 4), decoded, atol=1e-6)
+    error = np.mean((records.read_f32(made / "l.f32", 4) - decoded) ** 2)
     assert float(ended.err[0].removeprefix("mean squared error ")) == pytest.approx(error, rel=1e-4)
 
 
 def test_prediction_is_fitted_trained_and_searched_every_second_vector(made, tmp_path):
     succeeds("encode", "bottleneck/weights.safetensors", "b.f32", "--pairs", 2, "-o", tmp_path / "pairs", cwd=made)
-    latents = files.read_f32(made / "l.f32", 4)
-    pairs = files.read_f32(tmp_path / "pairs", 8)
+    latents = records.read_f32(made / "l.f32", 4)
+    pairs = records.read_f32(tmp_path / "pairs", 8)
     np.testing.assert_array_equal(pairs, np.concatenate([latents[:-2], latents[2:]], axis=1))
     succeeds("vq-predictor", "pairs", "-k", 4, "-o", "a", cwd=tmp_path)
-    a = float(files.read_f32(tmp_path / "a", 1)[0, 0])
+    a = float(records.read_f32(tmp_path / "a", 1)[0, 0])
     assert a == pytest.approx(vq.predictor(latents[2:], latents[:-2]), abs=1e-6)
     for coefficient in ("a", a):
         words = ["pairs", "-k", 4, "-m", 16, "--predict", coefficient, "-o", "q"]
         succeeds("vq-train", *words, cwd=tmp_path)
-        codebook = files.read_f32(tmp_path / "q", 4)
+        codebook = records.read_f32(tmp_path / "q", 4)
         expected = vq.train(vq.unpredicted(latents[2:], latents[:-2], a), 16, seed=1).codebook
         np.testing.assert_allclose(codebook, expected, atol=1e-4)
         words = ["-k", 4, "-q", "q", "--predict", coefficient, "--stretch", 50, "--every", 2, "--indices", "i"]
         succeeds("vq-search", made / "l.f32", *words, "-o", "l_hat", cwd=tmp_path)
         assert np.load(tmp_path / "i").shape == (100, 1)
         sent = vq.decode_predictive(np.load(tmp_path / "i"), [codebook], a, stretch=50)
-        np.testing.assert_array_equal(files.read_f32(tmp_path / "l_hat", 4), vq.interpolated(sent, 2, 200))
+        np.testing.assert_array_equal(records.read_f32(tmp_path / "l_hat", 4), vq.interpolated(sent, 2, 200))
 
 
 def test_shapes_have_no_mean_and_get_it_back(made, tmp_path):
     succeeds("shapes", "b.f32", "-o", tmp_path / "s", cwd=made)
-    records, shapes = files.read_features(made / "b.f32"), files.read_f32(tmp_path / "s", 20)
-    np.testing.assert_allclose(shapes, records[:, :20] - records[:, :20].mean(axis=1, keepdims=True), atol=1e-4)
+    feature_records, shapes = records.read_features(made / "b.f32"), records.read_f32(tmp_path / "s", 20)
+    np.testing.assert_allclose(
+        shapes, feature_records[:, :20] - feature_records[:, :20].mean(axis=1, keepdims=True), atol=1e-4
+    )
     succeeds("from-shapes", tmp_path / "s", "--features", "b.f32", "-o", tmp_path / "b_hat", cwd=made)
-    np.testing.assert_allclose(files.read_features(tmp_path / "b_hat"), records, atol=1e-4)
-    thresh = float(np.median(energy_dB(records[:, :20])))
+    np.testing.assert_allclose(records.read_features(tmp_path / "b_hat"), feature_records, atol=1e-4)
+    thresh = float(np.median(energy_dB(feature_records[:, :20])))
     chosen = ["--thresh", thresh, "--held-out", 0.25, "--pairs", 3]
     succeeds("shapes", "b.f32", "b.f32", *chosen, "-o", tmp_path / "pairs", cwd=made)
-    loud = energy_dB(records[:150, :20]) > thresh
+    loud = energy_dB(feature_records[:150, :20]) > thresh
     keep = np.flatnonzero(loud[3:] & loud[:-3])
     expected = np.concatenate([shapes[keep], shapes[keep + 3]], axis=1)
-    np.testing.assert_array_equal(files.read_f32(tmp_path / "pairs", 40), np.concatenate([expected, expected]))
+    np.testing.assert_array_equal(records.read_f32(tmp_path / "pairs", 40), np.concatenate([expected, expected]))
 
 
 def test_noise_on_the_latents_follows_its_seed(made, tmp_path):
@@ -215,9 +219,9 @@ def test_a_network_of_y_takes_y_files(made, tmp_path):
     succeeds("encode", network, "y.f32", "-o", tmp_path / "l", cwd=made)
     succeeds("infer", network, "y.f32", "-o", tmp_path / "y_hat", cwd=made)
     succeeds("decode", network, tmp_path / "l", "--features", "y.f32", "-o", tmp_path / "decoded", cwd=made)
-    assert files.read_f32(tmp_path / "l", 4).shape == (200, 4)
+    assert records.read_f32(tmp_path / "l", 4).shape == (200, 4)
     assert (tmp_path / "decoded").read_bytes() == (tmp_path / "y_hat").read_bytes()
-    y, y_hat = files.read_f32(made / "y.f32", 79), files.read_f32(tmp_path / "y_hat", 79)
+    y, y_hat = records.read_f32(made / "y.f32", 79), records.read_f32(tmp_path / "y_hat", 79)
     assert abs((y_hat - y).mean()) < 10  # dB: its level came back
     for command in ("encode", "infer"):
         ended = run(command, network, "b.f32", "-o", tmp_path / "none", cwd=made)
@@ -226,16 +230,16 @@ def test_a_network_of_y_takes_y_files(made, tmp_path):
 
 
 def test_a_training_is_measured_on_other_voices_where_it_is_given_some(made, tmp_path):
-    files.write_f32(tmp_path / "b.f32", files.read_f32(made / "b.f32", 22)[:50])
-    files.write_f32(tmp_path / "y.f32", files.read_f32(made / "y.f32", 79)[:50])
+    records.write_f32(tmp_path / "b.f32", records.read_f32(made / "b.f32", 22)[:50])
+    records.write_f32(tmp_path / "y.f32", records.read_f32(made / "y.f32", 79)[:50])
     words = ["--settings", json.dumps(MANIFOLD), "--features", "b.f32", "--target", "y.f32"]
     others = ["--held-out", tmp_path / "b.f32", "--held-out-target", tmp_path / "y.f32"]
     ended = succeeds("train", *words, *others, "-o", tmp_path / "net", cwd=made)
     assert ended.err[0].startswith("180 training and 50 held-out vectors")
     assert (tmp_path / "net/weights.safetensors").read_bytes() == (made / "manifold/weights.safetensors").read_bytes()
-    recorded = files.read_json(tmp_path / "net/provenance.json")["files"]
+    recorded = disk.read_json(tmp_path / "net/provenance.json")["files"]
     assert {str(tmp_path / "b.f32"), str(tmp_path / "y.f32")} < {*recorded}
-    files.write_f32(tmp_path / "y.f32", files.read_f32(made / "y.f32", 79)[:49])
+    records.write_f32(tmp_path / "y.f32", records.read_f32(made / "y.f32", 79)[:49])
     for wrong, reason in (
         (others, "y.f32: 49 frames, expected 50"),
         (others[:2], "target: "),
@@ -252,7 +256,7 @@ def test_latents_of_two_scalar_quantisers_are_twice_as_many(made, tmp_path):
     network = tmp_path / "net/weights.safetensors"
     succeeds("encode", network, "b.f32", "-o", tmp_path / "l", cwd=made)
     assert (tmp_path / "l").stat().st_size == 4 * 8 * 200
-    levels = 4 * files.read_f32(tmp_path / "l", 8)
+    levels = 4 * records.read_f32(tmp_path / "l", 8)
     np.testing.assert_allclose(levels, levels.round(), atol=1e-5)
     succeeds("decode", network, tmp_path / "l", "--features", "b.f32", "-o", tmp_path / "b_hat", cwd=made)
     succeeds("infer", network, "b.f32", "-o", tmp_path / "through", cwd=made)
@@ -277,10 +281,10 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     record = {"sample": "v", "sex": "m", "references": references, "stages": {}, "pesq": False, "latents": named["l"]}
     for name, of_it in (("measured", row), ("anchors", anchor)):
         succeeds("measure", json.dumps(record | {"rows": [of_it]}), "-o", tmp_path / f"{name}.json")
-    measured = files.read_json(tmp_path / "measured.json")["measures"][0]
-    y, y_hat = files.read_f32(made / "y.f32", 79), files.read_f32(made / "y_hat.f32", 79)
+    measured = disk.read_json(tmp_path / "measured.json")["measures"][0]
+    y, y_hat = records.read_f32(made / "y.f32", 79), records.read_f32(made / "y_hat.f32", 79)
     assert measured["sd_dB2"] == pytest.approx(np.mean((y[:, 3:74].astype(float) - y_hat[:, 3:74]) ** 2))
-    b, b_hat = files.read_f32(made / "b.f32", 22), files.read_f32(made / "b_hat.f32", 22)
+    b, b_hat = records.read_f32(made / "b.f32", 22), records.read_f32(made / "b_hat.f32", 22)
     assert measured["sd_b_dB2"] == pytest.approx(np.mean((b - b_hat) ** 2) * 22 / 20, rel=1e-5)
     assert measured["bit_per_s"] == 700 and measured["latent_mse"] > 0
     network = {"network": "net", "weights": str(made / W), "codebooks": [], "choices": []}
@@ -304,7 +308,7 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     assert told[8 : len(wav)] == wav[8:] and b"experiment trial, index 6, key " in told[len(wav) :]
     text = (tmp_path / "out/README.md").read_text()
     assert "seven bits" in text and f"{measured['sd_dB2']:.2f}" in text and "sample w could not be obtained" in text
-    known = files.read_json(tmp_path / "out/provenance.json")
+    known = disk.read_json(tmp_path / "out/provenance.json")
     assert known["key"] == "0a1b2c3d" and known["files"].keys() == {*named.values(), *references.values()}
     for path, sha256 in [*known["files"].items(), *((tmp_path / "out" / k, v) for k, v in known["folder"].items())]:
         assert hashlib.sha256(Path(path).read_bytes()).hexdigest() == sha256
@@ -369,16 +373,16 @@ def test_a_command_imports_only_what_its_stage_needs(made, words, allowed):
 @pytest.fixture(scope="module")
 def bad(made):
     """The folder of what was made, with files in it that cannot be used."""
-    b, y = files.read_f32(made / "b.f32", 22).copy(), files.read_f32(made / "y.f32", 79)
+    b, y = records.read_f32(made / "b.f32", 22).copy(), records.read_f32(made / "y.f32", 79)
     (made / "empty").touch()
     (made / "odd").write_bytes(bytes(1301))
     (made / "text.wav").write_text("no audio\n" * 50)
     (made / "folder").mkdir()
     np.zeros(800, "<i2").tofile(made / "zeros.raw")
-    files.write_f32(made / "short_y.f32", y[:-1])
-    files.write_f32(made / "short_b.f32", b[:-1])
+    records.write_f32(made / "short_y.f32", y[:-1])
+    records.write_f32(made / "short_b.f32", b[:-1])
     b[9, 20] = 0
-    files.write_f32(made / "wo0.f32", b)
+    records.write_f32(made / "wo0.f32", b)
     b[9, 3] = np.nan
     b.tofile(made / "nan.f32")
     np.full((200, 79), 1e30, "<f4").tofile(made / "huge_y.f32")
@@ -538,7 +542,7 @@ def test_a_failure_that_is_kept_is_told_wherever_the_network_is_used(bad, tmp_pa
     assert sorted(path.name for path in (tmp_path / "net").iterdir()) == [
         *("losses.csv", "provenance.json", "settings.json", "training.json", "weights.safetensors"),
     ]
-    assert reason in files.read_json(tmp_path / "net/training.json")["failed"]
+    assert reason in disk.read_json(tmp_path / "net/training.json")["failed"]
     weights = tmp_path / "net/weights.safetensors"
     for use in (
         ["infer", weights, "b.f32"],
@@ -645,10 +649,10 @@ cli.main()
     [("soundfile", ["resynth", "m.bin"]), ("faiss", ["vq-train", "l.f32", "-k", "4", "-m", "8"])],
 )
 def test_a_missing_package_is_named(made, tmp_path, monkeypatch, package, words):
-    for name in [name for name in sys.modules if name.split(".")[0] == package or name == "mlquant.vq"]:
+    for name in [name for name in sys.modules if name.split(".")[0] == package or name == "mlquant.quantisers.vq"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, package, None)
-    monkeypatch.delattr("mlquant.vq", raising=False)
+    monkeypatch.delattr("mlquant.quantisers.vq", raising=False)
     ended = run(*words, "-o", tmp_path / "x.wav", cwd=made)
     assert ended.status == 1 and len(ended.err) == 1
     assert f"package {package} is not installed" in ended.err[0]

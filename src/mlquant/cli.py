@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mlquant.files import InputError, log, progress
+from mlquant.core.errors import InputError, log, progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,49 +21,56 @@ if TYPE_CHECKING:
 
 def fetch(args: argparse.Namespace) -> None:
     """Obtain a source of speech from Debian's package archive or a url."""
-    from mlquant import schema, speech
+    from mlquant.core import blocks
+    from mlquant.speech import fetch, settings
 
-    source = schema.validate(speech.Source, _json(args.source), "source").model_dump()
-    speech.fetch_source(source, args.out, args.manifest, args.optional, args.apt)
+    source = blocks.validate(settings.Source, _json(args.source), "source").model_dump()
+    fetch.fetch_source(source, args.out, args.manifest, args.optional, args.apt)
 
 
 def prepare_sample(args: argparse.Namespace) -> None:
     """Write one sample as 16-bit 8 kHz speech."""
-    from mlquant import speech
+    from mlquant.speech import corpus
 
-    speech.prepare_sample(args.speech, args.out, args.member, args.sha256)
+    corpus.prepare_sample(args.speech, args.out, args.member, args.sha256)
 
 
 def prepare_corpus(args: argparse.Namespace) -> None:
     """Choose training speech by its settings and write it as 16-bit 8 kHz speech."""
-    from mlquant import schema, speech
+    from mlquant.core import blocks
+    from mlquant.speech import corpus, settings
 
-    settings = schema.validate(speech.SeededChoice, _json(args.settings), "settings").model_dump()
-    own = speech.audio_files(settings["files"])[settings["shard"] :: settings["shards"]] if settings["files"] else ()
+    settings_ = blocks.validate(settings.SeededChoice, _json(args.settings), "settings").model_dump()
+    own = (
+        settings.audio_files(settings_["files"])[settings_["shard"] :: settings_["shards"]]
+        if settings_["files"]
+        else ()
+    )
     chosen = [Path(name) for name in own] or args.speech
-    speech.prepare_corpus_part(chosen, settings, args.out, args.manifest)
+    corpus.prepare_corpus_part(chosen, settings_, args.out, args.manifest)
 
 
 def analyse(args: argparse.Namespace) -> None:
     """Sinusoidal analysis of speech."""
-    from mlquant import files
-    from mlquant.sinusoidal import analysis
+    from mlquant.core import records
+    from mlquant.vocoder import analysis
 
-    files.write_model(args.out, analysis.analyse_in_chunks(files.read_speech(args.speech)))
+    records.write_model(args.out, analysis.analyse_in_chunks(records.read_speech(args.speech)))
 
 
 def features(args: argparse.Namespace) -> None:
     """Feature vectors b and y of a model."""
     import contextlib
 
-    from mlquant import features, files
+    from mlquant.core import records
+    from mlquant.vocoder import features
 
     if not (args.b or args.y):
         raise InputError("found neither --b nor --y, expected at least one of them")
     if not -200 <= args.floor <= 100:
         raise InputError(f"floor: found {args.floor:g} dB, expected -200 to 100 dB")
     with contextlib.ExitStack() as opened:
-        write_b, write_y = (opened.enter_context(files.open_f32(path)) if path else None for path in (args.b, args.y))
+        write_b, write_y = (opened.enter_context(records.open_f32(path)) if path else None for path in (args.b, args.y))
         for model in _chunks(args.model):
             b, y = features.model_to_features(model, args.floor)
             if write_b:
@@ -76,10 +83,10 @@ def resynth(args: argparse.Namespace) -> None:
     """Speech from a model's own amplitudes and phases."""
     import numpy as np
 
-    from mlquant import files
-    from mlquant.sinusoidal import synthesis
+    from mlquant.core import records
+    from mlquant.vocoder import synthesis
 
-    files.write_speech(args.out, np.concatenate(list(synthesis.synthesise_in_chunks(_chunks(args.model)))))
+    records.write_speech(args.out, np.concatenate(list(synthesis.synthesise_in_chunks(_chunks(args.model)))))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -89,12 +96,13 @@ def train(args: argparse.Namespace) -> None:
 
 def train_on(args: argparse.Namespace) -> None:
     """Train a network on from its weights: with other inputs, quantised latents, or a quantiser in its loop."""
-    from mlquant import architectures, dense, training, vq
+    from mlquant.networks import dense, rows, training
+    from mlquant.quantisers import vq
 
     def start(settings: dict, features: list[np.ndarray], held_out: list[np.ndarray]) -> dict:
         found = {"start": dense.load(args.start, training.state_of)}
         if args.loop:
-            width = architectures.latent_width(settings) or 1
+            width = rows.latent_width(settings) or 1
             found |= {"codebooks": _codebooks("--loop", args.loop, width), "refined": vq.refined}
         if args.latents or args.held_out_latents:
             latents = _read_latents("--latents", args.latents, args.features, features, settings)
@@ -106,11 +114,12 @@ def train_on(args: argparse.Namespace) -> None:
 
 
 def _train(args: argparse.Namespace, start: Callable[..., dict] = lambda *read: {}) -> None:
-    from mlquant import provenance, schema, training
-    from mlquant.settings import NetworkSettings
+    from mlquant.core import blocks, provenance
+    from mlquant.networks import training
+    from mlquant.networks.settings import NetworkSettings
 
     started, record = provenance.now(), _json(args.record)
-    settings = schema.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
+    settings = blocks.validate(NetworkSettings, _json(args.settings), "settings").model_dump()
     several = ("features", "target", "held_out", "held_out_target", "latents", "held_out_latents")
     read = [path for name in several for path in getattr(args, name, None) or ()]
     if args.command == "train-on":
@@ -130,28 +139,29 @@ def _train(args: argparse.Namespace, start: Callable[..., dict] = lambda *read: 
 
 def _read_pairs(features: list[str], targets: list[str] | None) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
     """Records of features, and the y that go with them where there are any."""
-    from mlquant import files
+    from mlquant.core import records
 
-    records = [files.read_features(path) for path in features]
-    y = [files.read_f32(path, 79) for path in targets] if targets else None
-    for path, found, b in zip(targets or (), y or (), records, strict=False):
+    feature_records = [records.read_features(path) for path in features]
+    y = [records.read_f32(path, 79) for path in targets] if targets else None
+    for path, found, b in zip(targets or (), y or (), feature_records, strict=False):
         if len(found) != len(b):
             raise InputError(f"{path}: {len(found)} frames, expected {len(b)} as of the features")
-    return records, y
+    return feature_records, y
 
 
 def _read_latents(
     option: str, paths: list[str] | None, named: list[str] | None, features: list[np.ndarray], settings: dict
 ) -> list[np.ndarray]:
     """Quantised latents of the files `named`, whose features are given: one vector for each sequence of frames."""
-    from mlquant import architectures, files
+    from mlquant.core import records
+    from mlquant.networks import rows
 
     if len(paths or ()) != len(features):
         raise InputError(f"{option}: {len(paths or ())} files, expected {len(features)}, one for each of the features")
-    width = architectures.latent_width(settings)
+    width = rows.latent_width(settings)
     if width is None:
         raise InputError(f"{option}: {settings['family']} nn {settings['nn']} has no bottleneck, expected no latents")
-    latents = [files.read_f32(path, width) for path in paths or ()]
+    latents = [records.read_f32(path, width) for path in paths or ()]
     for path, name, found, b in zip(paths or (), named or (), latents, features, strict=True):
         if len(found) != (expected := -(-len(b) // settings["ncat"])):
             raise InputError(f"{path}: {len(found)} vectors, expected {expected} as of {name}")
@@ -160,13 +170,14 @@ def _read_latents(
 
 def encode(args: argparse.Namespace) -> None:
     """Latents of features."""
-    from mlquant import architectures, inference, vectors
+    from mlquant.networks import inference, rows
+    from mlquant.quantisers import vectors
 
     network, settings = inference.load(args.weights)
     chosen = []
     for features in (_read_spectra(path, settings) for path in args.features):
         if args.training_share:
-            features = features[: architectures.training_frames(settings, len(features))]
+            features = features[: rows.training_frames(settings, len(features))]
         latents = inference.encode(network, settings, features)
         loud = vectors.loud(features, args.thresh, settings["ncat"])
         chosen.append(vectors.to_train_on(latents, loud, args.pairs))
@@ -175,13 +186,15 @@ def encode(args: argparse.Namespace) -> None:
 
 def shapes(args: argparse.Namespace) -> None:
     """Shapes of b, that is b without its mean: what is quantised where no network is in between."""
-    from mlquant import architectures, files, vectors
+    from mlquant.core import records
+    from mlquant.networks import rows
+    from mlquant.quantisers import vectors
 
     if not 0 <= args.held_out < 1:
         raise InputError(f"held-out: found {args.held_out:g}, expected a share, 0 or more and less than 1")
     chosen = []
-    for features in map(files.read_features, args.features):
-        features = features[: architectures.training_frames({"held_out": args.held_out}, len(features))]
+    for features in map(records.read_features, args.features):
+        features = features[: rows.training_frames({"held_out": args.held_out}, len(features))]
         chosen.append(vectors.to_train_on(vectors.shapes(features), vectors.loud(features, args.thresh), args.pairs))
     _write_vectors(args, chosen)
 
@@ -189,57 +202,61 @@ def shapes(args: argparse.Namespace) -> None:
 def _write_vectors(args: argparse.Namespace, vectors: list[np.ndarray]) -> None:
     import numpy as np
 
-    from mlquant import files
+    from mlquant.core import records
 
     if not sum(map(len, vectors)):
         limits = f"thresh {args.thresh} dB, pairs {args.pairs}"
         raise InputError(f"{', '.join(args.features)}: no frame is left with {limits}, expected at least one")
-    files.write_f32(args.out, np.concatenate(vectors))
+    records.write_f32(args.out, np.concatenate(vectors))
 
 
 def from_shapes(args: argparse.Namespace) -> None:
     """Features of shapes: b_hat with the mean of b."""
-    from mlquant import files, vectors
+    from mlquant.core import records
+    from mlquant.quantisers import vectors
 
-    features = files.read_features(args.features)
-    files.write_f32(args.out, vectors.from_shapes(files.read_f32(args.shapes, 20), features))
+    features = records.read_features(args.features)
+    records.write_f32(args.out, vectors.from_shapes(records.read_f32(args.shapes, 20), features))
 
 
 def decode(args: argparse.Namespace) -> None:
     """Features of latents."""
-    from mlquant import architectures, files, inference
+    from mlquant.core import records
+    from mlquant.networks import inference, rows
 
     network, settings = inference.load(args.weights)
-    latents = files.read_f32(args.latents, architectures.latent_width(settings) or 1)
+    latents = records.read_f32(args.latents, rows.latent_width(settings) or 1)
     features = _read_spectra(args.features, settings)
     y = _energy_from(args.energy_from, features)
-    files.write_f32(args.out, inference.decode(network, settings, latents, features, y))
+    records.write_f32(args.out, inference.decode(network, settings, latents, features, y))
 
 
 def infer(args: argparse.Namespace) -> None:
     """Features straight through a network."""
-    from mlquant import files, inference
+    from mlquant.core import records
+    from mlquant.networks import inference
 
     network, settings = inference.load(args.weights)
     features = _read_spectra(args.features, settings)
     y = _energy_from(args.energy_from, features)
-    files.write_f32(args.out, inference.infer(network, settings, features, y, args.noise_var, args.seed))
+    records.write_f32(args.out, inference.infer(network, settings, features, y, args.noise_var, args.seed))
 
 
 def _read_spectra(path: str, settings: dict) -> np.ndarray:
     """Features that a network takes: records [F, 22] or y [F, 79]."""
-    from mlquant import architectures, files
+    from mlquant.core import records
+    from mlquant.networks import rows
 
-    return files.read_f32(path, 79) if architectures.row_of(settings).source == "y" else files.read_features(path)
+    return records.read_f32(path, 79) if rows.row_of(settings).source == "y" else records.read_features(path)
 
 
 def _energy_from(path: str | None, features: np.ndarray) -> np.ndarray | None:
     """The y whose energy the output gets, of as many frames as the features."""
-    from mlquant import files
+    from mlquant.core import records
 
     if path is None:
         return None
-    y = files.read_f32(path, 79)
+    y = records.read_f32(path, 79)
     if len(y) != len(features):
         raise InputError(f"{path}: {len(y)} frames, expected {len(features)} as of the features")
     return y
@@ -249,16 +266,17 @@ def vq_train(args: argparse.Namespace) -> None:
     """Train one codebook (LBG), or the next after others (beam)."""
     import numpy as np
 
-    from mlquant import files, provenance, vq
+    from mlquant.core import disk, provenance, records
+    from mlquant.quantisers import vq
 
     started, record = provenance.now(), args.record and _json(args.record)
     if args.seed < 0:
         raise InputError(f"seed: found {args.seed}, expected 0 or more")
     a = _coefficient(args.predict)
     if a is None:
-        vectors = files.read_f32(args.train, args.k)
+        vectors = records.read_f32(args.train, args.k)
     else:
-        before, vectors = np.split(files.read_f32(args.train, 2 * args.k), 2, axis=1)
+        before, vectors = np.split(records.read_f32(args.train, 2 * args.k), 2, axis=1)
         vectors = vq.unpredicted(vectors, before, a)
     options = {
         "seed": args.seed,
@@ -283,10 +301,10 @@ def vq_train(args: argparse.Namespace) -> None:
     )
     if args.trace:
         rows = [f"{entries},{variance:.9g},{iterations}" for entries, variance, iterations in result.trace]
-        files.write_text(args.trace, "\n".join(["entries,variance,iterations", *rows]) + "\n")
+        disk.write_text(args.trace, "\n".join(["entries,variance,iterations", *rows]) + "\n")
     if args.residual:
-        files.write_f32(args.residual, result.residual)
-    files.write_f32(args.out, result.codebook)
+        records.write_f32(args.residual, result.residual)
+    records.write_f32(args.out, result.codebook)
     if record:
         names = ("mbest",) if args.after else ("st", "en", "split")
         settings = {name: getattr(args, name) for name in ("k", "m", "stop", "seed", *names)}
@@ -299,28 +317,29 @@ def vq_train(args: argparse.Namespace) -> None:
 
 def _codebooks(option: str, paths: str, k: int) -> list[np.ndarray]:
     """The codebooks [M, k] whose paths an option takes, with commas between them."""
-    from mlquant import files
+    from mlquant.core import records
 
     if not all(paths.split(",")):
         raise InputError(f"{option}: found {paths!r}, expected names of codebooks with commas between them")
-    return [files.read_f32(path, k) for path in paths.split(",")]
+    return [records.read_f32(path, k) for path in paths.split(",")]
 
 
 def vq_predictor(args: argparse.Namespace) -> None:
     """The least squares coefficient by which vectors are predicted from those before."""
     import numpy as np
 
-    from mlquant import files, vq
+    from mlquant.core import records
+    from mlquant.quantisers import vq
 
-    before, vectors = np.split(files.read_f32(args.pairs, 2 * args.k), 2, axis=1)
+    before, vectors = np.split(records.read_f32(args.pairs, 2 * args.k), 2, axis=1)
     a = vq.predictor(vectors, before)
     log(f"prediction coefficient {a:.6f}")
-    files.write_f32(args.out, np.array([[a]]))
+    records.write_f32(args.out, np.array([[a]]))
 
 
 def _coefficient(text: str | None) -> float | None:
     """A prediction coefficient given as a number, or in a file written by vq-predictor."""
-    from mlquant import files
+    from mlquant.core import records
 
     if text is None:
         return None
@@ -329,7 +348,7 @@ def _coefficient(text: str | None) -> float | None:
     try:
         return float(text)
     except ValueError:
-        found = files.read_f32(text, 1)
+        found = records.read_f32(text, 1)
     if len(found) != 1:
         raise InputError(f"{text}: {len(found)} numbers, expected 1, a prediction coefficient")
     return float(found[0, 0])
@@ -341,11 +360,12 @@ def vq_search(args: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from mlquant import files, vq
+    from mlquant.core import disk, records
+    from mlquant.quantisers import vq
 
     if args.every < 1:
         raise InputError(f"every: found {args.every}, expected at least 1")
-    vectors = files.read_f32(args.latents, args.k)
+    vectors = records.read_f32(args.latents, args.k)
     codebooks, a = _codebooks("-q", args.codebooks, args.k), _coefficient(args.predict)
     if a is None and args.stretch is not None:
         raise InputError("--predict: none, expected with --stretch")
@@ -361,8 +381,8 @@ def vq_search(args: argparse.Namespace) -> None:
     if args.indices:
         buffer = io.BytesIO()
         np.save(buffer, indices, allow_pickle=False)
-        files.write_bytes(args.indices, buffer.getvalue())
-    files.write_f32(args.out, vq.interpolated(quantised, args.every, len(vectors)))
+        disk.write_bytes(args.indices, buffer.getvalue())
+    records.write_f32(args.out, vq.interpolated(quantised, args.every, len(vectors)))
 
 
 def synth(args: argparse.Namespace) -> None:
@@ -371,13 +391,13 @@ def synth(args: argparse.Namespace) -> None:
 
     import numpy as np
 
-    from mlquant import features, files
-    from mlquant.sinusoidal import decoder
+    from mlquant.core import records
+    from mlquant.vocoder import decoder, features
 
-    y_hat = files.read_f32(args.y_hat, 79)
+    y_hat = records.read_f32(args.y_hat, 79)
     decoder.check(y_hat, sum(map(len, _chunks(args.model))), args.y_hat, args.model)
     with contextlib.ExitStack() as opened:
-        write_a, write_h = (opened.enter_context(files.open_f32(path)) if path else None for path in (args.a, args.h))
+        write_a, write_h = (opened.enter_context(records.open_f32(path)) if path else None for path in (args.a, args.h))
 
         def keep(A: np.ndarray, H: np.ndarray) -> None:
             if write_a:
@@ -386,51 +406,54 @@ def synth(args: argparse.Namespace) -> None:
                 write_h(features.phase_filter_to_records(H))
 
         speech = decoder.decode_in_chunks(_chunks(args.model), y_hat, args.expand, keep)
-        files.write_speech(args.out, np.concatenate(list(speech)))
+        records.write_speech(args.out, np.concatenate(list(speech)))
 
 
 def _chunks(path: str) -> Iterator:
     """The model of a file, chunk by chunk: memory does not grow with the length of the speech."""
-    from mlquant import files
+    from mlquant.core import records
 
-    return files.read_model_in_chunks(path)
+    return records.read_model_in_chunks(path)
 
 
 def anchor(args: argparse.Namespace) -> None:
     """Speech coded and decoded by Codec 2, after the analysis' high pass."""
-    from mlquant import anchor, files
+    from mlquant.core import records
+    from mlquant.vocoder import codec2
 
     modes = args.mode or ["3200"]
     if len(modes) != len(args.out):
         raise InputError(f"-o: {len(args.out)} files, expected {len(modes)}, one for each mode")
-    for path, speech in zip(args.out, anchor.codec2(files.read_speech(args.speech), modes), strict=True):
-        files.write_speech(path, speech)
+    for path, speech in zip(args.out, codec2.codec2(records.read_speech(args.speech), modes), strict=True):
+        records.write_speech(path, speech)
 
 
 def measure(args: argparse.Namespace) -> None:
     """Measures of one sample's outputs."""
-    from mlquant import files, measures, provenance
+    from mlquant.core import disk, provenance
+    from mlquant.measures import measures
 
     record = _json(args.record)
-    files.require(record, "record", "sample", "sex", "references", "rows", "stages", "pesq")
+    disk.require(record, "record", "sample", "sex", "references", "rows", "stages", "pesq")
     _go_to_root(args)
     measured, frames = measures.measure_sample(record)
     who = {"sample": record["sample"], "sex": record["sex"]}
     used = {*record["references"].values(), *(path for row in record["rows"] for path in row["files"].values())}
     result = {"measures": [row | who for row in measured], "frames": frames, "files": provenance.checksums(used)}
-    files.write_json(args.out, record | result)
+    disk.write_json(args.out, record | result)
 
 
 def plot_losses(args: argparse.Namespace) -> None:
     """Plot a network's loss curve."""
-    from mlquant import figures
+    from mlquant.core import figures
 
     figures.plot_losses(args.losses, args.title, args.out)
 
 
 def tabulate(args: argparse.Namespace) -> None:
     """Tables of an experiment: measures, means, a legend, and what made it."""
-    from mlquant import provenance, tables
+    from mlquant.core import provenance
+    from mlquant.experiments import tables
 
     sources = provenance.checksums(args.origins, args.root)
     tables.tabulate(_json(args.experiment), args.measured, args.sidecars, sources, args.out)
@@ -438,7 +461,7 @@ def tabulate(args: argparse.Namespace) -> None:
 
 def page(args: argparse.Namespace) -> None:
     """Make the folder of an experiment: its wavs, tables, and a page to listen to."""
-    from mlquant import page
+    from mlquant.experiments import page
 
     _go_to_root(args)
     page.write(args.tables, args.history, args.out, args.figures)
@@ -446,49 +469,53 @@ def page(args: argparse.Namespace) -> None:
 
 def compare(args: argparse.Namespace) -> None:
     """Tell what differs between two experiments, or variants of one, and make a page with both."""
-    from mlquant import compare, files, page
+    from mlquant.core import disk
+    from mlquant.experiments import compare, page
 
     _go_to_root(args)
     names = [folder.resolve().name.removesuffix("_wav") for folder in (args.a, args.b)]
-    with files.new_folder(args.out or Path("results/compare") / "_vs_".join(names)) as folder:
+    with disk.new_folder(args.out or Path("results/compare") / "_vs_".join(names)) as folder:
         text = compare.summarise(args.a, args.b, folder)
         named = list(zip(names if names[0] != names[1] else "AB", (args.a, args.b), strict=True))
         tables = {"What differs": folder / "differences.csv", "Measures, B less A": folder / "measures.csv"}
-        files.write_text(folder / "index.html", page.render(named, extra=tables))
+        disk.write_text(folder / "index.html", page.render(named, extra=tables))
     print(text)
 
 
 def sweep(args: argparse.Namespace) -> None:
     """Summarise the trainings of a sweep."""
-    from mlquant import files, sweeps
+    from mlquant.core import disk
+    from mlquant.studies import sweep
 
     settings = _json(args.sweep)
     _go_to_root(args)
-    with files.new_folder(args.out) as folder:
-        sweeps.summarise(settings, folder)
+    with disk.new_folder(args.out) as folder:
+        sweep.summarise(settings, folder)
 
 
 def study(args: argparse.Namespace) -> None:
     """Study networks and quantisers: tables, and figures of them."""
-    from mlquant import files, studies
+    from mlquant.core import disk
+    from mlquant.studies import studies
 
     settings = _json(args.study)
-    files.require(settings, "study", "kind", "name")
+    disk.require(settings, "study", "kind", "name")
     _go_to_root(args)
-    with files.new_folder(args.out) as folder:
+    with disk.new_folder(args.out) as folder:
         studies.make(settings, folder)
 
 
 def rate(args: argparse.Namespace) -> None:
     """Rate and distortion of a chain of networks with a quantiser, for several numbers of its stages."""
-    from mlquant import files, rates, schema
+    from mlquant.chains import coder
+    from mlquant.core import blocks, disk
 
-    settings = schema.validate(rates.Settings, _json(args.settings), "settings").model_dump()
+    settings = blocks.validate(coder.Settings, _json(args.settings), "settings").model_dump()
     _go_to_root(args)
     if settings["predict"] is not None:
         settings["predict"] = _coefficient(str(settings["predict"]))
-    table = rates.measure(settings, args.samples)
-    files.write_text(args.out, table.to_csv(index=False, float_format="%.6g"))
+    table = coder.measure(settings, args.samples)
+    disk.write_text(args.out, table.to_csv(index=False, float_format="%.6g"))
 
 
 def report(args: argparse.Namespace) -> None:
@@ -500,7 +527,7 @@ def report(args: argparse.Namespace) -> None:
 
 def verify(args: argparse.Namespace) -> None:
     """Check that what made a result, and the result itself, are still what they were."""
-    from mlquant import verify
+    from mlquant.tools import verify
 
     if not verify.verify(args.folder):
         sys.exit(1)
@@ -508,7 +535,7 @@ def verify(args: argparse.Namespace) -> None:
 
 def why(args: argparse.Namespace) -> None:
     """Tell what would run for a target, what made it so, and how long it takes."""
-    from mlquant import why
+    from mlquant.tools import why
 
     why.explain(args.target, args.configfile, args.config, _cores())
 
@@ -520,7 +547,7 @@ def prune(args: argparse.Namespace) -> None:
     present code make, and what a provenance.json in results/*_wav, or in a variant that results/compare/ shows, still
     names: remove these folders first if they are to go. Folders that people name are never removed.
     """
-    from mlquant import prune
+    from mlquant.tools import prune
 
     prune.prune(args.configfile, args.delete)
 
@@ -543,7 +570,7 @@ def _go_to_root(args: argparse.Namespace) -> None:
 
 def _json(text: str) -> dict:
     """An object given as JSON text or as the path of a JSON file."""
-    from mlquant.files import parse_json, read_json
+    from mlquant.core.disk import parse_json, read_json
 
     return parse_json(text, "settings") if text.lstrip().startswith("{") else read_json(text)
 

@@ -14,10 +14,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from mlquant import cli, features, figures, files, inference, measures, rates, schema, studies, training, vectors, vq
-from mlquant.files import InputError
-from mlquant.settings import NetworkSettings
-from mlquant.sinusoidal import analysis
+from mlquant import cli
+from mlquant.chains import coder
+from mlquant.core import blocks, disk, figures, records
+from mlquant.core.errors import InputError
+from mlquant.measures import measures
+from mlquant.networks import inference, training
+from mlquant.networks.settings import NetworkSettings
+from mlquant.quantisers import vectors, vq
+from mlquant.studies import studies
+from mlquant.vocoder import analysis, features
 
 HAS_PESQ = importlib.util.find_spec("pesq") is not None
 SMALL = {"family": "autoencoder1", "nn": 4, "d": 4, "lr": 2e-3, "batch": 64, "epochs": 2, "held_out": 0.1}
@@ -28,13 +34,13 @@ WEIGHTS = "weights.safetensors"
 def made(tmp_path_factory, voice):
     """A folder with a sample, networks of every kind of chain, and codebooks of 16 and 8 entries of their vectors."""
     folder = tmp_path_factory.mktemp("made")
-    files.write_speech(folder / "v.raw", voice)
-    files.write_model(folder / "m.bin", analysis.analyse_in_chunks(voice))
-    model = files.read_model(folder / "m.bin")
+    records.write_speech(folder / "v.raw", voice)
+    records.write_model(folder / "m.bin", analysis.analyse_in_chunks(voice))
+    model = records.read_model(folder / "m.bin")
     b, y = features.model_to_features(model, -80)
     b = features.features_to_records(b, model.Wo, model.voiced)
-    files.write_f32(folder / "b.f32", b)
-    files.write_f32(folder / "y.f32", y)
+    records.write_f32(folder / "b.f32", b)
+    records.write_f32(folder / "y.f32", y)
     for name, changes in {
         "nn4": {},
         "other": {"seed": 2},
@@ -48,10 +54,10 @@ def made(tmp_path_factory, voice):
         array = vectors.shapes(b) if name == "shape" else inference.encode(*inference.load(folder / name / WEIGHTS), b)
         for stage, size in enumerate((16, 8), 1):
             result = vq.train(array, size, seed=1)
-            files.write_f32(folder / f"{name}_{stage}.f32", result.codebook)
+            records.write_f32(folder / f"{name}_{stage}.f32", result.codebook)
             array = result.residual
-    files.write_f32(folder / "every.f32", vectors.shapes(b))
-    files.write_f32(folder / "a.f32", np.array([[0.7]]))
+    records.write_f32(folder / "every.f32", vectors.shapes(b))
+    records.write_f32(folder / "a.f32", np.array([[0.7]]))
     return folder
 
 
@@ -97,7 +103,7 @@ def command(*words):
 
 
 def measured(settings):
-    return rates.measure(schema.validate(rates.Settings, settings, "settings").model_dump())
+    return coder.measure(blocks.validate(coder.Settings, settings, "settings").model_dump())
 
 
 # --- the chain -------------------------------------------------------------------------------------------
@@ -132,9 +138,9 @@ def test_a_sample_goes_the_way_of_the_single_commands(made, monkeypatch, tmp_pat
     command("synth", "m.bin", hat, "--expand", settings["expand"], "-o", tmp_path / "v.wav")
 
     loaded = settings | {"predict": 0.7 if settings["predict"] == "a.f32" else settings["predict"]}
-    y_hat, speech = list(rates.outputs(rates.load(loaded), settings, "v"))[-1]
-    np.testing.assert_array_equal(y_hat, files.read_f32(hat, 79))
-    files.write_speech(tmp_path / "ours.wav", speech)
+    y_hat, speech = list(coder.outputs(coder.load(loaded), settings, "v"))[-1]
+    np.testing.assert_array_equal(y_hat, records.read_f32(hat, 79))
+    records.write_speech(tmp_path / "ours.wav", speech)
     assert (tmp_path / "ours.wav").read_bytes() == (tmp_path / "v.wav").read_bytes()
 
 
@@ -143,7 +149,7 @@ def test_bits_are_of_the_stages_and_only_a_chain_with_b_hat_has_its_distortion(m
     monkeypatch.chdir(made)
     settings = settings_of(name, predict=None, stretch=None, stages=[2, 1])
     table = measured(settings)
-    assert list(table) == [*rates.COLUMNS, "pesq_v"] and table["stages"].tolist() == [2, 1]
+    assert list(table) == [*coder.COLUMNS, "pesq_v"] and table["stages"].tolist() == [2, 1]
     assert table["bits"].tolist() == [7, 4]
     np.testing.assert_allclose(table["bit_per_s"], table["bits"] * 1000 / settings["interval_ms"])
     assert table["sd_training_dB2"].notna().all() and table["sd_b_training_dB2"].notna().all() == (
@@ -155,7 +161,7 @@ def test_bits_are_of_the_stages_and_only_a_chain_with_b_hat_has_its_distortion(m
 def test_a_quantiser_that_loses_nothing_leaves_the_distortion_of_the_network(made, monkeypatch):
     monkeypatch.chdir(made)
     table = measured(settings_of("b itself", codebooks=["every.f32"], stages=[1], held_out=0))
-    b, y = files.read_features("b.f32"), files.read_f32("y.f32", 79)
+    b, y = records.read_features("b.f32"), records.read_f32("y.f32", 79)
     y_hat = inference.infer(*inference.load(f"manifold/{WEIGHTS}"), b, y)
     energy = 10 * np.log10(np.sum(10 ** (b[:, :20].astype(float) / 10), axis=1))
     counted = (energy > 10) & (b[:, 21] > 0)
@@ -169,7 +175,7 @@ def test_a_quantiser_that_loses_nothing_leaves_the_distortion_of_the_network(mad
 def test_b_hat_is_measured_at_every_frame_after_interpolation(made, monkeypatch):
     monkeypatch.chdir(made)
     settings = settings_of("b itself", codebooks=["every.f32"], stages=[1], every=4, interval_ms=40, held_out=0)
-    b = files.read_features("b.f32")
+    b = records.read_features("b.f32")
     at = np.arange(len(b))
     sent = vectors.shapes(b)[::4]
     shape = np.stack([np.interp(at, at[::4], element) for element in sent.T], axis=1)
@@ -180,7 +186,7 @@ def test_b_hat_is_measured_at_every_frame_after_interpolation(made, monkeypatch)
 
 def test_each_set_is_its_part_of_the_files_and_its_first_seconds(made, monkeypatch, tmp_path):
     monkeypatch.chdir(made)
-    b, y = files.read_features("b.f32"), files.read_f32("y.f32", 79)
+    b, y = records.read_features("b.f32"), records.read_f32("y.f32", 79)
     rng = np.random.default_rng(1)
 
     def table(*changed, **changes):
@@ -189,17 +195,17 @@ def test_each_set_is_its_part_of_the_files_and_its_first_seconds(made, monkeypat
         for frames in changed:
             spoken[frames, :20] += 20 * rng.standard_normal(spoken[frames, :20].shape)
             target[frames] += 20
-        files.write_f32(tmp_path / "b.f32", spoken)
-        files.write_f32(tmp_path / "y.f32", target)
+        records.write_f32(tmp_path / "b.f32", spoken)
+        records.write_f32(tmp_path / "y.f32", target)
         paths = {"features": ["b.f32", str(tmp_path / "b.f32")], "targets": ["y.f32", str(tmp_path / "y.f32")]}
         others = {"held_out_features": [str(tmp_path / "b.f32")], "held_out_targets": [str(tmp_path / "y.f32")]}
         search = {"held_out": 0.5, "seconds": 0.6, "thresh": -100, "stages": [2]}
         return measured(settings_of("latents", **{**paths, **others, **search, **changes})).iloc[0]
 
     def differs(one, other):
-        return {name for name in rates.COLUMNS if name.startswith("sd") and one[name] != other[name]}
+        return {name for name in coder.COLUMNS if name.startswith("sd") and one[name] != other[name]}
 
-    columns = {name: {f"sd_b_{name}_dB2", f"sd_{name}_dB2"} for name in rates.SETS}
+    columns = {name: {f"sd_b_{name}_dB2", f"sd_{name}_dB2"} for name in coder.SETS}
     plain = table()
     assert not plain[[*itertools.chain(*columns.values())]].isna().any()
     assert differs(plain, table(slice(60, 100), slice(160, 200))) == set()
@@ -212,11 +218,11 @@ def test_each_set_is_its_part_of_the_files_and_its_first_seconds(made, monkeypat
 
 def test_a_mean_over_files_counts_their_frames(made, monkeypatch, tmp_path):
     monkeypatch.chdir(made)
-    b, y = files.read_features("b.f32")[:120], files.read_f32("y.f32", 79)[:120]
+    b, y = records.read_features("b.f32")[:120], records.read_f32("y.f32", 79)[:120]
     parts = []
     for name, frames in {"short": slice(0, 40), "long": slice(40, 120)}.items():
-        files.write_f32(tmp_path / f"{name}_b.f32", b[frames])
-        files.write_f32(tmp_path / f"{name}_y.f32", y[frames])
+        records.write_f32(tmp_path / f"{name}_b.f32", b[frames])
+        records.write_f32(tmp_path / f"{name}_y.f32", y[frames])
         parts.append([str(tmp_path / f"{name}_{kind}.f32") for kind in "by"])
     one, other, both = (
         measured(
@@ -247,10 +253,10 @@ def walk(vectors, seed):
 def test_several_arrays_are_quantised_as_each_alone(search, every, mbest):
     codebook = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
     search = {"mbest": mbest, "every": every, "stretch": None, **search}
-    chain = rates.Chain([], None, None, [codebook, codebook / 4], search)
+    chain = coder.Chain([], None, None, [codebook, codebook / 4], search)
     arrays = [walk(vectors, seed) for seed, vectors in enumerate((1, 20, 100, 50))]
-    for array, found in zip(arrays, rates.quantise_all(chain, arrays, 2), strict=True):
-        np.testing.assert_array_equal(found, rates.quantise(chain, array, 2))
+    for array, found in zip(arrays, coder.quantise_all(chain, arrays, 2), strict=True):
+        np.testing.assert_array_equal(found, coder.quantise(chain, array, 2))
 
 
 # --- the command -----------------------------------------------------------------------------------------
@@ -262,13 +268,13 @@ def test_the_command_writes_the_pesq_that_the_outputs_have_as_measured(made, mon
     settings["samples"] |= {"w": settings["samples"]["v"], "not this one": {**settings["samples"]["v"], "b": "none"}}
     command("rate", json.dumps(settings), "--root", made, "--samples", "v", "w", "-o", tmp_path / "rates.csv")
     table = pd.read_csv(tmp_path / "rates.csv")
-    assert list(table) == [*rates.COLUMNS, "pesq_v", "pesq_w"]
+    assert list(table) == [*coder.COLUMNS, "pesq_v", "pesq_w"]
     monkeypatch.chdir(made)
-    chain = rates.load(settings | {"predict": 0.7})
-    source = files.read_speech("v.raw")
+    chain = coder.load(settings | {"predict": 0.7})
+    source = records.read_speech("v.raw")
     expected = [
         measures.audio_measures(source, speech, measures.DELAY, with_pesq=True)[0]["pesq"]
-        for _, speech in rates.outputs(chain, settings, "v")
+        for _, speech in coder.outputs(chain, settings, "v")
     ]
     for column in ("pesq", "pesq_v", "pesq_w"):
         np.testing.assert_allclose(table[column], expected, rtol=1e-5)
@@ -321,7 +327,7 @@ def rate_table(path, rows, samples=("s", "t")):
     """A table of rates with bit/s and mean PESQ, 0.1 above that of one sample and below that of the other."""
     table = pd.DataFrame({"bit_per_s": [rate for rate, _ in rows], "pesq": [pesq for _, pesq in rows]}, dtype=float)
     table = table.assign(stages=range(1, 1 + len(rows)), interval_ms=20, bits=table["bit_per_s"] / 50)
-    table = table.reindex(columns=rates.COLUMNS)
+    table = table.reindex(columns=coder.COLUMNS)
     for name, more in zip(samples, (0.1, -0.1), strict=False):
         table[f"pesq_{name}"] = table["pesq"] + more
     table.to_csv(path, index=False)
@@ -341,7 +347,7 @@ def anchors(folder, pesq=2.6):
             for tag, rate, score in kinds
         ]
         paths.append(folder / f"{sample}.json")
-        files.write_json(paths[-1], {"measures": rows})
+        disk.write_json(paths[-1], {"measures": rows})
     return [str(path) for path in paths]
 
 
@@ -357,7 +363,7 @@ def test_a_line_is_on_the_front_when_none_of_as_few_bits_is_better(tmp_path):
     one = rate_table(tmp_path / "1.csv", [(450, 2.1), (900, 2.5), (1800, 2.9)])
     other = rate_table(tmp_path / "2.csv", [(450, 2.2), (900, 2.3), (1200, 2.55)])
     table = studies.bits(study(tmp_path, ("b", "lbg", one), ("nn4", "beam", other)))["bits"]
-    names = ["source", "kind", "entries", *rates.COLUMNS, "pesq_s", "pesq_t", "on_front"]
+    names = ["source", "kind", "entries", *coder.COLUMNS, "pesq_s", "pesq_t", "on_front"]
     assert list(table) == names
     found = [(row.source, row.kind, row.bit_per_s, row.on_front) for row in table.itertuples()]
     assert found[:-2] == [

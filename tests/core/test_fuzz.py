@@ -35,16 +35,20 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlquant import architectures, config, features, files, inference, networks, speech, training, vq
-from mlquant.files import InputError
-from mlquant.schema import validate
-from mlquant.settings import NetworkSettings
-from mlquant.sinusoidal import synthesis
+from mlquant.core import disk, records
+from mlquant.core.blocks import validate
+from mlquant.core.errors import InputError
+from mlquant.networks import inference, model, rows, training
+from mlquant.networks.settings import NetworkSettings
+from mlquant.plan import config
+from mlquant.quantisers import vq
+from mlquant.speech import archives, fetch
+from mlquant.vocoder import features, synthesis
 
 SEED = 20240118
 SECONDS = 5  # that an input may take
 MEMORY = 1 << 30  # bytes that all inputs of a kind may take beyond what was taken before
-CONFIG = Path(__file__).parents[1] / "config.yaml"
+CONFIG = Path(__file__).parents[2] / "config.yaml"
 FRAMES = 12
 
 # Each kind with how many inputs are tried in a run of the tests.
@@ -192,7 +196,7 @@ def _settings(**changes: object) -> dict:
 def _weights(**changes: object) -> bytes:
     chosen = _settings(**changes)
     torch.manual_seed(1)
-    state = networks.Network(chosen).state_dict()
+    state = model.Network(chosen).state_dict()
     return safetensors.torch.save(state, {"settings": json.dumps(chosen, sort_keys=True)})
 
 
@@ -220,34 +224,34 @@ def damaged_safetensors(data: bytes, rng: random.Random, others: list[bytes]) ->
 
 
 def use_f32(path: Path) -> None:
-    files.read_f32(path, 22)
-    records = files.read_features(path)
+    records.read_f32(path, 22)
+    feature_records = records.read_features(path)
     network, chosen = NETWORK
-    assert np.isfinite(inference.infer(network, chosen, records)).all()
+    assert np.isfinite(inference.infer(network, chosen, feature_records)).all()
 
 
 def use_codebook(path: Path) -> None:
-    vectors = files.read_f32(path, 4)
+    vectors = records.read_f32(path, 4)
     trained = vq.train(vectors, 4, seed=1)
     indices = vq.search(vectors, [trained.codebook, vectors[:7]], 3)
     assert np.isfinite(trained.residual).all() and np.isfinite(vq.decode(indices, [trained.codebook, vectors])).all()
 
 
 def use_model(path: Path) -> None:
-    model = files.read_model(path)
+    model = records.read_model(path)
     b, y = features.model_to_features(model, -80.0)
     assert np.isfinite(b).all() and np.isfinite(y).all()
-    assert len(np.concatenate(list(synthesis.synthesise_in_chunks([model])))) == files.FRAME * len(model)
+    assert len(np.concatenate(list(synthesis.synthesise_in_chunks([model])))) == records.FRAME * len(model)
 
 
 def use_speech(path: Path) -> None:
-    samples = files.read_speech(path)
-    assert samples.dtype == np.int16 and len(samples) >= files.FRAME
+    samples = records.read_speech(path)
+    assert samples.dtype == np.int16 and len(samples) >= records.FRAME
 
 
 def use_weights(path: Path) -> None:
     network, chosen = inference.load(path)
-    assert 0 <= architectures.training_frames(chosen, FRAMES) <= FRAMES
+    assert 0 <= rows.training_frames(chosen, FRAMES) <= FRAMES
     array = _records()
     if network.row.source == "y":
         array = np.repeat(array[:, :1], 79, axis=1)
@@ -270,7 +274,7 @@ CURVE = [(epoch, 1e-3, 1 / 3, 2 / 7, 0.1, 0.2) for epoch in range(1, 6)]
 
 def _training() -> tuple:
     torch.manual_seed(2)
-    network = networks.Network(_settings(family="manifold", nn=3))
+    network = model.Network(_settings(family="manifold", nn=3))
     return "0" * 64, network, torch.optim.Adam(network.parameters(), lr=1e-3, fused=True)
 
 
@@ -302,9 +306,9 @@ def use_archive(path: Path) -> None:
     url = {"url": path.as_uri(), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
     kept, manifest = path.with_name("kept.tar"), path.with_name("manifest.json")
     try:
-        speech.fetch_source({"name": "fuzz", "urls": [url]}, kept, manifest)
-        name = files.read_json(manifest)["files"][0]["path"]
-        speech.member(kept, name.translate({ord(c): "?" for c in "[]*"}))
+        fetch.fetch_source({"name": "fuzz", "urls": [url]}, kept, manifest)
+        name = disk.read_json(manifest)["files"][0]["path"]
+        archives.member(kept, name.translate({ord(c): "?" for c in "[]*"}))
     finally:
         kept.unlink(missing_ok=True)
         manifest.unlink(missing_ok=True)
@@ -362,7 +366,7 @@ def _models() -> dict[str, bytes]:
     phi = rng.uniform(-3, 3, (FRAMES, 161)).astype(np.float32)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "m"
-        files.write_model(path, files.Model(Wo, L, A, phi, rng.integers(0, 2, FRAMES, np.int32)))
+        records.write_model(path, records.Model(Wo, L, A, phi, rng.integers(0, 2, FRAMES, np.int32)))
         return {"m.bin": path.read_bytes()}
 
 
@@ -389,7 +393,7 @@ KINDS = {
     "model": (_models, use_model),
     "speech": (_speeches, use_speech),
     "json": (lambda: {"s.json": json.dumps({"a": [1, 2.5, None, {"b": "c"}], "s": _settings(family="manifold", nn=1)})
-                      .encode()}, files.read_json),
+                      .encode()}, disk.read_json),
     "weights": (_all_weights, use_weights),
     "checkpoint": (lambda: {"checkpoint.safetensors": _checkpoint()}, use_checkpoint),
     "config": (lambda: {"config.yaml": CONFIG.read_bytes()}, use_config),
@@ -460,7 +464,7 @@ def _try_all(kind: str, seed: int, count: int, folder: Path) -> None:
     if "Traceback" in (told := (folder / "err").read_text(errors="replace")):
         failures.append(f"{kind} of seed {seed}: {told[max(told.index('Traceback') - 200, 0) :][:3000]}")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    files.write_json(folder / "found", found | {"failures": failures, "peak_MB": peak // 1024})
+    disk.write_json(folder / "found", found | {"failures": failures, "peak_MB": peak // 1024})
 
 
 def campaign(kind: str, seed: int, count: int, folder: Path) -> dict:
@@ -474,7 +478,7 @@ def campaign(kind: str, seed: int, count: int, folder: Path) -> dict:
         )
         failure = f"{kind} {(folder / 'at').read_text()} of seed {seed} {what}"
         return {"result": 0, "refused": 0, "failures": [failure]}
-    return files.read_json(folder / "found")
+    return disk.read_json(folder / "found")
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="measures memory by /proc")

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from mlquant import cli, files, training
-from mlquant.schema import validate
-from mlquant.settings import NetworkSettings
+from mlquant import cli
+from mlquant.core import disk, records
+from mlquant.core.blocks import validate
+from mlquant.networks import training
+from mlquant.networks.settings import NetworkSettings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 MODULES = [path for folder in ("src", "workflow", "benchmarks") for path in sorted((ROOT / folder).rglob("*.py"))]
 RULES = [ROOT / "Snakefile", *sorted((ROOT / "workflow").rglob("*.smk"))]  # which are not quite Python
 
@@ -136,8 +138,8 @@ USES = {
 
 @pytest.mark.parametrize("name", USES)
 def test_a_pickle_under_any_name_is_refused_in_one_line(tmp_path, monkeypatch, malicious, weights, name):
-    files.write_bytes(tmp_path / "good.safetensors", weights.read_bytes())
-    files.write_f32(tmp_path / "good.f32", np.ones((3, 22)))
+    disk.write_bytes(tmp_path / "good.safetensors", weights.read_bytes())
+    records.write_f32(tmp_path / "good.f32", np.ones((3, 22)))
     (tmp_path / name).write_bytes(malicious[0])
     before = sorted(tmp_path.iterdir())
     monkeypatch.chdir(tmp_path)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlquant import provenance
-from mlquant.files import InputError
+from mlquant.core import provenance
+from mlquant.core.errors import InputError
 
 
 def git(folder, *words):

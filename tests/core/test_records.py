@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mlquant import files
-from mlquant.files import InputError
+from mlquant.core import disk, records
+from mlquant.core.errors import InputError
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
 same_folder = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -29,7 +29,7 @@ def model(frames, seed=0):
     rng = np.random.default_rng(seed)
     Wo = rng.uniform(0.04, 0.3, frames).astype(np.float32)
     A, phi = rng.normal(0, 9, (2, frames, 161)).astype(np.float32)
-    return files.Model(Wo, np.floor(np.pi / Wo).astype(np.int32), A, phi, rng.integers(0, 2, frames, np.int32))
+    return records.Model(Wo, np.floor(np.pi / Wo).astype(np.int32), A, phi, rng.integers(0, 2, frames, np.int32))
 
 
 # --- formats ---------------------------------------------------------------------------------------------
@@ -39,27 +39,27 @@ def model(frames, seed=0):
 @same_folder
 def test_f32_records_come_back(tmp_path, data, frames, width):
     array = data.draw(arrays(np.float32, (frames, width), elements=finite))
-    files.write_f32(tmp_path / "a.f32", array)
+    records.write_f32(tmp_path / "a.f32", array)
     assert (tmp_path / "a.f32").read_bytes() == struct.pack(f"<{frames * width}f", *array.ravel().tolist())
-    np.testing.assert_array_equal(files.read_f32(tmp_path / "a.f32", width), array)
+    np.testing.assert_array_equal(records.read_f32(tmp_path / "a.f32", width), array)
 
 
 def test_f32_is_written_little_endian_float32_in_row_order_whatever_the_array(tmp_path):
     array = np.arange(6, dtype=">f8").reshape(3, 2).T
-    files.write_f32(tmp_path / "a.f32", array)
+    records.write_f32(tmp_path / "a.f32", array)
     assert (tmp_path / "a.f32").read_bytes() == struct.pack("<6f", 0, 2, 4, 1, 3, 5)
 
 
 def test_model_records_are_those_of_modelout(tmp_path):
     written = model(3)
-    files.write_model(tmp_path / "m.bin", written)
+    records.write_model(tmp_path / "m.bin", written)
     data = (tmp_path / "m.bin").read_bytes()
     assert len(data) == 3 * 1300
     fields = struct.unpack("<fi161f161fi", data[1300:2600])
     assert fields[0] == written.Wo[1] and fields[1] == written.L[1] and fields[-1] == written.voiced[1]
     np.testing.assert_array_equal(fields[2:163], written.A[1])
     np.testing.assert_array_equal(fields[163:324], written.phi[1])
-    read = files.read_model(tmp_path / "m.bin")
+    read = records.read_model(tmp_path / "m.bin")
     assert len(read) == 3
     for name in ("Wo", "L", "A", "phi", "voiced"):
         np.testing.assert_array_equal(getattr(read, name), getattr(written, name))
@@ -68,10 +68,10 @@ def test_model_records_are_those_of_modelout(tmp_path):
 
 def test_files_of_the_tools_pass_through_unchanged(shared, tmp_path):
     golden = shared / "golden"
-    files.write_model(tmp_path / "m.bin", files.read_model(golden / "big_dog_model.bin"))
+    records.write_model(tmp_path / "m.bin", records.read_model(golden / "big_dog_model.bin"))
     assert (tmp_path / "m.bin").read_bytes() == (golden / "big_dog_model.bin").read_bytes()
     for name, width in (("big_dog_b", 22), ("big_dog_y", 79), ("vq1", 10), ("big_dog_a", 160), ("big_dog_h", 320)):
-        files.write_f32(tmp_path / "x.f32", files.read_f32(golden / f"{name}.f32", width))
+        records.write_f32(tmp_path / "x.f32", records.read_f32(golden / f"{name}.f32", width))
         assert (tmp_path / "x.f32").read_bytes() == (golden / f"{name}.f32").read_bytes()
 
 
@@ -81,22 +81,22 @@ speech = arrays(np.int16, st.integers(80, 300), elements=st.integers(-32768, 327
 @given(samples=speech)
 @same_folder
 def test_speech_comes_back_from_raw_wav_and_flac(tmp_path, samples):
-    files.write_speech(tmp_path / "s.raw", samples)
+    records.write_speech(tmp_path / "s.raw", samples)
     assert (tmp_path / "s.raw").read_bytes() == struct.pack(f"<{len(samples)}h", *samples.tolist())
-    files.write_speech(tmp_path / "s.wav", samples)
+    records.write_speech(tmp_path / "s.wav", samples)
     wav = (tmp_path / "s.wav").read_bytes()
     assert wav[:4] == b"RIFF" and wav[44:] == (tmp_path / "s.raw").read_bytes()
     assert struct.unpack("<HHIIHH", wav[20:36]) == (1, 1, 8000, 16000, 2, 16)
     soundfile.write(tmp_path / "s.flac", samples, 8000)
     for name in ("s.raw", "s.wav", "s.flac"):
-        read = files.read_speech(tmp_path / name)
+        read = records.read_speech(tmp_path / name)
         assert read.dtype == np.int16
         np.testing.assert_array_equal(read, samples)
 
 
 def test_published_wavs_are_read_sample_for_sample(shared):
     path = shared / "published/240118_wav/big_dog_1_out.wav"
-    np.testing.assert_array_equal(files.read_speech(path), np.frombuffer(path.read_bytes()[44:], "<i2"))
+    np.testing.assert_array_equal(records.read_speech(path), np.frombuffer(path.read_bytes()[44:], "<i2"))
 
 
 def test_stereo_at_16_kHz_becomes_mono_at_8_kHz_and_says_so(tmp_path, capsys):
@@ -104,7 +104,7 @@ def test_stereo_at_16_kHz_becomes_mono_at_8_kHz_and_says_so(tmp_path, capsys):
     left, right = 0.3 * np.sin(2 * np.pi * 440 * n / 16000), 0.1 * np.sin(2 * np.pi * 440 * n / 16000)
     aliasing = 0.3 * np.sin(2 * np.pi * 5000 * n / 16000)  # above 4 kHz: must go, not fold down to 3 kHz
     soundfile.write(tmp_path / "s.wav", np.stack([left + aliasing, right + aliasing], axis=1), 16000, "FLOAT")
-    read = files.read_speech(tmp_path / "s.wav")
+    read = records.read_speech(tmp_path / "s.wav")
     assert len(read) == 8000
     expected = 32768 * 0.2 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
     assert np.abs(read - expected)[200:-200].max() < 5
@@ -115,7 +115,7 @@ def test_stereo_at_16_kHz_becomes_mono_at_8_kHz_and_says_so(tmp_path, capsys):
 
 def test_samples_beyond_full_scale_are_clipped_not_wrapped(tmp_path):
     soundfile.write(tmp_path / "s.wav", np.tile([1.5, -1.5], 40), 8000, "FLOAT")
-    np.testing.assert_array_equal(files.read_speech(tmp_path / "s.wav"), np.tile([32767, -32768], 40))
+    np.testing.assert_array_equal(records.read_speech(tmp_path / "s.wav"), np.tile([32767, -32768], 40))
 
 
 # --- what cannot be used ---------------------------------------------------------------------------------
@@ -133,11 +133,11 @@ def refusal(read, path, *args):
 readers = pytest.mark.parametrize(
     ("read", "name"),
     [
-        (lambda path: files.read_f32(path, 22), "a.f32"),
-        (files.read_model, "a.bin"),
-        (files.read_speech, "a.raw"),
-        (files.read_speech, "a.wav"),
-        (files.read_json, "a.json"),
+        (lambda path: records.read_f32(path, 22), "a.f32"),
+        (records.read_model, "a.bin"),
+        (records.read_speech, "a.raw"),
+        (records.read_speech, "a.wav"),
+        (disk.read_json, "a.json"),
     ],
 )
 
@@ -156,16 +156,16 @@ def test_a_missing_file_an_empty_file_and_a_folder_are_refused(tmp_path, read, n
 @same_folder
 def test_records_of_another_size_are_refused(tmp_path, size):
     (tmp_path / "b.f32").write_bytes(bytes(size))
-    message = refusal(files.read_f32, tmp_path / "b.f32", 22)
+    message = refusal(records.read_f32, tmp_path / "b.f32", 22)
     assert f"{size} bytes" in message and "multiple of 88" in message
 
 
 def test_a_truncated_model_is_refused(tmp_path):
-    files.write_model(tmp_path / "m.bin", model(4))
+    records.write_model(tmp_path / "m.bin", model(4))
     data = (tmp_path / "m.bin").read_bytes()
     for size in (len(data) - 1, 1299, 1301):
         (tmp_path / "m.bin").write_bytes(data[:size])
-        message = refusal(files.read_model, tmp_path / "m.bin")
+        message = refusal(records.read_model, tmp_path / "m.bin")
         assert f"{size} bytes" in message and "1300" in message
 
 
@@ -174,7 +174,7 @@ def test_values_that_are_not_finite_are_refused_by_record(tmp_path, value):
     array = np.ones((5, 3), np.float32)
     array[3, 1] = value
     array.tofile(tmp_path / "a.f32")
-    assert "record 3 holds NaN or infinity" in refusal(files.read_f32, tmp_path / "a.f32", 3)
+    assert "record 3 holds NaN or infinity" in refusal(records.read_f32, tmp_path / "a.f32", 3)
 
 
 @pytest.mark.parametrize(
@@ -190,29 +190,29 @@ def test_values_that_are_not_finite_are_refused_by_record(tmp_path, value):
 def test_a_model_with_a_field_out_of_range_is_refused_by_frame(tmp_path, field, value):
     broken = model(4)
     getattr(broken, field)[2] = value
-    files.write_model(tmp_path / "m.bin", broken)
-    assert "frame 2 has Wo" in refusal(files.read_model, tmp_path / "m.bin")
+    records.write_model(tmp_path / "m.bin", broken)
+    assert "frame 2 has Wo" in refusal(records.read_model, tmp_path / "m.bin")
 
 
 def test_half_a_sample_is_refused(tmp_path):
     (tmp_path / "s.raw").write_bytes(bytes([1]) * 1001)
-    assert "1001 bytes, expected an even number" in refusal(files.read_speech, tmp_path / "s.raw")
+    assert "1001 bytes, expected an even number" in refusal(records.read_speech, tmp_path / "s.raw")
 
 
 @pytest.mark.parametrize("name", ["s.raw", "s.wav"])
 def test_digital_silence_and_less_than_a_frame_are_refused(tmp_path, name):
-    files.write_speech(tmp_path / name, np.zeros(800, np.int16))
-    assert "all 800 samples are zero" in refusal(files.read_speech, tmp_path / name)
-    files.write_speech(tmp_path / name, np.ones(79, np.int16))
-    assert "79 samples" in refusal(files.read_speech, tmp_path / name)
-    files.write_speech(tmp_path / name, np.r_[np.zeros(79), 1].astype(np.int16))  # one sample is not silence
-    assert len(files.read_speech(tmp_path / name)) == 80
+    records.write_speech(tmp_path / name, np.zeros(800, np.int16))
+    assert "all 800 samples are zero" in refusal(records.read_speech, tmp_path / name)
+    records.write_speech(tmp_path / name, np.ones(79, np.int16))
+    assert "79 samples" in refusal(records.read_speech, tmp_path / name)
+    records.write_speech(tmp_path / name, np.r_[np.zeros(79), 1].astype(np.int16))  # one sample is not silence
+    assert len(records.read_speech(tmp_path / name)) == 80
 
 
 @pytest.mark.parametrize("content", [b"just some text\n" * 40, b"RIFF\0\0\0\0WAVE", bytes(range(256)) * 8])
 def test_what_is_not_audio_is_refused(tmp_path, content):
     (tmp_path / "s.wav").write_bytes(content)
-    assert "expected" in refusal(files.read_speech, tmp_path / "s.wav")
+    assert "expected" in refusal(records.read_speech, tmp_path / "s.wav")
 
 
 @pytest.mark.parametrize("name", ["s.wav", "s.flac"])
@@ -221,17 +221,17 @@ def test_half_of_an_audio_file_is_refused(tmp_path, name):
     soundfile.write(tmp_path / name, noise, 8000)
     data = (tmp_path / name).read_bytes()
     (tmp_path / name).write_bytes(data[: len(data) // 2])
-    assert "expected" in refusal(files.read_speech, tmp_path / name)
+    assert "expected" in refusal(records.read_speech, tmp_path / name)
 
 
 def test_audio_with_NaN_is_refused(tmp_path):
     soundfile.write(tmp_path / "s.wav", np.r_[np.ones(99), np.nan], 8000, "FLOAT")
-    assert "NaN" in refusal(files.read_speech, tmp_path / "s.wav")
+    assert "NaN" in refusal(records.read_speech, tmp_path / "s.wav")
 
 
 def test_a_wav_without_samples_is_refused(tmp_path):
     soundfile.write(tmp_path / "s.wav", np.zeros((0, 2)), 44100)
-    assert "0 samples" in refusal(files.read_speech, tmp_path / "s.wav")
+    assert "0 samples" in refusal(records.read_speech, tmp_path / "s.wav")
 
 
 HUGE = 100_000_000_000  # bytes
@@ -277,7 +277,7 @@ def test_a_header_that_claims_what_is_not_there_is_refused_before_room_is_made_f
     (tmp_path / "s.wav").write_bytes(CLAIMS[claim])
     tracemalloc.start()
     try:
-        assert re.search("as its header says|not audio", refusal(files.read_speech, tmp_path / "s.wav"))
+        assert re.search("as its header says|not audio", refusal(records.read_speech, tmp_path / "s.wav"))
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()
@@ -290,7 +290,7 @@ def test_64_bit_sizes_beyond_the_file_make_no_room(tmp_path, form):
     (tmp_path / "s.wav").write_bytes(data.replace(size, struct.pack("<Q", HUGE)))
     tracemalloc.start()
     try:  # libsndfile takes what is there
-        assert len(files.read_speech(tmp_path / "s.wav")) == 4000
+        assert len(records.read_speech(tmp_path / "s.wav")) == 4000
         assert tracemalloc.get_traced_memory()[1] < 50_000_000
     finally:
         tracemalloc.stop()
@@ -299,14 +299,14 @@ def test_64_bit_sizes_beyond_the_file_make_no_room(tmp_path, form):
 def test_speech_of_more_than_100_hours_is_refused_unread(tmp_path):
     with open(tmp_path / "s.raw", "wb") as file:
         file.truncate(HUGE)
-    assert "1736 hours of speech, expected at most 100" in refusal(files.read_speech, tmp_path / "s.raw")
+    assert "1736 hours of speech, expected at most 100" in refusal(records.read_speech, tmp_path / "s.raw")
 
 
 def test_a_small_file_of_hours_of_the_same_is_refused(tmp_path):
     soundfile.write(tmp_path / "s.flac", np.full(1 << 25, 1000, np.int16), 8000)
     assert (tmp_path / "s.flac").stat().st_size < 1 << 17
     assert "samples in 1 channels as its header says, expected at most" in refusal(
-        files.read_speech, tmp_path / "s.flac"
+        records.read_speech, tmp_path / "s.flac"
     )
 
 
@@ -314,9 +314,9 @@ def test_a_small_file_of_hours_of_the_same_is_refused(tmp_path):
 def test_speech_is_the_same_however_many_chunks_it_is_read_in(tmp_path, monkeypatch, form):
     subtype = {"OGG": "VORBIS", "MP3": "MPEG_LAYER_III"}.get(form, "PCM_16")
     (tmp_path / "s").write_bytes(stored(form, subtype, 44100))
-    whole = files.read_speech(tmp_path / "s")
-    monkeypatch.setattr(files, "_CHUNK", 997)
-    np.testing.assert_array_equal(files.read_speech(tmp_path / "s"), whole)
+    whole = records.read_speech(tmp_path / "s")
+    monkeypatch.setattr(records, "_CHUNK", 997)
+    np.testing.assert_array_equal(records.read_speech(tmp_path / "s"), whole)
     assert len(whole) > 700
 
 
@@ -326,7 +326,7 @@ def test_audio_comes_through_a_pipe(tmp_path):
     write.start()
     try:
         (tmp_path / "s.flac").write_bytes(stored("FLAC"))
-        np.testing.assert_array_equal(files.read_speech(tmp_path / "pipe"), files.read_speech(tmp_path / "s.flac"))
+        np.testing.assert_array_equal(records.read_speech(tmp_path / "pipe"), records.read_speech(tmp_path / "s.flac"))
     finally:
         write.join()
 
@@ -340,23 +340,23 @@ def test_a_message_is_one_line_whatever_is_in_it():
 def test_json_beyond_any_depth_and_of_endless_numbers_is_refused(tmp_path):
     for text in ('{"a": "\\ud800"}', "[" * 100_000, '{"a":' * 100_000, '{"a": ' + "9" * 10_000 + "}"):
         (tmp_path / "a.json").write_text(text)
-        assert "expected an object" in refusal(files.read_json, tmp_path / "a.json")
+        assert "expected an object" in refusal(disk.read_json, tmp_path / "a.json")
 
 
 @pytest.mark.parametrize("text", ["[1]", "1", '"a"', "{", "", "\ufffe", "nul"])
 def test_json_that_is_no_object_is_refused(tmp_path, text):
     (tmp_path / "a.json").write_bytes(text.encode("utf-16"))
-    assert "expected an object" in refusal(files.read_json, tmp_path / "a.json")
+    assert "expected an object" in refusal(disk.read_json, tmp_path / "a.json")
     (tmp_path / "a.json").write_text(text or " ")
-    assert "expected an object" in refusal(files.read_json, tmp_path / "a.json")
+    assert "expected an object" in refusal(disk.read_json, tmp_path / "a.json")
 
 
 def test_json_keeps_order_and_letters(tmp_path):
     value = {"z": "dB² \U0001f600", "a": [1, None, 0.1]}
     (tmp_path / "a.json").write_text(json.dumps(value))  # with the last letter as two escapes
-    assert files.read_json(tmp_path / "a.json") == value
-    files.write_json(tmp_path / "a.json", value)
-    assert list(files.read_json(tmp_path / "a.json").items()) == list(value.items())
+    assert disk.read_json(tmp_path / "a.json") == value
+    disk.write_json(tmp_path / "a.json", value)
+    assert list(disk.read_json(tmp_path / "a.json").items()) == list(value.items())
     assert "dB²" in (tmp_path / "a.json").read_text(encoding="utf-8")
 
 
@@ -369,7 +369,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, old, kind):
     target = tmp_path / "x.f32"
     if old:
         target.write_bytes(old)
-    with pytest.raises(kind), files.atomic(target) as temporary:
+    with pytest.raises(kind), disk.atomic(target) as temporary:
         assert temporary.parent == tmp_path and temporary.suffix == ".f32"
         temporary.write_bytes(b"half")
         raise kind
@@ -379,7 +379,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path, old, kind):
 
 def test_a_reader_never_sees_half_a_file(tmp_path):
     target = tmp_path / "new/folder/x.f32"
-    with files.atomic(target) as temporary:
+    with disk.atomic(target) as temporary:
         temporary.write_bytes(b"half")
         assert not target.exists()
         temporary.write_bytes(b"whole")
@@ -391,17 +391,17 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
 def test_a_file_gets_the_rights_that_the_user_asks_for(tmp_path, umask):
     before = os.umask(umask)
     try:
-        files.write_text(tmp_path / "x", "text")
+        disk.write_text(tmp_path / "x", "text")
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o666 & ~umask
 
 
 WRITERS = {
-    "x.f32": lambda path: files.write_f32(path, np.ones((3, 4))),
-    "x.bin": lambda path: files.write_model(path, model(2)),
-    "x.raw": lambda path: files.write_speech(path, np.ones(80, np.int16)),
-    "x.json": lambda path: files.write_json(path, {"a": 1}),
+    "x.f32": lambda path: records.write_f32(path, np.ones((3, 4))),
+    "x.bin": lambda path: records.write_model(path, model(2)),
+    "x.raw": lambda path: records.write_speech(path, np.ones(80, np.int16)),
+    "x.json": lambda path: disk.write_json(path, {"a": 1}),
 }
 
 
@@ -424,12 +424,12 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path):
     # A device, as /dev/null is one: the superuser could replace it for the whole machine.
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="pipe"):
-        files.write_text(tmp_path / "pipe", "text")
+        disk.write_text(tmp_path / "pipe", "text")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
 def test_speech_under_a_name_of_another_format_is_refused(tmp_path):
     # Not WAV data in a file that says it is something else.
     with pytest.raises(InputError, match=r"s\.flac.*expected"):
-        files.write_speech(tmp_path / "s.flac", np.ones(80, np.int16))
+        records.write_speech(tmp_path / "s.flac", np.ones(80, np.int16))
     assert not list(tmp_path.iterdir())

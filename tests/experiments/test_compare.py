@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlquant import compare, files
-from mlquant.files import InputError
+from mlquant.core import disk
+from mlquant.core.errors import InputError
+from mlquant.experiments import compare
 
 SAMPLES = ["anna", "ben", "carl", "dora", "emil"]
 FRAMES = [60, 75, 100, 130, 240]
@@ -90,7 +91,7 @@ def write(folder, frames=None, of_samples=None, *, tag="vq", own="speech", d=10,
         "modules": {"mlquant.vq": "aaaaaaaa", "mlquant.files": "bbbbbbbb"},
         "versions": {"python": "3.11.7", "torch": "2.13.0", "machine": "x86_64"},
     }
-    files.write_json(folder / "provenance.json", made | provenance)
+    disk.write_json(folder / "provenance.json", made | provenance)
     return folder
 
 
@@ -155,10 +156,10 @@ def test_stages_of_one_name(tmp_path):
     """Of several stages of a name, the values that the other side does not have are told."""
     folders = [write(tmp_path / "x"), write(tmp_path / "y")]
     for folder, seeds in zip(folders, ("12", "23"), strict=True):
-        provenance = files.read_json(folder / "provenance.json")
+        provenance = disk.read_json(folder / "provenance.json")
         for seed in seeds:
             provenance["stages"][f"results/networks/spare.{seed * 8}"] = {"settings": {"seed": int(seed)}, "inputs": {}}
-        files.write_json(folder / "provenance.json", provenance)
+        disk.write_json(folder / "provenance.json", provenance)
     assert rows(compare.compare(*folders), "settings") == [("networks spare: seed", "1", "3")]
 
 
@@ -177,9 +178,9 @@ def test_samples_and_outputs(tmp_path):
     frames = frames_of(1)
     a = write(tmp_path / "x", {name: frames[name] for name in SAMPLES[:4]}, tag="vq24")
     b = write(tmp_path / "y", {name: frames[name] for name in SAMPLES[1:]}, tag="vq12")
-    provenance = files.read_json(b / "provenance.json")
+    provenance = disk.read_json(b / "provenance.json")
     provenance["experiment"]["outputs"][0]["index"] = 3
-    files.write_json(b / "provenance.json", provenance)
+    disk.write_json(b / "provenance.json", provenance)
     comparison = compare.compare(a, b)
     assert rows(comparison, "experiment") == [
         ("samples", "anna", "emil"),
@@ -407,9 +408,9 @@ def test_summarise(tmp_path):
 def test_long_and_strange_texts(tmp_path):
     """A cell that holds what ends a cell in Markdown stays one."""
     a, b = write(tmp_path / "x"), write(tmp_path / "y")
-    provenance = files.read_json(b / "provenance.json")
+    provenance = disk.read_json(b / "provenance.json")
     provenance["experiment"]["title"] = "either | or"
-    files.write_json(b / "provenance.json", provenance)
+    disk.write_json(b / "provenance.json", provenance)
     compare.summarise(a, b, tmp_path)
     assert "| title | Voices | either \\| or |" in " ".join((tmp_path / "README.md").read_text().split())
 

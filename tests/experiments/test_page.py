@@ -19,12 +19,16 @@ import pytest
 import safetensors.torch
 import torch
 
-from mlquant import features, files, inference, networks, page, vq
-from mlquant.files import InputError
-from mlquant.inputs import energy_dB
-from mlquant.page import data
-from mlquant.schema import validate
-from mlquant.settings import NetworkSettings
+from mlquant.core import disk, records
+from mlquant.core.blocks import validate
+from mlquant.core.errors import InputError
+from mlquant.experiments import page
+from mlquant.experiments.page import data
+from mlquant.networks import inference, model
+from mlquant.networks.settings import NetworkSettings
+from mlquant.quantisers import vq
+from mlquant.vocoder import features
+from mlquant.vocoder.features import energy_dB
 
 TRAINING = {"lr": 0.01, "epochs": 1}
 HOSTILE = "<img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>"
@@ -37,17 +41,17 @@ def network_of(folder, **settings):
     """A network that has learnt nothing, with batch statistics and a mean as after a training, as `mlquant train`."""
     settings = validate(NetworkSettings, TRAINING | settings, "test").model_dump()
     torch.manual_seed(3)
-    network = networks.Network(settings)
+    network = model.Network(settings)
     for name, buffer in network.named_buffers():
         if name.endswith(("running_mean", "mean")):
             buffer.normal_()
         elif name.endswith("running_var"):
             buffer.uniform_(0.5, 2)
     weights = safetensors.torch.save(network.state_dict(), {"settings": json.dumps(settings)})
-    files.write_bytes(folder / "weights.safetensors", weights)
-    files.write_json(folder / "settings.json", settings)
+    disk.write_bytes(folder / "weights.safetensors", weights)
+    disk.write_json(folder / "settings.json", settings)
     losses = "epoch,lr,loss,sd_dB2,held_out_loss,held_out_sd_dB2\n1,1,0.5,9,0.6,10\n2,1,0.4,8,0.5,9\n"
-    files.write_text(folder / "losses.csv", losses)
+    disk.write_text(folder / "losses.csv", losses)
     return folder
 
 
@@ -56,7 +60,7 @@ def write_csv(path, rows):
     writer = csv.DictWriter(buffer, list(dict.fromkeys(name for row in rows for name in row)), restval="")
     writer.writeheader()
     writer.writerows(rows)
-    files.write_text(path, buffer.getvalue())
+    disk.write_text(path, buffer.getvalue())
 
 
 def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111111", title="A title", tag="y_hat",
@@ -72,8 +76,8 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
     rng = np.random.default_rng(1)
     codebooks = []
     for i in (1, 2):
-        files.write_f32(stages / f"vq_{i}" / "vq.f32", rng.normal(0, 1 / i, (32, 4)))
-        files.write_text(stages / f"vq_{i}" / "trace.csv", "entries,variance,iterations\n16,0.5,3\n32,0.3,4\n")
+        records.write_f32(stages / f"vq_{i}" / "vq.f32", rng.normal(0, 1 / i, (32, 4)))
+        disk.write_text(stages / f"vq_{i}" / "trace.csv", "entries,variance,iterations\n16,0.5,3\n32,0.3,4\n")
         codebooks.append(f"{stages}/vq_{i}/vq.f32")
     outputs = [
         {"index": 1, "tag": "out", "process": "original", "processing": "original", "shows": "", "networks": []},
@@ -87,37 +91,37 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
         made = stages / f"sample{s}"
         count = 60 + s
         speech = voice[s * 80 : s * 80 + 80 * count]
-        files.write_speech(made / "speech.raw", speech)
+        records.write_speech(made / "speech.raw", speech)
         Wo = rng.uniform(0.05, 0.2, count).astype(np.float32)
         L = np.floor(np.pi / Wo).astype(np.int32) - 1
         A = (1000 * np.exp(-np.arange(161) / 20) * rng.uniform(0.7, 1.3, (count, 161))).astype(np.float32)
-        model = files.Model(Wo, L, A, A * 0, (np.arange(count) % 2).astype(np.int32))
-        files.write_model(made / "model.bin", model)
+        model = records.Model(Wo, L, A, A * 0, (np.arange(count) % 2).astype(np.int32))
+        records.write_model(made / "model.bin", model)
         b, y = features.model_to_features(model, 0.0)
-        records = features.features_to_records(b, Wo, model.voiced)
-        files.write_f32(made / "b.f32", records)
-        files.write_f32(made / "y.f32", y)
-        files.write_f32(made / "l.f32", inference.encode(network, settings, records))
+        feature_records = features.features_to_records(b, Wo, model.voiced)
+        records.write_f32(made / "b.f32", feature_records)
+        records.write_f32(made / "y.f32", y)
+        records.write_f32(made / "l.f32", inference.encode(network, settings, feature_records))
         latents[sample] = f"{made}/l.f32"
         rows = []
         for output in outputs:
             index = output["index"]
             named = {"wav": f"{made}/{index}.wav", "y": f"{made}/y.f32"}
-            files.write_speech(named["wav"], np.roll(speech // index, 209))
+            records.write_speech(named["wav"], np.roll(speech // index, 209))
             row = {"sample": sample, "sex": "mf"[s % 2], "index": index, "tag": output["tag"], "delay_samples": 209,
                    "delay_measured": 210, "pesq": 4 - index / 5 if pesq else "", "stoi": 0.9}  # fmt: skip
             if index > 1:
                 y_hat = y + rng.normal(0, index, y.shape)
                 named["y_hat"] = f"{made}/y_hat_{index}.f32"
-                files.write_f32(named["y_hat"], y_hat)
+                records.write_f32(named["y_hat"], y_hat)
                 sd = features.spectral_distortion(y, y_hat)
                 row["sd_dB2"] = float(sd.mean())
             if index == 6:
                 row["bit_per_s"] = 1000
                 named["published"] = f"{made}/published.wav"
-                files.write_speech(named["published"], np.roll(speech // 2, 209))
+                records.write_speech(named["published"], np.roll(speech // 2, 209))
                 named["b_hat"] = f"{made}/b_hat.f32"
-                files.write_f32(named["b_hat"], records + 1)
+                records.write_f32(named["b_hat"], feature_records + 1)
             for i in range(count):
                 value = f"{sd[i]:.6g}" if index > 1 else ""
                 frames.append({"sample": sample, "index": index, "tag": output["tag"], "frame": i, "sd_dB2": value})
@@ -166,7 +170,7 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
         "modules": {"vq": "12345678"},
         "versions": {"python": "3", "revision": revision},
     }
-    files.write_json(tables / "provenance.json", provenance)
+    disk.write_json(tables / "provenance.json", provenance)
     return tables
 
 
@@ -208,8 +212,8 @@ def page_data(text):
 def test_the_dense_layers_are_the_decoder(tmp_path, settings):
     weights = network_of(tmp_path, **settings) / "weights.safetensors"
     layers, settings = data.decoder_layers(weights)
-    assert settings == files.read_json(tmp_path / "settings.json")
-    network = networks.Network(settings).eval()
+    assert settings == disk.read_json(tmp_path / "settings.json")
+    network = model.Network(settings).eval()
     network.load_state_dict(safetensors.torch.load_file(weights))
     rng = np.random.default_rng(0)
     latents = x = rng.uniform(-1, 1, (12, settings["d"])).astype(np.float32)
@@ -234,43 +238,43 @@ def test_a_decoder_of_other_layers_is_refused_with_the_reason(tmp_path, settings
 
 def test_a_bottleneck_that_cannot_be_shown_is_a_reason_on_the_page(tmp_path, voice):
     tables = tables_of(tmp_path, voice, samples=("one",))
-    provenance = files.read_json(tables / "provenance.json")
+    provenance = disk.read_json(tables / "provenance.json")
     assert "layers" in data.gather([("", tables)])[0]["bottleneck"]
     manifold = f"{provenance['networks']['manifold']}/weights.safetensors"
     for bottleneck in (None, provenance["bottleneck"] | {"weights": manifold}):
-        files.write_json(tables / "provenance.json", provenance | {"bottleneck": bottleneck})
+        disk.write_json(tables / "provenance.json", provenance | {"bottleneck": bottleneck})
         assert "bottleneck" in data.gather([("", tables)])[0]["bottleneck"]["reason"]
 
 
 def test_arrays_come_back_from_the_page(html, tables):
     shown, blob = page_data(html.read_text(encoding="utf-8"))
-    known = files.read_json(tables / "provenance.json")["samples"]["two"]
+    known = disk.read_json(tables / "provenance.json")["samples"]["two"]
     sample = next(sample for sample in shown["samples"] if sample["name"] == "two")
     raw = base64.b64decode(blob)
 
     def array(place):
         return np.frombuffer(raw, "<f4" if place["type"] == "f4" else "<i2", np.prod(place["shape"]), place["at"])
 
-    source = files.read_speech(known["source"])
+    source = records.read_speech(known["source"])
     assert (array(sample["tracks"][0]["audio"]) == np.pad(source, (209, 0))).all()
-    assert (array(sample["tracks"][3]["audio"]) == files.read_speech(known["rows"][2]["files"]["wav"])).all()
-    y = files.read_f32(known["y"], 79)
+    assert (array(sample["tracks"][3]["audio"]) == records.read_speech(known["rows"][2]["files"]["wav"])).all()
+    y = records.read_f32(known["y"], 79)
     assert np.abs(array(sample["y"]) * shown["step_dB"] - y.ravel()).max() <= 0.0051
     latents = shown["bottleneck"]["latents"]["two"]
-    assert (array(latents) == files.read_f32(f"{Path(known['y']).parent}/l.f32", 4).ravel()).all()
-    model = files.read_model(known["model"])
+    assert (array(latents) == records.read_f32(f"{Path(known['y']).parent}/l.f32", 4).ravel()).all()
+    model = records.read_model(known["model"])
     amplitude = array(sample["harmonics"]["A_dB"])[0] * shown["step_dB"]
     expected = 20 * np.log10(model.A[0, 1]) + 10 * np.log10(2 - 2 * np.cos(model.Wo[0]))
     assert amplitude == pytest.approx(expected, abs=0.0051)
 
 
 def test_the_folder_holds_links_to_tables_wavs_and_loss_curves(html, tables, tmp_path):
-    out, provenance = html.parent, files.read_json(tables / "provenance.json")
+    out, provenance = html.parent, disk.read_json(tables / "provenance.json")
     for name, wav in provenance["wavs"].items():
-        assert (files.read_speech(out / name) == files.read_speech(wav["from"])).all()
+        assert (records.read_speech(out / name) == records.read_speech(wav["from"])).all()
     for path in set(tables.iterdir()) - {tables / "provenance.json"}:
         assert (out / path.name).samefile(path)
-    files.write_bytes(tmp_path / "net.12345678" / "losses.png", b"png")
+    disk.write_bytes(tmp_path / "net.12345678" / "losses.png", b"png")
     page.write(tables, tmp_path / "history.csv", tmp_path / "out", [tmp_path / "net.12345678" / "losses.png"])
     assert (tmp_path / "out" / "net_losses.png").read_bytes() == b"png"
 
@@ -323,7 +327,7 @@ def small_tables(folder, key, name="a", **measures):
     write_csv(folder / "means.csv", [{"group": group, "index": 3, "tag": "t", "samples": 2, "pesq": "3.10", **measures}
                                      for group in ("all", "male")])  # fmt: skip
     provenance = {"experiment": {"name": name}, "key": key, "versions": {"revision": None}}
-    files.write_json(folder / "provenance.json", provenance)
+    disk.write_json(folder / "provenance.json", provenance)
     return folder
 
 
@@ -555,12 +559,12 @@ def check_bottleneck(tab, provenance, root=Path()):
     """
     known = provenance["bottleneck"]
     network, settings = inference.load(root / known["weights"])
-    codebooks = [files.read_f32(root / path, settings["d"]) for path in known["codebooks"]]
+    codebooks = [records.read_f32(root / path, settings["d"]) for path in known["codebooks"]]
     name = state(tab)["sample"]
     sample = provenance["samples"][name]
-    latents = files.read_f32(root / known["latents"][name], settings["d"])
-    y = files.read_f32(root / sample["y"], 79)
-    given = y if settings["family"] == "autoencoder2" else files.read_features(root / sample["features"])
+    latents = records.read_f32(root / known["latents"][name], settings["d"])
+    y = records.read_f32(root / sample["y"], 79)
+    given = y if settings["family"] == "autoencoder2" else records.read_features(root / sample["features"])
 
     def compare(expected_latents=None):
         now = state(tab)
@@ -688,15 +692,15 @@ def test_a_blind_trial_is_scored(tab):
 
 
 def test_the_live_bottleneck_is_the_python_decoder(tab, tables):
-    check_bottleneck(tab, files.read_json(tables / "provenance.json"))
+    check_bottleneck(tab, disk.read_json(tables / "provenance.json"))
 
 
 def test_a_live_bottleneck_of_y_hat_is_the_python_decoder(browser, tmp_path, voice):
     tables = tables_of(tmp_path, voice, target="y")
-    files.write_text(tmp_path / "page.html", page.render([("", tables)]))
+    disk.write_text(tmp_path / "page.html", page.render([("", tables)]))
     with opened(browser, tmp_path / "page.html") as tab:
         tab.keyboard.press("s")
-        check_bottleneck(tab, files.read_json(tables / "provenance.json"))
+        check_bottleneck(tab, disk.read_json(tables / "provenance.json"))
 
 
 def test_numbers_sort_and_unfold(tab):
@@ -714,7 +718,7 @@ def test_no_window_is_too_narrow(browser, html):
 def test_hostile_names_are_shown_as_they_are(browser, tmp_path, voice):
     tables = tables_of(tmp_path, voice, samples=(HOSTILE,), title=HOSTILE, tag=HOSTILE, name=HOSTILE, pesq=False)
     page.append_history(tmp_path / "history.csv", tables)
-    files.write_text(tmp_path / "page.html", page.render([(HOSTILE, tables), ("B", tables)], tmp_path / "history.csv"))
+    disk.write_text(tmp_path / "page.html", page.render([(HOSTILE, tables), ("B", tables)], tmp_path / "history.csv"))
     with opened(browser, tmp_path / "page.html") as tab:
         tab.keyboard.press("3")
         tab.keyboard.press("n")
@@ -739,7 +743,7 @@ TEXTS += ["javascript:hacked=1", "__proto__", "constructor", "]]>", "%41#?.wav"]
 def hostile(tables):
     """Put a text that would run, were it markup, into every field of tables that holds one."""
     text = " ".join(TEXTS)
-    known = files.read_json(tables / "provenance.json")
+    known = disk.read_json(tables / "provenance.json")
     for output in known["experiment"]["outputs"]:
         output |= {"processing": text, "shows": text, "process": text, "quantiser": output.get("quantiser") and text}
     known["experiment"] |= {"title": text, "name": text, "published": text}
@@ -753,7 +757,7 @@ def hostile(tables):
     known["bottleneck"]["choices"][0] |= {"index": text, "tag": text}
     for sample in known["samples"].values():
         sample["sex"] = text
-    files.write_json(tables / "provenance.json", known)
+    disk.write_json(tables / "provenance.json", known)
     return text
 
 
@@ -766,7 +770,7 @@ def test_whatever_the_tables_and_the_history_say_is_text(browser, tmp_path, voic
     write_csv(tmp_path / "more.csv", [{text: text, "b": "1e999"}])
     extra = {text: tmp_path / "more.csv"}
     for name, named in (("alone", [("", tables)]), ("both", [(text, tables), ("</title>", tables)])):
-        files.write_text(tmp_path / f"{name}.html", page.render(named, tmp_path / "history.csv", extra))
+        disk.write_text(tmp_path / f"{name}.html", page.render(named, tmp_path / "history.csv", extra))
         with opened(browser, tmp_path / f"{name}.html") as tab:
             tab.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
             for _ in TEXTS:
@@ -804,7 +808,7 @@ def test_a_history_edited_to_no_table_is_one_line(tmp_path, voice, rows, told):
 
 def many_tables(tables, names):
     """The tables of two samples as those of many, whose files are the same."""
-    known = files.read_json(tables / "provenance.json")
+    known = disk.read_json(tables / "provenance.json")
     first = known["samples"]["one"]
     known["samples"] = dict.fromkeys(names, first)
     known["bottleneck"]["latents"] = dict.fromkeys(names, known["bottleneck"]["latents"]["one"])
@@ -813,7 +817,7 @@ def many_tables(tables, names):
     known["stages"] = {f"results/{kind}/{name}.12345678": {"key": "12345678", "command": kind, "settings": {},
                        "inputs": {"model": [f"results/models/{name}.12345678/model.bin"]}}
                        for name in names for kind in ("models", "features", "synthesised")}  # fmt: skip
-    files.write_json(tables / "provenance.json", known)
+    disk.write_json(tables / "provenance.json", known)
     for table in ("measures", "frames"):
         rows = [row for row in history_of(tables / f"{table}.csv") if row["sample"] == "one"]
         write_csv(tables / f"{table}.csv", [row | {"sample": name} for name in names for row in rows])
@@ -824,14 +828,14 @@ def test_a_page_of_a_thousand_samples_holds_what_a_browser_can(browser, tmp_path
     tables = tables_of(tmp_path, voice)
     names = [f"s{i:03}" for i in range(1000)]
     many_tables(tables, names)
-    known = files.read_json(tables / "provenance.json")["samples"]["s000"]
+    known = disk.read_json(tables / "provenance.json")["samples"]["s000"]
     paths = {known[name] for name in ("source", "features", "y")}
     paths |= {path for row in known["rows"] for path in row["files"].values()}
     size = sum(Path(path).stat().st_size for path in paths)
     monkeypatch.setattr(data, "LIMIT", 40 * size)
     text = page.render([("", tables)])
     assert len(page_data(text)[1]) < 40 * size * 4 / 3, "arrays are no larger than the files that they are from"
-    files.write_text(tmp_path / "page.html", text)
+    disk.write_text(tmp_path / "page.html", text)
     with opened(browser, tmp_path / "page.html") as tab:
         assert tab.locator("#samples button").all_inner_texts() == [f"{name} m" for name in names[:40]]
         assert "Of 1000 samples 40 can be heard here." in tab.locator("#about").inner_text()
@@ -844,7 +848,7 @@ def test_a_page_of_a_thousand_samples_holds_what_a_browser_can(browser, tmp_path
 def test_a_sample_too_long_for_a_page_leaves_its_tables(browser, tmp_path, voice, monkeypatch):
     tables = tables_of(tmp_path, voice)
     monkeypatch.setattr(data, "LIMIT", 1)
-    files.write_text(tmp_path / "page.html", page.render([("", tables)]))
+    disk.write_text(tmp_path / "page.html", page.render([("", tables)]))
     with opened(browser, tmp_path / "page.html") as tab:
         assert "Of 2 samples 0 can be heard here." in tab.locator("#about").inner_text()
         assert not tab.locator("#player, #abx, #viewer").locator("visible=true").count()
@@ -856,7 +860,7 @@ def test_two_experiments_play_in_one_player(browser, tmp_path, voice):
     second = tables_of(tmp_path / "b", voice, samples=("two", "three"), name="b")
     write_csv(tmp_path / "more.csv", [{"tag": "x", "difference": "0.25"}, {"tag": "<b>", "difference": ""}])
     text = page.render([("A", first), ("B", second)], extra={"What differs": tmp_path / "more.csv"})
-    files.write_text(tmp_path / "page.html", text)
+    disk.write_text(tmp_path / "page.html", text)
     with opened(browser, tmp_path / "page.html") as tab:
         assert tab.title().startswith("A a and B b")
         assert tab.get_by_role("region", name="What differs").locator("td").all_inner_texts() == ["0.25", "\u2013"]

@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlquant import files, measures, tables
-from mlquant.measures import DELAY
+from mlquant.core import errors, records
+from mlquant.experiments import tables
+from mlquant.measures import measures
+from mlquant.measures.measures import DELAY
 
 FRAMES = 200
 HAS_PESQ = find_spec("pesq") is not None
@@ -33,7 +35,7 @@ def sample(tmp_path, voice):
         named = {}
         for name, array in (arrays | speech | changed).items():
             named[name] = str(tmp_path / f"{name}.{'raw' if array.ndim == 1 else 'f32'}")
-            write = files.write_speech if array.ndim == 1 else files.write_f32
+            write = records.write_speech if array.ndim == 1 else records.write_f32
             write(named[name], array)
         references = {name: named[name] for name in ("source", "original", "ideal_y")} | {"features": named["b"]}
         row = {"index": index, "tag": "x", "bits_per_frame": bits, "frame_ms": frame_ms, "late": 0, "files": named}
@@ -90,7 +92,7 @@ def test_bits_a_frame_make_bits_a_second_at_frames_of_10_and_of_20_ms(sample):
 
 def test_features_of_another_number_of_frames_are_refused(sample):
     measure, arrays, _ = sample
-    with pytest.raises(files.InputError, match=r"y_hat\.f32: 199 records, expected 200 as in .*y\.f32"):
+    with pytest.raises(errors.InputError, match=r"y_hat\.f32: 199 records, expected 200 as in .*y\.f32"):
         measure(y_hat=arrays["y"][1:])
 
 
@@ -200,8 +202,8 @@ PUBLISHED |= {"6_k80_b_hat_vq24": 3.08, "7_k80_b_hat_vq12": 2.86, "8_3200": 3.17
 def test_the_published_speech_has_the_published_pesq(shared, output):
     found = []
     for sample in ("big_dog", "two_lines", "hts1a", "kristoff", "mmt1"):
-        source = files.read_speech(shared / f"speech/{sample}.raw")
-        wav = files.read_speech(shared / f"published/240118_wav/{sample}_{output}.wav")
+        source = records.read_speech(shared / f"speech/{sample}.raw")
+        wav = records.read_speech(shared / f"published/240118_wav/{sample}_{output}.wav")
         found.append(measures.audio_measures(source, wav, DELAY, with_pesq=True)[0]["pesq"])
         if output == "1_out":
             assert abs(measures.measured_delay(source, wav) - DELAY) <= 1

@@ -17,12 +17,15 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from mlquant import dense, files, inference, inputs, losses, networks, training
-from mlquant.architectures import ROWS, latent_width
-from mlquant.files import InputError, read_features, write_f32
-from mlquant.schema import validate
-from mlquant.settings import NetworkSettings
-from mlquant.vectors import loud as loud_of
+from mlquant.core import disk, records
+from mlquant.core.blocks import validate
+from mlquant.core.errors import InputError
+from mlquant.core.records import read_features, write_f32
+from mlquant.networks import dense, inference, inputs, losses, model, training
+from mlquant.networks.rows import ROWS, latent_width
+from mlquant.networks.settings import NetworkSettings
+from mlquant.quantisers.vectors import loud as loud_of
+from mlquant.vocoder import features
 
 SETTINGS = {
     "family": "autoencoder1",
@@ -121,7 +124,7 @@ def widths(family, n):
     return inputs, 20 * n if family in ("autoencoder1", "autoencoder4") else 79
 
 
-def records(frames, seed=0):
+def records_of(frames, seed=0):
     """Feature records [F, 22] of a smooth spectrum that three numbers make, voiced but for every fifth frame."""
     rng = np.random.default_rng(seed)
     shapes = np.cos(np.outer([1, 2, 3], np.linspace(0, np.pi, 20)))
@@ -139,7 +142,7 @@ def targets(array):
 def data(family, nn):
     """Features and targets to train a network of this row on, one array each."""
     # Convolutions have no more latents for four frames than others have for one.
-    array = records(75).repeat(4, axis=0) if (family, nn) == CONV else records(300)
+    array = records_of(75).repeat(4, axis=0) if (family, nn) == CONV else records_of(300)
     return [array], None if family in ("autoencoder1", "autoencoder4") else [targets(array)]
 
 
@@ -151,7 +154,7 @@ def seen_by(family, array):
 def untrained(settings):
     torch.set_num_threads(1)
     torch.manual_seed(3)
-    return networks.Network(settings).eval()
+    return model.Network(settings).eval()
 
 
 def at_work(settings):
@@ -163,8 +166,8 @@ def at_work(settings):
 
 def in_torch(folder):
     """A trained network and its settings."""
-    settings = files.read_json(folder / "settings.json")
-    network = networks.Network(settings).eval()
+    settings = disk.read_json(folder / "settings.json")
+    network = model.Network(settings).eval()
     network.load_state_dict(safetensors.torch.load_file(folder / "weights.safetensors"))
     return network, settings
 
@@ -323,15 +326,15 @@ def test_noise_on_symbols_keeps_its_ratio_to_their_energy():
 
 @given(b=arrays(np.float64, (3, 20), elements=st.floats(-200, 200)))
 def test_energy_is_the_sum_of_linear_energies(b):
-    np.testing.assert_allclose(inputs.energy_dB(b), 10 * np.log10(np.sum(10 ** (b / 10), axis=1)), atol=1e-9)
+    np.testing.assert_allclose(features.energy_dB(b), 10 * np.log10(np.sum(10 ** (b / 10), axis=1)), atol=1e-9)
 
 
 def test_energy_holds_where_float64_would_not():
-    np.testing.assert_allclose(inputs.energy_dB(np.full((2, 20), [[1e6], [-1e6]])), [1e6 + 13.0103, -1e6 + 13.0103])
+    np.testing.assert_allclose(features.energy_dB(np.full((2, 20), [[1e6], [-1e6]])), [1e6 + 13.0103, -1e6 + 13.0103])
 
 
 def test_inputs_are_log10_amplitudes_of_unit_energy_with_log10_Wo_and_voicing():
-    array = records(9)
+    array = records_of(9)
     x = inputs.network_inputs(MANIFOLD, array)
     assert x.shape == (9, 22) and x.dtype == np.float32
     np.testing.assert_allclose(np.sum(10 ** (2 * x[:, :20].astype(float)), axis=1), 1, rtol=1e-5)
@@ -343,7 +346,7 @@ def test_inputs_are_log10_amplitudes_of_unit_energy_with_log10_Wo_and_voicing():
 
 @pytest.mark.parametrize("norm", [False, True])
 def test_vectors_below_the_lower_limit_are_lifted_to_just_its_energy(norm):
-    array = records(30)
+    array = records_of(30)
     array[::3, :20] -= 60
     settings = settings_of("autoencoder4", 1, norm=norm)
     free, lifted = (inputs.network_inputs({**settings, "lower_limit_dB": dB}, array) for dB in (None, 10.0))
@@ -352,12 +355,12 @@ def test_vectors_below_the_lower_limit_are_lifted_to_just_its_energy(norm):
     else:
         quiet = np.arange(30) % 3 == 0
         np.testing.assert_array_equal(lifted[~quiet], free[~quiet])
-        np.testing.assert_allclose(inputs.energy_dB(20 * lifted[quiet]), 10, atol=1e-5)
+        np.testing.assert_allclose(features.energy_dB(20 * lifted[quiet]), 10, atol=1e-5)
         np.testing.assert_allclose(np.diff(lifted), np.diff(free), atol=1e-5)
 
 
 def test_a_network_of_y_sees_all_of_it_with_unit_energy():
-    y = targets(records(9))
+    y = targets(records_of(9))
     x = inputs.network_inputs(settings_of("autoencoder2", 1), y)
     assert x.shape == (9, 79) and x.dtype == np.float32
     np.testing.assert_allclose(np.sum(10 ** (2 * x.astype(float)), axis=1), 1, rtol=1e-5)
@@ -439,7 +442,7 @@ def test_sd_in_dB2_of_a_constant_error_is_its_square():
 
 
 def test_sequences_are_overlapping_and_span_neither_files_nor_gaps():
-    one, two = records(10, seed=1), records(10, seed=2)
+    one, two = records_of(10, seed=1), records_of(10, seed=2)
     one[4, :20] = -60  # below the threshold
     x, t, x_held, t_held = training.training_set(
         {**SETTINGS, "norm": False, "ncat": 2, "thresh": 10, "held_out": 0.2}, [one, two], None
@@ -453,7 +456,7 @@ def test_sequences_are_overlapping_and_span_neither_files_nor_gaps():
 
 
 def test_manifold_targets_are_normalised_by_their_own_energy_and_voiced_only():
-    array = records(50)
+    array = records_of(50)
     y = targets(array)
     x, t, x_held, t_held = training.training_set({**MANIFOLD, "voiced_only": True}, [array], [y])
     assert x.shape == (36, 22) and t.shape == (36, 79) and len(x_held) == len(t_held) == 4
@@ -464,7 +467,7 @@ def test_manifold_targets_are_normalised_by_their_own_energy_and_voiced_only():
 
 
 def test_y_is_input_and_target_of_a_network_of_y_but_b_chooses_the_frames():
-    array = records(50)
+    array = records_of(50)
     y = targets(array) - np.float32(60)  # below the threshold, which is one for b
     array[4, :20] = -60
     settings = settings_of("autoencoder2", 1, voiced_only=True, thresh=10.0)
@@ -486,7 +489,7 @@ def test_y_is_input_and_target_of_a_network_of_y_but_b_chooses_the_frames():
 )
 def test_nothing_left_to_train_on_or_to_hold_out_is_said(changes, which, tmp_path):
     with pytest.raises(InputError, match=f"^{which} set: 0 vectors.*expected at least one"):
-        training.train({**SETTINGS, **changes}, [records(60)], None, tmp_path / "net")
+        training.train({**SETTINGS, **changes}, [records_of(60)], None, tmp_path / "net")
     assert not (tmp_path / "net").exists()
 
 
@@ -503,13 +506,13 @@ def test_nothing_left_to_train_on_or_to_hold_out_is_said(changes, which, tmp_pat
     ],
 )
 def test_targets_that_do_not_fit_the_features_or_the_network_are_refused(settings, features, y, tmp_path):
-    made = y and [targets(records(frames)) for frames in y]
+    made = y and [targets(records_of(frames)) for frames in y]
     with pytest.raises(InputError, match="expected"):
-        training.train(settings, [records(frames) for frames in features], made, tmp_path / "net")
+        training.train(settings, [records_of(frames) for frames in features], made, tmp_path / "net")
 
 
 def test_a_pitch_of_zero_is_refused_where_features_are_read(tmp_path):
-    array = records(50)
+    array = records_of(50)
     array[7, 20] = 0
     write_f32(tmp_path / "b.f32", array)
     with pytest.raises(InputError, match="record 7 has Wo 0, expected"):
@@ -537,7 +540,7 @@ def weights(folder):
     ids=["sd", "noisy wloss of two frames", "manifold", "sgd"],
 )
 def test_the_loss_falls_and_the_files_tell_all(changed, tmp_path):
-    array = records(600)
+    array = records_of(600)
     y = [targets(array)] if changed["family"] == "manifold" else None
     training.train(changed, [array], y, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
@@ -548,7 +551,7 @@ def test_the_loss_falls_and_the_files_tell_all(changed, tmp_path):
         assert curve[column].iloc[-1] < 0.6 * curve[column].iloc[0]
     if changed["loss"] == "sd":
         np.testing.assert_allclose(curve["sd_dB2"], 400 * curve["loss"], rtol=1e-5)
-    assert files.read_json(tmp_path / "settings.json") == changed
+    assert disk.read_json(tmp_path / "settings.json") == changed
     with safetensors.safe_open(tmp_path / "weights.safetensors", "pt") as file:
         assert json.loads(file.metadata()["settings"]) == changed
 
@@ -585,10 +588,10 @@ def test_each_network_learns_and_its_files_tell_all(made, family, nn):
         assert curve[column].iloc[-1] < 0.9 * curve[column].iloc[0]
     # In an epoch a vector uses one entry of each codebook.
     assert curve[used].map(lambda entries: 1 <= entries <= 270 and entries == int(entries)).all(axis=None)
-    report = files.read_json(folder / "training.json")
+    report = disk.read_json(folder / "training.json")
     assert list(report) == ["failed", "seconds", "device"] and report["failed"] is None and 0 <= report["seconds"] < 60
     network, settings = inference.load(folder / "weights.safetensors")
-    assert settings == quick(family, nn) == files.read_json(folder / "settings.json")
+    assert settings == quick(family, nn) == disk.read_json(folder / "settings.json")
     # What the curve says of the held-out share is what the network then does.
     _, _, x, t = training.training_set(settings, *data(family, nn))
     held_out = training.sd_dB2(settings, torch.from_numpy(network.decode(network.encode(x.numpy()))), t).item()
@@ -608,8 +611,8 @@ def test_latents_of_a_vector_quantiser_are_its_nearest_entries(made):
     network = loaded.network
     entries = network.quantiser.codebook.double().numpy()
     assert entries.shape == (512, 4)
-    latents = inference.encode(loaded, settings, records(200, seed=8))
-    x = inputs.network_inputs(settings, records(200, seed=8)).astype(float)
+    latents = inference.encode(loaded, settings, records_of(200, seed=8))
+    x = inputs.network_inputs(settings, records_of(200, seed=8)).astype(float)
     into, bottleneck, out_of, last = layers_of(network)
     before = relu(apply(bottleneck, relu(apply(into, x))))
     distance = np.linalg.norm(before[:, None] - entries, axis=2)
@@ -625,7 +628,7 @@ def test_residual_quantisers_quantise_b_and_what_is_left_of_it(made):
     network, settings = in_torch(made(*RESIDUAL_VQ))
     codebooks = network.quantiser.codebooks.double().numpy()
     assert codebooks.shape == (2, 512, 20)
-    x = inputs.network_inputs(settings, records(100, seed=8)).astype(float)
+    x = inputs.network_inputs(settings, records_of(100, seed=8)).astype(float)
     quantised = np.zeros_like(x)
     for entries in codebooks:
         distance = np.linalg.norm((x - quantised)[:, None] - entries, axis=2)
@@ -651,10 +654,10 @@ def test_entries_decay_by_0_8_and_commitment_is_weighted_by_one_and_by_a_quarter
 def test_commitment_trains_the_encoder_alone(monkeypatch, tmp_path):
     monkeypatch.setattr(training, "_loss", lambda settings, estimate, target: 0 * losses.sd(estimate, target))
     settings = settings_of(*VQ, epochs=1)
-    training.train(settings, [records(100)], None, tmp_path)
+    training.train(settings, [records_of(100)], None, tmp_path)
     trained, _ = in_torch(tmp_path)
     torch.manual_seed(settings["seed"])
-    start = networks.Network(settings)
+    start = model.Network(settings)
     moved = [not torch.equal(*pair) for pair in zip(start.parameters(), trained.parameters(), strict=True)]
     assert all(moved[:4]) and not any(moved[4:7])  # the last bias starts at the mean
 
@@ -662,7 +665,7 @@ def test_commitment_trains_the_encoder_alone(monkeypatch, tmp_path):
 def test_normalisation_is_by_what_was_learnt_and_not_by_the_batch(made):
     network, settings = in_torch(made(*NORMALISED))
     loaded, _ = inference.load(made(*NORMALISED) / "weights.safetensors")
-    array = records(40, seed=8)
+    array = records_of(40, seed=8)
     alone = np.concatenate([inference.infer(loaded, settings, frame[None]) for frame in array])
     np.testing.assert_array_equal(inference.infer(loaded, settings, array), alone)
     x = torch.from_numpy(inputs.network_inputs(settings, array))
@@ -681,7 +684,7 @@ def test_normalisation_is_by_what_was_learnt_and_not_by_the_batch(made):
 
 
 def test_a_vector_left_alone_in_a_batch_does_not_end_a_normalised_training(tmp_path):
-    array = records(108)  # 97 to train on: three batches of 32, and one more
+    array = records_of(108)  # 97 to train on: three batches of 32, and one more
     training.train(settings_of(*NORMALISED), [array], None, tmp_path)
     assert pd.read_csv(tmp_path / "losses.csv")["loss"].is_monotonic_decreasing
 
@@ -689,7 +692,7 @@ def test_a_vector_left_alone_in_a_batch_does_not_end_a_normalised_training(tmp_p
 @pytest.mark.parametrize("ncat", [1, 3])
 def test_the_mean_of_the_training_targets_is_removed_and_put_back(ncat, tmp_path):
     settings = {**SETTINGS, "ncat": ncat, "zero_mean": True, "norm": False, "optimiser": "sgd", "lr": 0.1}
-    array = records(200)
+    array = records_of(200)
     louder = array.copy()
     louder[:, :20] += np.float32(17)
     made = []
@@ -707,7 +710,7 @@ def test_the_mean_of_the_training_targets_is_removed_and_put_back(ncat, tmp_path
 
 @pytest.mark.parametrize("changes", [{"dct": True}, {"zero_mean": True, "dct": True, "norm": False, "ncat": 2}])
 def test_losses_are_those_of_b_whatever_is_done_to_it_inside(changes, tmp_path):
-    settings, array = {**SETTINGS, **changes, "epochs": 3}, records(200)
+    settings, array = {**SETTINGS, **changes, "epochs": 3}, records_of(200)
     training.train(settings, [array], None, tmp_path)
     network, _ = inference.load(tmp_path / "weights.safetensors")
     held_out = array[180:]
@@ -719,9 +722,9 @@ def test_losses_are_those_of_b_whatever_is_done_to_it_inside(changes, tmp_path):
 
 
 def test_what_is_held_out_trains_nothing(tmp_path):
-    one = records(200)
+    one = records_of(200)
     other = one.copy()
-    other[180:] = records(20, seed=9)
+    other[180:] = records_of(20, seed=9)
     for name, array in (("one", one), ("other", other)):
         training.train(SETTINGS, [array], None, tmp_path / name)
     tensors = [in_torch(tmp_path / name)[0].state_dict() for name in ("one", "other")]
@@ -732,7 +735,7 @@ def test_what_is_held_out_trains_nothing(tmp_path):
 
 
 def test_other_voices_take_the_place_of_what_is_held_out_of_each_file(tmp_path):
-    one, other = records(200), records(60, seed=9)
+    one, other = records_of(200), records_of(60, seed=9)
     plain = training.training_set({**MANIFOLD, "voiced_only": True}, [one], [targets(one)])
     apart = training.training_set({**MANIFOLD, "voiced_only": True}, [one], [targets(one)], ([other], [targets(other)]))
     assert all(torch.equal(*pair) for pair in zip(plain[:2], apart[:2], strict=True))  # nothing more is trained on
@@ -744,7 +747,7 @@ def test_other_voices_take_the_place_of_what_is_held_out_of_each_file(tmp_path):
 
 
 def test_other_voices_are_measured_and_train_nothing(tmp_path):
-    one, other = records(200), records(60, seed=9)
+    one, other = records_of(200), records_of(60, seed=9)
     training.train(SETTINGS, [one], None, tmp_path / "plain")
     training.train(SETTINGS, [one], None, tmp_path / "apart", ([other], None))
     tensors = [in_torch(tmp_path / name)[0].state_dict() for name in ("plain", "apart")]
@@ -760,10 +763,10 @@ def test_other_voices_are_measured_and_train_nothing(tmp_path):
     [(MANIFOLD, (40, None)), (MANIFOLD, (40, 50)), (SETTINGS, (40, 40)), (settings_of("autoencoder2", 2), (40, None))],
 )
 def test_targets_of_other_voices_must_fit_them(trained, held_out):
-    y = None if trained is SETTINGS else [targets(records(50))]
-    other_y = held_out[1] and [targets(records(held_out[1]))]
+    y = None if trained is SETTINGS else [targets(records_of(50))]
+    other_y = held_out[1] and [targets(records_of(held_out[1]))]
     with pytest.raises(InputError, match=r"^target: "):
-        training.training_set(trained, [records(50)], y, ([records(held_out[0])], other_y))
+        training.training_set(trained, [records_of(50)], y, ([records_of(held_out[0])], other_y))
 
 
 @given(lr=st.floats(1e-6, 10), at=st.floats(0, 1))
@@ -778,7 +781,7 @@ def test_the_learning_rate_falls_as_half_a_cosine(lr, at):
 def test_a_loss_that_is_not_finite_names_the_epoch_and_the_rate(tmp_path):
     with pytest.raises(InputError) as error:
         training.train(
-            {**SETTINGS, "optimiser": "sgd", "lr": 1e6, "epochs": 50}, [records(300)], None, tmp_path / "net"
+            {**SETTINGS, "optimiser": "sgd", "lr": 1e6, "epochs": 50}, [records_of(300)], None, tmp_path / "net"
         )
     message = str(error.value)
     assert re.match(r"epoch \d+: the loss is (nan|inf)", message) and "\n" not in message
@@ -789,8 +792,8 @@ def test_a_loss_that_is_not_finite_names_the_epoch_and_the_rate(tmp_path):
 def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="device: found cuda, but torch finds none here"):
-        training.train({**SETTINGS, "device": "cuda"}, [records(100)], None, tmp_path)
-    training.train(SETTINGS, [records(100)], None, tmp_path / "auto")
+        training.train({**SETTINGS, "device": "cuda"}, [records_of(100)], None, tmp_path)
+    training.train(SETTINGS, [records_of(100)], None, tmp_path / "auto")
     assert json.loads((tmp_path / "auto/training.json").read_text())["device"] == "cpu"
 
 
@@ -799,7 +802,7 @@ def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch):
 def test_a_cuda_device_trains_what_the_cpu_does(tmp_path, settings):
     curves = []
     for device in ("cpu", "cuda", "auto"):
-        training.train({**settings, "device": device}, [records(400)], None, tmp_path / device)
+        training.train({**settings, "device": device}, [records_of(400)], None, tmp_path / device)
         curves.append(pd.read_csv(tmp_path / device / "losses.csv")["held_out_sd_dB2"])
     np.testing.assert_allclose(curves[1], curves[0], rtol=0.02)
     np.testing.assert_array_equal(curves[2], curves[1])
@@ -807,7 +810,7 @@ def test_a_cuda_device_trains_what_the_cpu_does(tmp_path, settings):
 
 def test_another_seed_gives_another_network(tmp_path):
     for seed in (1, 2):
-        training.train({**SETTINGS, "seed": seed}, [records(100)], None, tmp_path / str(seed))
+        training.train({**SETTINGS, "seed": seed}, [records_of(100)], None, tmp_path / str(seed))
     assert weights(tmp_path / "1") != weights(tmp_path / "2")
 
 
@@ -835,7 +838,7 @@ def stop_in_epoch_7(settings, folder):
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
         patch.setattr(torch, "randperm", stop)
-        training.train(settings, [records(200)], None, folder)
+        training.train(settings, [records_of(200)], None, folder)
     assert [path.name for path in folder.iterdir()] == [training.CHECKPOINT]
     return (folder / training.CHECKPOINT).read_bytes()
 
@@ -844,7 +847,7 @@ def stop_in_epoch_7(settings, folder):
 def stopped(tmp_path_factory):
     """The weights of an undisturbed run, and the checkpoint of one that was stopped in epoch 7."""
     folder = tmp_path_factory.mktemp("stopped")
-    training.train(LONG, [records(200)], None, folder / "whole")
+    training.train(LONG, [records_of(200)], None, folder / "whole")
     return weights(folder / "whole"), stop_in_epoch_7(LONG, folder / "part")
 
 
@@ -852,7 +855,7 @@ def go_on(folder, checkpoint, settings=LONG, array=None):
     """Train in a folder that holds this checkpoint."""
     folder.mkdir(exist_ok=True)
     (folder / training.CHECKPOINT).write_bytes(checkpoint)
-    training.train(settings, [records(200) if array is None else array], None, folder)
+    training.train(settings, [records_of(200) if array is None else array], None, folder)
     assert not (folder / training.CHECKPOINT).exists()
     return weights(folder)
 
@@ -865,7 +868,7 @@ def test_a_checkpoint_is_continued_and_it_says_so(stopped, tmp_path, capsys):
 
 
 def test_a_vector_quantiser_goes_on_to_the_same_bytes(tmp_path):
-    training.train(LONG_VQ, [records(200)], None, tmp_path / "whole")
+    training.train(LONG_VQ, [records_of(200)], None, tmp_path / "whole")
     checkpoint = stop_in_epoch_7(LONG_VQ, tmp_path / "part")
     torch.manual_seed(99)
     assert go_on(tmp_path / "again", checkpoint, LONG_VQ) == weights(tmp_path / "whole")
@@ -890,12 +893,12 @@ def test_seconds_before_a_stop_count(stopped, tmp_path):
     run, tensors = opened(stopped[1])
     assert checkpoint_of(run, tensors) == stopped[1] and 0 < run["seconds"] < 60
     go_on(tmp_path, checkpoint_of({**run, "seconds": 1000.0}, tensors))
-    assert 1000 <= files.read_json(tmp_path / "training.json")["seconds"] < 1060
+    assert 1000 <= disk.read_json(tmp_path / "training.json")["seconds"] < 1060
 
 
 @pytest.mark.parametrize("change", [{"lr": 2e-3}, {"epochs": 9}, {"seed": 2}, {"noise_var": 2e-3}, "data"])
 def test_a_checkpoint_of_another_run_is_ignored(stopped, tmp_path, capsys, change):
-    array = records(200, seed=5) if change == "data" else records(200)
+    array = records_of(200, seed=5) if change == "data" else records_of(200)
     changed = LONG if change == "data" else {**LONG, **change}
     training.train(changed, [array], None, tmp_path / "fresh")
     capsys.readouterr()
@@ -962,9 +965,9 @@ def train_process(folder, threads, **options):
 
 @pytest.mark.slow
 def test_processes_give_the_same_bytes_with_any_threads_and_after_a_kill(tmp_path):
-    files.write_f32(tmp_path / "b.f32", records(400))
-    files.write_json(tmp_path / "s.json", {**NOISY, "epochs": 24})
-    settings, array = files.read_json(tmp_path / "s.json"), files.read_f32(tmp_path / "b.f32", 22)
+    records.write_f32(tmp_path / "b.f32", records_of(400))
+    disk.write_json(tmp_path / "s.json", {**NOISY, "epochs": 24})
+    settings, array = disk.read_json(tmp_path / "s.json"), records.read_f32(tmp_path / "b.f32", 22)
     training.train(settings, [array], None, tmp_path / "here")
     killed = train_process(tmp_path / "killed", 2)  # then continued with one
     for line in killed.stderr:
@@ -988,7 +991,7 @@ def test_processes_give_the_same_bytes_with_any_threads_and_after_a_kill(tmp_pat
 def test_straight_through_is_encode_and_decode(family, nn, ncat, nvq, frames):
     for norm in [True, False] if (family, nn) in B_TO_B else [True]:
         settings = settings_of(family, nn, ncat=ncat, nvq=nvq, norm=norm, symbols=(family, nn) in NOISE)
-        network, array = at_work(settings), seen_by(family, records(frames))
+        network, array = at_work(settings), seen_by(family, records_of(frames))
         before = array.copy()
         latents = inference.encode(network, settings, array)
         assert latents.shape == (-(-frames // ncat), latent_width(settings)) and latents.dtype == np.float32
@@ -1003,7 +1006,7 @@ def test_straight_through_is_encode_and_decode(family, nn, ncat, nvq, frames):
 
 def test_a_last_short_sequence_repeats_its_last_frame():
     settings = {**SETTINGS, "ncat": 4}
-    network, array = at_work(settings), records(10)
+    network, array = at_work(settings), records_of(10)
     padded = np.concatenate([array, array[-1:], array[-1:]])
     np.testing.assert_array_equal(
         inference.encode(network, settings, array), inference.encode(network, settings, padded)
@@ -1016,7 +1019,7 @@ def test_a_last_short_sequence_repeats_its_last_frame():
 @pytest.mark.parametrize(("family", "nn"), [key for key in WITH_LATENTS if key != FSQ])  # its latents jump
 def test_a_gain_passes_through_a_normalising_autoencoder(family, nn):
     settings = settings_of(family, nn)
-    network, array = at_work(settings), seen_by(family, records(30))
+    network, array = at_work(settings), seen_by(family, records_of(30))
     louder = array.copy()
     inference.spectrum(louder)[:] += 17
     one, other = (inference.spectrum(inference.infer(network, settings, a)) for a in (array, louder))
@@ -1028,7 +1031,7 @@ def test_a_gain_passes_through_a_normalising_autoencoder(family, nn):
 @pytest.mark.parametrize(("family", "nn"), [key for key in TO_Y if key[0] != "autoencoder2"])
 def test_y_hat_gets_the_energy_of_y_or_else_of_b_and_is_made_as_if_voiced(family, nn):
     settings = settings_of(family, nn)
-    network, array = at_work(settings), records(30)
+    network, array = at_work(settings), records_of(30)
     y = targets(array) + np.float32(5)
     y_hat = inference.infer(network, settings, array, y)
     assert y_hat.shape == (30, 79) and y_hat.dtype == np.float32
@@ -1037,24 +1040,24 @@ def test_y_hat_gets_the_energy_of_y_or_else_of_b_and_is_made_as_if_voiced(family
     assert inference.infer(network, settings, forced, y).tobytes() == y_hat.tobytes()
     # What the network itself gives, log10 of amplitudes of about unit energy, plus an energy in dB.
     own = 20 * untrained(settings)(torch.from_numpy(inputs.network_inputs(settings, forced))).detach().double().numpy()
-    np.testing.assert_allclose(y_hat - own, inputs.energy_dB(y)[:, None].repeat(79, 1), atol=1e-3)
+    np.testing.assert_allclose(y_hat - own, features.energy_dB(y)[:, None].repeat(79, 1), atol=1e-3)
     by_b = inference.infer(network, settings, array)
-    energy = inputs.energy_dB(array[:, :20])
+    energy = features.energy_dB(array[:, :20])
     np.testing.assert_allclose(by_b - own, energy[:, None].repeat(79, 1), atol=1e-3)
 
 
 def test_y_through_a_network_of_y_keeps_its_energy_or_gets_that_of_another():
     settings = settings_of("autoencoder2", 2)
-    network, y = at_work(settings), targets(records(30))
+    network, y = at_work(settings), targets(records_of(30))
     own = 20 * untrained(settings)(torch.from_numpy(inputs.network_inputs(settings, y))).detach().double().numpy()
     for other in (None, y - np.float32(9)):
-        energy = inputs.energy_dB(y if other is None else other)[:, None]
+        energy = features.energy_dB(y if other is None else other)[:, None]
         np.testing.assert_allclose(inference.infer(network, settings, y, other) - own, energy.repeat(79, 1), atol=1e-3)
 
 
 @pytest.mark.parametrize(("family", "nn"), [("autoencoder2", 1), ("autoencoder2", 2), ("autoencoder1", 2)])
 def test_features_of_the_wrong_width_are_refused_by_name(family, nn):
-    settings, wrong = settings_of(family, nn), targets(records(9)) if family == "autoencoder1" else records(9)
+    settings, wrong = settings_of(family, nn), targets(records_of(9)) if family == "autoencoder1" else records_of(9)
     network = at_work(settings)
     says = "79 a frame, expected 22 of b" if family == "autoencoder1" else "22 a frame, expected 79 of y"
     for use in (inference.encode, inference.infer):
@@ -1063,7 +1066,7 @@ def test_features_of_the_wrong_width_are_refused_by_name(family, nn):
 
 
 def test_a_trained_network_gives_back_its_features_and_their_energy(tmp_path):
-    array = records(600)
+    array = records_of(600)
     training.train({**SETTINGS, "epochs": 25}, [array], None, tmp_path / "b")
     network, settings = inference.load(tmp_path / "b/weights.safetensors")
     b_hat = inference.infer(network, settings, array)
@@ -1072,12 +1075,12 @@ def test_a_trained_network_gives_back_its_features_and_their_energy(tmp_path):
     network, settings = inference.load(tmp_path / "y/weights.safetensors")
     y_hat = inference.infer(network, settings, array, targets(array))
     assert np.mean((y_hat - targets(array)) ** 2) < 8
-    energy = inputs.energy_dB(y_hat) - inputs.energy_dB(targets(array))
+    energy = features.energy_dB(y_hat) - features.energy_dB(targets(array))
     assert np.abs(energy).mean() < 0.5
 
 
 def test_noise_on_the_latents_is_seeded_and_has_its_variance():
-    network, array = at_work(SETTINGS), records(3000)
+    network, array = at_work(SETTINGS), records_of(3000)
     seen = []
     network.decode = lambda latents: seen.append(latents) or np.zeros((len(latents), 20), np.float32)
     for noise_var, seed in ((0.0, 1), (0.01, 1), (0.01, 1), (0.01, 2)):
@@ -1091,7 +1094,7 @@ def test_noise_on_the_latents_is_seeded_and_has_its_variance():
 @pytest.mark.parametrize("ncat", [1, 3])
 def test_latents_of_quiet_frames_can_be_left_out(ncat):
     settings = {**SETTINGS, "ncat": ncat}
-    network, array = at_work(settings), records(31)
+    network, array = at_work(settings), records_of(31)
     array[[4, 30], :20] -= 100
     loud = loud_of(array, 10.0, ncat)
     assert np.flatnonzero(~loud).tolist() == {1: [4, 30], 3: [1, 10]}[ncat]
@@ -1109,7 +1112,7 @@ def test_latents_of_quiet_frames_can_be_left_out(ncat):
 )
 def test_numbers_of_frames_and_latents_that_do_not_fit_are_refused(given, says):
     settings = SETTINGS if "y" not in given else MANIFOLD
-    network, array = at_work(settings), records(10)
+    network, array = at_work(settings), records_of(10)
     with pytest.raises(InputError, match=says):
         if "y" in given:
             inference.infer(network, settings, array, targets(array)[: given["y"]])
@@ -1120,7 +1123,7 @@ def test_numbers_of_frames_and_latents_that_do_not_fit_are_refused(given, says):
 
 @pytest.mark.parametrize(("family", "nn"), NO_LATENTS)
 def test_a_network_without_a_bottleneck_has_no_latents_in_or_out(family, nn):
-    settings, array = settings_of(family, nn), records(10)
+    settings, array = settings_of(family, nn), records_of(10)
     network = at_work(settings)
     uses = [
         lambda: inference.encode(network, settings, array),
@@ -1136,7 +1139,7 @@ def test_a_network_without_a_bottleneck_has_no_latents_in_or_out(family, nn):
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
-    training.train(SETTINGS, [records(100)], None, folder)
+    training.train(SETTINGS, [records_of(100)], None, folder)
     return folder / "weights.safetensors"
 
 
@@ -1194,7 +1197,7 @@ def test_dense_layers_are_the_network(family, nn, changes):
 @pytest.mark.parametrize(("family", "nn"), [PITCH, CONV, FSQ, VQ, RESIDUAL_VQ])
 def test_what_dense_layers_cannot_do_is_left_to_torch_and_refused_without_it(made, family, nn):
     weights = made(family, nn) / "weights.safetensors"
-    assert isinstance(inference.load(weights)[0], networks.AtWork)
+    assert isinstance(inference.load(weights)[0], model.AtWork)
     reason = {PITCH: "pitch", CONV: "conv", FSQ: "fsq"}.get((family, nn), "vq")
     with pytest.raises(InputError, match=rf"^{family} {nn} is not made of dense layers alone \({reason}\)$"):
         dense.load(weights)
@@ -1289,7 +1292,7 @@ def test_weights_that_make_what_is_not_finite_are_refused(trained, tmp_path, val
     tensors["decoder.2.weight"][:] = value
     safetensors.torch.save_file(tensors, path, {"settings": json.dumps(SETTINGS)})
     with pytest.raises(InputError, match=says):
-        inference.infer(*inference.load(path), records(5))
+        inference.infer(*inference.load(path), records_of(5))
 
 
 def test_a_failed_training_says_why_wherever_its_weights_are_used(tmp_path):
@@ -1297,8 +1300,8 @@ def test_a_failed_training_says_why_wherever_its_weights_are_used(tmp_path):
     training.write_failure(SETTINGS, "epoch 3: the loss is nan", tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
     report = {"failed": "epoch 3: the loss is nan", "seconds": None, "device": None}
-    assert files.read_json(tmp_path / "training.json") == report
-    assert files.read_json(tmp_path / "settings.json") == SETTINGS
+    assert disk.read_json(tmp_path / "training.json") == report
+    assert disk.read_json(tmp_path / "settings.json") == SETTINGS
     assert pd.read_csv(tmp_path / "losses.csv").empty
     path = tmp_path / "weights.safetensors"
     with pytest.raises(InputError) as error:

@@ -8,12 +8,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_cli import run, succeeds
-from test_networks import Stop, records, targets
+from test_networks import Stop, records_of, targets
 
-from mlquant import dense, files, inference, networks, training, vq
-from mlquant.files import InputError
-from mlquant.schema import validate
-from mlquant.settings import NetworkSettings
+from mlquant.core import disk, records
+from mlquant.core.blocks import validate
+from mlquant.core.errors import InputError
+from mlquant.networks import dense, inference, model, training
+from mlquant.networks.settings import NetworkSettings
+from mlquant.quantisers import vq
 
 STILL = 1e-30
 """A learning rate that moves no weight."""
@@ -27,7 +29,7 @@ def settings_of(**changes):
 def trained(folder, *arguments, y=None, **changes):
     """Train on 300 records; returns the weights file."""
     changed, *others = arguments
-    training.train(changed, [records(300)], y, folder, *others, refined=vq.refined, **changes)
+    training.train(changed, [records_of(300)], y, folder, *others, refined=vq.refined, **changes)
     return folder / "weights.safetensors"
 
 
@@ -51,7 +53,7 @@ def codebooks_of(vectors, *sizes):
 def first(tmp_path_factory):
     """A trained network to go on from, its latents and codebooks for them."""
     path = trained(tmp_path_factory.mktemp("first") / "net", settings_of(epochs=12))
-    latents = inference.encode(*inference.load(path), records(300))
+    latents = inference.encode(*inference.load(path), records_of(300))
     return path, latents, codebooks_of(latents, 16, 16)
 
 
@@ -73,11 +75,11 @@ def start(first):
     ],
 )
 def test_training_goes_on_from_the_weights_it_is_given(tmp_path, changes, y):
-    y = [targets(records(300))] if y else None
+    y = [targets(records_of(300))] if y else None
     path = trained(tmp_path / "first", settings_of(**changes), y=y)
     again = settings_of(**changes, lr=STILL, epochs=1, seed=5, noise_var=0)
     after = tensors(trained(tmp_path / "again", again, y=y, start=dense.load(path, training.state_of)))
-    learnt = {name for name, _ in networks.Network(again).named_parameters()} | {"mean"}
+    learnt = {name for name, _ in model.Network(again).named_parameters()} | {"mean"}
     for name, before in tensors(path).items():
         assert torch.equal(before, after[name]) or name not in learnt, name
 
@@ -126,10 +128,10 @@ def test_settings_of_a_training_are_no_matter_at_work(first):
 def test_latents_go_with_the_sequences_that_they_were_made_of(frames, ncat, held_out, others):
     changed = settings_of(ncat=ncat, held_out=held_out, thresh=50.0, voiced_only=ncat == 1)
     torch.manual_seed(3)
-    state = {name: tensor.numpy() for name, tensor in networks.Network(changed).state_dict().items()}
+    state = {name: tensor.numpy() for name, tensor in model.Network(changed).state_dict().items()}
     network = inference.at_work(changed, state)
-    arrays = [records(10 * count, seed) for seed, count in enumerate(frames)]
-    voices = ([records(50, 9)], None) if others else None
+    arrays = [records_of(10 * count, seed) for seed, count in enumerate(frames)]
+    voices = ([records_of(50, 9)], None) if others else None
     latents = [inference.encode(network, changed, array) for array in arrays]
     more = [inference.encode(network, changed, array) for array in voices[0]] if others else []
     try:
@@ -148,7 +150,7 @@ def test_latents_go_with_the_sequences_that_they_were_made_of(frames, ncat, held
 def test_every_sequence_that_is_kept_is_there_but_one_across_the_split():
     changed = settings_of(ncat=3, held_out=0.5)
     latents = np.arange(4 * 6, dtype=np.float32).reshape(6, 4)  # of 16 frames: 8 to train on, a short sequence
-    x, _, x_held, _ = training.training_set(changed, [records(16)], None, None, ([latents], []))
+    x, _, x_held, _ = training.training_set(changed, [records_of(16)], None, None, ([latents], []))
     assert x[:, 0].tolist() == [0, 4] and x_held[:, 0].tolist() == [12, 16]
 
 
@@ -161,7 +163,7 @@ def test_the_decoder_alone_learns_what_quantised_latents_stand_for(tmp_path, fir
     before, after = tensors(path), tensors(on)
     for name, tensor in before.items():
         assert torch.equal(tensor, after[name]) == name.startswith("encoder"), name
-    np.testing.assert_array_equal(inference.encode(*inference.load(on), records(300)), latents)
+    np.testing.assert_array_equal(inference.encode(*inference.load(on), records_of(300)), latents)
 
 
 @pytest.mark.parametrize(
@@ -173,9 +175,9 @@ def test_the_decoder_alone_learns_what_quantised_latents_stand_for(tmp_path, fir
     ],
 )
 def test_latents_that_do_not_fit_are_refused(changes, shape, says):
-    y = [targets(records(300))] if "family" in changes else None
+    y = [targets(records_of(300))] if "family" in changes else None
     with pytest.raises(InputError, match=says):
-        training.training_set(settings_of(**changes), [records(300)], y, None, ([np.zeros(shape, "f4")], []))
+        training.training_set(settings_of(**changes), [records_of(300)], y, None, ([np.zeros(shape, "f4")], []))
 
 
 # --- with the search in the loop -------------------------------------------------------------------------
@@ -194,7 +196,7 @@ def test_the_search_of_a_batch_is_that_of_the_quantiser(seed, sizes, mbest):
 
 def test_the_gradient_passes_straight_through_and_the_commitment_is_a_quarter_of_the_error():
     torch.manual_seed(3)
-    network, x = networks.Network(settings_of()), torch.randn(9, 20)
+    network, x = model.Network(settings_of()), torch.randn(9, 20)
     latents = network.encode(x)
     moved = torch.randn(9, 4)
     output = network(x, quantise=lambda found: moved)
@@ -215,7 +217,7 @@ def test_codebooks_are_refined_before_the_first_epoch_and_measured_as_they_are(t
     changed = settings_of(lr=1e-3, epochs=1, mbest=3)
     path = trained(tmp_path / "net", changed, start=start, codebooks=moved)
     assert all(map(np.array_equal, moved, kept))
-    x, _, x_held, t_held = training.training_set(changed, [records(300)], None)
+    x, _, x_held, t_held = training.training_set(changed, [records_of(300)], None)
     latents = dense.load(first[0])[0].encode(x.numpy())
     refined = vq.refined(latents, books, iterations=3)
     shifted = vq.refined(latents, moved, iterations=3)
@@ -277,7 +279,7 @@ def test_what_cannot_be_refined_is_refused(damage):
 def test_a_network_without_a_plain_bottleneck_has_no_search_in_the_loop(tmp_path, first, changes, says):
     changed = settings_of(**changes)
     with pytest.raises(InputError, match=f"^{says}"):
-        trained(tmp_path / "net", changed, start=(networks.Network(changed).state_dict(), changed), codebooks=first[2])
+        trained(tmp_path / "net", changed, start=(model.Network(changed).state_dict(), changed), codebooks=first[2])
 
 
 def test_a_rate_that_is_too_high_in_the_loop_is_told(tmp_path, first, start):
@@ -349,8 +351,8 @@ def folder(tmp_path_factory):
     """A network of two frames by the command, its quantised latents of two files, and codebooks."""
     folder = tmp_path_factory.mktemp("command")
     for name, frames in (("b", 301), ("c", 90), ("held", 61)):
-        files.write_f32(folder / f"{name}.f32", records(frames))
-    files.write_json(folder / "s.json", settings_of(ncat=2))
+        records.write_f32(folder / f"{name}.f32", records_of(frames))
+    disk.write_json(folder / "s.json", settings_of(ncat=2))
     succeeds("train", "--settings", "s.json", "--features", "b.f32", "c.f32", "-o", "net", cwd=folder)
     for name in ("b", "c", "held"):
         succeeds("encode", "net/weights.safetensors", f"{name}.f32", "-o", f"l_{name}.f32", cwd=folder)
@@ -358,9 +360,9 @@ def folder(tmp_path_factory):
     succeeds("vq-train", "r.f32", "-k", 4, "-m", 8, "-o", "q2.f32", cwd=folder)
     for name in ("b", "c", "held"):
         succeeds("vq-search", f"l_{name}.f32", "-k", 4, "-q", "q1.f32,q2.f32", "-o", f"h_{name}.f32", cwd=folder)
-    files.write_f32(folder / "short.f32", np.zeros((150, 4), np.float32))
-    files.write_json(folder / "other.json", settings_of(ncat=2, dct=True))
-    files.write_json(folder / "fsq.json", settings_of(nn=5, nvq=2))
+    records.write_f32(folder / "short.f32", np.zeros((150, 4), np.float32))
+    disk.write_json(folder / "other.json", settings_of(ncat=2, dct=True))
+    disk.write_json(folder / "fsq.json", settings_of(nn=5, nvq=2))
     return folder
 
 
@@ -380,7 +382,7 @@ ON = ["train-on", "net/weights.safetensors", "--settings", "s.json", "--features
 def test_the_command_trains_on_and_tells_what_it_read(folder, tmp_path, words):
     succeeds(*ON, *words, "-o", tmp_path / "net", cwd=folder)
     assert inference.load(tmp_path / "net/weights.safetensors")[1] == settings_of(ncat=2)
-    told = files.read_json(tmp_path / "net/provenance.json")["files"]
+    told = disk.read_json(tmp_path / "net/provenance.json")["files"]
     named = [name for word in words if not word.startswith("--") for name in word.split(",")]
     assert {"net/weights.safetensors", "b.f32", "c.f32", *named} == set(told)
 

@@ -7,9 +7,10 @@ import pytest
 import yaml
 from test_config import CONFIG, _empty_folder, planned, redone, rows_of  # noqa: F401
 
-from mlquant import config, vectors
-from mlquant.files import InputError
-from mlquant.plan import Plan
+from mlquant.core.errors import InputError
+from mlquant.plan import config
+from mlquant.plan.graph import Plan
+from mlquant.quantisers import vectors
 
 CHAINS = (
     CONFIG.replace("  vq: {network", "  vq: &vq {network")

@@ -15,11 +15,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from mlquant import config, keys, speech
-from mlquant.files import InputError
-from mlquant.plan import Plan
+from mlquant.core import keys
+from mlquant.core.errors import InputError
+from mlquant.plan import config
+from mlquant.plan.graph import Plan
+from mlquant.speech import archives
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 CONFIG = """
 sources:
@@ -891,7 +893,7 @@ def test_speakers_held_out_are_prepared_apart_and_as_they_are():
     louder = planned(("corpora.voices.parts.men", part | {"gain": [-10, 0]}))
     assert not any("held_out" in name for name in redone(plan, louder))
     for settings in made.values():
-        speech.SeededChoice(**settings)
+        settings.SeededChoice(**settings)
 
 
 def test_ready_made_features_and_shards_of_own_files_can_be_held_out():
@@ -933,7 +935,7 @@ def test_the_corpora_for_users_with_a_network_hold_voices_out():
     )
     part = raw["corpora"]["librispeech"]["parts"]["readers"]
     assert re.search(part["speakers"], "LibriSpeech/dev-clean/84/121123/84-121123-0000.flac")[1] == "84"
-    assert speech.matches(
+    assert archives.matches(
         "cmu_us_slt_arctic/wav/arctic_a0001.wav", raw["corpora"]["arctic"]["parts"]["slt"]["include"][0]
     )
 
@@ -1146,7 +1148,7 @@ def test_an_edit_behind_an_import_is_seen(package, line):
 
 
 def test_conda_and_pip_install_the_same_versions():
-    root = Path(__file__).parents[1]
+    root = Path(__file__).parents[2]
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
     conda = yaml.safe_load((root / "envs/mlquant.yaml").read_text())["dependencies"][-1]["pip"]
     locked = (root / "constraints.txt").read_text().splitlines()

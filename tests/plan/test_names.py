@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 from test_config import COMPARED, edited
 from test_workflow import copy_of_checkout, synthetic_speech
 
-from mlquant import config, figures, files
-from mlquant.files import InputError, read_json
-from mlquant.plan import Plan
-from mlquant.schema import shown
+from mlquant.core import errors, figures
+from mlquant.core.blocks import shown
+from mlquant.core.disk import read_json
+from mlquant.core.errors import InputError
+from mlquant.plan import config
+from mlquant.plan.graph import Plan
 
 ODD = ["a b", "it's", '"', "$(touch pwned)", "`touch pwned`", "x;y", "&&", "|", "ü", "a.b", "*", "?", "~", "\\", "#%41"]
 REFUSED = {
@@ -332,4 +334,4 @@ def test_a_title_of_dollars_and_markup_is_drawn_as_it_stands(tmp_path):
 
 
 def test_markdown_shows_text_as_it_stands():
-    assert files.markdown("a|b `c`\n<img> ![x](y) \\ $z_1$") == r"a\|b \`c\` \<img> !\[x](y) \\ $z_1$"
+    assert errors.markdown("a|b `c`\n<img> ![x](y) \\ $z_1$") == r"a\|b \`c\` \<img> !\[x](y) \\ $z_1$"

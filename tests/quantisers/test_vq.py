@@ -8,10 +8,11 @@ from hypothesis import strategies as some
 from hypothesis.extra.numpy import arrays
 from scipy.signal import lfilter
 
-from mlquant import vq
-from mlquant.files import InputError, read_f32
+from mlquant.core.errors import InputError
+from mlquant.core.records import read_f32
+from mlquant.quantisers import vq
 
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+GOLDEN = Path(__file__).parents[3] / "shared" / "golden"
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no golden data in {GOLDEN}")
 
 

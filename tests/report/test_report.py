@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mlquant import report
-from mlquant.files import InputError
+from mlquant.core.errors import InputError
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
 NETWORK = {

@@ -27,12 +27,17 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlquant import config, files, speech
-from mlquant.files import InputError, read_speech
-from mlquant.schema import validate
-from mlquant.speech import fetch_source, matches, member, prepare_corpus_part, prepare_sample
+from mlquant.core import records
+from mlquant.core.blocks import validate
+from mlquant.core.errors import InputError
+from mlquant.core.records import read_speech
+from mlquant.plan import config
+from mlquant.speech import archives, corpus, fetch, settings
+from mlquant.speech.archives import matches, member
+from mlquant.speech.corpus import prepare_corpus_part, prepare_sample
+from mlquant.speech.fetch import fetch_source
 
-SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "speech"
+SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "speech"
 
 
 def tone(seconds, hertz=200.0, rate=8000):
@@ -65,7 +70,7 @@ def deb_bytes(files, data_name="data.tar.xz", content=None):
     members = {
         "debian-binary": b"2.0\n",
         "control.tar.xz": b"odd",
-        data_name: tar_bytes(files, "w:xz") if content is None else content,
+        data_name: tar_bytes(records, "w:xz") if content is None else content,
     }
     out = b"!<arch>\n"
     for name, data in members.items():
@@ -91,7 +96,7 @@ def url_of(path, data):
     return path.as_uri()
 
 
-def fetch(tmp_path, source, **options):
+def fetched(tmp_path, source, **options):
     """Fetch into tmp_path; returns the archive's content by path, in its order, and the manifest."""
     archive, manifest = tmp_path / "out/a.tar", tmp_path / "out/a.json"
     fetch_source(source, archive, manifest, **options)
@@ -105,7 +110,7 @@ def left_behind(tmp_path):
 
 
 def archive_of(tmp_path, files):
-    fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "in.tar", tar_bytes(files))}]})
+    fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "in.tar", tar_bytes(records))}]})
     return tmp_path / "out/a.tar"
 
 
@@ -141,17 +146,17 @@ KEPT = {"usr/a.raw": FILES["./usr/a.raw"], "usr/b.wav": FILES["./usr/b.wav"], "u
     [
         ("p_1_all.deb", deb_bytes),
         ("p.tar", tar_bytes),
-        ("p.tar.gz", lambda files: tar_bytes(files, "w:gz")),
-        ("p.tar.xz", lambda files: tar_bytes(files, "w:xz")),
-        ("p.tar.bz2", lambda files: tar_bytes(files, "w:bz2")),
+        ("p.tar.gz", lambda files: tar_bytes(records, "w:gz")),
+        ("p.tar.xz", lambda files: tar_bytes(records, "w:xz")),
+        ("p.tar.bz2", lambda files: tar_bytes(records, "w:bz2")),
         ("p.zip", zip_bytes),
     ],
 )
 def test_every_kind_of_archive_gives_its_audio_files(tmp_path, name, pack):
     data = pack(FILES)
     url = url_of(tmp_path / name, data)
-    files, manifest = fetch(tmp_path, {"urls": [{"url": url, "sha256": sha256(data).upper()}]})
-    assert files == KEPT and list(files) == sorted(files)
+    files, manifest = fetched(tmp_path, {"urls": [{"url": url, "sha256": sha256(data).upper()}]})
+    assert files == KEPT and list(records) == sorted(records)
     assert manifest["available"] and manifest["obtained_from"] == url and manifest["sha256"] == sha256(data)
     assert manifest["files"] == [{"path": p, "bytes": len(d), "sha256": sha256(d)} for p, d in KEPT.items()]
 
@@ -159,20 +164,20 @@ def test_every_kind_of_archive_gives_its_audio_files(tmp_path, name, pack):
 def test_the_archive_has_the_same_bytes_however_the_files_came(tmp_path):
     archives = []
     for name, data in (("a.zip", zip_bytes(FILES)), ("b.deb", deb_bytes(dict(reversed(FILES.items()))))):
-        fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / name, data)}]})
+        fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / name, data)}]})
         archives.append((tmp_path / "out/a.tar").read_bytes())
     assert archives[0] == archives[1]
 
 
 def test_a_url_of_one_audio_file_gives_that_file(tmp_path):
-    files, _ = fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "two lines.raw", b"\1\2" * 100)}]})
+    files, _ = fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "two lines.raw", b"\1\2" * 100)}]})
     assert files == {"two lines.raw": b"\1\2" * 100}
 
 
 @pytest.mark.parametrize("pack", [tar_bytes, zip_bytes])
 def test_paths_that_lead_out_of_the_archive_are_left_out(tmp_path, pack):
     data = pack({"../up.wav": b"1", "a/../../b.raw": b"2", "/etc/c.flac": b"3", "good/d.raw": b"4"})
-    files, _ = fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "in/x.tar", data)}]})
+    files, _ = fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "in/x.tar", data)}]})
     assert files == {"good/d.raw": b"4"}
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a.json", "a.tar", "in", "out", "x.tar"]
 
@@ -184,7 +189,7 @@ def test_links_are_left_out(tmp_path):
         tar_bytes({"a.raw": b"1"}, links=[("secret.wav", "/etc/passwd")]),
         zip_bytes({link: b"/etc/passwd", "a.raw": b"1"}),
     ):
-        assert fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "x.tar", data)}]})[0] == {"a.raw": b"1"}
+        assert fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "x.tar", data)}]})[0] == {"a.raw": b"1"}
 
 
 def test_odd_names_survive_as_printable_utf8(tmp_path):
@@ -216,7 +221,7 @@ def test_odd_names_survive_as_printable_utf8(tmp_path):
 )
 def test_a_corrupt_archive_is_named(tmp_path, name, data):
     with pytest.raises(InputError, match=rf"source it: .*{name} is corrupt or no archive") as error:
-        fetch(tmp_path, {"name": "it", "urls": [{"url": url_of(tmp_path / name, data)}]})
+        fetched(tmp_path, {"name": "it", "urls": [{"url": url_of(tmp_path / name, data)}]})
     assert "\n" not in str(error.value)
     assert not left_behind(tmp_path)
 
@@ -224,13 +229,13 @@ def test_a_corrupt_archive_is_named(tmp_path, name, data):
 def test_an_archive_without_audio_and_one_too_large_are_refused(tmp_path, monkeypatch):
     url = url_of(tmp_path / "a.tar", tar_bytes({"readme.txt": b"text"}))
     with pytest.raises(InputError, match="holds no audio"):
-        fetch(tmp_path, {"urls": [{"url": url}]})
-    monkeypatch.setattr(speech, "LIMIT", 20000)
+        fetched(tmp_path, {"urls": [{"url": url}]})
+    monkeypatch.setattr(archives, "LIMIT", 20000)
     bomb = url_of(tmp_path / "b.tar.xz", tar_bytes({"a.raw": bytes(30000)}, "w:xz"))
     with pytest.raises(InputError, match="holds more than 20000 bytes"):
-        fetch(tmp_path, {"urls": [{"url": bomb}]})
+        fetched(tmp_path, {"urls": [{"url": bomb}]})
     with pytest.raises(InputError, match="more than 20000 bytes"):
-        fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "c.raw", bytes(30000))}]})
+        fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "c.raw", bytes(30000))}]})
 
 
 def test_the_archive_has_the_bytes_that_it_always_had(tmp_path):
@@ -320,13 +325,13 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_archive_is_one_error_and_neither_memory_nor_time(tmp_path, monkeypatch, case):
-    monkeypatch.setattr(speech, "WHOLE_SECONDS", 20)
+    monkeypatch.setattr(fetch, "WHOLE_SECONDS", 20)
     data, reason = HOSTILE[case]
     url = url_of(tmp_path / "x", data)
     tracemalloc.start()
     try:
         with pytest.raises(InputError, match=rf"source it: {url}: x is corrupt or no archive \(.*{reason}") as error:
-            fetch(tmp_path, {"name": "it", "urls": [{"url": url}]})
+            fetched(tmp_path, {"name": "it", "urls": [{"url": url}]})
         assert tracemalloc.get_traced_memory()[1] < 12 << 20
     finally:
         tracemalloc.stop()
@@ -341,7 +346,7 @@ def test_a_name_of_32_MB_is_not_read(tmp_path):
     tracemalloc.start()
     try:
         with pytest.raises(InputError, match="a header claims"):
-            fetch(tmp_path, {"urls": [{"url": (tmp_path / "x").as_uri()}]})
+            fetched(tmp_path, {"urls": [{"url": (tmp_path / "x").as_uri()}]})
         assert tracemalloc.get_traced_memory()[1] < 12 << 20
     finally:
         tracemalloc.stop()
@@ -350,35 +355,35 @@ def test_a_name_of_32_MB_is_not_read(tmp_path):
 def test_devices_pipes_folders_and_holes_are_left_out_like_links(tmp_path):
     odd = [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.LNKTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, b"S"]
     data = b"".join(header(f"{i}.wav", kind=kind) for i, kind in enumerate(odd)) + tar_bytes({"a.raw": b"1"})
-    assert fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "x.tar", data)}]})[0] == {"a.raw": b"1"}
+    assert fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "x.tar", data)}]})[0] == {"a.raw": b"1"}
 
 
 @pytest.mark.parametrize("pack", [tar_bytes, zip_bytes])
 def test_an_archive_of_too_many_files_or_names_is_refused(tmp_path, monkeypatch, pack):
     url = url_of(tmp_path / "x", pack({f"{i}.txt": b"" for i in range(9)} | {f"{'n' * 99}.raw": b"1"}))
-    monkeypatch.setattr(speech, "MEMBERS", 10)
-    assert len(fetch(tmp_path, {"urls": [{"url": url}]})[0]) == 1
+    monkeypatch.setattr(archives, "MEMBERS", 10)
+    assert len(fetched(tmp_path, {"urls": [{"url": url}]})[0]) == 1
     for limit, value in (("MEMBERS", 9), ("NAMES", 99)):
         with monkeypatch.context() as patch, pytest.raises(InputError, match=f"holds more than .*{value}"):
-            patch.setattr(speech, limit, value)
-            fetch(tmp_path, {"urls": [{"url": url}]})
+            patch.setattr(corpus, limit, value)
+            fetched(tmp_path, {"urls": [{"url": url}]})
 
 
 def test_a_directory_of_a_zip_and_the_memory_of_xz_have_limits(tmp_path, monkeypatch):
-    monkeypatch.setattr(speech, "DIRECTORY", 2000)
-    monkeypatch.setattr(speech, "XZ_MEMORY", 1 << 20)
+    monkeypatch.setattr(archives, "DIRECTORY", 2000)
+    monkeypatch.setattr(archives, "XZ_MEMORY", 1 << 20)
     for data, reason in (
         (zip_bytes({f"{i}.raw": b"1" for i in range(100)}), "a header claims"),
         (tar_bytes(FILES, "w:xz"), "Memory usage limit"),
     ):
         with pytest.raises(InputError, match=reason):
-            fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "x", data)}]})
+            fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "x", data)}]})
 
 
 def test_xz_streams_one_behind_the_other_are_one_file(tmp_path):
     data = tar_bytes(FILES)
     parts = lzma.compress(data[:3000]) + bytes(8) + lzma.compress(data[3000:])
-    assert fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "x.tar.xz", parts)}]})[0] == KEPT
+    assert fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "x.tar.xz", parts)}]})[0] == KEPT
 
 
 def test_archives_pass_through_files_not_through_memory(tmp_path):
@@ -389,7 +394,7 @@ def test_archives_pass_through_files_not_through_memory(tmp_path):
             bundle.writestr(name, data)
     urls = [
         url_of(tmp_path / f"x{i}", data)
-        for i, data in enumerate((tar_bytes(files, "w:gz"), deflated.getvalue(), deb_bytes(files)))
+        for i, data in enumerate((tar_bytes(records, "w:gz"), deflated.getvalue(), deb_bytes(records)))
     ]
     tracemalloc.start()
     try:
@@ -405,12 +410,12 @@ def test_a_zstd_package_goes_through_dpkg_or_says_that_it_cannot(tmp_path, no_ap
     data = deb_bytes(FILES, data_name="data.tar.zst", content=b"compressed")
     source = {"urls": [{"url": url_of(tmp_path / "z.deb", data)}]}
     with pytest.raises(InputError, match="needs dpkg-deb, which is not there"):
-        fetch(tmp_path, source)
+        fetched(tmp_path, source)
     (tmp_path / "nothing").mkdir()
     (tmp_path / "plain.tar").write_bytes(tar_bytes(FILES))
     (tmp_path / "nothing/dpkg-deb").write_text(f"#!/bin/sh\nexec /bin/cat {tmp_path}/plain.tar\n")
     (tmp_path / "nothing/dpkg-deb").chmod(0o755)
-    assert fetch(tmp_path, source)[0] == KEPT
+    assert fetched(tmp_path, source)[0] == KEPT
 
 
 def test_urls_are_tried_in_order_and_a_wrong_checksum_is_a_failure(tmp_path):
@@ -418,10 +423,10 @@ def test_urls_are_tried_in_order_and_a_wrong_checksum_is_a_failure(tmp_path):
     wrong = {"url": url_of(tmp_path / "bad.tar", bad), "sha256": sha256(good)}
     right = {"url": url_of(tmp_path / "good.tar", good), "sha256": sha256(good)}
     gone = {"url": (tmp_path / "gone.tar").as_uri()}
-    files, manifest = fetch(tmp_path, {"urls": [gone, wrong, right]})
+    files, manifest = fetched(tmp_path, {"urls": [gone, wrong, right]})
     assert list(files) == ["good.raw"] and manifest["obtained_from"] == right["url"]
     with pytest.raises(InputError) as error:
-        fetch(tmp_path, {"name": "mine", "urls": [gone, wrong, {"url": "ftp://x/y.tar"}]})
+        fetched(tmp_path, {"name": "mine", "urls": [gone, wrong, {"url": "ftp://x/y.tar"}]})
     text = str(error.value)
     assert text.startswith(f"source mine: {gone['url']}: ") and "\n" not in text
     assert f"{wrong['url']}: checksum {sha256(bad)}, expected {sha256(good)}" in text
@@ -447,7 +452,7 @@ def test_urls_are_tried_in_order_and_a_wrong_checksum_is_a_failure(tmp_path):
 )
 def test_a_url_is_https_or_of_this_machine(tmp_path, url):
     for key, block, data in (
-        ("s: urls.0", speech.Source, {"urls": [{"url": url, "sha256": "0" * 64}]}),
+        ("s: urls.0", settings.Source, {"urls": [{"url": url, "sha256": "0" * 64}]}),
         ("s", config.Sample, {"url": url, "sha256": "0" * 64}),
     ):
         with pytest.raises(InputError) as error:
@@ -455,7 +460,7 @@ def test_a_url_is_https_or_of_this_machine(tmp_path, url):
         assert str(error.value).startswith(f"{key}: url: found ") and "expected https" in str(error.value)
         assert "\n" not in str(error.value)
     with pytest.raises(InputError, match=r"source it: url: found .*, expected https"):
-        fetch(tmp_path, {"name": "it", "urls": [{"url": url, "sha256": "0" * 64}]})
+        fetched(tmp_path, {"name": "it", "urls": [{"url": url, "sha256": "0" * 64}]})
     assert not left_behind(tmp_path)
 
 
@@ -464,21 +469,21 @@ def test_a_url_is_https_or_of_this_machine(tmp_path, url):
 )
 def test_a_url_of_the_network_has_a_checksum(tmp_path, url):
     source = {"urls": [{"url": url, "sha256": "0" * 64}]}
-    assert validate(speech.Source, source, "s") and validate(config.Sample, source["urls"][0], "s")
+    assert validate(settings.Source, source, "s") and validate(config.Sample, source["urls"][0], "s")
     del source["urls"][0]["sha256"]
-    for key, block, data in (("s: urls.0", speech.Source, source), ("s", config.Sample, source["urls"][0])):
+    for key, block, data in (("s: urls.0", settings.Source, source), ("s", config.Sample, source["urls"][0])):
         with pytest.raises(InputError) as error:
             validate(block, data, "s")
         assert str(error.value) == f"{key}: sha256: is missing, expected the checksum of {url}"
     with pytest.raises(InputError, match=r"sha256: is missing, expected the checksum of "):
-        fetch(tmp_path, source)
-    assert validate(speech.Source, {"urls": [{"url": "file:///a"}]}, "s")
+        fetched(tmp_path, source)
+    assert validate(settings.Source, {"urls": [{"url": "file:///a"}]}, "s")
 
 
 def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path):
     source = {"urls": [{"url": "https://me:secret@example.org/a.raw", "sha256": "0" * 64}]}
     with pytest.raises(InputError, match=r"urls\.0: url: has a user name or password, expected none") as error:
-        validate(speech.Source, source, "source")
+        validate(settings.Source, source, "source")
     assert "secret" not in str(error.value)
 
 
@@ -486,7 +491,7 @@ def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path):
 def waits(monkeypatch):
     """The seconds that a download would have waited before it tried again."""
     seconds = []
-    monkeypatch.setattr(speech.time, "sleep", seconds.append)
+    monkeypatch.setattr(corpus.time, "sleep", seconds.append)
     return seconds
 
 
@@ -499,32 +504,32 @@ def test_only_failures_that_may_pass_are_tried_again(tmp_path, monkeypatch, wait
             raise ConnectionResetError(104, "Connection reset by peer")
         path.write_bytes(b"\1\2")
 
-    monkeypatch.setattr(speech, "_download", download)
+    monkeypatch.setattr(fetch, "_download", download)
     known = {"sha256": sha256(b"\1\2")}
-    assert fetch(tmp_path, {"urls": [{"url": "https://h/a.raw"} | known]})[0] == {"a.raw": b"\1\2"}
+    assert fetched(tmp_path, {"urls": [{"url": "https://h/a.raw"} | known]})[0] == {"a.raw": b"\1\2"}
     assert len(calls) == 3 and waits == [1, 4]
     with pytest.raises(InputError, match=r"https://h/never\.raw: Connection reset by peer$"):
-        fetch(tmp_path, {"urls": [{"url": "https://h/never.raw"} | known]})
+        fetched(tmp_path, {"urls": [{"url": "https://h/never.raw"} | known]})
     assert len(calls) == 7 and waits == [1, 4, 1, 4, 16]
     monkeypatch.undo()
-    monkeypatch.setattr(speech.time, "sleep", lambda seconds: pytest.fail("tried again"))
+    monkeypatch.setattr(corpus.time, "sleep", lambda seconds: pytest.fail("tried again"))
     with pytest.raises(InputError, match="No such file"):
-        fetch(tmp_path, {"urls": [{"url": "file:///no/such/file.tar"}]})
+        fetched(tmp_path, {"urls": [{"url": "file:///no/such/file.tar"}]})
 
 
 @pytest.mark.parametrize("full", ["download", "plain.tar"])
 def test_a_full_disk_is_no_failure_of_a_url(tmp_path, monkeypatch, full):
-    save = speech._save
+    save = archives._save
 
     def save_or_fail(chunks, path):
         if path.name == full:
             raise OSError(errno.ENOSPC, "No space left on device")
         return save(chunks, path)
 
-    monkeypatch.setattr(speech, "_save", save_or_fail)
+    monkeypatch.setattr(archives, "_save", save_or_fail)
     urls = [{"url": url_of(tmp_path / name, tar_bytes(FILES, "w:gz"))} for name in ("a.tgz", "b.tgz")]
     with pytest.raises(OSError, match="No space left"):
-        fetch(tmp_path, {"urls": urls})
+        fetched(tmp_path, {"urls": urls})
     assert not left_behind(tmp_path)
 
 
@@ -583,10 +588,10 @@ def test_a_server_is_asked_again_when_busy_or_cut_off_and_not_for_what_it_lacks(
         reply(handler, SOUND[:100] if turn == 2 else SOUND, status, Content_Length=len(SOUND))
 
     base = serve(answer)
-    assert fetch(tmp_path, {"urls": [at(f"{base}/a%20b.raw?raw=1")]})[0] == {"a b.raw": SOUND}
+    assert fetched(tmp_path, {"urls": [at(f"{base}/a%20b.raw?raw=1")]})[0] == {"a b.raw": SOUND}
     assert len(asked) == 3 and waits == [1, 4]
     with pytest.raises(InputError, match=r"/lost\.raw: HTTP Error 404: Not Found$"):
-        fetch(tmp_path, {"urls": [at(f"{base}/lost.raw")]})
+        fetched(tmp_path, {"urls": [at(f"{base}/lost.raw")]})
     assert len(asked) == 4
 
 
@@ -598,7 +603,7 @@ def test_a_server_that_asks_for_a_pause_gets_it_up_to_a_minute(tmp_path, serve, 
         pause = {1: "7", 2: "9" * 5000, 3: "Fri, 31 Dec 1999 23:59:59 GMT"}.get(len(asked))
         reply(handler, SOUND, 429 if pause else 200, **({"Retry_After": pause} if pause else {}))
 
-    assert fetch(tmp_path, {"urls": [at(serve(answer) + "/a.raw")]})[0] == {"a.raw": SOUND}
+    assert fetched(tmp_path, {"urls": [at(serve(answer) + "/a.raw")]})[0] == {"a.raw": SOUND}
     assert waits == [7, 60, 16]
 
 
@@ -609,11 +614,11 @@ def test_what_is_cut_off_or_of_another_checksum_is_never_used_and_the_mirror_is(
 
     base = serve(answer)
     bad = [at(f"{base}/cut.raw"), at(f"{base}/other.raw")]
-    files, manifest = fetch(tmp_path, {"urls": [*bad, at(f"{base}/good.raw")]})
+    files, manifest = fetched(tmp_path, {"urls": [*bad, at(f"{base}/good.raw")]})
     assert files == {"good.raw": SOUND} and manifest["obtained_from"] == f"{base}/good.raw"
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(InputError, match=r"cut\.raw: IncompleteRead.*; .*other\.raw: checksum [0-9a-f]+, expected"):
-        fetch(tmp_path, {"urls": bad})
+        fetched(tmp_path, {"urls": bad})
     assert not left_behind(tmp_path)
 
 
@@ -638,9 +643,9 @@ def test_a_download_has_limits_of_size_silence_and_time(tmp_path, serve, monkeyp
                 handler.wfile.write(b"1")
 
     base = serve(answer)
-    monkeypatch.setattr(speech, "LIMIT", 20000)
-    monkeypatch.setattr(speech, "URL_SECONDS", 0.5)
-    monkeypatch.setattr(speech, "WHOLE_SECONDS", 1)
+    monkeypatch.setattr(archives, "LIMIT", 20000)
+    monkeypatch.setattr(fetch, "URL_SECONDS", 0.5)
+    monkeypatch.setattr(fetch, "WHOLE_SECONDS", 1)
     for path, reason in [
         ("claim", "20001 bytes, more than 20000 bytes"),
         ("endless", "holds more than 20000 bytes"),
@@ -648,7 +653,7 @@ def test_a_download_has_limits_of_size_silence_and_time(tmp_path, serve, monkeyp
         ("trickle", "not complete after 1 s"),
     ]:
         with pytest.raises(InputError, match=rf"/{path}\.raw: {reason}$"):
-            fetch(tmp_path, {"urls": [at(f"{base}/{path}.raw")]})
+            fetched(tmp_path, {"urls": [at(f"{base}/{path}.raw")]})
         assert not left_behind(tmp_path)
     over.set()
     assert len(sent) < 400
@@ -681,7 +686,7 @@ def test_a_download_that_is_stopped_leaves_nothing_to_be_taken_for_whole(tmp_pat
     assert process.returncode == status and "Traceback" not in complaint
     if number == signal.SIGKILL:  # what this leaves has another name, and goes with the next run
         assert left_behind(tmp_path) and not {"a.tar", "a.json"} & {path.name for path in left_behind(tmp_path)}
-        fetch(tmp_path, {"urls": [{"url": url_of(tmp_path / "a.raw", SOUND)}]})
+        fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "a.raw", SOUND)}]})
         assert [path.name for path in left_behind(tmp_path)] == ["a.json", "a.tar"]
     else:
         assert not left_behind(tmp_path)
@@ -705,15 +710,15 @@ def test_https_is_taken_from_a_server_that_can_show_who_it_is(tmp_path, serve, c
     path, tls = certificate
     url = serve(lambda handler: reply(handler, SOUND), tls) + "/a.raw"
     with pytest.raises(InputError, match=r"a\.raw: .*certificate verify failed[^;]*$"):
-        fetch(tmp_path, {"urls": [at(url)]})
+        fetched(tmp_path, {"urls": [at(url)]})
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
-    files, manifest = fetch(tmp_path, {"urls": [at(url)]})
+    files, manifest = fetched(tmp_path, {"urls": [at(url)]})
     assert files == {"a.raw": SOUND} and manifest["obtained_from"] == url
 
 
 def test_a_redirect_leads_to_https_only(tmp_path, serve, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    monkeypatch.setattr(speech, "WHOLE_SECONDS", 10)
+    monkeypatch.setattr(fetch, "WHOLE_SECONDS", 10)
     asked, sent, targets = [], [], {}
 
     def plain(handler):
@@ -731,17 +736,17 @@ def test_a_redirect_leads_to_https_only(tmp_path, serve, certificate, monkeypatc
     (tmp_path / "secret.raw").write_bytes(SOUND)
     targets |= {"/up.raw": "/found.raw", "/down.raw": f"{http_base}/a.raw", "/away.raw": "http://example.org/a.raw"}
     targets |= {"/own.raw": (tmp_path / "secret.raw").as_uri(), "/ftp.raw": "ftp://127.0.0.1/a.raw"}
-    assert fetch(tmp_path, {"urls": [at(f"{base}/up.raw")]})[0] == {"up.raw": SOUND}
+    assert fetched(tmp_path, {"urls": [at(f"{base}/up.raw")]})[0] == {"up.raw": SOUND}
     shutil.rmtree(tmp_path / "out")
     for path in ("down", "away", "ftp"):
         with pytest.raises(InputError, match=rf"{path}\.raw: redirects to {targets[f'/{path}.raw']}, expected https"):
-            fetch(tmp_path, {"urls": [at(f"{base}/{path}.raw")]})
+            fetched(tmp_path, {"urls": [at(f"{base}/{path}.raw")]})
     with pytest.raises(InputError, match=r"own\.raw: .*Redirection to url 'file:.* is not allowed"):
-        fetch(tmp_path, {"urls": [at(f"{base}/own.raw")]})
+        fetched(tmp_path, {"urls": [at(f"{base}/own.raw")]})
     assert not asked and not left_behind(tmp_path)
     targets |= {"/loop.raw": "/loop.raw"}
     with pytest.raises(InputError, match=r"loop\.raw: HTTP Error 302: .*infinite loop"):
-        fetch(tmp_path, {"urls": [at(f"{base}/loop.raw")]})
+        fetched(tmp_path, {"urls": [at(f"{base}/loop.raw")]})
 
 
 def test_without_a_network_the_message_says_so_or_names_the_proxy(tmp_path, serve, monkeypatch, waits, no_apt):
@@ -751,28 +756,28 @@ def test_without_a_network_the_message_says_so_or_names_the_proxy(tmp_path, serv
         closed = f"127.0.0.1:{taken.getsockname()[1]}"
     urls = [at(f"https://{closed}/a.raw"), at("https://no-such-name.invalid/b.raw")]
     with pytest.raises(InputError) as error:
-        fetch(tmp_path, {"name": "it", "package": "p", "urls": urls})
+        fetched(tmp_path, {"name": "it", "package": "p", "urls": urls})
     assert str(error.value).startswith(f"source it: apt-get: not found; https://{closed}/a.raw: Connection refused; ")
     assert str(error.value).endswith("; no network, or a proxy is needed: set https_proxy")
 
     for status, answer in ((None, closed), (407, serve(lambda handler: reply(handler, status=407)).split("//")[1])):
         monkeypatch.setenv("https_proxy", f"http://me:secret@{answer}")
         with pytest.raises(InputError) as error:
-            fetch(tmp_path, {"urls": urls[1:]})
+            fetched(tmp_path, {"urls": urls[1:]})
         assert (f"{status} Proxy Authentication" if status else "Connection refused") in str(error.value)
         assert f"; the proxy {answer}, which https_proxy names, " in str(error.value)
         assert "secret" not in str(error.value)
     for proxy in ("http://me:secret", f"me:se/secret@{closed}/"):
         monkeypatch.setenv("https_proxy", proxy)
         with pytest.raises(InputError, match="no url that can be used") as error:
-            fetch(tmp_path, {"urls": urls[1:]})
+            fetched(tmp_path, {"urls": urls[1:]})
         assert "secret" not in str(error.value)
 
     # A server that answered is there, whatever the others are.
     base = serve(lambda handler: reply(handler, status=404))
     monkeypatch.delenv("https_proxy")
     with pytest.raises(InputError, match=r"404: Not Found$"):
-        fetch(tmp_path, {"urls": [at(f"{base}/c.raw")]})
+        fetched(tmp_path, {"urls": [at(f"{base}/c.raw")]})
 
 
 def test_this_machine_is_never_asked_through_a_proxy(tmp_path, serve, monkeypatch):
@@ -780,18 +785,18 @@ def test_this_machine_is_never_asked_through_a_proxy(tmp_path, serve, monkeypatc
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("http_proxy", serve(lambda handler: reply(handler, b"of the proxy")))
     base = serve(lambda handler: reply(handler, SOUND))
-    assert fetch(tmp_path, {"urls": [at(f"{base}/a.raw")]})[0] == {"a.raw": SOUND}
+    assert fetched(tmp_path, {"urls": [at(f"{base}/a.raw")]})[0] == {"a.raw": SOUND}
 
 
 def test_apt_is_given_a_folder_of_its_own_and_its_package_is_unpacked(tmp_path, fake_apt):
     (tmp_path / "made.deb").write_bytes(deb_bytes(FILES))
     fake_apt(f"[ $what = update ] || cp {tmp_path}/made.deb ./p_1%3a2.0-1_all.deb\n")
     folder = tmp_path / "lists of apt"
-    files, manifest = fetch(tmp_path, {"package": "p", "version": "1:2.0-1"}, apt_folder=folder)
+    files, manifest = fetched(tmp_path, {"package": "p", "version": "1:2.0-1"}, apt_folder=folder)
     assert files == KEPT
     assert manifest["obtained_from"] == "apt package p version 1:2.0-1"
     assert manifest["sha256"] == sha256(deb_bytes(FILES))
-    fetch(tmp_path, {"package": "p"}, apt_folder=folder)
+    fetched(tmp_path, {"package": "p"}, apt_folder=folder)
     calls = (tmp_path / "calls").read_text().splitlines()
     assert [call.split("Dir::Cache=")[1].removeprefix(f"{folder}/cache ") for call in calls] == [
         "update",
@@ -819,9 +824,9 @@ def test_apt_is_given_a_folder_of_its_own_and_its_package_is_unpacked(tmp_path, 
 def test_when_apt_fails_the_url_is_taken_or_the_reason_given(tmp_path, fake_apt, code, reason):
     fake_apt(code)
     url = url_of(tmp_path / "x.tar", tar_bytes(FILES))
-    assert fetch(tmp_path, {"package": "p", "urls": [{"url": url}]})[1]["obtained_from"] == url
+    assert fetched(tmp_path, {"package": "p", "urls": [{"url": url}]})[1]["obtained_from"] == url
     with pytest.raises(InputError) as error:
-        fetch(tmp_path, {"package": "p"})
+        fetched(tmp_path, {"package": "p"})
     assert str(error.value).startswith("source p: ") and reason in str(error.value)
 
 
@@ -829,7 +834,7 @@ def test_package_lists_are_used_again_only_after_an_update_that_went_well(tmp_pa
     fake_apt(f"[ $what = update ] && [ ! -e {tmp_path}/net ] && echo 'W: Failed to fetch http://h' >&2; exit 0\n")
     for _ in range(4):
         with pytest.raises(InputError, match="0 files came"):
-            fetch(tmp_path, {"package": "p"}, apt_folder=tmp_path / "lists")
+            fetched(tmp_path, {"package": "p"}, apt_folder=tmp_path / "lists")
         if (tmp_path / "calls").read_text().count(" update") == 2:
             (tmp_path / "net").touch()
     assert (tmp_path / "calls").read_text().count(" update") == 3
@@ -839,17 +844,17 @@ def test_package_lists_are_used_again_only_after_an_update_that_went_well(tmp_pa
 def test_without_apt_an_optional_source_is_left_out_and_a_required_one_is_an_error(tmp_path, no_apt, capsys):
     source = {"name": "voice", "package": "p", "urls": [{"url": "file:///no/such/a.raw"}]}
     message = "source voice: apt-get: not found; file:///no/such/a.raw: No such file or directory"
-    files, manifest = fetch(tmp_path, source, optional=True)
+    files, manifest = fetched(tmp_path, source, optional=True)
     assert files == {}
     assert manifest == {"source": source, "available": False, "reason": message, "files": []}
     assert message in capsys.readouterr().err
     shutil.rmtree(tmp_path / "out")
     with pytest.raises(InputError) as error:
-        fetch(tmp_path, source)
+        fetched(tmp_path, source)
     assert str(error.value) == message
     assert not left_behind(tmp_path)
     with pytest.raises(InputError, match="neither package nor urls"):
-        fetch(tmp_path, {"name": "nothing"})
+        fetched(tmp_path, {"name": "nothing"})
 
 
 @pytest.mark.slow
@@ -859,7 +864,7 @@ def test_a_real_package_comes_through_apt_and_changes_nothing_else(tmp_path):
     lists = Path("/var/lib/apt/lists")
     before = sorted((p.name, p.stat().st_mtime_ns) for p in lists.glob("*")) if lists.exists() else None
     try:
-        files, manifest = fetch(tmp_path, {"package": "codec2-examples"})
+        files, manifest = fetched(tmp_path, {"package": "codec2-examples"})
     except InputError as error:
         if not any(sign in str(error) for sign in ("Failed to fetch", "resolve", "Unable to locate package")):
             raise
@@ -882,7 +887,7 @@ def test_apt_runs_none_of_the_machines_own_hooks_and_wants_signatures(tmp_path):
         pytest.skip("no apt-config on this machine")
     allowed = [f'{option} "true";\n' for option in INSECURE]
     (tmp_path / "own").write_text('APT::Update::Post-Invoke { "touch /tmp/x"; };\n' + "".join(allowed))
-    (tmp_path / "ours").write_text(speech._APT_CONFIG)
+    (tmp_path / "ours").write_text(fetch._APT_CONFIG)
     environment = os.environ | {"APT_CONFIG": str(tmp_path / "own")}
 
     def dump(*options):
@@ -912,11 +917,11 @@ def test_apt_gives_nothing_from_a_repository_without_a_signature(tmp_path, monke
     )
     monkeypatch.setenv("APT_CONFIG", str(tmp_path / "own"))
     with pytest.raises(InputError, match=r"apt-get: .*\(update: E: The repository .* (is not signed|does not have)"):
-        fetch(tmp_path, {"package": "p"})
+        fetched(tmp_path, {"package": "p"})
     # The repository is as apt takes it where a user may be careless.
     for option in INSECURE:
-        monkeypatch.setattr(speech, "_APT_CONFIG", speech._APT_CONFIG.replace(f'{option} "false"', f'{option} "true"'))
-    assert fetch(tmp_path, {"package": "p"})[0] == KEPT
+        monkeypatch.setattr(fetch, "_APT_CONFIG", fetch._APT_CONFIG.replace(f'{option} "false"', f'{option} "true"'))
+    assert fetched(tmp_path, {"package": "p"})[0] == KEPT
 
 
 def test_a_member_is_found_by_the_end_of_its_path(tmp_path):
@@ -935,7 +940,7 @@ def test_a_member_is_found_by_the_end_of_its_path(tmp_path):
 
 
 def test_a_member_of_a_source_that_was_left_out_is_missing(tmp_path, no_apt):
-    fetch(tmp_path, {"package": "p"}, optional=True)
+    fetched(tmp_path, {"package": "p"}, optional=True)
     with pytest.raises(InputError, match="the archive is empty"):
         member(tmp_path / "out/a.tar", "two_lines.raw")
 
@@ -975,7 +980,7 @@ def read_rows(path):
         return list(csv.DictReader(file))
 
 
-def corpus(tmp_path, inputs, **settings):
+def corpus_of(tmp_path, inputs, **settings):
     """Prepare a corpus part; returns its speech [N] int16 and the rows of its CSV."""
     prepare_corpus_part(inputs, settings, tmp_path / "c.raw", tmp_path / "c.csv")
     return np.fromfile(tmp_path / "c.raw", "<i2"), read_rows(tmp_path / "c.csv")
@@ -993,7 +998,7 @@ def voices(tmp_path):
 
 
 def test_a_corpus_holds_every_usable_file_once_in_whole_frames(tmp_path, voices, capsys):
-    sound, rows = corpus(tmp_path, [voices], seed=3)
+    sound, rows = corpus_of(tmp_path, [voices], seed=3)
     assert sorted(Path(row["path"]).stem for row in rows) == [f"{i:02}" for i in range(12)]
     assert len(sound) == 80 * sum(int(row["frames"]) for row in rows)
     start = 0
@@ -1013,39 +1018,39 @@ def test_a_corpus_holds_every_usable_file_once_in_whole_frames(tmp_path, voices,
 
 
 def test_globs_choose_and_forbidden_contents_never_come_in(tmp_path, voices, capsys):
-    _, rows = corpus(tmp_path, [voices], include=["v/0?.wav", "nothing*"], exclude=["03.wav", "v/*5.wav"])
+    _, rows = corpus_of(tmp_path, [voices], include=["v/0?.wav", "nothing*"], exclude=["03.wav", "v/*5.wav"])
     assert sorted(row["path"][-6:] for row in rows) == [f"{i:02}.wav" for i in (0, 1, 2, 4, 6, 7, 8, 9)]
     assert "nothing matches include 'nothing*'" in capsys.readouterr().err
     of_file, of_samples = sha256(wav(tone(1.026, 120))), sha256(tone(1, 100).tobytes())
-    _, rows = corpus(tmp_path, [voices], include=["*"], forbid=[of_file.upper(), of_samples])
+    _, rows = corpus_of(tmp_path, [voices], include=["*"], forbid=[of_file.upper(), of_samples])
     assert len(rows) == 10
     assert not {"usr/v/00.wav", "usr/v/00.raw", "usr/v/02.wav"} & {row["path"] for row in rows}
 
 
 def test_the_order_depends_on_seed_and_content_only(tmp_path, voices):
-    sound, rows = corpus(tmp_path, [voices], seed=1, minutes=0.1)
-    assert np.array_equal(sound, corpus(tmp_path, [voices], seed=1, minutes=0.1)[0])
-    assert rows != corpus(tmp_path, [voices], seed=2, minutes=0.1)[1]
+    sound, rows = corpus_of(tmp_path, [voices], seed=1, minutes=0.1)
+    assert np.array_equal(sound, corpus_of(tmp_path, [voices], seed=1, minutes=0.1)[0])
+    assert rows != corpus_of(tmp_path, [voices], seed=2, minutes=0.1)[1]
     with tarfile.open(voices) as tar:
         moved = {f"pack-1.6/x{i:02}" + Path(m.name).suffix: tar.extractfile(m).read() for i, m in enumerate(tar)}
     upstream = archive_of(tmp_path / "up", moved)
-    assert np.array_equal(sound, corpus(tmp_path, [upstream], seed=1, minutes=0.1)[0])
+    assert np.array_equal(sound, corpus_of(tmp_path, [upstream], seed=1, minutes=0.1)[0])
 
 
 def test_minutes_are_kept_and_the_copies_share_them_with_different_files(tmp_path, voices):
-    sound, rows = corpus(tmp_path, [voices], minutes=0.1, resample=[0.9, 1.0, 1.1])
+    sound, rows = corpus_of(tmp_path, [voices], minutes=0.1, resample=[0.9, 1.0, 1.1])
     assert len(sound) == 6 * 8000
     assert [row["factor"] for row in rows][:6] == ["0.9", "1.0", "1.1"] * 2
     assert len({row["sha256"] for row in rows}) == len(rows)
-    _, rows = corpus(tmp_path, [voices], minutes=10, resample=[0.9, 1.1])
+    _, rows = corpus_of(tmp_path, [voices], minutes=10, resample=[0.9, 1.1])
     assert len({(row["sha256"], row["factor"]) for row in rows}) == len(rows) == 24
     assert {row["factor"] for row in rows[:12]} == {"0.9", "1.1"} and len({row["sha256"] for row in rows[:12]}) == 12
-    assert len(corpus(tmp_path, [voices], resample=[0.9, 1.1])[1]) == 24
+    assert len(corpus_of(tmp_path, [voices], resample=[0.9, 1.1])[1]) == 24
 
 
 @pytest.mark.parametrize("factor", [0.85, 0.9, 1.0, 1.12])
 def test_a_copy_has_its_frequencies_times_the_factor(factor):
-    sound = speech.scale_voice(tone(4, 200), factor)
+    sound = corpus.scale_voice(tone(4, 200), factor)
     assert abs(len(sound) - 32000 / factor) <= 1
     spectrum = np.abs(np.fft.rfft(sound[1000:25000] * np.hanning(24000)))
     assert abs(np.argmax(spectrum) / 3 - 200 * factor) < 0.4
@@ -1055,13 +1060,13 @@ def test_a_copy_has_its_frequencies_times_the_factor(factor):
 def test_long_runs_of_zeros_are_cut_and_short_ones_stay():
     parts = [np.zeros(5000), np.ones(3), np.zeros(2400), np.ones(2), np.zeros(2401), np.ones(1), np.zeros(9999)]
     expected = [np.zeros(2400), np.ones(3), np.zeros(2400), np.ones(2), np.zeros(2400), np.ones(1), np.zeros(2400)]
-    assert np.array_equal(speech.shorten_zeros(np.concatenate(parts), 2400), np.concatenate(expected))
+    assert np.array_equal(corpus.shorten_zeros(np.concatenate(parts), 2400), np.concatenate(expected))
 
 
 def test_zeros_are_cut_in_a_corpus(tmp_path):
     sound = np.concatenate([tone(0.5), np.zeros(16000, np.int16), tone(0.5)])
     soundfile.write(tmp_path / "a.wav", sound, 8000)
-    assert len(corpus(tmp_path, [tmp_path / "a.wav"])[0]) == pytest.approx(8000 + 2400, abs=82)
+    assert len(corpus_of(tmp_path, [tmp_path / "a.wav"])[0]) == pytest.approx(8000 + 2400, abs=82)
 
 
 def test_own_files_of_any_rate_and_channels_are_taken(tmp_path):
@@ -1069,10 +1074,10 @@ def test_own_files_of_any_rate_and_channels_are_taken(tmp_path):
     soundfile.write(tmp_path / "b.flac", tone(0.5, 310, 16000), 16000)
     (tmp_path / "c.raw").write_bytes(tone(0.25, 90).tobytes())
     inputs = [tmp_path / "é a.wav", tmp_path / "b.flac", tmp_path / "c.raw"]
-    sound, rows = corpus(tmp_path / "out", inputs)
+    sound, rows = corpus_of(tmp_path / "out", inputs)
     assert len(sound) == 14000
     assert sorted(row["path"] for row in rows) == sorted(map(str, inputs))
-    assert np.array_equal(sound, corpus(tmp_path / "out", inputs[::-1])[0])
+    assert np.array_equal(sound, corpus_of(tmp_path / "out", inputs[::-1])[0])
 
 
 @pytest.mark.parametrize("data", [b"", b"no audio", wav(np.zeros(8000, np.int16)), wav(tone(0.001)), None])
@@ -1081,24 +1086,24 @@ def test_a_bad_file_of_the_users_own_is_an_error_that_names_it(tmp_path, data):
     if data is not None:
         (tmp_path / "bad.wav").write_bytes(data)
     with pytest.raises(InputError, match=r"bad\.wav: "):
-        corpus(tmp_path, [tmp_path / "good.wav", tmp_path / "bad.wav"])
+        corpus_of(tmp_path, [tmp_path / "good.wav", tmp_path / "bad.wav"])
     assert not (tmp_path / "c.raw").exists()
 
 
 def test_nothing_usable_is_one_error(tmp_path, voices):
     with pytest.raises(InputError, match=r"a\.tar: no usable speech: 19 audio files, 1 of them chosen") as error:
-        corpus(tmp_path, [voices], include=["silence/*"])
+        corpus_of(tmp_path, [voices], include=["silence/*"])
     assert "\n" not in str(error.value)
     assert not (tmp_path / "c.raw").exists()
 
 
 def test_an_equaliser_keeps_the_level_and_changes_the_colour():
     noise = np.random.default_rng(3).normal(0, 1000, 16000).astype(np.int16)
-    assert speech.colour(noise, 0.0, "1") is noise
-    coloured = speech.colour(noise, 4.0, "1")
+    assert corpus.colour(noise, 0.0, "1") is noise
+    coloured = corpus.colour(noise, 4.0, "1")
     assert coloured.std() == pytest.approx(noise.std(), rel=0.01)
-    assert (coloured == speech.colour(noise, 4.0, "1")).all()
-    assert (coloured != speech.colour(noise, 4.0, "2")).any()
+    assert (coloured == corpus.colour(noise, 4.0, "1")).all()
+    assert (coloured != corpus.colour(noise, 4.0, "2")).any()
     power = [np.abs(np.fft.rfft(x.astype(float))) ** 2 for x in (noise, coloured)]
     bands = [10 * np.log10(p[: len(p) // 16 * 16].reshape(16, -1).sum(axis=1)) for p in power]
     assert 2 < np.std(bands[1] - bands[0]) < 12
@@ -1107,11 +1112,11 @@ def test_an_equaliser_keeps_the_level_and_changes_the_colour():
 def test_a_corpus_is_equalised_file_by_file(tmp_path):
     rng = np.random.default_rng(5)
     for name in "ab":
-        files.write_speech(tmp_path / f"{name}.raw", rng.normal(0, 1000, 8000).astype(np.int16))
+        records.write_speech(tmp_path / f"{name}.raw", rng.normal(0, 1000, 8000).astype(np.int16))
     own = [tmp_path / "a.raw", tmp_path / "b.raw"]
-    speech.prepare_corpus_part(own, {}, tmp_path / "plain.raw", tmp_path / "m.csv")
-    speech.prepare_corpus_part(own, {"equalise": 4.0}, tmp_path / "coloured.raw", tmp_path / "m.csv")
-    plain, coloured = files.read_speech(tmp_path / "plain.raw"), files.read_speech(tmp_path / "coloured.raw")
+    corpus.prepare_corpus_part(own, {}, tmp_path / "plain.raw", tmp_path / "m.csv")
+    corpus.prepare_corpus_part(own, {"equalise": 4.0}, tmp_path / "coloured.raw", tmp_path / "m.csv")
+    plain, coloured = records.read_speech(tmp_path / "plain.raw"), records.read_speech(tmp_path / "coloured.raw")
     assert len(plain) == len(coloured) == 16000
     gains = [
         np.abs(np.fft.rfft(coloured[part].astype(float))).reshape(-1)[1:] / np.abs(np.fft.rfft(plain[part]))[1:]
@@ -1157,12 +1162,12 @@ def test_a_corpus_of_many_readers_is_fetched_and_no_held_out_reader_is_among_the
     monkeypatch.setenv("SSL_CERT_FILE", str(path))
     url = serve(lambda handler: reply(handler, readers), tls) + "/resources/12/dev-clean.tar.gz"
     with pytest.raises(InputError, match=r"dev-clean\.tar\.gz: checksum "):
-        fetch(tmp_path, {"urls": [at(url)]})
-    content, _ = fetch(tmp_path, {"urls": [at(url, readers)]})
+        fetched(tmp_path, {"urls": [at(url)]})
+    content, _ = fetched(tmp_path, {"urls": [at(url, readers)]})
     assert len(content) == 15
     archive = tmp_path / "out/a.tar"
     (_, rows), (held_out, held_out_rows) = (
-        corpus(tmp_path, [archive], **READERS_PART, held_out=held_out) for held_out in (False, True)
+        corpus_of(tmp_path, [archive], **READERS_PART, held_out=held_out) for held_out in (False, True)
     )
     assert len(rows) == 9 and len(held_out_rows) == 6
     trained, unseen = ({reader_of(row) for row in some} for some in (rows, held_out_rows))
@@ -1175,10 +1180,10 @@ def test_a_corpus_of_many_readers_is_fetched_and_no_held_out_reader_is_among_the
 
 def test_which_speakers_are_held_out_follows_from_the_seed_and_their_names_alone(tmp_path, readers):
     (tmp_path / "in.tar.gz").write_bytes(readers)
-    fetch(tmp_path, {"urls": [{"url": (tmp_path / "in.tar.gz").as_uri()}]})
+    fetched(tmp_path, {"urls": [{"url": (tmp_path / "in.tar.gz").as_uri()}]})
 
     def held_out(**changes):
-        return {reader_of(row) for row in corpus(tmp_path, [tmp_path / "out/a.tar"], **READERS_PART | changes)[1]}
+        return {reader_of(row) for row in corpus_of(tmp_path, [tmp_path / "out/a.tar"], **READERS_PART | changes)[1]}
 
     first = held_out(held_out=True)
     assert first == held_out(held_out=True, include=["*-0001.flac"]) == held_out(held_out=True, resample=[0.9, 1.1])
@@ -1195,7 +1200,7 @@ def test_own_files_are_split_by_the_folders_of_their_speakers(tmp_path):
             soundfile.write(path, tone(0.3, 100 + 40 * i + take), 8000)
     own = sorted(tmp_path.glob("*/*.wav"))
     split = {"speakers": r"/(\w+)/\d\.wav$", "held_out_speakers": 1}
-    sides = [corpus(tmp_path, own, **split, held_out=side)[1] for side in (True, False)]
+    sides = [corpus_of(tmp_path, own, **split, held_out=side)[1] for side in (True, False)]
     assert [len({Path(row["path"]).parent for row in rows}) for rows in sides] == [1, 2]
     assert sorted(row["path"] for rows in sides for row in rows) == list(map(str, own))
 
@@ -1210,9 +1215,9 @@ def test_own_files_are_split_by_the_folders_of_their_speakers(tmp_path):
 )
 def test_speakers_that_cannot_be_told_apart_or_held_out_are_an_error(tmp_path, readers, changes, reason):
     (tmp_path / "in.tar.gz").write_bytes(readers)
-    fetch(tmp_path, {"urls": [{"url": (tmp_path / "in.tar.gz").as_uri()}]})
+    fetched(tmp_path, {"urls": [{"url": (tmp_path / "in.tar.gz").as_uri()}]})
     with pytest.raises(InputError, match=reason):
-        corpus(tmp_path, [tmp_path / "out/a.tar"], **READERS_PART | changes)
+        corpus_of(tmp_path, [tmp_path / "out/a.tar"], **READERS_PART | changes)
     assert not (tmp_path / "c.raw").exists()
 
 
@@ -1223,8 +1228,8 @@ def test_an_archive_of_one_voice_gives_its_recordings_and_nothing_else(tmp_path,
     content[f"{root}/orig/arctic_a0001.wav"] = wav(tone(0.4, 300, 32000), 32000)  # as recorded, with another channel
     data = tar_bytes(content, "w:bz2")
     url = serve(lambda handler: reply(handler, data)) + f"/cmu_arctic/packed/{root}.tar.bz2"
-    fetch(tmp_path, {"urls": [at(url, data)]})
-    sound, rows = corpus(tmp_path, [tmp_path / "out/a.tar"], include=["wav/*.wav"])
+    fetched(tmp_path, {"urls": [at(url, data)]})
+    sound, rows = corpus_of(tmp_path, [tmp_path / "out/a.tar"], include=["wav/*.wav"])
     assert sorted(Path(row["path"]).name for row in rows) == [f"arctic_a000{i}.wav" for i in range(1, 5)]
     assert len(sound) == 4 * 3200
 
@@ -1236,40 +1241,40 @@ def test_noise_has_its_ratio_and_the_speechs_own_spectrum_and_follows_from_the_s
     rng = np.random.default_rng(2)
     voice = np.convolve(rng.normal(0, 1, 64000), [1, 1.8, 1.2, 0.3], "same") * np.repeat(rng.uniform(0, 900, 80), 800)
     voice = voice.astype(np.int16)
-    assert speech.add_noise(voice, None, "1") is voice
-    noisy = speech.add_noise(voice, [12, 12], "1")
+    assert corpus.add_noise(voice, None, "1") is voice
+    noisy = corpus.add_noise(voice, [12, 12], "1")
     noise = noisy.astype(float) - voice
     assert 10 * np.log10(np.mean(voice.astype(float) ** 2) / np.mean(noise**2)) == pytest.approx(12, abs=0.1)
     bands = [10 * np.log10((np.abs(np.fft.rfft(x)[1:]) ** 2).reshape(20, -1).sum(axis=1)) for x in (voice, noise)]
     np.testing.assert_allclose(bands[0] - bands[1], 12, atol=0.5)
     level = [np.sqrt((x.astype(float) ** 2).reshape(80, -1).mean(axis=1)) for x in (voice, noise)]
     assert np.std(level[1]) / np.mean(level[1]) < 0.2 < np.std(level[0]) / np.mean(level[0])  # it is steady
-    assert (noisy == speech.add_noise(voice, [12, 12], "1")).all() and (
-        noisy != speech.add_noise(voice, [12, 12], "2")
+    assert (noisy == corpus.add_noise(voice, [12, 12], "1")).all() and (
+        noisy != corpus.add_noise(voice, [12, 12], "2")
     ).any()
-    ratios = [np.std(speech.add_noise(voice, [0, 30], str(i)) - voice.astype(float)) for i in range(50)]
+    ratios = [np.std(corpus.add_noise(voice, [0, 30], str(i)) - voice.astype(float)) for i in range(50)]
     assert 20 * np.log10(voice.std() / max(ratios)) < 5 and 25 < 20 * np.log10(voice.std() / min(ratios)) < 30.1
-    assert not speech.add_noise(np.zeros(800, np.int16), [0, 0], "1").any()
+    assert not corpus.add_noise(np.zeros(800, np.int16), [0, 0], "1").any()
 
 
 def test_a_gain_is_of_its_range_and_clips_nothing():
     voice = tone(0.2)
-    assert speech.amplify(voice, None, "1") is voice
-    gains = np.array([speech.amplify(voice, [-20, -6], str(i)).std() / voice.std() for i in range(50)])
+    assert corpus.amplify(voice, None, "1") is voice
+    gains = np.array([corpus.amplify(voice, [-20, -6], str(i)).std() / voice.std() for i in range(50)])
     assert -20 <= 20 * np.log10(gains.min()) < -18 and -8 < 20 * np.log10(gains.max()) <= -6
-    loud = speech.amplify(voice, [40, 60], "1")
+    loud = corpus.amplify(voice, [40, 60], "1")
     assert np.abs(loud.astype(int)).max() == 32767
     assert np.corrcoef(loud, voice)[0, 1] > 0.99999
-    assert not speech.amplify(np.zeros(80, np.int16), [0, 20], "1").any()
+    assert not corpus.amplify(np.zeros(80, np.int16), [0, 20], "1").any()
 
 
 def test_a_corpus_is_in_noise_and_amplified_file_by_file_and_by_default_not_at_all(tmp_path, voices):
-    plain, rows = corpus(tmp_path, [voices], seed=1)
-    assert np.array_equal(plain, corpus(tmp_path, [voices], seed=1, noise=None, gain=None)[0])
+    plain, rows = corpus_of(tmp_path, [voices], seed=1)
+    assert np.array_equal(plain, corpus_of(tmp_path, [voices], seed=1, noise=None, gain=None)[0])
     pieces = [slice(80 * int(row["start_frame"]), 80 * (int(row["start_frame"]) + int(row["frames"]))) for row in rows]
 
     def gains(**changes):
-        changed, same = corpus(tmp_path, [voices], seed=1, **changes)
+        changed, same = corpus_of(tmp_path, [voices], seed=1, **changes)
         assert same == rows
         return np.array([changed[piece].std() / plain[piece].std() for piece in pieces])
 

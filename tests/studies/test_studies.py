@@ -7,14 +7,18 @@ import pandas as pd
 import pytest
 import torch
 
-from mlquant import channel, dense, features, figures, files, inference, studies, training, vq
-from mlquant.files import InputError
-from mlquant.settings import NetworkSettings
+from mlquant.core import figures, records
+from mlquant.core.errors import InputError
+from mlquant.networks import dense, inference, training
+from mlquant.networks.settings import NetworkSettings
+from mlquant.quantisers import vq
+from mlquant.studies import channel, studies
+from mlquant.vocoder import features
 
 SMALL = {"family": "autoencoder1", "nn": 4, "d": 4, "loss": "sd", "lr": 2e-3, "batch": 64, "epochs": 2, "held_out": 0.2}
 
 
-def records(frames, seed):
+def records_of(frames, seed):
     """Feature records [F, 22] of a smooth spectrum that three slowly changing numbers make."""
     rng = np.random.default_rng(seed)
     shapes = np.cos(np.outer([1, 2, 3], np.linspace(0, np.pi, 20)))
@@ -35,17 +39,17 @@ def hum(frames):
     L, loud = np.floor(np.pi / Wo).astype(np.int32), 1000 + 900 * np.sin(np.arange(frames))
     m = np.arange(161)
     A = np.where((m > 0) & (m <= L[:, None]), loud[:, None] / (1 + m), 0).astype(np.float32)
-    return files.Model(Wo, L, A, np.zeros_like(A), np.ones(frames, np.int32))
+    return records.Model(Wo, L, A, np.zeros_like(A), np.ones(frames, np.int32))
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """Settings of a study of each kind, with all the files that they name: networks, codebooks, a sample."""
     folder = tmp_path_factory.mktemp("made")
-    arrays = [records(300, seed) for seed in (1, 2)]
+    arrays = [records_of(300, seed) for seed in (1, 2)]
     for i, array in enumerate(arrays):
-        files.write_f32(folder / f"b{i}.f32", array)
-        files.write_f32(folder / f"y{i}.f32", targets(array))
+        records.write_f32(folder / f"b{i}.f32", array)
+        records.write_f32(folder / f"y{i}.f32", targets(array))
 
     def trained(name, y=None, **changes):
         settings = NetworkSettings(**{**SMALL, **changes}).model_dump()
@@ -58,16 +62,16 @@ def made(tmp_path_factory):
     latents = np.concatenate([inference.encode(*inference.load(weights), array) for array in arrays])
     for stage in (1, 2):
         result = vq.train(latents, 16, seed=1)
-        files.write_f32(folder / f"q{stage}.f32", result.codebook)
+        records.write_f32(folder / f"q{stage}.f32", result.codebook)
         trace = pd.DataFrame(result.trace, columns=["entries", "variance", "iterations"])
         trace.to_csv(folder / f"t{stage}.csv", index=False)
         latents = result.residual
     model = hum(60)
     b, y = features.model_to_features(model, -80)
-    files.write_model(folder / "m.bin", model)
+    records.write_model(folder / "m.bin", model)
     (folder / "odd").write_bytes(bytes(1301))
-    files.write_f32(folder / "v_b.f32", features.features_to_records(b, model.Wo, model.voiced))
-    files.write_f32(folder / "v_y.f32", y)
+    records.write_f32(folder / "v_b.f32", features.features_to_records(b, model.Wo, model.voiced))
+    records.write_f32(folder / "v_y.f32", y)
 
     codebooks, traces = (
         [str(folder / f"{kind}") for kind in names] for names in (("q1.f32", "q2.f32"), ("t1.csv", "t2.csv"))
@@ -134,7 +138,7 @@ def test_symbols_beyond_magnitude_1_are_scaled_to_it_and_others_left():
 
 
 def test_the_channel_s_symbols_are_those_that_networks_are_trained_with():
-    from mlquant.networks import Network
+    from mlquant.networks.model import Network
 
     torch.manual_seed(1)
     settings = NetworkSettings(**SMALL, symbols=True).model_dump()
@@ -260,12 +264,12 @@ def test_distortion_grows_with_the_noise_and_starts_at_that_of_training(made):
 
 def test_voices_held_out_are_what_a_study_measures_as_held_out(made, tmp_path):
     _, kinds = made
-    files.write_f32(tmp_path / "b.f32", records(50, 3))
+    records.write_f32(tmp_path / "b.f32", records_of(50, 3))
     plain = studies.noise(kinds["noise"])["noise"]
     table = studies.noise(kinds["noise"] | {"held_out_features": [str(tmp_path / "b.f32")]})["noise"]
     assert (table["sd_training_dB2"] == plain["sd_training_dB2"]).all()
     network, trained = inference.load(kinds["noise"]["weights"])
-    b, b_hat = records(50, 3), inference.infer(network, trained, records(50, 3))
+    b, b_hat = records_of(50, 3), inference.infer(network, trained, records_of(50, 3))
     assert table["sd_held_out_dB2"][0] == pytest.approx(np.mean(np.square(b - b_hat)[:, :20]), rel=1e-3)
 
 
@@ -307,9 +311,9 @@ def test_survivors_lower_the_error_of_two_stages_and_gains_are_on_one(made):
 
 
 def test_the_stretch_is_where_the_energy_is(made, tmp_path):
-    array = records(200, seed=4)
+    array = records_of(200, seed=4)
     array[120:150, :20] += 30
-    files.write_f32(tmp_path / "b.f32", array)
+    records.write_f32(tmp_path / "b.f32", array)
     changes = {"features": [str(tmp_path / "b.f32")], "seconds": 0.3}
     tables = studies.latents(made[1]["latents"] | changes)
     np.testing.assert_allclose(tables["stretch"]["time_s"], np.arange(120, 150) / 100)
@@ -405,7 +409,7 @@ def test_a_study_writes_its_tables_and_figures_that_follow_from_them_byte_by_byt
         assert np.isfinite(numbers.to_numpy()).all()
         (other / f"{name}.csv").write_bytes(written[f"{name}.csv"])
     for name in wavs:
-        assert len(files.read_speech(one / name)) == 4800
+        assert len(records.read_speech(one / name)) == 4800
     figures.plot_study(kind, other)
     assert {name: (other / name).read_bytes() for name in drawn} == {name: written[name] for name in drawn}
 
@@ -466,8 +470,8 @@ def test_what_cannot_be_used_is_refused_in_one_line(made, tmp_path, monkeypatch,
 
 def test_codebooks_of_other_sizes_cannot_be_sent(made, tmp_path):
     settings = made[1]["analog"]
-    codebook = files.read_f32(settings["quantiser"]["codebooks"][0], 4)
-    files.write_f32(tmp_path / "q.f32", codebook[:8])
+    codebook = records.read_f32(settings["quantiser"]["codebooks"][0], 4)
+    records.write_f32(tmp_path / "q.f32", codebook[:8])
     quantiser = settings["quantiser"] | {"codebooks": [settings["quantiser"]["codebooks"][0], str(tmp_path / "q.f32")]}
     with pytest.raises(InputError, match=r"\[16, 8\] entries"):
         studies.analog(settings | {"networks": [], "quantiser": quantiser})

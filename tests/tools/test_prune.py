@@ -11,12 +11,12 @@ import yaml
 from test_cli import run
 from test_config import COMPARED, edited
 
-from mlquant import prune
-from mlquant.config import load
-from mlquant.plan import Plan
+from mlquant.plan.config import load
+from mlquant.plan.graph import Plan
+from mlquant.tools import prune
 
 OLD = "results/networks/nn4.00000000"
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ import yaml
 from test_cli import run
 from test_workflow import OVERLAY, Checkout, copy_of_checkout
 
-from mlquant import keys, why
-from mlquant.plan import Stage
+from mlquant.core import keys
+from mlquant.plan.graph import Stage
+from mlquant.tools import why
 
 SMALL = {
     **{key: OVERLAY[key] for key in ("corpora", "networks", "quantisers")},

@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
-from mlquant import anchor, files
-from mlquant.sinusoidal.analysis import high_pass
+from mlquant.core import errors, records
+from mlquant.vocoder import codec2
+from mlquant.vocoder.analysis import high_pass
 
 SAMPLES = ["big_dog", "hts1a", "kristoff", "mmt1", "two_lines"]
 
@@ -21,40 +22,40 @@ def in_fresh_process(speech, out):
 def test_index_8_is_the_published_file_to_one_unit(shared, tmp_path, sample):
     ended = in_fresh_process(shared / f"speech/{sample}.raw", tmp_path / "out.wav")
     assert ended.returncode == 0 and ended.stderr == ""
-    published = files.read_speech(shared / f"published/240118_wav/{sample}_8_3200.wav").astype(int)
-    found = files.read_speech(tmp_path / "out.wav")
+    published = records.read_speech(shared / f"published/240118_wav/{sample}_8_3200.wav").astype(int)
+    found = records.read_speech(tmp_path / "out.wav")
     assert found.shape == published.shape
     assert np.abs(found - published).max() <= 1
 
 
 def test_the_output_has_whole_frames_of_10_ms_and_follows_the_speech(voice, tmp_path):
     for length in (80, 81, 159, 161, 8000):
-        (out,) = anchor.codec2(voice[:length], ["3200"])
+        (out,) = codec2.codec2(voice[:length], ["3200"])
         assert out.dtype == np.int16 and len(out) == -(-length // 80) * 80
     # Not its waveform: its energy, in frames of 10 ms.
     level = [np.log10(1 + np.square(x.astype(float)).reshape(-1, 80).mean(axis=1)) for x in (high_pass(voice), out)]
     assert np.corrcoef(level[0][:98], level[1][2:])[0, 1] > 0.6
 
 
-@pytest.mark.parametrize("mode", anchor.MODES)
+@pytest.mark.parametrize("mode", codec2.MODES)
 def test_every_mode_gives_sound_of_the_speechs_length(voice, mode):
-    (out,) = anchor.codec2(voice[:4000], [mode])
+    (out,) = codec2.codec2(voice[:4000], [mode])
     assert len(out) == 4000 and out.any()
 
 
 def test_several_modes_give_what_each_gives_alone(voice):
-    together = anchor.codec2(voice[:4000], ["3200", "700C", "3200"])
+    together = codec2.codec2(voice[:4000], ["3200", "700C", "3200"])
     for mode, out in zip(("3200", "700C", "3200"), together, strict=True):
-        np.testing.assert_array_equal(out, anchor.codec2(voice[:4000], [mode])[0])
+        np.testing.assert_array_equal(out, codec2.codec2(voice[:4000], [mode])[0])
 
 
 def test_a_mode_that_there_is_not_is_refused(voice):
-    with pytest.raises(files.InputError, match=r"mode: found 3201, expected one of 3200, 2400"):
-        anchor.codec2(voice, ["3200", "3201"])
+    with pytest.raises(errors.InputError, match=r"mode: found 3201, expected one of 3200, 2400"):
+        codec2.codec2(voice, ["3200", "3201"])
 
 
 def test_without_its_package_one_line_says_so(voice, tmp_path):
-    files.write_speech(tmp_path / "s.raw", voice)
+    records.write_speech(tmp_path / "s.raw", voice)
     # None in sys.modules is what Python itself takes for a module that is not there.
     code = "import sys; sys.modules['pycodec2'] = None; from mlquant import cli; cli.main()"
     command = [sys.executable, "-c", code, "anchor", str(tmp_path / "s.raw"), "-o", str(tmp_path / "out.wav")]

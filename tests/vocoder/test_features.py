@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.interpolate import CubicSpline
 
-from mlquant import features, files
+from mlquant.core import errors, records
+from mlquant.vocoder import features
 
-SHARED = Path(__file__).parents[2] / "shared"
+SHARED = Path(__file__).parents[3] / "shared"
 GOLDEN = SHARED / "golden"
 SAMPLES = ["big_dog", "hts1a", "kristoff", "mmt1", "two_lines"]
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"needs the reference's output in {GOLDEN}")
@@ -28,11 +29,11 @@ def random_model(frames, seed=0, low_dB=-20, high_dB=70):
     L[L * Wo >= 0.95 * np.pi] -= 1
     A = (10 ** (rng.uniform(low_dB, high_dB, (frames, 161)) / 20)).astype(np.float32)
     A[(np.arange(161) == 0) | (np.arange(161) > L[:, None])] = 0
-    return files.Model(Wo, L, A, np.zeros_like(A), np.zeros(frames, np.int32))
+    return records.Model(Wo, L, A, np.zeros_like(A), np.zeros(frames, np.int32))
 
 
 def take(model, part):
-    return files.Model(*(getattr(model, name)[part] for name in MODEL_FILES))
+    return records.Model(*(getattr(model, name)[part] for name in MODEL_FILES))
 
 
 def energy_dB(spectrum):
@@ -48,22 +49,22 @@ def emphasised(A, Wo):
 @needs_golden
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_features_are_those_of_the_original(sample):
-    model = files.read_model(GOLDEN / f"{sample}_model.bin")
+    model = records.read_model(GOLDEN / f"{sample}_model.bin")
     b, y = features.model_to_features(model, -80.0)
     assert b.dtype == y.dtype == np.float32
-    records = features.features_to_records(b, model.Wo, model.voiced)
-    expected = files.read_f32(GOLDEN / f"{sample}_b.f32", 22)
-    np.testing.assert_allclose(y, files.read_f32(GOLDEN / f"{sample}_y.f32", 79), rtol=0, atol=1e-4)
-    np.testing.assert_allclose(records, expected, rtol=0, atol=1e-4)
-    np.testing.assert_array_equal(records[:, 20:], expected[:, 20:])
+    feature_records = features.features_to_records(b, model.Wo, model.voiced)
+    expected = records.read_f32(GOLDEN / f"{sample}_b.f32", 22)
+    np.testing.assert_allclose(y, records.read_f32(GOLDEN / f"{sample}_y.f32", 79), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(feature_records, expected, rtol=0, atol=1e-4)
+    np.testing.assert_array_equal(feature_records[:, 20:], expected[:, 20:])
 
 
 @needs_golden
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_amplitudes_and_phases_are_those_of_the_original(sample):
-    model = files.read_model(GOLDEN / f"{sample}_model.bin")
-    y = files.read_f32(GOLDEN / f"{sample}_y.f32", 79)
-    a, h = files.read_f32(GOLDEN / f"{sample}_a.f32", 160), files.read_f32(GOLDEN / f"{sample}_h.f32", 320)
+    model = records.read_model(GOLDEN / f"{sample}_model.bin")
+    y = records.read_f32(GOLDEN / f"{sample}_y.f32", 79)
+    a, h = records.read_f32(GOLDEN / f"{sample}_a.f32", 160), records.read_f32(GOLDEN / f"{sample}_h.f32", 320)
 
     amplitudes = features.amplitudes_to_records(features.envelope_to_amplitudes(y, model.Wo, model.L))
     np.testing.assert_array_equal(amplitudes == 0, a == 0)
@@ -145,7 +146,7 @@ def test_a_flat_spectrum_gives_flat_features_away_from_the_ends():
     L = np.array([38], np.int32)
     A = np.zeros((1, 161), np.float32)
     A[0, 1:39] = 100 / (2 * np.sin(Wo * np.arange(1, 39) / 2))  # 40 dB at every harmonic after the pre-emphasis
-    b, y = features.model_to_features(files.Model(Wo, L, A, A, L), -80.0)
+    b, y = features.model_to_features(records.Model(Wo, L, A, A, L), -80.0)
     middle = y[0, (features.Y_HZ > 5 * F0) & (features.Y_HZ < 4000 - 5 * F0)]
     assert np.ptp(middle) < 0.02
     assert np.ptp(b[0, (features.B_HZ > 5 * F0) & (features.B_HZ < 4000 - 7 * F0)]) < 0.02
@@ -183,7 +184,7 @@ def models(draw):
     A[:, 1:] = [draw(st.lists(level, min_size=1, max_size=8).map(lambda row: np.resize(row, 160))) for _ in A]
     L = np.array([draw(st.integers(1, 160)) for _ in range(frames)], np.int32)
     Wo = np.array([draw(Wo) for _ in range(frames)], np.float32)
-    return files.Model(Wo, L, A, np.zeros_like(A), np.zeros(frames, np.int32))
+    return records.Model(Wo, L, A, np.zeros_like(A), np.zeros(frames, np.int32))
 
 
 @given(models())
@@ -216,7 +217,7 @@ def test_harmonics_from_4000_Hz_on_are_left_out():
     A = np.ones((2, 161), np.float32)
     results = []
     for L in (inside, np.array([80, 160], np.int32)):
-        b, y = features.model_to_features(files.Model(Wo, L, A, A, L), -80.0)
+        b, y = features.model_to_features(records.Model(Wo, L, A, A, L), -80.0)
         A_hat, H = features.envelope_to_amplitudes(y, Wo, L), features.envelope_to_phase_filter(y, Wo, L)
         assert np.all((A_hat != 0) == ((np.arange(161) > 0) & (np.arange(161) <= inside[:, None])))
         results.append([b.tobytes(), y.tobytes(), A_hat.tobytes(), H.tobytes()])
@@ -300,7 +301,7 @@ def test_a_spectrum_for_other_frames_is_refused():
     Wo, L = np.full(3, 0.1, np.float32), np.full(3, 29, np.int32)
     for convert in (features.envelope_to_amplitudes, features.envelope_to_phase_filter):
         for shape in ((2, 79), (1, 79), (3, 20)):
-            with pytest.raises(files.InputError, match=f"y_hat is {shape[0]} x {shape[1]}.*expected 79"):
+            with pytest.raises(errors.InputError, match=f"y_hat is {shape[0]} x {shape[1]}.*expected 79"):
                 convert(np.zeros(shape, np.float32), Wo, L)
 
 
@@ -325,5 +326,5 @@ def test_spectral_distortion_is_the_mean_square_from_200_to_3700_Hz():
         y_hat[1] = y[1] + 2 * (np.arange(79) == point)
         expected = [0, 4 / 71 if 200 <= features.Y_HZ[point] <= 3700 else 0, 0]
         np.testing.assert_allclose(features.spectral_distortion(y, y_hat), expected, rtol=1e-4)
-    with pytest.raises(files.InputError, match="same frames"):
+    with pytest.raises(errors.InputError, match="same frames"):
         features.spectral_distortion(y, y[:1])

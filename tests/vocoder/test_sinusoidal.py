@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlquant import features, files
-from mlquant.sinusoidal import analysis, decoder, synthesis
+from mlquant.core import errors, records
+from mlquant.vocoder import analysis, decoder, features, synthesis
 
 SAMPLES = ["big_dog", "hts1a", "kristoff", "mmt1", "two_lines"]
 FIELDS = ("Wo", "L", "A", "phi", "voiced")
@@ -169,8 +169,8 @@ def test_digital_silence_gives_a_finite_model_that_can_be_read_back(tmp_path, vo
         model = analysis.analyse(np.concatenate([voice[:800], np.zeros(zeros, np.int16), voice[:800]]))
         silent = analysis.analyse(np.zeros(zeros, np.int16))
     for found in (model, silent):
-        files.write_model(tmp_path / "m.bin", found)
-        assert equal(files.read_model(tmp_path / "m.bin"), found)  # its reader checks every field's range
+        records.write_model(tmp_path / "m.bin", found)
+        assert equal(records.read_model(tmp_path / "m.bin"), found)  # its reader checks every field's range
     assert silent.A[6:].max(initial=0) == 0 and not silent.voiced[6:].any()
 
 
@@ -189,14 +189,14 @@ def test_every_speech_gives_a_model_within_the_vocoders_range(speech, seed):
 
 
 def test_no_samples_are_refused():
-    with pytest.raises(files.InputError, match="0 samples"):
+    with pytest.raises(errors.InputError, match="0 samples"):
         analysis.analyse(np.zeros(0, np.int16))
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_analysis_is_that_of_the_reference(shared, sample):
-    golden = files.read_model(shared / f"golden/{sample}_model.bin")
-    model = analysis.analyse(files.read_speech(shared / f"speech/{sample}.raw"))
+    golden = records.read_model(shared / f"golden/{sample}_model.bin")
+    model = analysis.analyse(records.read_speech(shared / f"speech/{sample}.raw"))
     assert len(model) == len(golden)
     same = (np.abs(model.Wo / golden.Wo - 1) <= 1e-4) & (model.L == golden.L) & (model.voiced == golden.voiced)
     assert same.mean() >= 0.999
@@ -224,7 +224,7 @@ def steady(bins, A, frames=20):
     amplitudes, phi = np.zeros((2, frames, 161), np.float32)
     amplitudes[:, 1] = A
     phi[:, 1] = (2 * np.pi * bins / 512 * 80 * np.arange(frames)) % (2 * np.pi)
-    return files.Model(Wo, np.ones(frames, np.int32), amplitudes, phi, np.ones(frames, np.int32))
+    return records.Model(Wo, np.ones(frames, np.int32), amplitudes, phi, np.ones(frames, np.int32))
 
 
 @given(bins=st.integers(1, 255), A=st.floats(10, 15900))
@@ -268,8 +268,8 @@ def test_frames_do_not_know_of_blocks(frames):
     rng = np.random.default_rng(2)
     Wo = rng.uniform(0.04, 0.3, 1025).astype(np.float32)
     A, phi = rng.uniform(0, 60, (1025, 161)).astype(np.float32), rng.uniform(-3, 3, (1025, 161)).astype(np.float32)
-    model = files.Model(Wo, np.floor(3 / Wo).astype(np.int32), A, phi, np.ones(1025, np.int32))
-    part = files.Model(*(getattr(model, name)[:frames] for name in FIELDS))
+    model = records.Model(Wo, np.floor(3 / Wo).astype(np.int32), A, phi, np.ones(1025, np.int32))
+    part = records.Model(*(getattr(model, name)[:frames] for name in FIELDS))
     np.testing.assert_array_equal(synthesis.synthesise(part), synthesis.synthesise(model)[: 80 * frames])
 
 
@@ -283,8 +283,8 @@ def test_analysis_and_synthesis_give_back_a_harmonic_signal_159_samples_later(pe
 
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_index_1_is_the_published_file(shared, sample):
-    published = files.read_speech(shared / f"published/240118_wav/{sample}_1_out.wav")
-    speech = files.read_speech(shared / f"speech/{sample}.raw")
+    published = records.read_speech(shared / f"published/240118_wav/{sample}_1_out.wav")
+    speech = records.read_speech(shared / f"speech/{sample}.raw")
     assert snr_dB(published, synthesis.synthesise(analysis.analyse(speech))) >= 90
 
 
@@ -322,7 +322,7 @@ def test_random_phases_follow_the_recurrence_over_a_long_file():
 @settings(deadline=None, max_examples=20)
 def test_the_phase_of_voiced_harmonics_advances_with_their_frequency(Wo, turn):
     frames, L = 60, int(0.95 * np.pi / Wo)
-    model = files.Model(
+    model = records.Model(
         np.full(frames, Wo, np.float32),
         np.full(frames, L, np.int32),
         np.full((frames, 161), 100, np.float32),
@@ -369,7 +369,7 @@ def test_phases_and_draws_are_those_of_the_method_in_plain_loops(seed, frames, v
     level = rng.uniform(-10, 55, (frames, 1)) + rng.uniform(-10, 10, (frames, 161))
     A = np.where((np.arange(161) >= 1) & (np.arange(161) <= L[:, None]), 10 ** (level / 20), 0).astype(np.float32)
     H = np.exp(1j * rng.uniform(-3, 3, A.shape))
-    model = files.Model(Wo, L, A, np.zeros_like(A), (rng.uniform(size=frames) < voiced).astype(np.int32))
+    model = records.Model(Wo, L, A, np.zeros_like(A), (rng.uniform(size=frames) < voiced).astype(np.int32))
     error = synthesis.phase0(model, H).phi - phase0_in_plain_loops(model, H)
     np.testing.assert_allclose(np.angle(np.exp(1j * error)), 0, atol=5e-3)
 
@@ -383,7 +383,7 @@ def test_the_postfilter_blurs_only_what_lies_below_the_background():
     A[:, 0] = 0
     voiced = np.zeros(frames, np.int32)
     voiced[-1] = 1
-    model = files.Model(np.full(frames, 0.1, np.float32), np.full(frames, 20, np.int32), A, np.zeros_like(A), voiced)
+    model = records.Model(np.full(frames, 0.1, np.float32), np.full(frames, 20, np.int32), A, np.zeros_like(A), voiced)
     phi = synthesis.phase0(model, np.ones(A.shape, complex)).phi[-1]
     in_phase = np.abs(np.angle(np.exp(1j * (phi[1:21] - np.arange(1, 21) * 0.1 * 80 * frames)))) < 0.01
     np.testing.assert_array_equal(in_phase, np.arange(1, 21) % 2 == 1)
@@ -397,12 +397,12 @@ def test_the_postfilter_blurs_only_what_lies_below_the_background():
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_speech_from_the_references_amplitudes_and_phase_filter_is_its_own(shared, sample):
     golden = shared / "golden"
-    model = files.read_model(golden / f"{sample}_model.bin")
-    expected = files.read_speech(golden / f"{sample}_ideal_y.raw")
-    A = features.records_to_amplitudes(files.read_f32(golden / f"{sample}_a.f32", 160))
-    H = features.records_to_phase_filter(files.read_f32(golden / f"{sample}_h.f32", 320))
+    model = records.read_model(golden / f"{sample}_model.bin")
+    expected = records.read_speech(golden / f"{sample}_ideal_y.raw")
+    A = features.records_to_amplitudes(records.read_f32(golden / f"{sample}_a.f32", 160))
+    H = features.records_to_phase_filter(records.read_f32(golden / f"{sample}_h.f32", 320))
     assert snr_dB(expected, synthesis.synthesise(synthesis.phase0(replace(model, A=A), H))) >= 90
-    y = files.read_f32(golden / f"{sample}_y.f32", 79)
+    y = records.read_f32(golden / f"{sample}_y.f32", 79)
     A = features.envelope_to_amplitudes(y, model.Wo, model.L)
     H = features.envelope_to_phase_filter(y, model.Wo, model.L)
     assert snr_dB(expected, synthesis.synthesise(synthesis.phase0(replace(model, A=A), H))) >= 60
@@ -451,7 +451,7 @@ def test_chunks_of_any_size_give_what_the_whole_gives(voice, monkeypatch):
     for size in (1, 7, 64):
         monkeypatch.setattr(analysis, "_CHUNK", size)
         chunks = list(analysis.analyse_in_chunks(speech))
-        assert {len(chunk) for chunk in chunks[:-1]} == {size} and equal(files.joined(chunks), whole)
+        assert {len(chunk) for chunk in chunks[:-1]} == {size} and equal(records.joined(chunks), whole)
         starts = range(0, len(whole), size)
         filtered = zip(chunks, (H[start : start + size] for start in starts), strict=True)
         parts = synthesis.synthesise_in_chunks(synthesis.phase0_in_chunks(filtered))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from test_workflow import OVERLAY, copy_of_checkout, merged
 
-from mlquant import runs
+from mlquant.tools import runs
 
 SLOWER = merged(
     OVERLAY,

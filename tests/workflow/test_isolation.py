@@ -8,7 +8,7 @@ import pytest
 import soundfile
 from test_workflow import copy_of_checkout, synthetic_speech
 
-from mlquant.files import read_json
+from mlquant.core.disk import read_json
 
 SAMPLES = [f"s{i}" for i in range(10)]
 BROKEN = "s3"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlquant import cli, files
+from mlquant import cli
+from mlquant.core import records
 
 RATE = 8000
 N = np.arange(RATE)
@@ -93,7 +94,7 @@ def command(folder, *words):
 def trained(tmp_path_factory, voice):
     """A folder with a small bottleneck, its codebook and a manifold network, trained on a voice."""
     folder = tmp_path_factory.mktemp("trained")
-    files.write_speech(folder / "v.raw", voice)
+    records.write_speech(folder / "v.raw", voice)
     settings = {"family": "manifold", "nn": 3, "lr": 1e-3, "epochs": 2, "batch": 32, "held_out": 0.1}
     bottleneck = settings | {"family": "autoencoder1", "nn": 4, "d": 4}
     of_b = ["train", "--features", "b.f32", "--settings"]
@@ -129,14 +130,14 @@ def test_odd_speech_goes_through_the_whole_chain(trained, tmp_path, name):
         ["anchor", "s.raw", "--mode", "3200", "-o", "3200.wav"],
     ):
         assert command(tmp_path, *words) is None
-    speech = files.read_speech(tmp_path / "s.raw")
-    frames = -(-length // files.FRAME)
+    speech = records.read_speech(tmp_path / "s.raw")
+    frames = -(-length // records.FRAME)
     assert len(speech) == length
     for name, width in (("b", 22), ("y", 79), ("l", 4), ("l_hat", 4), ("b_hat", 22), ("y_hat", 79)):
-        assert files.read_f32(tmp_path / f"{name}.f32", width).shape == (frames, width)  # finite, or it is refused
+        assert records.read_f32(tmp_path / f"{name}.f32", width).shape == (frames, width)  # finite, or it is refused
     for name in ("vq", "ideal", "original", "3200"):
         found, at = soundfile.read(tmp_path / f"{name}.wav", dtype="int16")
-        assert at == RATE and found.shape == (frames * files.FRAME,)
+        assert at == RATE and found.shape == (frames * records.FRAME,)
     named = {key: str(tmp_path / f"{key}.f32") for key in ("b", "b_hat", "y", "y_hat", "l", "l_hat")}
     row = {"index": 6, "tag": "vq", "bits_per_frame": 4, "frame_ms": 10, "late": 0}
     rows = [row | {"files": named | {"wav": str(tmp_path / "vq.wav")}}]

@@ -22,7 +22,7 @@ import soundfile
 import yaml
 from test_page import check_all
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 SHARED = ROOT.parent / "shared" / "speech"
 
 # Over config.yaml, so that the published experiment itself runs: its outputs, names and chains, on other speech.

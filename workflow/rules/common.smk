@@ -3,10 +3,10 @@
 import os
 import re
 
-from mlquant.anchor import MODES
-from mlquant.config import load
-from mlquant.files import InputError
-from mlquant.plan import Plan
+from mlquant.core.errors import InputError
+from mlquant.plan.config import load
+from mlquant.plan.graph import Plan
+from mlquant.vocoder.codec2 import MODES
 
 if re.search("[{}]", str(workflow.basedir)):
     raise WorkflowError(

@@ -1,6 +1,6 @@
 # Several runs at once, and after one that was killed. Comes last: it asks for the names of all rules.
 
-from mlquant import runs
+from mlquant.tools import runs
 
 # Of Snakemake's options, those that make nothing: -n, --dry-run, --summary, --report and their like.
 LOOKS = r"-\w*n\w*|-[SD]|--(dry-?run|lint|list|(detailed-)?summary|report|dag|rulegraph|filegraph|unlock).*"

@@ -15,14 +15,18 @@ import numpy as np
 import pandas as pd
 from pydantic import Field
 
-from mlquant import architectures, features, files, inference, measures, vectors, vq
-from mlquant.files import FRAME, SAMPLE_RATE, InputError
-from mlquant.schema import Block, Factor, Positive
-from mlquant.sinusoidal import decoder
+from mlquant.core import records
+from mlquant.core.blocks import Block, Factor, Positive
+from mlquant.core.errors import InputError
+from mlquant.core.records import FRAME, SAMPLE_RATE
+from mlquant.measures import measures
+from mlquant.networks import inference, rows
+from mlquant.quantisers import vectors, vq
+from mlquant.vocoder import decoder, features
 
 if TYPE_CHECKING:
-    from mlquant.dense import Dense
-    from mlquant.networks import AtWork
+    from mlquant.networks.dense import Dense
+    from mlquant.networks.model import AtWork
 
 SETS = ("training", "held_out", "unseen")
 _DISTORTIONS = ("sd_b", "sd")
@@ -115,25 +119,25 @@ def measure(settings: dict, names: list[str] | None = None) -> pd.DataFrame:
 def load(settings: dict) -> Chain:
     """The chain of settings as of `measure`; InputError for networks, codebooks and numbers that do not fit."""
     networks = [inference.load(path) for path in settings["networks"]]
-    rows = [network.row for network, _ in networks]
-    made = [*(row.target for row in rows), None]
+    rows_ = [network.row for network, _ in networks]
+    made = [*(row.target for row in rows_), None]
     quantised, encoder = settings["quantised"], settings["encoder"] and inference.load(settings["encoder"])
-    if rows[-1].target != "y":
+    if rows_[-1].target != "y":
         raise InputError(f"{settings['networks'][-1]}: makes b_hat, expected y_hat of the last network")
-    for path, row, before in zip(settings["networks"][1:], rows[1:], made, strict=False):
+    for path, row, before in zip(settings["networks"][1:], rows_[1:], made, strict=False):
         if row.source != before:
             raise InputError(f"{path}: takes {row.source}, expected {before}, which the network before it makes")
     if quantised is None and encoder:
         raise InputError(f"encoder: found {settings['encoder']}, expected none where b itself is quantised")
-    if quantised is None and rows[0].source != "b":
+    if quantised is None and rows_[0].source != "b":
         raise InputError(f"{settings['networks'][0]}: takes y, expected a network that takes b, which is quantised")
     if quantised is not None and quantised >= len(networks):
         raise InputError(f"quantised: found {quantised}, expected less than {len(networks)}, the number of networks")
     if quantised is not None and not encoder:
         raise InputError("encoder: none, expected that of the latents that are quantised")
-    if encoder and (width := architectures.latent_width(encoder[1])) is None:
+    if encoder and (width := rows.latent_width(encoder[1])) is None:
         raise InputError(f"{settings['encoder']}: has no bottleneck, so no latents")
-    codebooks = [files.read_f32(path, width if encoder else _SHAPE) for path in settings["codebooks"]]
+    codebooks = [records.read_f32(path, width if encoder else _SHAPE) for path in settings["codebooks"]]
     if (most := max(settings["stages"])) > len(codebooks):
         raise InputError(f"stages: found {most}, expected at most {len(codebooks)}, the number of codebooks")
     interval_ms = settings["every"] * _FRAME_MS * (encoder[1]["ncat"] if encoder else 1)
@@ -212,7 +216,7 @@ def _segments(settings: dict, name: str) -> Iterator[tuple[np.ndarray, np.ndarra
     most = max(1, round(settings["seconds"] * 1000 / _FRAME_MS))
     for path, target in zip(paths, targets, strict=True):
         b, y = _pair(path, target)
-        trained = architectures.training_frames(settings, len(b))
+        trained = rows.training_frames(settings, len(b))
         start, end = {"training": (0, trained), "held_out": (trained, len(b)), "unseen": (0, len(b))}[name]
         part = slice(start, min(end, start + most))
         if start < end:
@@ -220,7 +224,7 @@ def _segments(settings: dict, name: str) -> Iterator[tuple[np.ndarray, np.ndarra
 
 
 def _pair(path: str, target: str) -> tuple[np.ndarray, np.ndarray]:
-    b, y = files.read_features(path), files.read_f32(target, 79)
+    b, y = records.read_features(path), records.read_f32(target, 79)
     if len(b) != len(y):
         raise InputError(f"{target}: {len(y)} frames, expected {len(b)} as in {path}")
     return b, y
@@ -249,7 +253,7 @@ def _scores(chain: Chain, settings: dict, name: str) -> list[float]:
     """PESQ of a sample for each of `stages`, against its speech; NaN where it is not defined or not asked for."""
     if not settings["pesq"]:
         return [np.nan] * len(settings["stages"])
-    source = files.read_speech(settings["samples"][name]["speech"])
+    source = records.read_speech(settings["samples"][name]["speech"])
     found = [measures.pesq_nb(source, speech) for _, speech in outputs(chain, settings, name)]
     return [np.nan if score is None else score for score in found]
 
@@ -258,7 +262,7 @@ def outputs(chain: Chain, settings: dict, name: str) -> Iterator[tuple[np.ndarra
     """The y_hat [F, 79] and speech [80*F] int16 of a sample, for each of `stages`."""
     sample = settings["samples"][name]
     b, y = _pair(sample["b"], sample["y"])
-    models = list(files.read_model_in_chunks(sample["model"]))
+    models = list(records.read_model_in_chunks(sample["model"]))
     array, hat = to_vectors(chain, b, y)
     for stages in settings["stages"]:
         _, y_hat = from_vectors(chain, quantise(chain, array, stages), hat, y)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from mlquant.files import InputError, one_line
+from mlquant.core.errors import InputError, one_line
 
 Positive = Annotated[int, Field(gt=0, lt=1 << 31)]
 Factor = Annotated[float, Field(gt=0, le=2)]

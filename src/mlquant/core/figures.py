@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mlquant.files import InputError, write_bytes
+from mlquant.core.disk import write_bytes
+from mlquant.core.errors import InputError
 
 _STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.grid": True, "grid.alpha": 0.3, "lines.markersize": 4}
 _STYLE |= {"text.parse_math": False}  # a dollar in a title is one

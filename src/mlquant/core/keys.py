@@ -47,7 +47,7 @@ def _used(command: str) -> dict[str, str]:
             imported |= _imports(functions[name], "mlquant.cli")
     while imported:
         name = imported.pop()
-        if name not in used and name not in ("mlquant.schema", "mlquant.provenance"):
+        if name not in used and name not in ("mlquant.core.blocks", "mlquant.core.provenance"):
             used[name], more = _meaning(name)
             imported |= more
     return used

@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from mlquant.files import InputError, file_sha256, require, write_bytes, write_json
+from mlquant.core.disk import file_sha256, require, write_bytes, write_json
+from mlquant.core.errors import InputError
 
 NAME = "provenance.json"
 _PACKAGES = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors", "scipy")

@@ -9,14 +9,8 @@ or not at all. Every reader raises `InputError`, one line that names the file, w
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import json
 import mmap
-import os
-import re
-import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -24,6 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
+
+from mlquant.core.disk import atomic, mapped, unreadable, write_bytes
+from mlquant.core.errors import InputError, log
 
 if TYPE_CHECKING:
     import soundfile
@@ -44,22 +41,6 @@ _MODEL_RECORD = np.dtype(
 )
 
 
-class InputError(Exception):
-    """Input that cannot be used. Its text is one line: the file or key, what was found, what was expected.
-
-    What is found may be anything: what cannot be printed is escaped, and of a long line the middle left out.
-    """
-
-    def __init__(self, text: str):
-        line = one_line(text)
-        super().__init__(line if len(line) <= 600 else f"{line[:400]} ... {line[-190:]}")
-
-
-def one_line(text: str) -> str:
-    """Text with what cannot be printed, or is no UTF-8, as escapes: fit for a message and for any file name."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-
-
 @dataclass(frozen=True)
 class Model:
     """Sinusoidal model parameters of F frames.
@@ -78,120 +59,6 @@ class Model:
         return len(self.Wo)
 
 
-@contextlib.contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure.
-
-    Raises InputError when there is a folder or a device of that name, and OSError that names `path`, not the
-    temporary file.
-    """
-    path = Path(path)
-    if path.exists() and not path.is_file():
-        raise InputError(f"{path}: is a folder, pipe or device, expected the name of a file to write")
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix is kept: some writers choose a format by it.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
-        yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
-    except BaseException as error:
-        if temporary:
-            temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-        raise
-
-
-@contextlib.contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`; rename it to `path`, in place of what was there, on success only."""
-    temporary = path.with_name(f".{path.name}.unfinished")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-
-
-def link(source: Path, target: Path) -> None:
-    """Give a file a second name, as a hard link; as a copy where the file system has no links."""
-    if not source.exists():
-        raise InputError(f"{source}: no such file")
-    if target.exists():
-        # To write there would write into the stage that the name is already linked to.
-        raise InputError(f"{target.name}: is the name of two outputs, expected one for each")
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
-
-
-def file_sha256(path: str | Path) -> str:
-    """Checksum of a file; InputError when it cannot be read."""
-    try:
-        with open(path, "rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise _unreadable(path, error) from None
-
-
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write a file whole or not at all. Libraries' own writers hide or disguise a full disk; this does not."""
-    with atomic(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def log(message: str) -> None:
-    """Write one line of progress to stderr."""
-    print(message, file=sys.stderr, flush=True)
-
-
-def progress(message: str, done: bool) -> None:
-    """Report on long work: one line that is rewritten on a terminal, a line each time in a log."""
-    if sys.stderr.isatty():
-        print(f"\r{message}\033[K", end="\n" if done else "", file=sys.stderr, flush=True)
-    else:
-        log(message)
-
-
-def _read_bytes(path: str | Path) -> bytes:
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise _unreadable(path, error) from None
-    if not data:
-        raise InputError(f"{path}: is empty, expected at least one record")
-    return data
-
-
-def _mapped(path: str | Path) -> bytes | mmap.mmap:
-    """The bytes of a file, in memory only as far as they are looked at; those of a pipe, and what cannot be, read."""
-    if not Path(path).is_file() or not Path(path).stat().st_size:
-        return _read_bytes(path)
-    try:
-        with open(path, "rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except OSError:
-        return _read_bytes(path)
-
-
-def _unreadable(path: str | Path, error: OSError) -> InputError:
-    missing = isinstance(error, FileNotFoundError)
-    return InputError(f"{path}: no such file" if missing else f"{path}: cannot be read: {error.strerror}")
-
-
 def read_f32(path: str | Path, width: int) -> np.ndarray:
     """Read headerless float32 records of `width` values; returns [F, width] float32.
 
@@ -200,7 +67,7 @@ def read_f32(path: str | Path, width: int) -> np.ndarray:
     """
     if width < 1:
         raise InputError(f"k: {width} values a record, expected at least 1")
-    data = _mapped(path)
+    data = mapped(path)
     record = 4 * width
     if len(data) % record:
         raise InputError(
@@ -265,7 +132,7 @@ def read_model_in_chunks(path: str | Path, frames: int = 8192) -> Iterator[Model
                 yield _model_of(np.frombuffer(data, _MODEL_RECORD), path, done)
                 done += len(data) // size
     except OSError as error:
-        raise _unreadable(path, error) from None
+        raise unreadable(path, error) from None
     if not done:
         raise InputError(f"{path}: is empty, expected at least one record")
 
@@ -314,7 +181,7 @@ def read_speech(path: str | Path, silent: bool = False) -> np.ndarray:
     """
     path = Path(path)
     if path.suffix.lower() == ".raw":
-        data = _mapped(path)
+        data = mapped(path)
         if len(data) % 2:
             raise InputError(f"{path}: {len(data)} bytes, expected an even number (16-bit samples)")
         _refuse_endless(path, len(data) // 2, SAMPLE_RATE)
@@ -331,7 +198,7 @@ def read_speech(path: str | Path, silent: bool = False) -> np.ndarray:
 def _decode(path: Path) -> np.ndarray:
     import soundfile
 
-    data = _mapped(path)
+    data = mapped(path)
     _refuse_half_a_file(path, data)
     try:
         # Given a number libsndfile reads the file itself. Of a Python file it would put a traceback on stderr for each
@@ -444,45 +311,3 @@ def write_speech(path: str | Path, speech: np.ndarray) -> None:
         write_bytes(path, buffer.getvalue())
     else:
         raise InputError(f"{path}: cannot be written as {suffix or 'a name without suffix'}, expected .wav or .raw")
-
-
-def read_json(path: str | Path) -> dict:
-    """Read a JSON object; raises InputError when it is missing or is none."""
-    return parse_json(_read_bytes(path), path)
-
-
-def parse_json(text: str | bytes, where: str | Path) -> dict:
-    """The object that JSON text stands for; InputError, which begins with `where`, when it is none."""
-    try:
-        value = json.loads(text)
-        if r"\ud" in (text if isinstance(text, str) else text.decode(errors="replace")).lower():
-            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text that can be written
-    except RecursionError:
-        raise InputError(f"{where}: not JSON that can be read (nested too deeply), expected an object") from None
-    except ValueError as error:
-        raise InputError(f"{where}: not JSON ({error}), expected an object") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{where}: holds a {type(value).__name__}, expected an object")
-    return value
-
-
-def write_text(path: str | Path, text: str) -> None:
-    """Write text as UTF-8."""
-    write_bytes(path, text.encode())
-
-
-def write_json(path: str | Path, value: object) -> None:
-    """Write JSON, indented, keys in the order given."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def require(value: dict, where: str, *names: str) -> None:
-    """Raise InputError for the first of `names` that an object from JSON lacks."""
-    for name in names:
-        if name not in value:
-            raise InputError(f"{where}: has no {name!r}, expected {', '.join(names)}")
-
-
-def markdown(text: str) -> str:
-    """Text as one line of Markdown that shows it as it is, in a cell of a table too."""
-    return re.sub(r"[\\`|<\[]", r"\\\g<0>", " ".join(text.split()))

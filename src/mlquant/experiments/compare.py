@@ -19,8 +19,9 @@ import pandas as pd
 from scipy.special import ndtri, stdtrit
 from tabulate import tabulate
 
-from mlquant.figures import read_table
-from mlquant.files import InputError, markdown, read_json, require, write_text
+from mlquant.core.disk import read_json, require, write_text
+from mlquant.core.errors import InputError, markdown
+from mlquant.core.figures import read_table
 
 BLOCK = 25  # frames of 10 ms in a block of the bootstrap
 RESAMPLES = 1000

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlquant import provenance
-from mlquant.files import file_sha256, markdown, read_json, require, write_json, write_text
-from mlquant.measures import COLUMNS, FRAME_COLUMNS
+from mlquant.core import provenance
+from mlquant.core.disk import file_sha256, read_json, require, write_json, write_text
+from mlquant.core.errors import markdown
+from mlquant.measures.measures import COLUMNS, FRAME_COLUMNS
 
 _WHOLE = ["bits_per_frame", "frame_ms", "frames", "frames_above_2dB", "frames_above_4dB", "delay_samples"]
 _WRITTEN = ("README.md", "anchors.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv")

@@ -12,8 +12,9 @@ import warnings
 import numpy as np
 import scipy.signal
 
-from mlquant import features, files
-from mlquant.files import FRAME, SAMPLE_RATE
+from mlquant.core import errors, records
+from mlquant.core.records import FRAME, SAMPLE_RATE
+from mlquant.vocoder import features
 
 DELAY = 209
 """Samples by which every output is late: 50 of the high pass, and 159 from a frame's centre to where it is heard."""
@@ -43,14 +44,16 @@ def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
     files that do not fit each other.
     """
     named = record["references"]
-    records = files.read_features(named["features"])
-    heard = {name: files.read_speech(named[name], silent=name != "source") for name in REFERENCES.values()}
-    crest = crest_dB(heard["source"], records, 0)
-    measured = [_measure_output(row, records, heard, crest, record["pesq"]) for row in record["rows"]]
+    feature_records = records.read_features(named["features"])
+    heard = {name: records.read_speech(named[name], silent=name != "source") for name in REFERENCES.values()}
+    crest = crest_dB(heard["source"], feature_records, 0)
+    measured = [_measure_output(row, feature_records, heard, crest, record["pesq"]) for row in record["rows"]]
     return [measures for measures, _ in measured], [frames for _, frames in measured]
 
 
-def _measure_output(row: dict, records: np.ndarray, heard: dict, crest: list, with_pesq: bool) -> tuple[dict, dict]:
+def _measure_output(
+    row: dict, feature_records: np.ndarray, heard: dict, crest: list, with_pesq: bool
+) -> tuple[dict, dict]:
     named, bits = row["files"], row["bits_per_frame"]
     result = dict.fromkeys(COLUMNS) | {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
     if bits:
@@ -58,16 +61,16 @@ def _measure_output(row: dict, records: np.ndarray, heard: dict, crest: list, wi
         if "y_hat" in named and not row.get("interval_ms"):
             # Of features quantised every 10 ms, or each second one of them only.
             result |= {"bit_per_s_10ms": result["bit_per_s"], "bit_per_s_20ms": result["bit_per_s"] / 2}
-    frames = {"voiced": (records[:, 21] > 0).astype(int).tolist()}
+    frames = {"voiced": (feature_records[:, 21] > 0).astype(int).tolist()}
     for measure in (_of_spectra, _of_b, _of_latents):
-        measures, per_frame = measure(named, records)
+        measures, per_frame = measure(named, feature_records)
         result |= measures
         frames |= per_frame
-    speech = files.read_speech(named["wav"], silent=True)
-    measures, frames["lsd_dB"] = _of_speech(speech, row["late"], heard, records, crest, with_pesq)
+    speech = records.read_speech(named["wav"], silent=True)
+    measures, frames["lsd_dB"] = _of_speech(speech, row["late"], heard, feature_records, crest, with_pesq)
     result |= measures
     if "published" in named:
-        published = files.read_speech(named["published"], silent=True)
+        published = records.read_speech(named["published"], silent=True)
         of_it, _ = audio_measures(heard["source"], published, DELAY + row["late"], with_pesq)
         result |= {f"published_{name}": value for name, value in of_it.items()}
     # Where memory happens to lie may change the last bit of a library's sums: nine digits are the same in every run.
@@ -247,10 +250,12 @@ def crest_dB(signal: np.ndarray, records: np.ndarray, late: int) -> list[float |
 
 def _pair(named: dict, name: str, name_hat: str, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Two files of features, or of latents, that must have the same number of records."""
-    read = files.read_features if width == 22 else lambda path: files.read_f32(path, width)
+    read = records.read_features if width == 22 else lambda path: records.read_f32(path, width)
     array, estimate = read(named[name]), read(named[name_hat])
     if len(array) != len(estimate):
-        raise files.InputError(f"{named[name_hat]}: {len(estimate)} records, expected {len(array)} as in {named[name]}")
+        raise errors.InputError(
+            f"{named[name_hat]}: {len(estimate)} records, expected {len(array)} as in {named[name]}"
+        )
     return array, estimate
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import safetensors
 from threadpoolctl import threadpool_limits
 
-from mlquant.architectures import POOLING, ROWS, row_of, widths_of
-from mlquant.files import InputError
-from mlquant.inputs import cosine_basis
+from mlquant.core.errors import InputError
+from mlquant.networks.inputs import cosine_basis
+from mlquant.networks.rows import POOLING, ROWS, row_of, widths_of
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 """W [outputs, inputs] and b [outputs] of each layer, float32; between layers is a ReLU."""

@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlquant import dense
-from mlquant.architectures import latent_width, row_of
-from mlquant.dense import Dense
-from mlquant.files import InputError
-from mlquant.inputs import energy_dB, network_inputs
+from mlquant.core.errors import InputError
+from mlquant.networks import dense
+from mlquant.networks.dense import Dense
+from mlquant.networks.inputs import network_inputs
+from mlquant.networks.rows import latent_width, row_of
+from mlquant.vocoder.features import energy_dB
 
 if TYPE_CHECKING:
-    from mlquant.networks import AtWork
+    from mlquant.networks.model import AtWork
 
 
 def load(weights: str | Path) -> tuple[Dense | AtWork, dict]:
@@ -34,7 +35,7 @@ def at_work(settings: dict, state: dict[str, np.ndarray]) -> Dense | AtWork:
     """The network of these settings and tensors: of dense layers where they are all, else one that torch runs."""
     if not row_of(settings).beyond_dense:
         return Dense(settings, state)
-    from mlquant.networks import AtWork
+    from mlquant.networks.model import AtWork
 
     return AtWork(settings, state)
 

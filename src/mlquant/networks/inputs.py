@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlquant.architectures import row_of
+from mlquant.networks.rows import row_of
+from mlquant.vocoder.features import energy_dB
 
 
 def network_inputs(settings: dict, features: np.ndarray) -> np.ndarray:
@@ -29,13 +30,6 @@ def network_inputs(settings: dict, features: np.ndarray) -> np.ndarray:
 def normalised(features: np.ndarray) -> np.ndarray:
     """Feature vectors [F, n] in dB as dB/20 less their own energy: [F, n] float32."""
     return ((features - energy_dB(features)[:, None]) / 20).astype(np.float32)
-
-
-def energy_dB(features: np.ndarray) -> np.ndarray:
-    """Energy [F] in dB of feature vectors [F, n] in dB: 10 log10 of the sum of 10^(X/10), in float64."""
-    features = features.astype(np.float64)
-    peak = features.max(axis=1, keepdims=True)
-    return (peak + 10 * np.log10(np.sum(10 ** ((features - peak) / 10), axis=1, keepdims=True)))[:, 0]
 
 
 def cosine_basis() -> np.ndarray:

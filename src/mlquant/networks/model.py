@@ -16,8 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from mlquant.architectures import ENTRIES, LEVELS, POOLING, row_of, widths_of
-from mlquant.inputs import cosine_basis
+from mlquant.networks.inputs import cosine_basis
+from mlquant.networks.rows import ENTRIES, LEVELS, POOLING, row_of, widths_of
 
 COMMITMENT = 0.25
 """Weight of the mean squared distance of latents from what an outer quantiser makes of them."""

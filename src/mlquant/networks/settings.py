@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from mlquant.architectures import POOLING, ROWS
-from mlquant.schema import Block, Positive, Seed, refusal
+from mlquant.core.blocks import Block, Positive, Seed, refusal
+from mlquant.networks.rows import POOLING, ROWS
 
 
 class NetworkSettings(Block):

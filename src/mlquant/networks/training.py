@@ -22,11 +22,13 @@ import safetensors
 import safetensors.torch
 import torch
 
-from mlquant import losses
-from mlquant.architectures import ENTRIES, SHAPING, latent_width, row_of, training_frames
-from mlquant.files import InputError, log, one_line, progress, write_bytes, write_json, write_text
-from mlquant.inputs import energy_dB, network_inputs, normalised
-from mlquant.networks import Network
+from mlquant.core.disk import write_bytes, write_json, write_text
+from mlquant.core.errors import InputError, log, one_line, progress
+from mlquant.networks import losses
+from mlquant.networks.inputs import network_inputs, normalised
+from mlquant.networks.model import Network
+from mlquant.networks.rows import ENTRIES, SHAPING, latent_width, row_of, training_frames
+from mlquant.vocoder.features import energy_dB
 
 CHECKPOINT = "checkpoint.safetensors"
 _CHECKPOINT_EVERY = 5  # epochs

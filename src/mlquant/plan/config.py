@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from mlquant.anchor import MODES
-from mlquant.architectures import ROWS, SHAPING, Row
-from mlquant.files import InputError
-from mlquant.schema import Block, Factor, Positive, Seed, nearest, refusal, shown, validate
-from mlquant.settings import NetworkSettings
-from mlquant.speech import OWN, Choice, Sha256, Source, audio_files, url_problem
+from mlquant.core.blocks import Block, Factor, Positive, Seed, nearest, refusal, shown, validate
+from mlquant.core.errors import InputError
+from mlquant.networks.rows import ROWS, SHAPING, Row
+from mlquant.networks.settings import NetworkSettings
+from mlquant.speech.settings import OWN, Choice, Sha256, Source, audio_files, url_problem
+from mlquant.vocoder.codec2 import MODES
 
 _CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"  # among them what stands for bytes that are no UTF-8
 

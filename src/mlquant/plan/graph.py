@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from mlquant import keys
-from mlquant.anchor import MODES
-from mlquant.architectures import latent_width
-from mlquant.config import (
+from mlquant.core import keys
+from mlquant.core.blocks import nearest
+from mlquant.core.errors import InputError
+from mlquant.networks.rows import latent_width
+from mlquant.networks.settings import NetworkSettings
+from mlquant.plan.config import (
     AnalogStudy,
     BitsStudy,
     Chain,
@@ -34,10 +36,8 @@ from mlquant.config import (
     encoder_of,
     own_files,
 )
-from mlquant.files import InputError
-from mlquant.schema import nearest
-from mlquant.settings import NetworkSettings
-from mlquant.speech import AS_IT_IS, Choice, Source, Url, audio_files
+from mlquant.speech.settings import AS_IT_IS, Choice, Source, Url, audio_files
+from mlquant.vocoder.codec2 import MODES
 
 
 @dataclass(frozen=True)

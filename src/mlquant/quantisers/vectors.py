@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mlquant.files import InputError
-from mlquant.inputs import energy_dB
+from mlquant.core.errors import InputError
+from mlquant.vocoder.features import energy_dB
 
 
 def shapes(features: np.ndarray) -> np.ndarray:

@@ -27,7 +27,7 @@ import faiss
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from mlquant.files import InputError
+from mlquant.core.errors import InputError
 
 SPLIT = 0.005  # largest change of an element when an entry is split in two; vqtrain's, meant for latents in -1 to 1
 _SPARE = 3  # candidates beyond those asked for

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import jinja2
 
-from mlquant.files import InputError, require, write_text
+from mlquant.core.disk import require, write_text
+from mlquant.core.errors import InputError
 from mlquant.report import kinds
 
 _SECTIONS = {  # in the order of the original's paper: experiments by name, studies by kind

@@ -16,8 +16,9 @@ from urllib.parse import quote
 import numpy as np
 import pandas as pd
 
-from mlquant.figures import read_table
-from mlquant.files import InputError, read_json, require
+from mlquant.core.disk import read_json, require
+from mlquant.core.errors import InputError
+from mlquant.core.figures import read_table
 
 PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 

@@ -12,11 +12,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mlquant import channel, dense, features, figures, files, inference, rates, training
-from mlquant import vq as quantiser
-from mlquant.files import FRAME, SAMPLE_RATE, InputError
-from mlquant.inputs import energy_dB
-from mlquant.sinusoidal import decoder
+from mlquant.chains import coder
+from mlquant.core import disk, figures, records
+from mlquant.core.errors import InputError
+from mlquant.core.records import FRAME, SAMPLE_RATE
+from mlquant.networks import dense, inference, training
+from mlquant.quantisers import vq as quantiser
+from mlquant.studies import channel
+from mlquant.vocoder import decoder, features
+from mlquant.vocoder.features import energy_dB
 
 
 def make(settings: dict, folder: Path) -> None:
@@ -28,7 +32,7 @@ def make(settings: dict, folder: Path) -> None:
         raise InputError("features: none, expected at least one file")
     try:
         for name, table in kinds[kind](settings).items():
-            files.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
+            disk.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
         if kind == "analog":
             analog_wavs(settings, folder)
     except KeyError as error:
@@ -59,7 +63,7 @@ def uniform_vq(settings: dict) -> dict[str, pd.DataFrame]:
         error = quantiser.mean_squared_error(latents, quantiser.uniform(latents, bits))
         rows += [("uniform", "theory", d * bits, 1 / (3 * 4**bits)), ("uniform", "held_out", d * bits, error)]
     rows += [("vq", "training", *row) for row in zip(trace["bits"], trace["variance"], strict=True)]
-    codebooks = [files.read_f32(path, d) for path in settings["codebooks"]]
+    codebooks = [records.read_f32(path, d) for path in settings["codebooks"]]
     for used in (codebooks[: i + 1] for i in range(len(codebooks))):
         decoded = quantiser.decode(quantiser.search(latents, used, settings["mbest"]), used)
         bits = sum(np.log2(len(codebook)) for codebook in used)
@@ -76,8 +80,8 @@ def latents(settings: dict) -> dict[str, pd.DataFrame]:
     """Latents of all frames: principal components, correlation over time, histograms, and a stretch of most energy."""
     network, trained = inference.load(settings["weights"])
     key, width = ("features", 22) if network.row.source == "b" else ("targets", 79)
-    records = [files.read_f32(path, width) for path in settings[key]]
-    runs = [inference.encode(network, trained, array) for array in records]
+    feature_records = [records.read_f32(path, width) for path in settings[key]]
+    runs = [inference.encode(network, trained, array) for array in feature_records]
     vectors, step, lags = np.concatenate(runs), settings["frame_ms"], np.arange(settings["lags"] + 1)
     elements = [f"element_{i + 1}" for i in range(vectors.shape[1])]
     share, shares = component_shares(vectors), np.array([0.90, 0.95, 0.99])
@@ -85,7 +89,7 @@ def latents(settings: dict) -> dict[str, pd.DataFrame]:
     dimensions = {"share": shares, "components": 1 + np.searchsorted(share.cumsum(), shares)}
     values = pd.DataFrame(correlations(runs, settings["lags"]), columns=elements)
     correlation = {"lag_frames": lags, "lag_ms": lags * step, "mean": values.mean(axis=1), **values}
-    energy = energy_dB(inference.spectrum(records[0]))[:: trained["ncat"]]
+    energy = energy_dB(inference.spectrum(feature_records[0]))[:: trained["ncat"]]
     length = min(round(settings["seconds"] * 1000 / step), len(energy))
     start = np.convolve(energy, np.ones(length), "valid").argmax()
     values = pd.DataFrame(runs[0][start : start + length], columns=elements)
@@ -116,8 +120,8 @@ def analog(settings: dict) -> dict[str, pd.DataFrame]:
 
 def analog_wavs(settings: dict, folder: Path) -> None:
     """Write the sample at each of `wav_snr_dB`, through the matched network of the first d and through the VQ."""
-    b, y = files.read_features(settings["b"]), files.read_f32(settings["y"], 79)
-    model, manifold = files.read_model(settings["model"]), inference.load(settings["manifold"])
+    b, y = records.read_features(settings["b"]), records.read_f32(settings["y"], 79)
+    model, manifold = records.read_model(settings["model"]), inference.load(settings["manifold"])
     d, matched = settings["networks"][0]["d"], {(entry["d"], entry["snr_dB"]): entry for entry in settings["networks"]}
     for snr_dB in settings["wav_snr_dB"]:
         if (d, snr_dB) not in matched:
@@ -129,13 +133,13 @@ def analog_wavs(settings: dict, folder: Path) -> None:
             y_hat = inference.infer(*manifold, inference.decode(*network, received, b), y)
             speech = decoder.decode([model], y_hat)
             scheme = f"digital_vq{2 * symbols:g}" if "codebooks" in entry else f"analog_d{d}"
-            files.write_speech(folder / f"{settings['sample']}_{scheme}_{snr_dB:g}dB.wav", speech)
+            records.write_speech(folder / f"{settings['sample']}_{scheme}_{snr_dB:g}dB.wav", speech)
 
 
 def vq(settings: dict) -> dict[str, pd.DataFrame]:
     """Error on held-out latents against the survivors of the M-best search, and the gain on one survivor."""
     *_, (latents, _) = _sets(settings)
-    codebooks, rows = [files.read_f32(path, latents.shape[1]) for path in settings["codebooks"]], []
+    codebooks, rows = [records.read_f32(path, latents.shape[1]) for path in settings["codebooks"]], []
     for used in (codebooks[:stages] for stages in settings["stages"]):
         for mbest in sorted({1, *settings["mbest"]}):
             decoded = quantiser.decode(quantiser.search(latents, used, mbest), used)
@@ -149,8 +153,8 @@ def demo(settings: dict) -> dict[str, pd.DataFrame]:
     """What a network from b to b_hat does to a sample: its SD over time, and `frames` spread over the loud ones."""
     network, trained = inference.load(settings["weights"])
     losses = figures.read_table(settings["losses"], "sd_dB2", "held_out_sd_dB2")
-    records = files.read_features(settings["features"][0])
-    b, b_hat = records[:, :20], inference.spectrum(inference.infer(network, trained, records))
+    feature_records = records.read_features(settings["features"][0])
+    b, b_hat = feature_records[:, :20], inference.spectrum(inference.infer(network, trained, feature_records))
     if b_hat.shape != b.shape:
         raise InputError(f"{settings['weights']}: makes y_hat, expected a network that gives back b")
     energy, sd = energy_dB(b), np.square(b - b_hat).mean(axis=1)
@@ -181,9 +185,9 @@ def bits(settings: dict) -> dict[str, pd.DataFrame]:
     samples = [name for name in anchors if name.startswith("pesq_")]
     for row in settings["rows"]:
         names = {"source": row["source"], "kind": row["kind"], "entries": row["sizes"]}
-        part = figures.read_table(row["file"], *rates.COLUMNS, what="a table of mlquant rate")
-        if samples and {*part} - {*rates.COLUMNS} != {*samples}:
-            found = ", ".join(name.removeprefix("pesq_") for name in part if name not in rates.COLUMNS) or "none"
+        part = figures.read_table(row["file"], *coder.COLUMNS, what="a table of mlquant rate")
+        if samples and {*part} - {*coder.COLUMNS} != {*samples}:
+            found = ", ".join(name.removeprefix("pesq_") for name in part if name not in coder.COLUMNS) or "none"
             expected = ", ".join(name.removeprefix("pesq_") for name in samples)
             raise InputError(f"{row['file']}: samples {found}, expected those of the anchors, {expected}")
         parts.append(part.assign(**names)[[*names, *part]])
@@ -197,10 +201,10 @@ def _anchors(paths: list[str]) -> pd.DataFrame:
     """Measures of anchors, a row for each tag: mean PESQ, and that of each sample; NaN where a sample has none."""
     rows: dict[str, dict] = {}
     for path in paths:
-        measured = files.read_json(path)
-        files.require(measured, path, "measures")
+        measured = disk.read_json(path)
+        disk.require(measured, path, "measures")
         for row in measured["measures"]:
-            files.require(row, path, "sample", "tag", "bits_per_frame", "frame_ms", "bit_per_s", "pesq")
+            disk.require(row, path, "sample", "tag", "bits_per_frame", "frame_ms", "bit_per_s", "pesq")
             numbers = {"bits": "bits_per_frame", "interval_ms": "frame_ms", "bit_per_s": "bit_per_s"}
             source = {"source": "reference" if row["bit_per_s"] is None else "codec2", "kind": row["tag"]}
             line = rows.setdefault(row["tag"], source | {name: row[column] for name, column in numbers.items()})
@@ -217,7 +221,7 @@ def _received(entry: dict, latents: np.ndarray, snr: float, seed: int) -> tuple:
         sent = dense.constrained(latents)
         Es = 2 * float(np.square(sent, dtype=np.float64).mean())
         return channel.awgn(sent, Es / snr, rng), sent.shape[1] / 2, Es, None, None
-    codebooks = [files.read_f32(path, latents.shape[1]) for path in entry["codebooks"]]
+    codebooks = [records.read_f32(path, latents.shape[1]) for path in entry["codebooks"]]
     width = len(codebooks[0]).bit_length() - 1
     if {len(codebook) for codebook in codebooks} != {2**width}:
         raise InputError(f"codebooks: {[*map(len, codebooks)]} entries, expected the same power of two in each")
@@ -231,12 +235,12 @@ def _sets(settings: dict) -> tuple:
     network, trained = inference.load(settings["weights"])
     if not network.row.encoder:
         raise InputError(f"{settings['weights']}: has no bottleneck, so no latents")
-    records = [files.read_features(path) for path in settings["features"]]
-    targets = [files.read_f32(path, 79) for path in settings.get("targets", ())] or None
-    others = [files.read_features(path) for path in settings.get("held_out_features", ())]
-    others_y = [files.read_f32(path, 79) for path in settings.get("held_out_targets", ())] or None
+    feature_records = [records.read_features(path) for path in settings["features"]]
+    targets = [records.read_f32(path, 79) for path in settings.get("targets", ())] or None
+    others = [records.read_features(path) for path in settings.get("held_out_features", ())]
+    others_y = [records.read_f32(path, 79) for path in settings.get("held_out_targets", ())] or None
     thresh = settings.get("thresh", trained["thresh"])
-    arrays = training.training_set(trained | {"thresh": thresh}, records, targets, (others, others_y))
+    arrays = training.training_set(trained | {"thresh": thresh}, feature_records, targets, (others, others_y))
     return network, trained, *((network.encode(x.numpy()), t) for x, t in (arrays[:2], arrays[2:]))
 
 

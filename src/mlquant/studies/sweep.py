@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mlquant.figures import plot_curves, read_table
-from mlquant.files import log, markdown, read_json, require, write_text
+from mlquant.core.disk import read_json, require, write_text
+from mlquant.core.errors import log, markdown
+from mlquant.core.figures import plot_curves, read_table
 
 COLUMNS = ["loss", "sd_dB2", "held_out_loss", "held_out_sd_dB2"]
 

@@ -12,8 +12,9 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mlquant.files import InputError, read_json
-from mlquant.why import STAGE, plan_of
+from mlquant.core.disk import read_json
+from mlquant.core.errors import InputError
+from mlquant.tools.why import STAGE, plan_of
 
 KINDS = ("sources", "optional_sources", "samples", "corpora", "models", "features", "networks", "figures", "latents")
 KINDS += ("shapes", "predictors", "codebooks", "quantised", "decoded", "restored", "inferred")

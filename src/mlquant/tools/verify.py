@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-from mlquant import provenance
-from mlquant.files import InputError, file_sha256, one_line, read_json, require
+from mlquant.core import provenance
+from mlquant.core.disk import file_sha256, read_json, require
+from mlquant.core.errors import InputError, one_line
 
 _OWN = {provenance.NAME, ".snakemake_timestamp"}  # files of a folder that it does not list
 

@@ -22,11 +22,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlquant import keys
-from mlquant.compare import changes
-from mlquant.config import load
-from mlquant.files import InputError, log, one_line, read_json
-from mlquant.plan import Plan, Stage
+from mlquant.core import keys
+from mlquant.core.disk import read_json
+from mlquant.core.errors import InputError, log, one_line
+from mlquant.experiments.compare import changes
+from mlquant.plan.config import load
+from mlquant.plan.graph import Plan, Stage
 
 STAGE = re.compile(r"results/(\w+)/([A-Za-z0-9_-]+)\.([0-9a-f]{8})(?![A-Za-z0-9_-])")
 """The folder of a stage: kind, name and key."""
@@ -120,7 +121,7 @@ def would_run(target: str, configfiles: list[str], entries: list[str]) -> list[J
     arguments = ["--dry-run", *(["--configfile", *configfiles] if configfiles else [])]
     arguments += ["--config", *entries] if entries else []
     # A process of its own, as a run leaves much behind: loggers, locks, what the Snakefile has loaded.
-    command = [sys.executable, "-P", "-m", "mlquant.why", *arguments, "--", target]
+    command = [sys.executable, "-P", "-m", "mlquant.tools.why", *arguments, "--", target]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     try:
         status, jobs, errors = json.loads(done.stdout.rpartition("\n")[2])

@@ -18,7 +18,8 @@ from itertools import accumulate
 import numpy as np
 import scipy.fft
 
-from mlquant.files import FRAME, MAX_AMP, InputError, Model, joined
+from mlquant.core.errors import InputError
+from mlquant.core.records import FRAME, MAX_AMP, Model, joined
 
 FFT = 512  # size of the analysis and synthesis transforms
 PITCH_BUFFER = 320  # samples of the pitch buffer; a frame's parameters describe its middle

@@ -10,7 +10,8 @@ import multiprocessing
 
 import numpy as np
 
-from mlquant.files import FRAME, InputError
+from mlquant.core.errors import InputError
+from mlquant.core.records import FRAME
 
 MODES = {
     **{"3200": (64, 20, 0), "2400": (48, 20, 0), "1600": (64, 40, 0), "1400": (56, 40, 0)},
@@ -53,7 +54,7 @@ def _in_own_process(speech: np.ndarray, mode: str) -> np.ndarray:
 def _coded(speech: np.ndarray, mode: str) -> np.ndarray:
     import pycodec2
 
-    from mlquant.sinusoidal.analysis import high_pass
+    from mlquant.vocoder.analysis import high_pass
 
     codec = pycodec2.Codec2(int(mode.rstrip("C")))
     size = codec.samples_per_frame()

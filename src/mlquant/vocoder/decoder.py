@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlquant import features
-from mlquant.files import InputError, Model
-from mlquant.inputs import energy_dB
-from mlquant.sinusoidal import synthesis
+from mlquant.core.errors import InputError
+from mlquant.core.records import Model
+from mlquant.vocoder import features, synthesis
+from mlquant.vocoder.features import energy_dB
 
 _LOUDEST = 600  # dB; spectra of speech stay within 120 dB
 

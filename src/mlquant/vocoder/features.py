@@ -15,7 +15,8 @@ from functools import cache
 
 import numpy as np
 
-from mlquant.files import MAX_AMP, SAMPLE_RATE, InputError, Model
+from mlquant.core.errors import InputError
+from mlquant.core.records import MAX_AMP, SAMPLE_RATE, Model
 
 B_POINTS = 20
 Y_POINTS = 79
@@ -272,3 +273,10 @@ def spectral_distortion(y: np.ndarray, y_hat: np.ndarray) -> np.ndarray:
         raise InputError(f"y is {y.shape} and y_hat {y_hat.shape}, expected the same frames and points in both")
     band = (Y_HZ >= _MEL_LOW) & (Y_HZ <= _MEL_HIGH)
     return np.mean((y[:, band].astype(np.float64) - y_hat[:, band]) ** 2, axis=1)
+
+
+def energy_dB(features: np.ndarray) -> np.ndarray:
+    """Energy [F] in dB of feature vectors [F, n] in dB: 10 log10 of the sum of 10^(X/10), in float64."""
+    features = features.astype(np.float64)
+    peak = features.max(axis=1, keepdims=True)
+    return (peak + 10 * np.log10(np.sum(10 ** ((features - peak) / 10), axis=1, keepdims=True)))[:, 0]

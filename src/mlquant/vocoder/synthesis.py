@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 import scipy.fft
 
-from mlquant.files import FRAME, MAX_AMP, Model
-from mlquant.sinusoidal.analysis import FFT, TWO_PI
+from mlquant.core.records import FRAME, MAX_AMP, Model
+from mlquant.vocoder.analysis import FFT, TWO_PI
 
 CLIP_MAGNITUDE = 32000.0  # magnitude of the analytic signal above which the Hilbert clipper scales it down
 _RAND_MAX = 32767

@@ -17,9 +17,10 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from mlquant import provenance
-from mlquant.files import InputError, atomic, file_sha256, link, new_folder, read_json, require, write_json, write_text
-from mlquant.page.data import gather, read_rows
+from mlquant.core import provenance
+from mlquant.core.disk import atomic, file_sha256, link, new_folder, read_json, require, write_json, write_text
+from mlquant.core.errors import InputError
+from mlquant.experiments.page.data import gather, read_rows
 
 SCRIPTS = ("dom", "chart", "audio", "spectrum", "bottleneck", "viewer", "abx", "numbers", "main")
 """In the order of what uses what; each is a file `<name>.js`."""
@@ -67,7 +68,7 @@ def render(
     rows = read_rows(history) if history and history.exists() else []
     page["history"] = [row for row in rows if row["experiment"] in names]
     page["extra"] = [{"title": title, **_columns_and_rows(path)} for title, path in (extra or {}).items()]
-    templates = Environment(loader=PackageLoader("mlquant.page", "."), autoescape=True)
+    templates = Environment(loader=PackageLoader("mlquant.experiments.page", "."), autoescape=True)
 
     def text(name: str) -> Markup:
         return Markup(templates.loader.get_source(templates, name)[0])

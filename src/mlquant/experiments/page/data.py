@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from mlquant import dense, files
-from mlquant.architectures import row_of
-from mlquant.features import B_HZ
-from mlquant.files import InputError
-from mlquant.inputs import energy_dB
+from mlquant.core import disk, records
+from mlquant.core.errors import InputError
+from mlquant.networks import dense
+from mlquant.networks.rows import row_of
+from mlquant.vocoder.features import B_HZ, energy_dB
 
 STEP_dB = 0.01
 LIMIT = 40_000_000  # bytes of files whose samples the page holds; it has about as many
@@ -164,9 +164,9 @@ class _Tables:
 
     def __init__(self, label: str, folder: Path):
         self.label, self.folder = label, folder
-        self.provenance = files.read_json(folder / "provenance.json")
+        self.provenance = disk.read_json(folder / "provenance.json")
         needed = ("experiment", "key", "samples", "networks", "codebooks", "stages", "versions", "wavs")
-        files.require(self.provenance, str(folder / "provenance.json"), *needed)
+        disk.require(self.provenance, str(folder / "provenance.json"), *needed)
         self.measures, self.means, self.anchors = (
             read_rows(folder / f"{name}.csv") for name in ("measures", "means", "anchors")
         )
@@ -205,7 +205,7 @@ class _Tables:
 
 
 def _network(folder: Path) -> dict:
-    settings = files.read_json(folder / "settings.json")
+    settings = disk.read_json(folder / "settings.json")
     losses = read_rows(folder / "losses.csv") if (folder / "losses.csv").exists() else []
     return {"settings": settings, "target": row_of(settings).target, "losses": losses}
 
@@ -241,13 +241,13 @@ def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
     having = [(i, table) for i, table in enumerate(tables) if name in table.provenance["samples"]]
     first = having[0][1]
     known = first.provenance["samples"][name]
-    files.require(known, f"{first.folder}/provenance.json: {name}", "source", "model", "features", "y", "rows")
+    disk.require(known, f"{first.folder}/provenance.json: {name}", "source", "model", "features", "y", "rows")
     delay = int(next((row["delay_samples"] for row in first.measures
                       if row["sample"] == name and row.get("delay_samples") is not None), 0))  # fmt: skip
-    records, y = files.read_features(known["features"]), files.read_f32(known["y"], 79)
+    feature_records, y = records.read_features(known["features"]), records.read_f32(known["y"], 79)
     published: set[str] = set()
     tracks = [{"kind": "source", "index": 0, "tag": "source speech", "label": "source",
-               "audio": blob.add(np.pad(files.read_speech(known["source"]), (delay, 0)), "i2")}]  # fmt: skip
+               "audio": blob.add(np.pad(records.read_speech(known["source"]), (delay, 0)), "i2")}]  # fmt: skip
     for i, table in having:
         for row in table.provenance["samples"][name]["rows"]:
             about = {"experiment": i, "index": row["index"], "tag": row["tag"]}
@@ -277,31 +277,31 @@ def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
         "delay": delay,
         "tracks": tracks,
         "y": blob.add(y, "dB"),
-        "b": blob.add(records[:, :20], "dB"),
-        "Wo": blob.add(records[:, 20]),
-        "voiced": blob.add(records[:, 21], "i2"),
+        "b": blob.add(feature_records[:, :20], "dB"),
+        "Wo": blob.add(feature_records[:, 20]),
+        "voiced": blob.add(feature_records[:, 21], "i2"),
         "energy": blob.add(energy_dB(y)),
-        "energy_b": blob.add(energy_dB(records[:, :20])),
+        "energy_b": blob.add(energy_dB(feature_records[:, :20])),
         "harmonics": _harmonics(known["model"], blob),
     }
 
 
 def _read_speech(path: str) -> np.ndarray:
-    return files.read_speech(path, silent=True)
+    return records.read_speech(path, silent=True)
 
 
 def _read_y(path: str) -> np.ndarray:
-    return files.read_f32(path, 79)
+    return records.read_f32(path, 79)
 
 
 def _read_b(path: str) -> np.ndarray:
-    return files.read_features(path)[:, :20]
+    return records.read_features(path)[:, :20]
 
 
 def _harmonics(path: str, blob: Blob) -> dict:
     """Amplitudes of all frames' harmonics below 4000 Hz, one after the other, in dB with the pre-emphasis of y."""
-    model = files.read_model(path)
-    m = np.arange(1, files.MAX_AMP + 1)
+    model = records.read_model(path)
+    m = np.arange(1, records.MAX_AMP + 1)
     angle = model.Wo.astype(np.float64)[:, None] * m
     used = (m <= model.L[:, None]) & (angle < np.pi)
     emphasis = 2 - 2 * np.cos(angle[used])
@@ -322,7 +322,7 @@ def _bottleneck(table: _Tables, names: Sequence[str], blob: Blob) -> dict:
         layers, settings = decoder_layers(Path(known["weights"]))
     except InputError as error:
         return {"reason": str(error)}
-    codebooks = [files.read_f32(path, settings["d"]) for path in known["codebooks"]]
+    codebooks = [records.read_f32(path, settings["d"]) for path in known["codebooks"]]
     return {
         "network": known["network"],
         "target": row_of(settings).target,
@@ -338,7 +338,7 @@ def _bottleneck(table: _Tables, names: Sequence[str], blob: Blob) -> dict:
             for choice in known["choices"]
         ],
         "latents": {
-            name: blob.add(files.read_f32(known["latents"][name], settings["d"]))
+            name: blob.add(records.read_f32(known["latents"][name], settings["d"]))
             for name in names
             if name in known["latents"]
         },

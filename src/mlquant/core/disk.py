@@ -1,0 +1,156 @@
+"""Files whole or not at all, JSON, and checksums.
+
+Every writer writes to a temporary name beside the target and renames it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from mlquant.core.errors import InputError
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure.
+
+    Raises InputError when there is a folder or a device of that name, and OSError that names `path`, not the
+    temporary file.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path}: is a folder, pipe or device, expected the name of a file to write")
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # The suffix is kept: some writers choose a format by it.
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException as error:
+        if temporary:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+        raise
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `path`; rename it to `path`, in place of what was there, on success only."""
+    temporary = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if path.exists():
+            shutil.rmtree(path)
+        temporary.rename(path)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, as a hard link; as a copy where the file system has no links."""
+    if not source.exists():
+        raise InputError(f"{source}: no such file")
+    if target.exists():
+        # To write there would write into the stage that the name is already linked to.
+        raise InputError(f"{target.name}: is the name of two outputs, expected one for each")
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def file_sha256(path: str | Path) -> str:
+    """Checksum of a file; InputError when it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write a file whole or not at all. Libraries' own writers hide or disguise a full disk; this does not."""
+    with atomic(path) as temporary:
+        temporary.write_bytes(data)
+
+
+def read_bytes(path: str | Path) -> bytes:
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if not data:
+        raise InputError(f"{path}: is empty, expected at least one record")
+    return data
+
+
+def mapped(path: str | Path) -> bytes | mmap.mmap:
+    """The bytes of a file, in memory only as far as they are looked at; those of a pipe, and what cannot be, read."""
+    if not Path(path).is_file() or not Path(path).stat().st_size:
+        return read_bytes(path)
+    try:
+        with open(path, "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except OSError:
+        return read_bytes(path)
+
+
+def unreadable(path: str | Path, error: OSError) -> InputError:
+    missing = isinstance(error, FileNotFoundError)
+    return InputError(f"{path}: no such file" if missing else f"{path}: cannot be read: {error.strerror}")
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON object; raises InputError when it is missing or is none."""
+    return parse_json(read_bytes(path), path)
+
+
+def parse_json(text: str | bytes, where: str | Path) -> dict:
+    """The object that JSON text stands for; InputError, which begins with `where`, when it is none."""
+    try:
+        value = json.loads(text)
+        if r"\ud" in (text if isinstance(text, str) else text.decode(errors="replace")).lower():
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text that can be written
+    except RecursionError:
+        raise InputError(f"{where}: not JSON that can be read (nested too deeply), expected an object") from None
+    except ValueError as error:
+        raise InputError(f"{where}: not JSON ({error}), expected an object") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{where}: holds a {type(value).__name__}, expected an object")
+    return value
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write text as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: object) -> None:
+    """Write JSON, indented, keys in the order given."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def require(value: dict, where: str, *names: str) -> None:
+    """Raise InputError for the first of `names` that an object from JSON lacks."""
+    for name in names:
+        if name not in value:
+            raise InputError(f"{where}: has no {name!r}, expected {', '.join(names)}")
