@@ -24,7 +24,7 @@ from mlquant.core.records import read_features, write_f32
 from mlquant.networks import dense, inference, inputs, losses, model, training
 from mlquant.networks.rows import ROWS, latent_width
 from mlquant.networks.settings import NetworkSettings
-from mlquant.quantisers.vectors import loud as loud_of
+from mlquant.vocoder.chosen import loud as loud_of
 from mlquant.vocoder import features
 
 SETTINGS = {

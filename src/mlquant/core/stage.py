@@ -17,7 +17,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -155,7 +155,7 @@ class Stage:
 
     `folder` is the kind of its results, results/<folder>/<name>.<key>/; None of a command that makes no keyed result.
     `outputs` are file names, by parameter: several of a parameter that is a folder. `found` names inputs that the
-    command finds through its settings, and that no parameter takes.
+    command finds through its settings, and that no parameter takes; `beside` names files that it makes beside its outputs.
     """
 
     function: Callable
@@ -163,7 +163,7 @@ class Stage:
     outputs: Mapping[str, str | tuple[str, ...]]
     example: str
     found: tuple[str, ...] = ()
-    beside: tuple[str, ...] = field(default=())
+    beside: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -187,7 +187,7 @@ class Stage:
         if isinstance(about, Aside):
             role = "aside"
         elif found.kind is inspect.Parameter.KEYWORD_ONLY:
-            role = "output" if found.name in self.outputs else "setting"
+            role = "output" if found.name in self.outputs else "aside" if kind is Path else "setting"
         elif kind is not Path:
             role = "setting"
         return Parameter(found.name, role, kind, several, default, about or Setting())
@@ -230,7 +230,8 @@ class Stage:
 
     def files(self) -> list[str]:
         """The names of all files that it makes."""
-        return [name for names in self.outputs.values() for name in ([names] if isinstance(names, str) else names)]
+        named = [[names] if isinstance(names, str) else names for names in self.outputs.values()]
+        return [*(name for names in named for name in names), *self.beside]
 
     def words(self, values: Mapping[str, Any]) -> list[str]:
         """The words behind the command that give values to its parameters; positional ones come first."""
@@ -244,12 +245,13 @@ def stage(
     *,
     example: str,
     found: tuple[str, ...] = (),
+    beside: tuple[str, ...] = (),
     **outputs: str | tuple[str, ...],
 ) -> Callable[[Function], Function]:
     """Declare a function to be a stage; it stays the function that it is, with its `stage` as an attribute."""
 
     def declare(function: Function) -> Function:
-        function.stage = Stage(function, folder, outputs, example, found)  # type: ignore[attr-defined]
+        function.stage = Stage(function, folder, outputs, example, found, beside)  # type: ignore[attr-defined]
         return function
 
     return declare
