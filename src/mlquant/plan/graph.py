@@ -181,7 +181,7 @@ class Plan:
 
     def _add(self, kind: str, command: str, name: str, settings: dict, inputs: dict[str, list[str]]) -> Stage:
         """Register a stage; one that is the same as an earlier one in all but its name is that one."""
-        key = keys.stage_key(kind, command, settings, inputs)
+        key = keys.stage_key(kind, settings, inputs, keys.digest_of_code(command))
         stage = self._by_key.setdefault((kind, key), Stage(kind, command, name, key, settings, inputs))
         return self.stages.setdefault(stage.folder, stage)
 
