@@ -16,6 +16,8 @@ that is raised, and statements that only call `log` or `progress`. The ground (s
 from __future__ import annotations
 
 import ast
+import contextlib
+import gc
 import hashlib
 import os
 from collections.abc import Iterable, Iterator
@@ -86,16 +88,17 @@ class Package:
         The defaults of the function's own parameters do not count. Raises ValueError for a function that is not there.
         """
         module, _, name = entry.partition(":")
-        if module not in self._paths or name not in self._module(module).statements:
-            raise ValueError(f"{entry}: there is no such function, expected module:function of the package")
-        start = self._definition(module, name, is_entry=True)
-        found: dict[Place, _Meaning] = {}
-        pending = [*start.reaches]
-        while pending:
-            place = pending.pop()
-            if place not in found:
-                found[place] = meaning = self._meaning(place)
-                pending += meaning.reaches
+        with _no_collection():
+            if module not in self._paths or name not in self._module(module).statements:
+                raise ValueError(f"{entry}: there is no such function, expected module:function of the package")
+            start = self._definition(module, name, is_entry=True)
+            found: dict[Place, _Meaning] = {}
+            pending = [*start.reaches]
+            while pending:
+                place = pending.pop()
+                if place not in found:
+                    found[place] = meaning = self._meaning(place)
+                    pending += meaning.reaches
         found.setdefault((module, name), start)  # where something reached calls it too, its defaults count
         return dict(sorted((self._label(*place), one.digest) for place, one in found.items() if one.digest))
 
@@ -224,7 +227,9 @@ class Package:
         names = (path.name for path in there if path.is_file() and path.suffix != ".py")
         return {(about.name, f"/{name}") for name in names if not name.startswith(".")}
 
-    def _walked(self, about: _Module, statements: list[ast.stmt], is_entry: bool = False) -> tuple[list[str], set[Place]]:
+    def _walked(
+        self, about: _Module, statements: list[ast.stmt], is_entry: bool = False
+    ) -> tuple[list[str], set[Place]]:
         """Statements at the top of a module, written in a normal form with what their names stand for; their reach."""
         walk = _Walk(self, about, is_entry)
         walk.run(statements)
@@ -286,6 +291,21 @@ class Package:
         return self._follow(source, chain if attribute is None else (attribute, *chain), seen)
 
 
+@contextlib.contextmanager
+def _no_collection() -> Iterator[None]:
+    """Without Python's garbage collection, which would look through the growing syntax trees again and again.
+
+    It takes twice as long as everything else here.
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 def _digest(text: Iterable[str]) -> str:
     return hashlib.sha256(" ".join(text).encode("utf-8", "surrogatepass")).hexdigest()[:8]
 
@@ -319,7 +339,7 @@ class _Scope:
     A class has the uses of the scope around it: what its body binds is hidden from its methods.
     """
 
-    __slots__ = ("around", "bound", "is_class", "is_comprehension", "imports", "outer", "top", "uses")
+    __slots__ = ("around", "bound", "imports", "is_class", "is_comprehension", "outer", "top", "uses")
 
     def __init__(self, around: _Scope | None = None, is_class: bool = False, is_comprehension: bool = False):
         self.around, self.is_class, self.is_comprehension = around, is_class, is_comprehension
