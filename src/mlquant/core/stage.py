@@ -192,13 +192,18 @@ class Stage:
             role = "setting"
         return Parameter(found.name, role, kind, several, default, about or Setting())
 
-    def of_role(self, role: Role) -> list[Parameter]:
-        return [parameter for parameter in self.parameters.values() if parameter.role == role]
+    @cached_property
+    def inputs(self) -> dict[str, Parameter]:
+        return {name: one for name, one in self.parameters.items() if one.role == "input"}
 
-    @property
+    @cached_property
+    def settings(self) -> dict[str, Parameter]:
+        return {name: one for name, one in self.parameters.items() if one.role == "setting"}
+
+    @cached_property
     def whole(self) -> Parameter | None:
         """The parameter that takes all settings as one JSON text, where there is one."""
-        return next((found for found in self.of_role("setting") if found.kind is dict), None)
+        return next((one for one in self.settings.values() if one.kind is dict), None)
 
     def filled(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings with those left out at their defaults; ValueError for one that is missing or unknown.
@@ -207,24 +212,22 @@ class Stage:
         """
         if self.whole:
             return dict(settings)
-        known = {found.name: found for found in self.of_role("setting")}
-        unknown = [name for name in settings if name not in known]
-        missing = [name for name, one in known.items() if one.default is UNSET and name not in settings]
+        unknown = [name for name in settings if name not in self.settings]
+        missing = [name for name, one in self.settings.items() if one.default is UNSET and name not in settings]
         if unknown or missing:
             raise ValueError(f"{self.command}: settings {unknown} are unknown, {missing} are missing")
-        return {name: settings.get(name, one.default) for name, one in known.items()}
+        return {name: settings.get(name, one.default) for name, one in self.settings.items()}
 
+    @cached_property
     def neutral(self) -> dict[str, Any]:
         """The neutral values of the settings that have one."""
-        named = {found.name: found.about for found in self.of_role("setting")}
-        return {name: about.neutral for name, about in named.items() if isinstance(about, Setting)}
+        named = {name: getattr(one.about, "neutral", UNSET) for name, one in self.settings.items()}
+        return {name: value for name, value in named.items() if value is not UNSET}
 
-    def check_inputs(self, inputs: Iterable[str]) -> None:
+    def check_inputs(self, given: Iterable[str]) -> None:
         """ValueError for inputs that are missing or unknown: a mistake in the plan."""
-        known = {found.name: found for found in self.of_role("input")}
-        given = set(inputs)
-        unknown = given - {*known, *self.found}
-        missing = {name for name, one in known.items() if one.default is UNSET} - given
+        unknown = set(given) - {*self.inputs, *self.found}
+        missing = {name for name, one in self.inputs.items() if one.default is UNSET} - set(given)
         if unknown or missing:
             raise ValueError(f"{self.command}: inputs {sorted(unknown)} are unknown, {sorted(missing)} are missing")
 

@@ -101,69 +101,14 @@ class Graph:
         """Add a run of a stage; one that is the same as an earlier one in all but its name is that one."""
         return self._add(function.stage, function.stage.folder, name, settings or {}, inputs)  # type: ignore[attr-defined]
 
-    def folders(self) -> dict[str, tuple[str, str]]:
-        """Kind and name of every experiment, study and sweep, by the folder that it ends in."""
-        return {
-            **{f"results/{name}_wav": ("experiment", name) for name in self.experiments},
-            **{f"results/studies/{name}": ("study", name) for name in self.studies},
-            **{f"results/sweeps/{name}": ("sweep", name) for name in self.sweeps},
-        }
-
-    def needed_for(self, targets: list[str]) -> set[str]:
-        """Folders of the stages that targets are made from; of all stages for a target that is not a folder or file."""
-        files, known = [], self.folders()
-        for target in targets:
-            kind, name = known.get(target, (None, None))
-            if kind == "experiment":
-                plan = self.experiments[name]
-                files += [plan.tables.file("provenance.json"), *plan.curves]
-            elif kind:
-                summary = (self.studies if kind == "study" else self.sweeps)[name]
-                files += [*summary.files, *summary.anchors.values()]
-            elif target.rpartition("/")[0] in self.stages:
-                files.append(target)
-            else:
-                return {*self.stages, *known}
-        return {*self.behind(files), *targets}
-
-    def report(self, folders: list[str]) -> dict:
-        """What the report of these folders is filled in with beside their tables: their settings."""
-        known, entries, networks, quantisers = self.folders(), [], {}, {}
-        blocks = {"experiment": self.config.experiments, "study": self.config.studies, "sweep": self.config.sweeps}
-        for folder in folders:
-            kind, name = known[folder]
-            block = blocks[kind][name]
-            users = block.outputs if isinstance(block, Experiment) else [block, *getattr(block, "chains", {}).values()]
-            quantised = {user.quantiser for user in users if getattr(user, "quantiser", None)}
-            used = [network for user in users for network in getattr(user, "networks", [])]
-            used += [getattr(block, key) for key in ("network", "manifold") if hasattr(block, key)]
-            used, quantised = self._with_starts(used, quantised)
-            networks |= {network: self.config.networks[network].model_dump() for network in used}
-            quantisers |= {quantiser: self.config.quantisers[quantiser].model_dump() for quantiser in quantised}
-            if isinstance(block, AnalogStudy):  # one for each d and ratio, alike in all else
-                place = next(channel_networks(name, block))[0]
-                networks[f"studies.{name}"] = self.config.networks[place].model_dump(exclude={"d", "noise_var"})
-                used.append(f"studies.{name}")
-            entry = {"kind": kind, "name": name, "folder": folder, "settings": block.model_dump()}
-            entries.append(entry | {"networks": [*dict.fromkeys(used)], "quantisers": sorted(quantised)})
-        return {"entries": entries, "networks": networks, "quantisers": quantisers}
-
-    def _with_starts(self, networks: list[str], quantisers: Collection[str]) -> tuple[list[str], set[str]]:
-        """Networks and quantisers, with all that they are trained on."""
-        networks, quantisers = [*networks], {*quantisers}
-        networks += [network for name in sorted(quantisers) if (network := self.config.quantisers[name].network)]
-        for name in networks:  # which grows
-            network = self.config.networks[name]
-            if network.start:
-                quantisers.add(network.quantiser)
-                networks += filter(None, (network.start, self.config.quantisers[network.quantiser].network))
-        return [*dict.fromkeys(networks)], quantisers
-
-    def _add(self, kind: str, command: str, name: str, settings: dict, inputs: dict[str, list[str]]) -> Stage:
-        """Register a stage; one that is the same as an earlier one in all but its name is that one."""
-        key = keys.stage_key(kind, settings, inputs, keys.digest_of_code(command))
-        stage = self._by_key.setdefault((kind, key), Stage(kind, command, name, key, settings, inputs))
-        return self.stages.setdefault(stage.folder, stage)
+    def _add(self, stage: Stage, kind: str, name: str, settings: Mapping, inputs: Mapping) -> Node:
+        taken = {name: [paths] if isinstance(paths, str) else [*paths] for name, paths in inputs.items()}
+        taken = {name: paths for name, paths in taken.items() if paths}
+        stage.check_inputs(taken)
+        filled = stage.filled(settings)
+        key = keys.stage_key(kind, keys.without_neutral(filled, stage.neutral), taken, keys.digest((stage.entry,)))
+        node = self._by_key.setdefault((kind, key), Node(stage, kind, name, key, filled, taken))
+        return self.nodes.setdefault(node.folder, node)
 
     # speech
 
@@ -418,8 +363,8 @@ class Graph:
         """Vectors quantised by the quantiser of a chain, or of a network that is trained on."""
         quantiser = self.config.quantisers[by.quantiser]
         settings, inputs = self._prediction(quantiser)
-        settings = settings | self._given(quantisers.vq_search, by, quantiser)
         settings |= {"k": self._width(quantiser), "send_every": self.config.send_every(quantiser)}
+        settings |= {"reset_every": getattr(quantiser, "reset_every", None)} | self._given(quantisers.vq_search, by)
         codebooks = self.codebooks(by.quantiser, by.stages)
         label = f"{name}_{by.quantiser}"
         node = self.add(quantisers.vq_search, label, settings, latents=vectors, codebooks=codebooks, **inputs)
@@ -452,10 +397,10 @@ class Graph:
         settings = self._given(vocoder.synth, chain) if chain else {}
         return self.add(vocoder.synth, name, settings, model=model, y_hat=y_hat).file("speech.wav")
 
-    def _given(self, function: Callable, *blocks: Any) -> dict[str, Any]:
-        """Of the settings of a stage those that blocks of the configuration have."""
-        names = [one.name for one in function.stage.of_role("setting")]  # type: ignore[attr-defined]
-        return {name: getattr(block, name) for block in blocks for name in names if name in type(block).model_fields}
+    def _given(self, function: Callable, block: Any) -> dict[str, Any]:
+        """Of the settings of a stage those that a block of the configuration, as a chain, has."""
+        names = function.stage.settings  # type: ignore[attr-defined]
+        return {name: getattr(block, name) for name in names if name in type(block).model_fields}
 
     # speech to compare with, and measures
 
