@@ -9,7 +9,6 @@ import shutil
 import subprocess
 import sys
 import textwrap
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -1142,15 +1141,3 @@ def test_an_edit_behind_an_import_is_seen(package, line):
     (package / "helper.py").write_text("VALUE = 2\n")
     forget()
     assert keys.code_of("plot-losses") != before
-
-
-# --- the environment -------------------------------------------------------------------------------------
-
-
-def test_conda_and_pip_install_the_same_versions():
-    root = Path(__file__).parents[2]
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    conda = yaml.safe_load((root / "envs/mlquant.yaml").read_text())["dependencies"][-1]["pip"]
-    locked = (root / "constraints.txt").read_text().splitlines()
-    assert sorted(conda) == sorted(project["dependencies"])
-    assert {*project["dependencies"], *project["optional-dependencies"]["dev"]} <= {*locked}
