@@ -70,7 +70,7 @@ def deb_bytes(files, data_name="data.tar.xz", content=None):
     members = {
         "debian-binary": b"2.0\n",
         "control.tar.xz": b"odd",
-        data_name: tar_bytes(records, "w:xz") if content is None else content,
+        data_name: tar_bytes(files, "w:xz") if content is None else content,
     }
     out = b"!<arch>\n"
     for name, data in members.items():
@@ -110,7 +110,7 @@ def left_behind(tmp_path):
 
 
 def archive_of(tmp_path, files):
-    fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "in.tar", tar_bytes(records))}]})
+    fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "in.tar", tar_bytes(files))}]})
     return tmp_path / "out/a.tar"
 
 
@@ -146,9 +146,9 @@ KEPT = {"usr/a.raw": FILES["./usr/a.raw"], "usr/b.wav": FILES["./usr/b.wav"], "u
     [
         ("p_1_all.deb", deb_bytes),
         ("p.tar", tar_bytes),
-        ("p.tar.gz", lambda files: tar_bytes(records, "w:gz")),
-        ("p.tar.xz", lambda files: tar_bytes(records, "w:xz")),
-        ("p.tar.bz2", lambda files: tar_bytes(records, "w:bz2")),
+        ("p.tar.gz", lambda files: tar_bytes(files, "w:gz")),
+        ("p.tar.xz", lambda files: tar_bytes(files, "w:xz")),
+        ("p.tar.bz2", lambda files: tar_bytes(files, "w:bz2")),
         ("p.zip", zip_bytes),
     ],
 )
@@ -156,7 +156,7 @@ def test_every_kind_of_archive_gives_its_audio_files(tmp_path, name, pack):
     data = pack(FILES)
     url = url_of(tmp_path / name, data)
     files, manifest = fetched(tmp_path, {"urls": [{"url": url, "sha256": sha256(data).upper()}]})
-    assert files == KEPT and list(records) == sorted(records)
+    assert files == KEPT and list(files) == sorted(files)
     assert manifest["available"] and manifest["obtained_from"] == url and manifest["sha256"] == sha256(data)
     assert manifest["files"] == [{"path": p, "bytes": len(d), "sha256": sha256(d)} for p, d in KEPT.items()]
 
@@ -394,7 +394,7 @@ def test_archives_pass_through_files_not_through_memory(tmp_path):
             bundle.writestr(name, data)
     urls = [
         url_of(tmp_path / f"x{i}", data)
-        for i, data in enumerate((tar_bytes(records, "w:gz"), deflated.getvalue(), deb_bytes(records)))
+        for i, data in enumerate((tar_bytes(files, "w:gz"), deflated.getvalue(), deb_bytes(files)))
     ]
     tracemalloc.start()
     try:
