@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -21,6 +22,14 @@ def shared():
     if not (path / "golden").is_dir():
         pytest.skip(f"needs the reference's data in {path}")
     return path
+
+
+@pytest.fixture
+def interruptible():
+    """SIGINT as a program in the foreground has it: in the background of a shell it is ignored, by children too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -583,6 +583,7 @@ def test_a_full_disk_ends_in_one_line_and_nothing_half_written(made, tmp_path, w
         assert path.is_dir() or path.stat().st_size < limit
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupt_and_a_termination_leave_nothing_behind(made, tmp_path, name):
     # Snakemake ends its jobs with SIGTERM. Here it comes in the middle of the writing.
@@ -597,7 +598,6 @@ def half(path, data):
     os.kill(os.getpid(), signal.{name})
 
 Path.write_bytes = half
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 cli.main()
 """
     command = [sys.executable, "-c", code, "resynth", "m.bin", "-o", str(tmp_path / "x.raw")]

@@ -325,7 +325,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_archive_is_one_error_and_neither_memory_nor_time(tmp_path, monkeypatch, case):
-    monkeypatch.setattr(fetch, "WHOLE_SECONDS", 20)
+    monkeypatch.setattr(archives, "WHOLE_SECONDS", 20)
     data, reason = HOSTILE[case]
     url = url_of(tmp_path / "x", data)
     tracemalloc.start()
@@ -365,7 +365,7 @@ def test_an_archive_of_too_many_files_or_names_is_refused(tmp_path, monkeypatch,
     assert len(fetched(tmp_path, {"urls": [{"url": url}]})[0]) == 1
     for limit, value in (("MEMBERS", 9), ("NAMES", 99)):
         with monkeypatch.context() as patch, pytest.raises(InputError, match=f"holds more than .*{value}"):
-            patch.setattr(corpus, limit, value)
+            patch.setattr(archives, limit, value)
             fetched(tmp_path, {"urls": [{"url": url}]})
 
 
@@ -491,7 +491,7 @@ def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path):
 def waits(monkeypatch):
     """The seconds that a download would have waited before it tried again."""
     seconds = []
-    monkeypatch.setattr(corpus.time, "sleep", seconds.append)
+    monkeypatch.setattr(fetch.time, "sleep", seconds.append)
     return seconds
 
 
@@ -512,21 +512,22 @@ def test_only_failures_that_may_pass_are_tried_again(tmp_path, monkeypatch, wait
         fetched(tmp_path, {"urls": [{"url": "https://h/never.raw"} | known]})
     assert len(calls) == 7 and waits == [1, 4, 1, 4, 16]
     monkeypatch.undo()
-    monkeypatch.setattr(corpus.time, "sleep", lambda seconds: pytest.fail("tried again"))
+    monkeypatch.setattr(fetch.time, "sleep", lambda seconds: pytest.fail("tried again"))
     with pytest.raises(InputError, match="No such file"):
         fetched(tmp_path, {"urls": [{"url": "file:///no/such/file.tar"}]})
 
 
 @pytest.mark.parametrize("full", ["download", "plain.tar"])
 def test_a_full_disk_is_no_failure_of_a_url(tmp_path, monkeypatch, full):
-    save = archives._save
+    save = archives.save
 
     def save_or_fail(chunks, path):
         if path.name == full:
             raise OSError(errno.ENOSPC, "No space left on device")
         return save(chunks, path)
 
-    monkeypatch.setattr(archives, "_save", save_or_fail)
+    for module in (archives, fetch):
+        monkeypatch.setattr(module, "save", save_or_fail)
     urls = [{"url": url_of(tmp_path / name, tar_bytes(FILES, "w:gz"))} for name in ("a.tgz", "b.tgz")]
     with pytest.raises(OSError, match="No space left"):
         fetched(tmp_path, {"urls": urls})
@@ -643,9 +644,10 @@ def test_a_download_has_limits_of_size_silence_and_time(tmp_path, serve, monkeyp
                 handler.wfile.write(b"1")
 
     base = serve(answer)
-    monkeypatch.setattr(archives, "LIMIT", 20000)
+    for module in (archives, fetch):
+        monkeypatch.setattr(module, "LIMIT", 20000)
     monkeypatch.setattr(fetch, "URL_SECONDS", 0.5)
-    monkeypatch.setattr(fetch, "WHOLE_SECONDS", 1)
+    monkeypatch.setattr(archives, "WHOLE_SECONDS", 1)
     for path, reason in [
         ("claim", "20001 bytes, more than 20000 bytes"),
         ("endless", "holds more than 20000 bytes"),
@@ -661,6 +663,7 @@ def test_a_download_has_limits_of_size_silence_and_time(tmp_path, serve, monkeyp
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.usefixtures("interruptible")
 def test_a_download_that_is_stopped_leaves_nothing_to_be_taken_for_whole(tmp_path, serve, number, status):
     over = threading.Event()
 
@@ -718,7 +721,7 @@ def test_https_is_taken_from_a_server_that_can_show_who_it_is(tmp_path, serve, c
 
 def test_a_redirect_leads_to_https_only(tmp_path, serve, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    monkeypatch.setattr(fetch, "WHOLE_SECONDS", 10)
+    monkeypatch.setattr(archives, "WHOLE_SECONDS", 10)
     asked, sent, targets = [], [], {}
 
     def plain(handler):

@@ -89,6 +89,7 @@ def test_another_clone_on_one_core_gives_the_same_bytes(tmp_path, undisturbed):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_a_run_killed_at_twenty_random_moments_ends_in_the_bytes_of_an_undisturbed_one(tmp_path, undisturbed):
     expected, seconds = undisturbed
     seed = random.SystemRandom().randrange(1 << 32)
