@@ -1,6 +1,6 @@
 """A checkout of the project to run and to edit: a copy with the configuration under an overlay, and some speech.
 
-The copy's package is the one that Snakemake and the commands import. Speech is the shared samples where they are, else
+The copy's package is the one that Snakemake and the commands import. Speech is the reference's where it is found, else
 synthetic.
 """
 
@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 import yaml
+from support.reference import found
 
 ROOT = Path(__file__).resolve().parents[2]
-SHARED = ROOT.parent / "shared" / "speech"
 
 # Over config.yaml, so that the published experiment itself runs: its outputs, names and chains, on other speech.
 OVERLAY = {
@@ -71,9 +71,9 @@ def synthetic_speech(seconds, hertz, seed):
 
 
 def speech_of(name, seconds, hertz, seed):
-    """A second or two of a shared sample, from where it speaks, or something like it."""
-    path = SHARED / f"{name}.raw"
-    if not path.exists():
+    """A second or two of a sample of the reference, from where it speaks, or something like it."""
+    path = found(f"speech/{name}.raw")
+    if not path:
         return synthetic_speech(seconds, hertz, seed)
     return np.fromfile(path, "<i2")[4000 : 4000 + round(8000 * seconds)]
 
