@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import yaml
-from test_config import CONFIG, _empty_folder, planned, redone, rows_of  # noqa: F401
+from support.configs import CONFIG, planned, redone, rows_of
 
 from mlquant.core.errors import InputError
 from mlquant.plan import config
