@@ -118,13 +118,14 @@ class Parameter:
     several: bool
     default: Any
     about: Setting | File
+    keyword: bool
 
     @property
     def flag(self) -> str | None:
         """Its option; None of a positional one."""
         if self.about.flag:
             return self.about.flag
-        if self.role == "input" and self.default is UNSET:
+        if not self.keyword and (self.default is UNSET or self.several):
             return None
         return f"--{self.name.replace('_', '-')}"
 
@@ -184,13 +185,14 @@ class Stage:
         kind, several, about = _unwrapped(hint)
         default = UNSET if found.default is inspect.Parameter.empty else found.default
         role: Role = "input"
+        keyword = found.kind is inspect.Parameter.KEYWORD_ONLY
         if isinstance(about, Aside):
             role = "aside"
-        elif found.kind is inspect.Parameter.KEYWORD_ONLY:
+        elif keyword:
             role = "output" if found.name in self.outputs else "aside" if kind is Path else "setting"
         elif kind is not Path:
             role = "setting"
-        return Parameter(found.name, role, kind, several, default, about or Setting())
+        return Parameter(found.name, role, kind, several, default, about or Setting(), keyword)
 
     @cached_property
     def inputs(self) -> dict[str, Parameter]:

@@ -188,7 +188,7 @@ def recorded() -> Variants:
     for kind in ("experiments", "networks", "codebooks"):
         for path in sorted(Path("results", kind).glob("*/provenance.json")):
             found = _object(path)
-            stages, modules = _dict(found.get("stages")), _dict(found.get("modules"))
+            stages, modules = _dict(found.get("stages")), _dict(found.get("definitions"))
             if kind == "experiments":  # whose entry stands for the settings of the tables
                 stages = stages | {path.parent.as_posix(): {"settings": found.get("experiment")}}
             for folder, stage in stages.items():
