@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mlquant.core.blocks import Block, Factor, Positive, Seed, nearest, refusal, shown, validate
 from mlquant.core.errors import InputError
-from mlquant.networks.rows import ROWS, SHAPING, Row
+from mlquant.networks.rows import SHAPING
 from mlquant.networks.settings import NetworkSettings
 from mlquant.speech.settings import OWN, Choice, Sha256, Source, audio_files, url_problem
 from mlquant.vocoder.codec2 import MODES
@@ -141,11 +141,6 @@ class Network(NetworkSettings):
         if self.noise_var and self.start:
             raise refusal(f"noise_var: found {self.noise_var:g}, expected 0 where latents are quantised instead")
         return self
-
-    @property
-    def row(self) -> Row:
-        """The network's row of the table: its layers, and what goes in and comes out."""
-        return ROWS[self.family, self.nn]
 
     @property
     def start(self) -> str | None:
