@@ -1,20 +1,36 @@
-"""The settings of a network's training, and which of them contradict its row of the table of networks."""
+"""The settings of a network's training, and which of them contradict its row of layer widths."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from mlquant.core.blocks import Block, Positive, Seed, refusal
-from mlquant.networks.rows import POOLING, ROWS
+from mlquant.networks.rows import POOLING, ROWS, Row, as_settings, checked_row
+
+
+def _row(value: Any) -> Row:
+    try:
+        return value if isinstance(value, Row) else checked_row(value)
+    except ValueError as error:
+        raise refusal(str(error)) from None
+
+
+def _row_of_table(settings: dict[str, Any]) -> Row | None:
+    """The row of the table for the settings above it; None where there is none."""
+    return ROWS.get((settings.get("family"), settings.get("nn")))
 
 
 class NetworkSettings(Block):
-    """Everything that defines the training of a network but its data; what is left out has these values."""
+    """Everything that defines the training of a network but its data; what is left out has these values.
+
+    The row, where left out, is that of the table for `family` and `nn`; one that is given stands, whatever these are.
+    """
 
     family: str
     nn: int
+    row: Annotated[Row, BeforeValidator(_row), PlainSerializer(as_settings), Field(default_factory=_row_of_table)]
     d: Annotated[int, Field(gt=0, le=1024)] | None = None
     ncat: Annotated[int, Field(gt=0, le=1024)] = 1
     nvq: Annotated[int, Field(gt=0, le=64)] = 1
@@ -42,7 +58,7 @@ class NetworkSettings(Block):
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkSettings:
-        row = ROWS.get((self.family, self.nn))
+        row = self.row
         if row is None:
             known = ", ".join(f"{family} {nn}" for family, nn in ROWS)
             raise refusal(f"family and nn: found {self.family} {self.nn}, expected one of {known}")

@@ -15,7 +15,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mlquant.core.blocks import Block, Factor, Positive, Seed, nearest, refusal, shown, validate
 from mlquant.core.errors import InputError
-from mlquant.networks.rows import ROWS, SHAPING, Row
+from mlquant.networks.rows import SHAPING, Row
 from mlquant.networks.settings import NetworkSettings
 from mlquant.speech.settings import OWN, Choice, Sha256, Source, audio_files, url_problem
 from mlquant.vocoder.codec2 import MODES
@@ -143,16 +143,11 @@ class Network(NetworkSettings):
         return self
 
     @property
-    def row(self) -> Row:
-        """The network's row of the table: its layers, and what goes in and comes out."""
-        return ROWS[self.family, self.nn]
+    def design(self) -> Row:
+        return self.row
 
     @property
-    def design(self):
-        return ROWS[self.family, self.nn]
-
-    @property
-    def initial(self):
+    def initial(self) -> str | None:
         return self.finetune or self.vq_in_loop
 
     @property
