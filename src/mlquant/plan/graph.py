@@ -17,26 +17,23 @@ from mlquant.core import keys
 from mlquant.core.blocks import nearest
 from mlquant.core.errors import InputError
 from mlquant.networks.rows import latent_width
-from mlquant.networks.settings import NetworkSettings
+from mlquant.chains.settings import Output, RatedChain
+from mlquant.experiments.settings import Experiment
+from mlquant.networks.settings import Network, NetworkSettings
 from mlquant.plan.config import (
     AnalogStudy,
     BitsStudy,
-    Chain,
     Config,
     DemoStudy,
-    Experiment,
     MbestStudy,
-    Network,
-    Output,
-    Part,
-    Quantiser,
     UniformStudy,
     channel_networks,
     compared_quantisers,
     encoder_of,
     own_files,
 )
-from mlquant.speech.settings import AS_IT_IS, Choice, Source, Url, audio_files
+from mlquant.quantisers.settings import VectorQuantiser
+from mlquant.speech.settings import AS_IT_IS, Choice, Part, Source, Url, audio_files
 from mlquant.vocoder.codec2 import MODES
 
 
@@ -153,7 +150,7 @@ class Plan:
         for folder in folders:
             kind, name = known[folder]
             block = blocks[kind][name]
-            users = block.outputs if isinstance(block, Experiment) else [block, *getattr(block, "chains", {}).values()]
+            users = [*block.outputs.values()] if isinstance(block, Experiment) else [block, *getattr(block, "chains", {}).values()]
             quantised = {user.quantiser for user in users if getattr(user, "quantiser", None)}
             used = [network for user in users for network in getattr(user, "networks", [])]
             used += [getattr(block, key) for key in ("network", "manifold") if hasattr(block, key)]
@@ -328,7 +325,7 @@ class Plan:
         predicted = {"predictor": self._predictor(quantiser)}
         for i, stage in enumerate(quantiser.stages[:stages], 1):
             settings, inputs = {"k": self._width(quantiser), **stage.model_dump()}, {"train": [train]}
-            if quantiser.mbest and codebooks:
+            if quantiser.kind != "lbg" and codebooks:
                 settings["mbest"] = quantiser.mbest
                 inputs["after"] = [*codebooks]
             if quantiser.kind == "predictive":
@@ -337,15 +334,15 @@ class Plan:
             label = f"{name.removeprefix('studies.').replace('.', '_')}_{i}"
             codebook = self._add("codebooks", "vq-train", label, settings, inputs)
             codebooks.append(codebook.file("vq.f32"))
-            train = train if quantiser.mbest else codebook.file("residual.f32")
+            train = train if quantiser.kind != "lbg" else codebook.file("residual.f32")
         self._trained[name, stages] = codebooks
         return codebooks
 
-    def _to_train_on(self, quantiser: Quantiser) -> str:
+    def _to_train_on(self, quantiser: VectorQuantiser) -> str:
         """The vectors that a quantiser's codebooks are trained on, in pairs for prediction."""
         settings = {"thresh": quantiser.thresh}
         if quantiser.kind == "predictive":
-            settings["pairs"] = self.config.every(quantiser)
+            settings["pairs"] = self.config.send_every(quantiser)
         if quantiser.network is None:
             settings["held_out"] = _HELD_OUT
             inputs = {"features": self._corpus(quantiser.corpus)[0]}
@@ -356,15 +353,15 @@ class Plan:
         inputs = {"weights": [weights], "features": self._corpus(network.corpus)[network.row.source == "y"]}
         return self._add("latents", "encode", network.corpus, settings, inputs).file("l.f32")
 
-    def _predictor(self, quantiser: Quantiser) -> list[str]:
+    def _predictor(self, quantiser: VectorQuantiser) -> list[str]:
         """The file of a quantiser's fitted coefficient; none where it is given or not needed."""
-        if quantiser.predict != "fit":
+        if getattr(quantiser, "predict", None) != "fit":
             return []
         inputs, settings = {"pairs": [self._to_train_on(quantiser)]}, {"k": self._width(quantiser)}
         name = quantiser.network or quantiser.corpus
         return [self._add("predictors", "vq-predictor", name, settings, inputs).file("a.f32")]
 
-    def _width(self, quantiser: Quantiser) -> int:
+    def _width(self, quantiser: VectorQuantiser) -> int:
         """Elements of a vector."""
         return latent_width(self.config.networks[quantiser.network].model_dump()) if quantiser.network else 20
 
@@ -375,11 +372,11 @@ class Plan:
             vectors = self._latents(name, quantiser.network, features)
         else:
             vectors = self._add("shapes", "shapes", name, {}, {"features": [features]}).file("s.f32")
-        settings = {"k": self._width(quantiser), "mbest": by.mbest, "every": self.config.every(quantiser)}
+        settings = {"k": self._width(quantiser), "mbest": by.mbest, "every": self.config.send_every(quantiser)}
         inputs = {"latents": [vectors], "codebooks": self._codebooks(by.quantiser, by.stages)}
         if quantiser.kind == "predictive":
             inputs["predictor"] = self._predictor(quantiser)
-            settings |= {"predict": None if inputs["predictor"] else quantiser.predict, "stretch": quantiser.stretch}
+            settings |= {"predict": None if inputs["predictor"] else quantiser.predict, "stretch": quantiser.reset_every}
         searched = self._add("quantised", "vq-search", f"{name}_{by.quantiser}", settings, inputs)
         return {"l": vectors, "l_hat": searched.file("l_hat.f32")}
 
@@ -399,13 +396,13 @@ class Plan:
     def _experiment(self, name: str) -> ExperimentPlan:
         experiment = self.config.experiments[name]
         measured, optional, latents = {}, {}, {}
-        used = {self.networks[name].name: self.networks[name] for out in experiment.outputs for name in out.networks}
+        used = {self.networks[name].name: self.networks[name] for out in experiment.outputs.values() for name in out.networks}
         bottleneck = self._bottleneck(experiment)
         for sample in experiment.samples:
             speech, fetched = self._sample(sample)
             features = self._features(sample, speech)
             references = self._references(sample, speech, features)
-            rows = [self._output(sample, speech, features, output) for output in experiment.outputs]
+            rows = [self._output(sample, speech, features, *output) for output in experiment.outputs.items()]
             for row in rows if experiment.published else ():
                 published = Path(experiment.published) / f"{sample}_{row['index']}_{row['tag']}.wav"
                 row["files"] |= {"published": str(published)} if published.is_file() else {}
@@ -425,9 +422,10 @@ class Plan:
                 f"config: experiments.{name}.published: {experiment.published} holds no wav of the experiment's, "
                 f"expected <sample>_<index>_<tag>.wav"
             )
-        codebooks = [Path(path).parent for output in experiment.outputs for path in self._output_codebooks(output)]
+        codebooks = [Path(path).parent for output in experiment.outputs.values() for path in self._output_codebooks(output)]
         settings = {
             **{"name": name, **experiment.model_dump(exclude={"in_all"}), "speech_dir": self.config.speech_dir},
+            "outputs": [{"index": index, **output.model_dump()} for index, output in experiment.outputs.items()],
             "networks": {name: stage.folder for name, stage in used.items()},
             "codebooks": {folder.name.rsplit(".", 1)[0]: str(folder) for folder in codebooks},
             "bottleneck": bottleneck,
@@ -451,8 +449,8 @@ class Plan:
     def _config_of(self, name: str) -> dict:
         """The part of the configuration that an experiment is made by, as it is in force; its samples' aside."""
         config, experiment = self.config, self.config.experiments[name]
-        quantised = [output for output in experiment.outputs if output.quantiser]
-        used = [network for output in experiment.outputs for network in output.networks]
+        quantised = [output for output in experiment.outputs.values() if output.quantiser]
+        used = [network for output in experiment.outputs.values() for network in output.networks]
         networks, quantisers = self._with_starts(used, {output.quantiser for output in quantised})
         quantised += [config.networks[network] for network in networks if config.networks[network].quantiser]
         corpora = {config.networks[network].corpus for network in networks}
@@ -468,9 +466,13 @@ class Plan:
             users = [user for user in quantised if user.quantiser == quantiser]
             entry["stages"] = entry["stages"][: max(user.stages or len(entry["stages"]) for user in users)]
         # Of an output only what was set: not everything goes with everything.
-        outputs = [output.model_dump(mode="json", exclude_unset=True) for output in experiment.outputs]
+        outputs = {
+            str(index): output.model_dump(mode="json", exclude_unset=True)
+            for index, output in experiment.outputs.items()
+        }
         entries["experiments"] = {name: experiment.model_dump(mode="json", exclude={"in_all"}) | {"outputs": outputs}}
-        return {"speech_dir": config.speech_dir, "features": config.features.model_dump(), **entries}
+        own = {"speech_dir": config.speech_dir, "features": config.features.model_dump()}
+        return {"complete": True, **own, **entries}
 
     def origins(self, experiment: str, samples: list[str]) -> list[str]:
         """What the speech of some of an experiment's samples, and of its networks, came from: own files, archives.
@@ -534,29 +536,30 @@ class Plan:
 
     def _bottleneck(self, experiment: Experiment) -> dict | None:
         """The network whose decoder runs in the page: of the quantised outputs, else the last with a bottleneck."""
-        quantised = [output for output in experiment.outputs if self._runs_in_page(output)]
-        used = [network for output in experiment.outputs for network in output.networks]
+        quantised = {index: output for index, output in experiment.outputs.items() if self._runs_in_page(output)}
+        used = [network for output in experiment.outputs.values() for network in output.networks]
         network = next((name for name in reversed(used) if self.config.networks[name].d), None)
         if quantised:
-            network = self.config.quantisers[quantised[0].quantiser].network
-            quantised = [output for output in quantised if output.quantiser == quantised[0].quantiser]
+            name = next(iter(quantised.values())).quantiser
+            network = self.config.quantisers[name].network
+            quantised = {index: output for index, output in quantised.items() if output.quantiser == name}
         if network is None:
             return None
-        codebooks = [self._output_codebooks(output) for output in quantised]
+        codebooks = [self._output_codebooks(output) for output in quantised.values()]
         return {
             "network": network,
             "weights": self.networks[network].file("weights.safetensors"),
             "codebooks": max(codebooks, key=len, default=[]),
             "choices": [
-                {"index": output.index, "tag": output.tag, "stages": len(paths), "mbest": output.mbest}
-                for output, paths in zip(quantised, codebooks, strict=True)
+                {"index": index, "tag": output.tag, "stages": len(paths), "mbest": output.mbest}
+                for (index, output), paths in zip(quantised.items(), codebooks, strict=True)
             ],
         }
 
     def _runs_in_page(self, output: Output) -> bool:
         """Whether an output is quantised frame by frame by the latents of one of its networks."""
         quantiser = self.config.quantisers.get(output.quantiser)
-        return quantiser is not None and self.config.plain(quantiser) and quantiser.network in output.networks
+        return quantiser is not None and self.config.is_memoryless(quantiser) and quantiser.network in output.networks
 
     def _takes_b(self, network: str) -> bool:
         return self.config.networks[network].row.source == "b"
@@ -587,7 +590,7 @@ class Plan:
         }
         return json.dumps(record, sort_keys=True)
 
-    def _output(self, sample: str, speech: Stage, features: Stage, output: Output) -> dict:
+    def _output(self, sample: str, speech: Stage, features: Stage, index: int, output: Output) -> dict:
         """One output of one sample: its index, tag, bit rate, and the files to measure it by."""
         model = features.inputs["model"][0]
         files: dict[str, str] = {}
@@ -604,7 +607,7 @@ class Plan:
             if quantiser:
                 stages = quantiser.stages[: output.stages]
                 bits = sum(stage.size.bit_length() - 1 for stage in stages)
-                frame_ms = self.config.every(quantiser) * self.config.vector_ms(quantiser)
+                frame_ms = self.config.send_every(quantiser) * self.config.vector_ms(quantiser)
             if quantiser and quantiser.network is None:
                 files |= self._quantised(sample, hat, output)
                 hat = self._restored(sample, None, files["l_hat"], hat)
@@ -618,9 +621,9 @@ class Plan:
                 if self.config.networks[network].row.target == "b":
                     files |= {"b": b, "b_hat": hat}
             files |= {"y": features.file("y.f32"), "y_hat": hat}
-            wav = self._speech(sample, model, hat, output.expand)
+            wav = self._speech(sample, model, hat, output.postfilter)
         interval = quantiser and quantiser.interval_ms
-        return _row(output.index, output.tag, bits, frame_ms, late, {"wav": wav, **files}) | {"interval_ms": interval}
+        return _row(index, output.tag, bits, frame_ms, late, {"wav": wav, **files}) | {"interval_ms": interval}
 
     def _speech(self, name: str, model: str, y_hat: str, expand: float = 1.0) -> str:
         """Speech of y_hat."""
@@ -717,18 +720,18 @@ class Plan:
             told.append(row)
             networks = [study.network, study.manifold] if source == "latents" else [study.manifold]
             stages = [*range(1, len(quantiser.stages) + 1)]
-            chain = Chain(networks=networks, quantiser=place, stages=stages, mbest=study.mbest)
+            chain = RatedChain(networks=networks, quantiser=place, stages=stages, mbest=study.mbest)
             rows.append(row | {"file": self._rated(study, chain, of_samples)})
         for label, chain in study.chains.items():
             quantiser = self.config.quantisers[chain.quantiser]
-            ms = self.config.every(quantiser) * self.config.vector_ms(quantiser)
+            ms = self.config.send_every(quantiser) * self.config.vector_ms(quantiser)
             sizes = "/".join(dict.fromkeys(str(stage.size) for stage in quantiser.stages[: max(chain.stages)]))
             row = {"source": label, "kind": quantiser.kind, "sizes": sizes, "interval_ms": ms}
             rows.append(row | {"file": self._rated(study, chain, of_samples)})
         files = [row["file"] for row in rows]
         return Summary({"kind": "bits", "name": name, "rows": rows}, files, anchors)
 
-    def _rated(self, study: BitsStudy, chain: Chain, samples: dict[str, dict[str, str]]) -> str:
+    def _rated(self, study: BitsStudy, chain: RatedChain, samples: dict[str, dict[str, str]]) -> str:
         """The rates file of a chain."""
         quantiser = self.config.quantisers[chain.quantiser]
         encoder = quantiser.network
@@ -739,7 +742,7 @@ class Plan:
             "networks": weights,
             "encoder": encoder and self.networks[encoder].file("weights.safetensors"),
             "codebooks": self._codebooks(chain.quantiser, max(chain.stages)),
-            "predict": (self._predictor(quantiser) or [quantiser.predict])[0],
+            "predict": (self._predictor(quantiser) or [getattr(quantiser, "predict", None)])[0],
         }
         b, y = self._corpus(study.corpus)
         others_b, others_y = self._corpus(study.corpus, held_out=True)
@@ -750,10 +753,10 @@ class Plan:
             "quantised": quantised[0] if quantised else None,
             "stages": chain.stages,
             "mbest": chain.mbest,
-            "every": self.config.every(quantiser),
-            "stretch": quantiser.stretch,
-            "expand": chain.expand,
-            "interval_ms": self.config.every(quantiser) * self.config.vector_ms(quantiser),
+            "every": self.config.send_every(quantiser),
+            "stretch": getattr(quantiser, "reset_every", None),
+            "expand": chain.postfilter,
+            "interval_ms": self.config.send_every(quantiser) * self.config.vector_ms(quantiser),
             # What none of them was trained on.
             "held_out": min(_HELD_OUT, *(self.config.networks[name].held_out for name in used)),
             "thresh": study.thresh,
