@@ -16,13 +16,14 @@ import pandas as pd
 from pydantic import Field
 
 from mlquant.core import records
-from mlquant.core.blocks import Block, Factor, Positive
+from mlquant.core.blocks import Block, Positive
 from mlquant.core.errors import InputError
 from mlquant.core.records import FRAME, SAMPLE_RATE
 from mlquant.measures import measures
 from mlquant.networks import inference, rows
 from mlquant.quantisers import gain, vq
 from mlquant.vocoder import chosen, decoder, features
+from mlquant.vocoder.types import Postfilter
 
 if TYPE_CHECKING:
     from mlquant.networks.dense import Dense
@@ -66,7 +67,7 @@ class Settings(Block):
     every: Positive
     predict: float | str | None
     stretch: Positive | None
-    expand: Factor
+    expand: Postfilter
     interval_ms: Annotated[float, Field(gt=0)]
     features: list[str]
     targets: list[str]

@@ -156,7 +156,8 @@ class Stage:
 
     `folder` is the kind of its results, results/<folder>/<name>.<key>/; None of a command that makes no keyed result.
     `outputs` are file names, by parameter: several of a parameter that is a folder. `found` names inputs that the
-    command finds through its settings, and that no parameter takes; `beside` names files that it makes beside its outputs.
+    command finds through its settings, and that no parameter takes; `beside` names files that it
+    makes beside its outputs.
     """
 
     function: Callable

@@ -17,7 +17,9 @@ from mlquant.core.stage import File, Json, Root, Setting, stage
 def tabulate(
     experiment: Annotated[Json, Setting(help="JSON text or file: name, title, samples, outputs, ...")],
     measured: Annotated[list[Path], File(help="files written by measure", flag="--measured", metavar="JSON")],
-    sidecars: Annotated[list[Path], File(help="provenance.json of its networks and codebooks", flag="--sidecars", metavar="JSON")] = [],  # noqa: B006
+    sidecars: Annotated[
+        list[Path], File(help="provenance.json of its networks and codebooks", flag="--sidecars", metavar="JSON")
+    ] = [],  # noqa: B006
     *,
     origins: Annotated[list[Path], File(help="what its speech came from: the checksums are kept")] = [],  # noqa: B006
     out: Annotated[Path, File(help="tables, README.md and provenance.json", flag="--out", metavar="DIR")],

@@ -17,7 +17,7 @@ from mlquant.core.records import FRAME, SAMPLE_RATE
 from mlquant.vocoder import features
 
 DELAY = 209
-"""Samples by which every output is behind its source: 50 of the high pass, and 159 from a frame's centre to where it is heard."""
+"""Samples by which every output is behind its source: 50 of the high pass, 159 from a frame's centre to its sound."""
 CREST_BANDS = {"low": (300, 1000), "mid": (1000, 2000), "high": (2000, 3700)}  # Hz
 REFERENCES = {"": "source", "original_": "original", "ideal_y_": "ideal_y"}
 """Prefix of a column to the speech that its measure compares with."""
@@ -111,7 +111,7 @@ def _of_latents(named: dict, _: np.ndarray) -> tuple[dict, dict]:
 def _of_speech(
     speech: np.ndarray, delay: int, heard: dict, records: np.ndarray, crest: list, with_pesq: bool
 ) -> tuple[dict, list]:
-    """Measures of speech [N] int16, `delay` samples behind the vocoder's, against every reference; and its LSD by frame.
+    """Measures of speech [N] int16, `delay` samples behind the vocoder's, against every reference; its LSD by frame.
 
     The LSD is against the source, in dB; `crest` is the source's.
     """

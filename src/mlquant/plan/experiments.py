@@ -46,7 +46,7 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
         rows = [graph.output(sample, index, output) for index, output in experiment.outputs.items()]
         _add_published(experiment, sample_name, rows)
         if bottleneck:
-            takes_b = config.networks[bottleneck["network"]].design.source == "b"
+            takes_b = config.networks[bottleneck["network"]].row.source == "b"
             latents[sample_name] = graph.latents(sample_name, bottleneck["network"], sample.b if takes_b else sample.y)
         measured[sample_name] = [
             graph.measured(f"{name}_{sample_name}", sample, rows, latents.get(sample_name)),
@@ -129,7 +129,7 @@ def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
 def _runs_in_page(graph: Graph, output: Output) -> bool:
     """Whether an output is quantised frame by frame by the latents of one of its networks."""
     quantiser = graph.config.quantisers.get(output.quantiser)
-    return quantiser is not None and graph.config.frame_by_frame(quantiser) and quantiser.network in output.networks
+    return quantiser is not None and graph.config.is_memoryless(quantiser) and quantiser.network in output.networks
 
 
 def _codebooks(graph: Graph, output: Output) -> list[str]:
