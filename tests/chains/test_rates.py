@@ -148,7 +148,7 @@ def test_a_sample_goes_the_way_of_the_single_commands(made, monkeypatch, tmp_pat
 @pytest.mark.parametrize("name", CHAINS)
 def test_bits_are_of_the_stages_and_only_a_chain_with_b_hat_has_its_distortion(made, monkeypatch, name):
     monkeypatch.chdir(made)
-    settings = settings_of(name, predict=None, stretch=None, stages=[2, 1])
+    settings = settings_of(name, predict=None, reset_every=None, stages=[2, 1])
     table = measured(settings)
     assert list(table) == [*coder.COLUMNS, "pesq_v"] and table["stages"].tolist() == [2, 1]
     assert table["bits"].tolist() == [7, 4]
@@ -175,7 +175,7 @@ def test_a_quantiser_that_loses_nothing_leaves_the_distortion_of_the_network(mad
 
 def test_b_hat_is_measured_at_every_frame_after_interpolation(made, monkeypatch):
     monkeypatch.chdir(made)
-    settings = settings_of("b itself", codebooks=["every.f32"], stages=[1], every=4, interval_ms=40, held_out=0)
+    settings = settings_of("b itself", codebooks=["every.f32"], stages=[1], send_every=4, interval_ms=40, held_out=0)
     b = records.read_features("b.f32")
     at = np.arange(len(b))
     sent = gain.without_gain(b)[::4]
