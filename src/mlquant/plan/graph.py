@@ -101,12 +101,16 @@ class Graph:
         """Add a run of a stage; one that is the same as an earlier one in all but its name is that one."""
         return self._add(function.stage, function.stage.folder, name, settings or {}, inputs)  # type: ignore[attr-defined]
 
-    def _add(self, stage: Stage, kind: str, name: str, settings: Mapping, inputs: Mapping) -> Node:
+    def _add(
+        self, stage: Stage, kind: str, name: str, settings: Mapping, inputs: Mapping, neutral: Mapping | None = None
+    ) -> Node:
+        """Add a run of a stage; `neutral` are the neutral values of settings that it takes as one."""
         taken = {name: [paths] if isinstance(paths, str) else [*paths] for name, paths in inputs.items()}
         taken = {name: paths for name, paths in taken.items() if paths}
         stage.check_inputs(taken)
         filled = stage.filled(settings)
-        key = keys.stage_key(kind, keys.without_neutral(filled, stage.neutral), taken, keys.digest((stage.entry,)))
+        counted = keys.without_neutral(filled, neutral or stage.neutral)
+        key = keys.stage_key(kind, counted, taken, keys.digest((stage.entry,)))
         node = self._by_key.setdefault((kind, key), Node(stage, kind, name, key, filled, taken))
         return self.nodes.setdefault(node.folder, node)
 
@@ -220,12 +224,12 @@ class Graph:
         # A derived network is named by its place: sweeps.gamma.rows.g85 is gamma_g85.
         label = name if "." not in name else "_".join([name.split(".")[1], *name.split(".")[3:]])
         settings = block.model_dump(include={*NetworkSettings.model_fields})
+        function, given = networks.train, inputs
         if block.initial:
-            node = self.add(quantisers.train_on, label, settings, **inputs | self._trained_on(block, inputs))
-        else:
-            node = self.add(networks.train, label, settings, **inputs)
-        self.networks[name] = node
-        return node
+            function, given = quantisers.train_on, inputs | self._trained_on(block, inputs)
+        stage: Stage = function.stage  # type: ignore[attr-defined]
+        self.networks[name] = self._add(stage, "networks", label, settings, given, keys.neutral_of(NetworkSettings))
+        return self.networks[name]
 
     def _trained_on(self, block: Any, inputs: Mapping[str, Sequence[str] | str]) -> dict[str, Sequence[str] | str]:
         """What a network takes that is trained on from another: its weights, and quantised inputs or codebooks.
