@@ -62,3 +62,20 @@ def neutral_of(block: Any) -> dict[str, Any]:
         name: [one for one in field.metadata if isinstance(one, Setting)] for name, field in block.model_fields.items()
     }
     return {name: one.neutral for name, several in about.items() for one in several if one.neutral is not UNSET}
+
+
+def counted(block: Any) -> dict[str, Any]:
+    """The settings of a block, and of blocks in it, as JSON has them, without those at their neutral value."""
+
+    def kept(value: Any, dumped: Any) -> Any:
+        if hasattr(type(value), "model_fields"):
+            neutral = neutral_of(type(value))
+            named = {name: kept(getattr(value, name), item) for name, item in dumped.items()}
+            return {name: item for name, item in named.items() if name not in neutral or dumped[name] != neutral[name]}
+        if isinstance(value, dict):
+            return {name: kept(*pair) for name, *pair in zip(dumped, value.values(), dumped.values(), strict=True)}
+        if isinstance(value, list | tuple):
+            return [kept(*pair) for pair in zip(value, dumped, strict=True)]
+        return dumped
+
+    return kept(block, block.model_dump(mode="json"))

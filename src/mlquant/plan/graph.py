@@ -96,20 +96,30 @@ class Graph:
         return self.nodes[folder]
 
     def add(
-        self, function: Callable, name: str, settings: Mapping[str, Any] | None = None, **inputs: Sequence[str] | str
+        self,
+        function: Callable,
+        name: str,
+        settings: Mapping[str, Any] | None = None,
+        counted: Mapping[str, Any] | None = None,
+        **inputs: Sequence[str] | str,
     ) -> Node:
-        """Add a run of a stage; one that is the same as an earlier one in all but its name is that one."""
-        return self._add(function.stage, function.stage.folder, name, settings or {}, inputs)  # type: ignore[attr-defined]
+        """Add a run of a stage; one that is the same as an earlier one in all but its name is that one.
+
+        `counted` are the settings as the key holds them, of a stage that takes all of them as one JSON text: without
+        those at their neutral value, and without what only records.
+        """
+        stage: Stage = function.stage  # type: ignore[attr-defined]
+        return self._add(stage, stage.folder, name, settings or {}, inputs, counted)
 
     def _add(
-        self, stage: Stage, kind: str, name: str, settings: Mapping, inputs: Mapping, neutral: Mapping | None = None
+        self, stage: Stage, kind: str, name: str, settings: Mapping, inputs: Mapping, counted: Mapping | None = None
     ) -> Node:
-        """Add a run of a stage; `neutral` are the neutral values of settings that it takes as one."""
         taken = {name: [paths] if isinstance(paths, str) else [*paths] for name, paths in inputs.items()}
         taken = {name: paths for name, paths in taken.items() if paths}
         stage.check_inputs(taken)
         filled = stage.filled(settings)
-        counted = keys.without_neutral(filled, neutral or stage.neutral)
+        if counted is None:
+            counted = keys.without_neutral(filled, stage.neutral)
         key = keys.stage_key(kind, counted, taken, keys.digest((stage.entry,)))
         node = self._by_key.setdefault((kind, key), Node(stage, kind, name, key, filled, taken))
         return self.nodes.setdefault(node.folder, node)
@@ -227,8 +237,8 @@ class Graph:
         function, given = networks.train, inputs
         if block.initial:
             function, given = quantisers.train_on, inputs | self._trained_on(block, inputs)
-        stage: Stage = function.stage  # type: ignore[attr-defined]
-        self.networks[name] = self._add(stage, "networks", label, settings, given, keys.neutral_of(NetworkSettings))
+        counted = keys.without_neutral(settings, keys.neutral_of(NetworkSettings))
+        self.networks[name] = self.add(function, label, settings, counted, **given)
         return self.networks[name]
 
     def _trained_on(self, block: Any, inputs: Mapping[str, Sequence[str] | str]) -> dict[str, Sequence[str] | str]:
@@ -465,7 +475,8 @@ class Graph:
             "latents": latents,
             "entry": entry and entry.model_dump(mode="json"),
         }
-        return self.add(measures.measure, name, settings, files=files)
+        counted = {name: value for name, value in settings.items() if name != "stages"}  # the files say it too
+        return self.add(measures.measure, name, settings, counted, files=files)
 
     def behind(self, files: Sequence[str], besides: Collection[str] = ()) -> dict[str, Node]:
         """Every node that the files come from, by folder, sorted; without those of some kinds and what is behind them.
