@@ -1,0 +1,21 @@
+"""Settings of the vocoder that are single values, each said once, for configuration and commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from mlquant.core.stage import Setting
+
+Floor = Annotated[
+    float,
+    Setting(
+        help="least amplitude of a harmonic in dB, which stands for that of digital silence",
+        ge=-200,
+        le=40,
+        flag="--floor",
+        metavar="DB",
+    ),
+]
+Postfilter = Annotated[
+    float, Setting(help="the dynamic range of the amplitudes in dB times this, at the same energy", gt=0, le=2)
+]
