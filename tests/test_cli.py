@@ -1,23 +1,19 @@
 """Every command does its stage from files to files; what it cannot use ends in one line, status 1 and no output."""
 
 import hashlib
-import io
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
-import warnings
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from support.commands import run, succeeds
 
-from mlquant import cli
 from mlquant.core import disk, records
 from mlquant.quantisers import vq
 from mlquant.vocoder.features import energy_dB
@@ -43,39 +39,6 @@ BOTTLENECK = {**MANIFOLD, "family": "autoencoder1", "nn": 4, "d": 4, "noise_var"
 OF_Y = {**MANIFOLD, "family": "autoencoder2", "nn": 1, "d": 4}
 SCALARS = {**MANIFOLD, "family": "autoencoder1", "nn": 5, "d": 4, "nvq": 2}
 DIVERGES = {**MANIFOLD, "optimiser": "sgd", "lr": 1e6}
-
-
-@dataclass
-class Ended:
-    """How a command ended: its exit status, and the lines it wrote."""
-
-    status: int
-    err: list[str]
-    out: str
-
-
-def run(*words, cwd=None):
-    """A command in this process; whatever would be a traceback is raised here."""
-    out, err, status = io.StringIO(), io.StringIO(), 0
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
-        patch.setattr(sys, "argv", ["mlquant", *map(str, words)])
-        if cwd:
-            patch.chdir(cwd)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", RuntimeWarning)
-            try:
-                cli.main()
-            except SystemExit as end:
-                status = end.code if isinstance(end.code, int) else 1
-                if isinstance(end.code, str):
-                    print(end.code, file=err)
-    return Ended(status, err.getvalue().splitlines(), out.getvalue())
-
-
-def succeeds(*words, cwd=None):
-    ended = run(*words, cwd=cwd)
-    assert ended.status == 0, ended.err
-    return ended
 
 
 @pytest.fixture(scope="module")
@@ -620,6 +583,7 @@ def test_a_full_disk_ends_in_one_line_and_nothing_half_written(made, tmp_path, w
         assert path.is_dir() or path.stat().st_size < limit
 
 
+@pytest.mark.usefixtures("interruptible")
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
 def test_an_interrupt_and_a_termination_leave_nothing_behind(made, tmp_path, name):
     # Snakemake ends its jobs with SIGTERM. Here it comes in the middle of the writing.
@@ -634,7 +598,6 @@ def half(path, data):
     os.kill(os.getpid(), signal.{name})
 
 Path.write_bytes = half
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
 cli.main()
 """
     command = [sys.executable, "-c", code, "resynth", "m.bin", "-o", str(tmp_path / "x.raw")]

@@ -15,6 +15,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from support.networks import Stop, records_of, targets
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from mlquant.core import disk, records
@@ -24,7 +25,7 @@ from mlquant.core.records import read_features, write_f32
 from mlquant.networks import dense, inference, inputs, losses, model, training
 from mlquant.networks.rows import ROWS, latent_width
 from mlquant.networks.settings import NetworkSettings
-from mlquant.quantisers.vectors import loud as loud_of
+from mlquant.vocoder.chosen import loud as loud_of
 from mlquant.vocoder import features
 
 SETTINGS = {
@@ -122,21 +123,6 @@ def widths(family, n):
     """Inputs and outputs of a network of n frames."""
     inputs = {"manifold": 22, "autoencoder2": 79, "autoencoder3": 22}.get(family, 20 * n)
     return inputs, 20 * n if family in ("autoencoder1", "autoencoder4") else 79
-
-
-def records_of(frames, seed=0):
-    """Feature records [F, 22] of a smooth spectrum that three numbers make, voiced but for every fifth frame."""
-    rng = np.random.default_rng(seed)
-    shapes = np.cos(np.outer([1, 2, 3], np.linspace(0, np.pi, 20)))
-    b = 40 + 8 * rng.standard_normal((frames, 3)) @ shapes
-    Wo = rng.uniform(0.04, 0.3, frames)
-    return np.column_stack([b, Wo, np.arange(frames) % 5 > 0]).astype(np.float32)
-
-
-def targets(array):
-    """y [F, 79] that follows from b."""
-    at = np.linspace(0, 19, 79)
-    return np.stack([np.interp(at, np.arange(20), b) for b in array[:, :20]]).astype(np.float32)
 
 
 def data(family, nn):
@@ -696,13 +682,13 @@ def test_the_mean_of_the_training_targets_is_removed_and_put_back(ncat, tmp_path
     louder = array.copy()
     louder[:, :20] += np.float32(17)
     made = []
-    for name, features in (("one", array), ("louder", louder)):
-        training.train(settings, [features], None, tmp_path / name)
+    for name, spectra in (("one", array), ("louder", louder)):
+        training.train(settings, [spectra], None, tmp_path / name)
         network, _ = inference.load(tmp_path / name / "weights.safetensors")
         with safetensors.safe_open(tmp_path / name / "weights.safetensors", "pt") as file:
             mean = file.get_tensor("mean").numpy()
-        np.testing.assert_allclose(mean, training.training_set(settings, [features], None)[0].mean(dim=0), atol=1e-5)
-        made.append((inference.infer(network, settings, features), inference.encode(network, settings, features)))
+        np.testing.assert_allclose(mean, training.training_set(settings, [spectra], None)[0].mean(dim=0), atol=1e-5)
+        made.append((inference.infer(network, settings, spectra), inference.encode(network, settings, spectra)))
     (one, latents), (other, same) = made
     np.testing.assert_allclose(same, latents, atol=1e-3)
     np.testing.assert_allclose(other[:, :20] - one[:, :20], 17, atol=0.01)
@@ -815,10 +801,6 @@ def test_another_seed_gives_another_network(tmp_path):
 
 
 # --- the same bytes, whatever happens --------------------------------------------------------------------
-
-
-class Stop(BaseException):
-    """As a kill, but of the function only."""
 
 
 LONG = {**NOISY, "epochs": 8}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli import run
-from test_workflow import OVERLAY, Checkout, copy_of_checkout
+from support.commands import run
+from support.workflow import OVERLAY, Checkout, copy_of_checkout
 
 from mlquant.core import keys
 from mlquant.plan.graph import Stage
@@ -178,7 +178,7 @@ def test_a_changed_file_a_removed_one_and_settings_of_the_command_line_are_named
 def test_edited_code_of_a_folder_that_is_not_keyed_is_named(made, told, monkeypatch):
     source = made.checkout.folder / "edited"
     shutil.copytree(made.checkout.folder / "src", source)
-    with open(source / "mlquant/page/page.html", "a", encoding="utf-8") as file:
+    with open(source / "mlquant/experiments/page/page.html", "a", encoding="utf-8") as file:
         file.write("<p>Edited</p>")
     monkeypatch.setenv("PYTHONPATH", str(source))
     done = told()

@@ -16,7 +16,7 @@ from mlquant.core import records
 from mlquant.core.errors import InputError
 from mlquant.core.records import FRAME, SAMPLE_RATE
 from mlquant.networks import inference, rows
-from mlquant.quantisers import vectors, vq
+from mlquant.quantisers import gain, vq
 from mlquant.vocoder import decoder
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def to_vectors(chain: Chain, b: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
     hat = b if chain.networks[0][0].row.source == "b" else y
     for network, settings in chain.networks[: chain.quantised or 0]:
         hat = inference.infer(network, settings, hat, y)
-    return (vectors.shapes(hat) if chain.encoder is None else inference.encode(*chain.encoder, hat)), hat
+    return (gain.without_gain(hat) if chain.encoder is None else inference.encode(*chain.encoder, hat)), hat
 
 
 def quantise(chain: Chain, array: np.ndarray, stages: int) -> np.ndarray:
@@ -121,7 +121,7 @@ def from_vectors(
     """
     b_hat, first = hat if chain.quantised and hat.shape[1] == 22 else None, 0
     if chain.quantised is None:
-        hat = b_hat = vectors.from_shapes(array, hat)
+        hat = b_hat = gain.with_gain(array, hat)
     else:
         network, settings = chain.networks[chain.quantised]
         hat, first = inference.decode(network, settings, array, hat, y), chain.quantised + 1

@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,8 +14,8 @@ from mlquant.core.disk import write_bytes
 from mlquant.core.errors import InputError
 from mlquant.core.tables import read_table
 
-_STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.grid": True, "grid.alpha": 0.3, "lines.markersize": 4}
-_STYLE |= {"text.parse_math": False}  # a dollar in a title is one
+_STYLE: dict[Any, Any] = {"font.size": 8, "axes.titlesize": 8, "axes.grid": True, "grid.alpha": 0.3}
+_STYLE |= {"lines.markersize": 4, "text.parse_math": False}  # a dollar in a title is one
 
 
 @contextlib.contextmanager
@@ -59,7 +60,7 @@ def plot_curves(table: Path, value: str, label: str, title: str, stem: Path) -> 
         figure.legend(handles=axis.lines, loc="outside lower center", ncols=2)
 
 
-def draw_curves(axis, table: pd.DataFrame, x: str, y: str, *by: str, marker: str | None = "o") -> None:
+def draw_curves(axis: Any, table: pd.DataFrame, x: str, y: str, *by: str, marker: str | None = "o") -> None:
     """Draw column y against column x, a curve for each group of rows that agree in the columns `by`.
 
     The last of these columns chooses the style of the line, those before it choose the colour.

@@ -19,8 +19,8 @@ from mlquant.core.disk import file_sha256, require, write_bytes, write_json
 from mlquant.core.errors import InputError
 
 NAME = "provenance.json"
-_PACKAGES = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors", "scipy")
-_PACKAGES += ("snakemake", "soundfile", "soxr", "threadpoolctl", "vector-quantize-pytorch")
+_PACKAGES: tuple[str, ...] = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors")
+_PACKAGES += ("scipy", "snakemake", "soundfile", "soxr", "threadpoolctl", "vector-quantize-pytorch")
 _UNCHANGED = hashlib.sha256(b"").hexdigest()
 
 

@@ -17,7 +17,7 @@ import inspect
 import math
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
@@ -155,7 +155,7 @@ class Stage:
 
     `folder` is the kind of its results, results/<folder>/<name>.<key>/; None of a command that makes no keyed result.
     `outputs` are file names, by parameter: several of a parameter that is a folder. `found` names inputs that the
-    command finds through its settings, and that no parameter takes.
+    command finds through its settings, and that no parameter takes; `beside` names files that it makes beside its outputs.
     """
 
     function: Callable
@@ -163,7 +163,7 @@ class Stage:
     outputs: Mapping[str, str | tuple[str, ...]]
     example: str
     found: tuple[str, ...] = ()
-    beside: tuple[str, ...] = field(default=())
+    beside: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -187,18 +187,23 @@ class Stage:
         if isinstance(about, Aside):
             role = "aside"
         elif found.kind is inspect.Parameter.KEYWORD_ONLY:
-            role = "output" if found.name in self.outputs else "setting"
+            role = "output" if found.name in self.outputs else "aside" if kind is Path else "setting"
         elif kind is not Path:
             role = "setting"
         return Parameter(found.name, role, kind, several, default, about or Setting())
 
-    def of_role(self, role: Role) -> list[Parameter]:
-        return [parameter for parameter in self.parameters.values() if parameter.role == role]
+    @cached_property
+    def inputs(self) -> dict[str, Parameter]:
+        return {name: one for name, one in self.parameters.items() if one.role == "input"}
 
-    @property
+    @cached_property
+    def settings(self) -> dict[str, Parameter]:
+        return {name: one for name, one in self.parameters.items() if one.role == "setting"}
+
+    @cached_property
     def whole(self) -> Parameter | None:
         """The parameter that takes all settings as one JSON text, where there is one."""
-        return next((found for found in self.of_role("setting") if found.kind is dict), None)
+        return next((one for one in self.settings.values() if one.kind is dict), None)
 
     def filled(self, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Settings with those left out at their defaults; ValueError for one that is missing or unknown.
@@ -207,30 +212,29 @@ class Stage:
         """
         if self.whole:
             return dict(settings)
-        known = {found.name: found for found in self.of_role("setting")}
-        unknown = [name for name in settings if name not in known]
-        missing = [name for name, one in known.items() if one.default is UNSET and name not in settings]
+        unknown = [name for name in settings if name not in self.settings]
+        missing = [name for name, one in self.settings.items() if one.default is UNSET and name not in settings]
         if unknown or missing:
             raise ValueError(f"{self.command}: settings {unknown} are unknown, {missing} are missing")
-        return {name: settings.get(name, one.default) for name, one in known.items()}
+        return {name: settings.get(name, one.default) for name, one in self.settings.items()}
 
+    @cached_property
     def neutral(self) -> dict[str, Any]:
         """The neutral values of the settings that have one."""
-        named = {found.name: found.about for found in self.of_role("setting")}
-        return {name: about.neutral for name, about in named.items() if isinstance(about, Setting)}
+        named = {name: getattr(one.about, "neutral", UNSET) for name, one in self.settings.items()}
+        return {name: value for name, value in named.items() if value is not UNSET}
 
-    def check_inputs(self, inputs: Iterable[str]) -> None:
+    def check_inputs(self, given: Iterable[str]) -> None:
         """ValueError for inputs that are missing or unknown: a mistake in the plan."""
-        known = {found.name: found for found in self.of_role("input")}
-        given = set(inputs)
-        unknown = given - {*known, *self.found}
-        missing = {name for name, one in known.items() if one.default is UNSET} - given
+        unknown = set(given) - {*self.inputs, *self.found}
+        missing = {name for name, one in self.inputs.items() if one.default is UNSET} - set(given)
         if unknown or missing:
             raise ValueError(f"{self.command}: inputs {sorted(unknown)} are unknown, {sorted(missing)} are missing")
 
     def files(self) -> list[str]:
         """The names of all files that it makes."""
-        return [name for names in self.outputs.values() for name in ([names] if isinstance(names, str) else names)]
+        named = [[names] if isinstance(names, str) else names for names in self.outputs.values()]
+        return [*(name for names in named for name in names), *self.beside]
 
     def words(self, values: Mapping[str, Any]) -> list[str]:
         """The words behind the command that give values to its parameters; positional ones come first."""
@@ -244,12 +248,13 @@ def stage(
     *,
     example: str,
     found: tuple[str, ...] = (),
+    beside: tuple[str, ...] = (),
     **outputs: str | tuple[str, ...],
 ) -> Callable[[Function], Function]:
     """Declare a function to be a stage; it stays the function that it is, with its `stage` as an attribute."""
 
     def declare(function: Function) -> Function:
-        function.stage = Stage(function, folder, outputs, example, found)  # type: ignore[attr-defined]
+        function.stage = Stage(function, folder, outputs, example, found, beside)  # type: ignore[attr-defined]
         return function
 
     return declare

@@ -148,6 +148,14 @@ class Network(NetworkSettings):
         return ROWS[self.family, self.nn]
 
     @property
+    def design(self):
+        return ROWS[self.family, self.nn]
+
+    @property
+    def initial(self):
+        return self.finetune or self.vq_in_loop
+
+    @property
     def start(self) -> str | None:
         """The network that this one is trained on from."""
         return self.finetune or self.vq_in_loop
@@ -184,7 +192,7 @@ class Quantiser(Block):
     kind: Literal["lbg", "beam", "predictive"] = "lbg"
     mbest: Positive | None = None
     predict: Predict | None = None
-    stretch: Positive | None = None
+    reset_every: Positive | None = None
     interval_ms: Literal[10, 20, 40] | None = None
     thresh: float | None = None
     stages: Annotated[list[CodebookStage], Field(min_length=1)]
@@ -197,7 +205,7 @@ class Quantiser(Block):
             raise refusal("mbest goes with kinds beam and predictive, and only with them")
         if (self.kind == "predictive") != (self.predict is not None):
             raise refusal("predict goes with kind predictive, and only with it")
-        if self.stretch and self.kind != "predictive":
+        if self.reset_every and self.kind != "predictive":
             raise refusal("stretch goes with kind predictive, and only with it")
         return self
 
@@ -220,7 +228,7 @@ class Output(Block):
     mbest: Positive = 5
     noise_var: Annotated[float, Field(ge=0)] = 0.0
     seed: Seed = 1
-    expand: Factor = 1.0
+    postfilter: Factor = 1.0
     mode: Annotated[str, AfterValidator(_mode)] | None = None
 
     @model_validator(mode="after")
@@ -232,7 +240,7 @@ class Output(Block):
             raise refusal(f"networks: found {', '.join(self.networks)}, expected each once")
         if (self.process == "codec2") != (self.mode is not None):
             raise refusal("mode goes with process codec2, and only with it")
-        if self.process != "vocoder" and (self.networks or self.quantiser or self.noise_var or self.expand != 1):
+        if self.process != "vocoder" and (self.networks or self.quantiser or self.noise_var or self.postfilter != 1):
             raise refusal("networks, quantiser, noise_var and expand go with process vocoder only")
         if self.noise_var and self.quantiser:
             raise refusal("has noise_var and quantiser, expected at most one of them")
@@ -310,7 +318,7 @@ class Kind(Block):
 
     mbest: Positive | None = None
     predict: Predict | None = None
-    stretch: Positive | None = None
+    reset_every: Positive | None = None
 
 
 class Chain(Block):
@@ -320,7 +328,7 @@ class Chain(Block):
     quantiser: str
     stages: Annotated[list[Positive], Field(min_length=1)]
     mbest: Positive = 5
-    expand: Factor = 1.0
+    postfilter: Factor = 1.0
 
 
 class BitsStudy(Block):
@@ -375,6 +383,12 @@ class Config(Block):
         """Of how many vectors a quantiser sends one."""
         return (quantiser.interval_ms or self.vector_ms(quantiser)) // self.vector_ms(quantiser)
 
+    def send_every(self, quantiser):
+        return self.every(quantiser)
+
+    def frame_by_frame(self, quantiser):
+        return self.plain(quantiser)
+
     def vector_ms(self, quantiser: Quantiser) -> int:
         """The time of a vector that a quantiser takes."""
         return 10 * self.networks[quantiser.network].ncat if quantiser.network else 10
@@ -401,7 +415,9 @@ def load(raw: dict) -> Config:
     _check_references(config)
     _check_studies(config)
     _check_own_files(config)
-    return _limited(config)
+    config = _limited(config)
+    ex = {n: e.model_copy(update={'outputs': {o.index: o for o in e.outputs}}) for n, e in config.experiments.items()}
+    return config.model_copy(update={'experiments': ex})
 
 
 _OWN = (

@@ -123,8 +123,7 @@ def _distortions(chain: Chain, settings: dict, segments: Iterator[tuple[np.ndarr
     import numpy as np
 
     from mlquant.chains import coder
-    from mlquant.quantisers import vectors
-    from mlquant.vocoder import features
+    from mlquant.vocoder import chosen, features
 
     sums, counts = np.zeros((2, len(settings["stages"]), 2))
     parts = [(b, y, *coder.to_vectors(chain, b, y)) for b, y in segments]
@@ -132,7 +131,7 @@ def _distortions(chain: Chain, settings: dict, segments: Iterator[tuple[np.ndarr
         quantised = coder.quantise_all(chain, [array for _, _, array, _ in parts], stages)
         for (b, y, _, hat), array in zip(parts, quantised, strict=True):
             b_hat, y_hat = coder.from_vectors(chain, array, hat, y)
-            loud = vectors.loud(b, settings["thresh"])
+            loud = chosen.loud(b, settings["thresh"])
             voiced, of_b = loud & (b[:, 21] > 0), np.empty(0)
             if b_hat is not None:
                 of_b = np.square(b[loud, :20].astype(np.float64) - b_hat[loud, :20]).mean(axis=1)

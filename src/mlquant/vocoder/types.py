@@ -19,3 +19,7 @@ Floor = Annotated[
 Postfilter = Annotated[
     float, Setting(help="the dynamic range of the amplitudes in dB times this, at the same energy", gt=0, le=2)
 ]
+Thresh = Annotated[float, Setting(help="frames with no more energy of b than this, in dB, are left out", metavar="DB")]
+Pairs = Annotated[
+    int, Setting(help="each vector comes behind the one so many vectors before it, for prediction", gt=0, lt=1 << 31)
+]
