@@ -31,7 +31,7 @@ _SHAPE = 20  # elements of the shape of b
 class Chain:
     """Networks with their settings, the place of the quantised one, its encoder, and codebooks [M, k] of all stages.
 
-    `search` has mbest, every, predict (a coefficient or None) and stretch.
+    `search` has mbest, send_every, predict (a coefficient or None) and reset_every.
     """
 
     networks: list[tuple[Dense | AtWork, dict]]
@@ -42,7 +42,10 @@ class Chain:
 
 
 def load(settings: dict) -> Chain:
-    """The chain of settings as of `studies.rates.RateSettings`; InputError for networks, codebooks and numbers that do not fit."""
+    """Load the chain of settings as of `studies.rates.RateSettings`, with `predict` a number or None.
+
+    Raises InputError for networks, codebooks and numbers that do not fit each other.
+    """
     networks = [inference.load(path) for path in settings["networks"]]
     rows_ = [network.row for network, _ in networks]
     made = [*(row.target for row in rows_), None]
@@ -65,12 +68,12 @@ def load(settings: dict) -> Chain:
     codebooks = [records.read_f32(path, width if encoder else _SHAPE) for path in settings["codebooks"]]
     if (most := max(settings["stages"])) > len(codebooks):
         raise InputError(f"stages: found {most}, expected at most {len(codebooks)}, the number of codebooks")
-    interval_ms = settings["every"] * FRAME_MS * (encoder[1]["ncat"] if encoder else 1)
+    interval_ms = settings["send_every"] * FRAME_MS * (encoder[1]["ncat"] if encoder else 1)
     if settings["interval_ms"] != interval_ms:
-        raise InputError(f"interval_ms: found {settings['interval_ms']:g}, expected {interval_ms}, as of every")
-    search = {name: settings[name] for name in ("mbest", "every", "predict", "stretch")}
-    if search["stretch"] is not None and search["predict"] is None:
-        raise InputError("predict: none, expected a coefficient with stretch")
+        raise InputError(f"interval_ms: found {settings['interval_ms']:g}, expected {interval_ms}, as of send_every")
+    search = {name: settings[name] for name in ("mbest", "send_every", "predict", "reset_every")}
+    if search["reset_every"] is not None and search["predict"] is None:
+        raise InputError("predict: none, expected a coefficient with reset_every")
     return Chain(networks, quantised, encoder, codebooks, search)
 
 
@@ -84,13 +87,13 @@ def to_vectors(chain: Chain, b: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
 
 def quantise(chain: Chain, array: np.ndarray, stages: int) -> np.ndarray:
     """Vectors [n, k] as the first so many stages send them: quantised, and interpolated between those that are sent."""
-    return vq.interpolated(_sent(chain, array, stages), chain.search["every"], len(array))
+    return vq.interpolated(_sent(chain, array, stages), chain.search["send_every"], len(array))
 
 
 def _sent(chain: Chain, array: np.ndarray, stages: int, counted: np.ndarray | None = None) -> np.ndarray:
-    """The quantised vectors [ceil(n/every), k] of vectors [n, k]; `counted` as of `vq.search_predictive`."""
+    """The quantised vectors [ceil(n/send_every), k] of vectors [n, k]; `counted` as of `vq.search_predictive`."""
     search = chain.search
-    options = {"every": search["every"], "a": search["predict"], "stretch": search["stretch"], "counted": counted}
+    options = {"send_every": search["send_every"], "a": search["predict"], "reset_every": search["reset_every"], "counted": counted}
     return vq.quantise(array, chain.codebooks[:stages], search["mbest"], **options)[1]
 
 
@@ -99,16 +102,16 @@ def quantise_all(chain: Chain, arrays: list[np.ndarray], stages: int) -> list[np
 
     One after the other they take minutes for minutes of speech. For that each array is continued to whole stretches.
     """
-    every, predict, stretch = (chain.search[name] for name in ("every", "predict", "stretch"))
-    if predict is None or stretch is None or not arrays:
+    send_every, predict, reset_every = (chain.search[name] for name in ("send_every", "predict", "reset_every"))
+    if predict is None or reset_every is None or not arrays:
         return [quantise(chain, array, stages) for array in arrays]
-    padded = [np.pad(array, ((0, -len(array) % (stretch * every)), (0, 0))) for array in arrays]
-    sent = [-(-len(array) // every) for array in arrays]
-    counted = [np.arange(len(array) // every) < count for array, count in zip(padded, sent, strict=True)]
+    padded = [np.pad(array, ((0, -len(array) % (reset_every * send_every)), (0, 0))) for array in arrays]
+    sent = [-(-len(array) // send_every) for array in arrays]
+    counted = [np.arange(len(array) // send_every) < count for array, count in zip(padded, sent, strict=True)]
     together = _sent(chain, np.concatenate(padded), stages, np.concatenate(counted))
     found = np.split(together, np.cumsum([len(marks) for marks in counted])[:-1])
     return [
-        vq.interpolated(part[:count], every, len(array)) for part, count, array in zip(found, sent, arrays, strict=True)
+        vq.interpolated(part[:count], send_every, len(array)) for part, count, array in zip(found, sent, arrays, strict=True)
     ]
 
 
@@ -149,4 +152,4 @@ def outputs(chain: Chain, settings: dict, name: str) -> Iterator[tuple[np.ndarra
     for stages in settings["stages"]:
         _, y_hat = from_vectors(chain, quantise(chain, array, stages), hat, y)
         decoder.check(y_hat, sum(map(len, models)), f"{name}: y_hat", sample["model"])
-        yield y_hat, decoder.decode(models, y_hat, settings["expand"])
+        yield y_hat, decoder.decode(models, y_hat, settings["postfilter"])

@@ -6,7 +6,7 @@ A study is one file of this folder, and nothing else of the project names it. Th
     check(config, name, settings)       raises InputError when entries that the settings name do not fit the study
     networks(name, settings, add)       calls add(place, settings, ...) for each network that it has trained
     quantisers(name, settings, add)     calls add(place, settings) for each quantiser that it has trained
-    needs(plan, name, settings)         the shared.Summary: its settings with the paths of all files that it takes
+    needs(graph, name, settings)         the shared.Summary: its settings with the paths of all files that it takes
     tables(settings)             its tables by name, each of which becomes a CSV file
     speech(settings)             its speech by name, each of which becomes a wav
     figure(figure, folder)       draws the tables that lie in a folder

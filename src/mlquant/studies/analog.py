@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from mlquant.core.blocks import Block, Name, Positive, Seed
+from mlquant.core.blocks import Block, Name, Positive
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
+from mlquant.networks.types import Seed
 from mlquant.studies import shared
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
 
 
 class Settings(Block):
-    kind: Annotated[Literal["analog"], Setting(help="latents as symbols over a noisy channel, against bits as QPSK")]
+    """Latents as symbols over a noisy channel, against bits as QPSK."""
+
+    kind: Annotated[Literal["analog"], Setting(help="which study it is")]
     base: Annotated[dict[str, Any], Setting(help="settings of the networks, but for d and the noise")]
     d: Annotated[list[Positive], Field(min_length=1), Setting(help="numbers of latents")]
     snr_dB: Annotated[list[float], Field(min_length=1), Setting(help="ratios Es/N0 of the channel, in dB")]
@@ -60,25 +63,23 @@ def check(config: Any, name: str, settings: Settings) -> None:
     shared.check_direction(config, name, "manifold", settings.manifold, "y")
 
 
-def needs(plan: Any, name: str, settings: Settings) -> shared.Summary:
-    def weights(network: str) -> str:
-        return plan.networks[network].file("weights.safetensors")
-
-    network, sample = plan.config.quantisers[settings.quantiser].network, plan.sample_files(settings.sample)
+def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
+    network, sample = graph.config.quantisers[settings.quantiser].network, graph.sample(settings.sample)
     files = {
-        **shared.files_of_network(plan, network),
-        **{key: sample[key] for key in ("b", "y", "model")},
+        **shared.files_of_network(graph, network),
+        **{"b": sample.b, "y": sample.y, "model": sample.model},
         "quantiser": {
-            "weights": weights(network),
-            "codebooks": plan.codebooks(settings.quantiser, settings.stages),
+            "weights": shared.weights_of(graph, network),
+            "codebooks": graph.codebooks(settings.quantiser, settings.stages),
             "mbest": settings.mbest,
         },
-        "manifold": weights(settings.manifold),
+        "manifold": shared.weights_of(graph, settings.manifold),
         "networks": [
-            {"d": d, "snr_dB": snr, "weights": weights(place)} for place, d, snr in channel_networks(name, settings)
+            {"d": d, "snr_dB": snr, "weights": shared.weights_of(graph, place)}
+            for place, d, snr in channel_networks(name, settings)
         ],
     }
-    own = settings.model_dump(exclude={"base"}) | {"frame_ms": shared.frame_ms(plan, network)}
+    own = settings.model_dump(exclude={"base"}) | {"frame_ms": shared.frame_ms(graph, network)}
     return shared.summary(name, own, files)
 
 

@@ -11,16 +11,17 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
+from mlquant.chains import steps
 from mlquant.chains.settings import RatedChain
 from mlquant.core.blocks import Block, Name, Positive, refusal
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
 from mlquant.networks.settings import NetworkSettings
-from mlquant.quantisers.settings import Entries, Predict
+from mlquant.quantisers.settings import Interval, Predict, Size
 from mlquant.studies import rates, shared
 
 if TYPE_CHECKING:
@@ -28,19 +29,22 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _HELD_OUT = NetworkSettings.model_fields["held_out"].default  # the share that quantisers of b are not trained on
-Interval = Literal[10, 20, 40]
 
 
 class KindSettings(Block):
     """Settings of one kind of quantiser, which come on top of those that all kinds have in common."""
 
+    renamed: ClassVar[dict[str, str]] = {"stretch": "reset_every"}
+
     mbest: Annotated[Positive | None, Setting(help="survivors in training, of kinds beam and predictive")] = None
     predict: Annotated[Predict | None, Setting(help="prediction coefficient of kind predictive, or fit")] = None
-    stretch: Annotated[Positive | None, Setting(help="prediction begins anew every so many vectors")] = None
+    reset_every: Annotated[Positive | None, Setting(help="prediction begins anew every so many vectors")] = None
 
 
 class Settings(Block):
-    kind: Annotated[Literal["bits"], Setting(help="quality against bit rate of many quantisers, and of Codec 2")]
+    """Quality against bit rate of many quantisers, and of Codec 2."""
+
+    kind: Annotated[Literal["bits"], Setting(help="which study it is")]
     samples: Annotated[list[Name], Field(min_length=1), Setting(help="samples whose mean PESQ is compared")]
     corpus: Annotated[str, Setting(help="corpus of the quantisers of b; distortions are measured on it too")]
     network: Annotated[str, Setting(help="network from b to b_hat whose latents are quantised")]
@@ -50,7 +54,7 @@ class Settings(Block):
         Field(min_length=1),
         Setting(help="kinds of quantisers to compare, with their own settings"),
     ]
-    sizes: Annotated[list[Entries], Field(min_length=1), Setting(help="entries of all stages of a quantiser")]
+    sizes: Annotated[list[Size], Field(min_length=1), Setting(help="entries of all stages of a quantiser")]
     bits: Annotated[Positive, Setting(help="most bits of a vector: a quantiser has as many stages as fit in")] = 36
     interval_ms: Annotated[list[Interval], Field(min_length=1), Setting(help="times between vectors that are sent")]
     thresh: Annotated[float, Setting(help="frames with less energy, in dB, are neither trained on nor measured")] = 30.0
@@ -65,9 +69,6 @@ class Settings(Block):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise refusal(f"{name}: found {', '.join(map(str, values))}, expected each once")
-        for name, chain in self.chains.items():
-            if len(set(chain.stages)) < len(chain.stages):
-                raise refusal(f"chains.{name}.stages: found {chain.stages}, expected each once")
         if self.bits < (least := max(self.sizes).bit_length() - 1):
             raise refusal(f"bits: found {self.bits}, expected at least {least}, those of a stage of {max(self.sizes)}")
         return self
@@ -100,11 +101,11 @@ def check(config: Any, name: str, settings: Settings) -> None:
         config.check_chain(f"studies.{name}.{key}", chain)
 
 
-def needs(plan: Any, name: str, settings: Settings) -> shared.Summary:
+def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
     """Return the tables of all chains, each rated by a job of its own, and the anchors of the samples."""
     rows, chains = [], {}
     for place, source, ms, _ in compared(name, settings):
-        quantiser = plan.config.quantisers[place]  # whose stages may be smaller, by max_entries
+        quantiser = graph.config.quantisers[place]  # whose stages may be smaller, by max_entries
         row = {"source": source, "kind": quantiser.kind, "sizes": str(quantiser.stages[0].size), "interval_ms": ms}
         if row not in rows:
             rows.append(row)
@@ -112,55 +113,56 @@ def needs(plan: Any, name: str, settings: Settings) -> shared.Summary:
             stages = [*range(1, len(quantiser.stages) + 1)]
             chains[len(rows)] = RatedChain(networks=networks, quantiser=place, stages=stages, mbest=settings.mbest)
     for label, chain in settings.chains.items():
-        quantiser = plan.config.quantisers[chain.quantiser]
+        quantiser = graph.config.quantisers[chain.quantiser]
         sizes = "/".join(dict.fromkeys(str(stage.size) for stage in quantiser.stages[: max(chain.stages)]))
-        ms = plan.config.every(quantiser) * plan.config.vector_ms(quantiser)
+        ms = graph.config.send_every(quantiser) * graph.config.vector_ms(quantiser)
         rows.append({"source": label, "kind": quantiser.kind, "sizes": sizes, "interval_ms": ms})
         chains[len(rows)] = chain
-    samples = {sample: plan.sample_files(sample) for sample in settings.samples}
-    files = [_rated(plan, settings, chain, samples) for chain in chains.values()]
+    samples = {sample: graph.sample(sample) for sample in settings.samples}
+    files = [_rated(graph, settings, chain, samples) for chain in chains.values()]
     rows = [row | {"file": file} for row, file in zip(rows, files, strict=True)]
-    anchors = {sample: plan.measured_anchors(sample) for sample in settings.samples}
+    anchors = {name: graph.anchors(sample).file("measured.json") for name, sample in samples.items()}
     return shared.Summary({"kind": "bits", "name": name, "rows": rows}, files, anchors)
 
 
-def _rated(plan: Any, settings: Settings, chain: RatedChain, samples: dict[str, dict[str, str]]) -> str:
-    """Return the file of the rates of a chain, settings as of `rates.RateSettings`."""
-    config = plan.config
+def _rated(graph: Any, settings: Settings, chain: RatedChain, samples: dict[str, Any]) -> str:
+    """Return the file of the rates of a chain; its settings are those of `rates.RateSettings`."""
+    config = graph.config
     quantiser = config.quantisers[chain.quantiser]
     encoder = quantiser.network
-    used, _ = plan.with_starts(chain.networks, [chain.quantiser])
-    quantised = [i for i, network in enumerate(chain.networks) if config.encoder_of(network) == encoder]
+    used, _ = steps.with_initial(config, chain.networks, [chain.quantiser])
+    quantised = [i for i, name in enumerate(chain.networks) if steps.encoder_of(config.networks, name) == encoder]
     trained = {
-        "networks": [plan.networks[network].file("weights.safetensors") for network in chain.networks],
-        "encoder": encoder and plan.networks[encoder].file("weights.safetensors"),
-        "codebooks": plan.codebooks(chain.quantiser, max(chain.stages)),
-        "predict": (plan.predictor(quantiser) or [quantiser.predict])[0],
+        "networks": [shared.weights_of(graph, network) for network in chain.networks],
+        "encoder": encoder and shared.weights_of(graph, encoder),
+        "codebooks": graph.codebooks(chain.quantiser, max(chain.stages)),
+        "predict": graph.predict(quantiser),
     }
-    b, y = plan.corpus(settings.corpus)
-    others_b, others_y = plan.corpus(settings.corpus, held_out=True)
+    b, y = graph.corpus(settings.corpus)
+    others_b, others_y = graph.corpus(settings.corpus, held_out=True)
     corpus = {"features": b, "targets": y, "held_out_features": others_b, "held_out_targets": others_y}
+    files = {name: {"speech": one.speech, "model": one.model, "b": one.b, "y": one.y} for name, one in samples.items()}
     rated = {
         **trained,
         **corpus,
         "quantised": quantised[0] if quantised else None,
         "stages": chain.stages,
         "mbest": chain.mbest,
-        "every": config.every(quantiser),
-        "stretch": quantiser.stretch,
-        "expand": chain.expand,
-        "interval_ms": config.every(quantiser) * config.vector_ms(quantiser),
+        "send_every": config.send_every(quantiser),
+        "reset_every": getattr(quantiser, "reset_every", None),
+        "postfilter": chain.postfilter,
+        "interval_ms": config.send_every(quantiser) * config.vector_ms(quantiser),
         # The share that none of the networks and codebooks was trained on.
         "held_out": min(_HELD_OUT, *(config.networks[network].held_out for network in used)),
         "thresh": settings.thresh,
         "seconds": settings.seconds,
-        "samples": samples,
+        "samples": files,
         "pesq": find_spec("pesq") is not None,
     }
     inputs = {"trained": [path for path in shared.paths_in(trained) if path.startswith("results/")]}
-    inputs |= corpus | {f"sample_{sample}": [*files.values()] for sample, files in samples.items()}
+    inputs |= corpus | {"samples": shared.paths_in(files)}
     label = chain.quantiser.removeprefix("studies.").replace(".", "_")
-    return plan.add("rates", "rate", label, rated, inputs).file("rates.csv")
+    return graph.rated(label, rated, **inputs).file("rates.csv")
 
 
 def tables(settings: dict) -> dict[str, pd.DataFrame]:

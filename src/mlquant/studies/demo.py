@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Settings(Block):
-    kind: Annotated[Literal["demo"], Setting(help="what a network does to the frames of a sample")]
+    """What a network does to the frames of a sample."""
+
+    kind: Annotated[Literal["demo"], Setting(help="which study it is")]
     title: Annotated[Line, Setting(help="title of the figure")] = ""
     network: Annotated[str, Setting(help="the network, one from b to b_hat")]
     sample: Annotated[Name, Setting(help="the sample")]
@@ -29,11 +31,11 @@ def check(config: Any, name: str, settings: Settings) -> None:
     shared.check_direction(config, name, "network", settings.network, "b")
 
 
-def needs(plan: Any, name: str, settings: Settings) -> shared.Summary:
-    network = plan.networks[settings.network]
+def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
+    network = graph.network(settings.network)
     files = {"weights": network.file("weights.safetensors"), "losses": network.file("losses.csv")}
-    files |= {"features": [plan.sample_files(settings.sample)["b"]]}
-    return shared.summary(name, settings.model_dump() | {"frame_ms": shared.frame_ms(plan, settings.network)}, files)
+    files |= {"features": [graph.sample(settings.sample).b]}
+    return shared.summary(name, settings.model_dump() | {"frame_ms": shared.frame_ms(graph, settings.network)}, files)
 
 
 def tables(settings: dict) -> dict[str, pd.DataFrame]:

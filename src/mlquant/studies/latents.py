@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class Settings(Block):
-    kind: Annotated[Literal["latents"], Setting(help="statistics of a network's latents")]
+    """Statistics of a network's latents."""
+
+    kind: Annotated[Literal["latents"], Setting(help="which study it is")]
     network: Annotated[str, Setting(help="the network, one with a bottleneck")]
     lags: Annotated[Positive, Setting(help="longest lag of the correlation over time, in vectors")] = 25
     seconds: Annotated[float, Setting(help="length of the image of latents", gt=0)] = 4.0
@@ -31,9 +33,9 @@ def check(config: Any, name: str, settings: Settings) -> None:
         raise InputError(f"config: studies.{name}.network: {settings.network!r} has no bottleneck, so no latents")
 
 
-def needs(plan: Any, name: str, settings: Settings) -> shared.Summary:
-    files = shared.files_of_network(plan, settings.network)
-    return shared.summary(name, settings.model_dump() | {"frame_ms": shared.frame_ms(plan, settings.network)}, files)
+def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
+    files = shared.files_of_network(graph, settings.network)
+    return shared.summary(name, settings.model_dump() | {"frame_ms": shared.frame_ms(graph, settings.network)}, files)
 
 
 def tables(settings: dict) -> dict[str, pd.DataFrame]:

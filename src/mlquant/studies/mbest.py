@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 
 class Settings(Block):
-    kind: Annotated[Literal["mbest"], Setting(help="what survivors of the search gain")]
+    """What survivors of the search gain."""
+
+    kind: Annotated[Literal["mbest"], Setting(help="which study it is")]
     quantiser: Annotated[str, Setting(help="the quantiser that is searched")]
     stages: Annotated[list[Positive], Field(min_length=1), Setting(help="numbers of its stages to search")]
     mbest: Annotated[list[Positive], Field(min_length=1), Setting(help="numbers of survivors; 1 is always among them")]
@@ -30,10 +32,10 @@ def check(config: Any, name: str, settings: Settings) -> None:
     shared.check_quantiser(config, name, settings, stages=max(settings.stages))
 
 
-def needs(plan: Any, name: str, settings: Settings) -> shared.Summary:
-    quantiser = plan.config.quantisers[settings.quantiser]
-    files = shared.files_of_network(plan, quantiser.network) | shared.files_of_quantiser(plan, settings.quantiser)
-    measured = {"frame_ms": shared.frame_ms(plan, quantiser.network), "thresh": quantiser.thresh}
+def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
+    quantiser = graph.config.quantisers[settings.quantiser]
+    files = shared.files_of_network(graph, quantiser.network) | shared.files_of_quantiser(graph, settings.quantiser)
+    measured = {"frame_ms": shared.frame_ms(graph, quantiser.network), "thresh": quantiser.thresh}
     return shared.summary(name, settings.model_dump() | measured, files)
 
 

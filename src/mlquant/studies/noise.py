@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from mlquant.core.blocks import Block, Positive, Seed
+from mlquant.core.blocks import Block, Positive
 from mlquant.core.stage import Setting
+from mlquant.networks.types import Seed
 from mlquant.studies import shared
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ Variance = Annotated[float, Setting(help="variance of the noise on an element of
 
 
 class Settings(Block):
-    kind: Annotated[Literal["noise"], Setting(help="noise on the latents, and the bits of a quantiser as good")]
+    """Noise on the latents, and the bits of a quantiser as good."""
+
+    kind: Annotated[Literal["noise"], Setting(help="which study it is")]
     quantiser: Annotated[str, Setting(help="the quantiser whose bits are read; noise is put on its network's latents")]
     noise_vars: Annotated[list[Variance], Field(min_length=1), Setting(help="variances of the noise, 0 for none")]
     frame_ms: Annotated[Positive, Setting(help="time between the vectors that are sent, for bit/s")] = 20
@@ -33,9 +36,9 @@ def check(config: Any, name: str, settings: Settings) -> None:
     shared.check_quantiser(config, name, settings)
 
 
-def needs(plan: Any, name: str, settings: Settings) -> shared.Summary:
-    network = plan.config.quantisers[settings.quantiser].network
-    files = shared.files_of_network(plan, network) | shared.files_of_quantiser(plan, settings.quantiser)
+def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
+    network = graph.config.quantisers[settings.quantiser].network
+    files = shared.files_of_network(graph, network) | shared.files_of_quantiser(graph, settings.quantiser)
     return shared.summary(name, settings.model_dump(), files)
 
 

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from mlquant.core.blocks import Block, Factor, Positive
+from mlquant.core.blocks import Block, Positive
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
+from mlquant.vocoder.types import Postfilter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,10 +55,10 @@ class RateSettings(Block):
     codebooks: Annotated[Paths, Setting(help="codebooks of all stages")]
     stages: Annotated[list[Positive], Field(min_length=1), Setting(help="numbers of stages, a row of the table each")]
     mbest: Annotated[Positive, Setting(help="survivors of the search")]
-    every: Annotated[Positive, Setting(help="one in so many vectors is sent")]
+    send_every: Annotated[Positive, Setting(help="one in so many vectors is sent")]
     predict: Annotated[float | str | None, Setting(help="prediction coefficient, or its file; null for no prediction")]
-    stretch: Annotated[Positive | None, Setting(help="prediction begins anew every so many vectors that are sent")]
-    expand: Annotated[Factor, Setting(help="factor of the postfilter")]
+    reset_every: Annotated[Positive | None, Setting(help="prediction begins anew every so many vectors that are sent")]
+    postfilter: Postfilter
     interval_ms: Annotated[float, Setting(help="time between vectors that are sent", gt=0)]
     features: Annotated[list[str], Setting(help="features b that the networks were trained on")]
     targets: Annotated[list[str], Setting(help="their y")]

@@ -44,30 +44,38 @@ def paths_in(value: object) -> list[str]:
     return list(dict.fromkeys(path for item in items for path in paths_in(item)))
 
 
-def files_of_network(plan: Any, name: str) -> dict:
+def files_of_network(graph: Any, name: str) -> dict:
     """Return the weights of a network, and the features and targets of the speech it is trained and measured on."""
-    network = plan.config.networks[name]
-    b, y = plan.corpus(network.corpus)
-    weights = plan.networks[name].file("weights.safetensors")
-    targets = y if network.row.target == "y" else []
-    return {"weights": weights, "features": b, "targets": targets} | plan.held_out(network)
+    network = graph.config.networks[name]
+    b, y = graph.corpus(network.corpus)
+    others_b, others_y = graph.corpus(network.corpus, held_out=True)
+    makes_y = network.design.target == "y"
+    files = {"weights": weights_of(graph, name), "features": b, "targets": y if makes_y else []}
+    files |= {"held_out_features": others_b} if others_b else {}
+    files |= {"held_out_targets": others_y} if others_b and makes_y else {}
+    return files
 
 
-def files_of_quantiser(plan: Any, name: str) -> dict:
+def weights_of(graph: Any, network: str) -> str:
+    """Return the file of the weights of a network."""
+    return graph.network(network).file("weights.safetensors")
+
+
+def files_of_quantiser(graph: Any, name: str) -> dict:
     """Return the codebooks of all stages of a quantiser, and the traces of their training."""
-    codebooks = plan.codebooks(name, None)
+    codebooks = graph.codebooks(name, None)
     return {"codebooks": codebooks, "traces": [str(Path(path).with_name("trace.csv")) for path in codebooks]}
 
 
-def frame_ms(plan: Any, network: str) -> int:
+def frame_ms(graph: Any, network: str) -> int:
     """Return the time of one vector of latents of a network, in ms."""
-    return 10 * plan.config.networks[network].ncat
+    return 10 * graph.config.networks[network].ncat
 
 
 def check_quantiser(config: Any, name: str, settings: Any, stages: int = 1) -> None:
     """Refuse a study whose quantiser is not of single vectors of latents, or has fewer stages than the study uses."""
     quantiser = config.quantisers[settings.quantiser]
-    if not config.plain(quantiser):
+    if not config.is_memoryless(quantiser):
         raise InputError(
             f"config: studies.{name}.quantiser: found {settings.quantiser!r}, expected a quantiser of kind lbg or "
             f"beam that sends every vector of a network's latents"
@@ -80,10 +88,10 @@ def check_quantiser(config: Any, name: str, settings: Any, stages: int = 1) -> N
 
 def check_direction(config: Any, name: str, key: str, network: str, target: str) -> None:
     """Refuse a study whose network does not go from b to the target, "b" or "y"."""
-    row = config.networks[network].row
-    if (row.source, row.target) != ("b", target):
+    design = config.networks[network].design
+    if (design.source, design.target) != ("b", target):
         raise InputError(
-            f"config: studies.{name}.{key}: {network!r} goes from {row.source} to {row.target}_hat, "
+            f"config: studies.{name}.{key}: {network!r} goes from {design.source} to {design.target}_hat, "
             f"expected from b to {target}_hat"
         )
 

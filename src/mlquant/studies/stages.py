@@ -43,7 +43,12 @@ def study(
         make(settings, folder)
 
 
-@stage("rates", table="rates.csv", example="rate.json --samples big_dog -o rates.csv")
+@stage(
+    "rates",
+    table="rates.csv",
+    found=("trained", "features", "targets", "held_out_features", "held_out_targets", "samples"),
+    example="rate.json --samples big_dog -o rates.csv",
+)
 def rate(
     settings: Annotated[Json, Setting(help="JSON text or file: networks, quantised, codebooks, stages, features, ...")],
     *,

@@ -42,16 +42,16 @@ def networks(name: str, settings: Settings, add: Callable) -> None:
             add(f"{place}.seed{seed}", settings.base, changes, {"seed": seed})
 
 
-def needs(plan: Any, name: str, settings: Settings) -> Summary:
+def needs(graph: Any, name: str, settings: Settings) -> Summary:
     """Return the networks of a sweep as its variants; the label of each says what its row changes."""
     variants = []
-    for network, trained in plan.config.networks.items():
+    for network, trained in graph.config.networks.items():
         if not network.startswith(f"sweeps.{name}.rows."):
             continue
         row, *seed = network.split(".")[3:]
         changes = [f"{key} {value}" for key, value in settings.rows[row].items()] + seed
         label = f"{row}: {', '.join(changes)}" if changes else row
-        variant = {"variant": "_".join([row, *seed]), "label": label, "folder": plan.networks[network].folder}
+        variant = {"variant": "_".join([row, *seed]), "label": label, "folder": graph.network(network).folder}
         variants.append(variant | {"settings": trained.model_dump()})
     files = [f"{variant['folder']}/{file}" for variant in variants for file in ("losses.csv", "training.json")]
     return Summary({"name": name, "title": settings.title, "variants": variants}, files, {})

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 
 class Settings(Block):
-    kind: Annotated[Literal["uniform_vq"], Setting(help="a vector quantiser against a uniform one of each element")]
+    """A vector quantiser against a uniform one of each element."""
+
+    kind: Annotated[Literal["uniform_vq"], Setting(help="which study it is")]
     quantiser: Annotated[str, Setting(help="the vector quantiser")]
     mbest: Annotated[Positive, Setting(help="survivors of its search on held-out vectors")] = 5
 
@@ -27,10 +29,10 @@ def check(config: Any, name: str, settings: Settings) -> None:
     shared.check_quantiser(config, name, settings)
 
 
-def needs(plan: Any, name: str, settings: Settings) -> shared.Summary:
-    quantiser = plan.config.quantisers[settings.quantiser]
-    files = shared.files_of_network(plan, quantiser.network) | shared.files_of_quantiser(plan, settings.quantiser)
-    measured = {"frame_ms": shared.frame_ms(plan, quantiser.network), "thresh": quantiser.thresh}
+def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
+    quantiser = graph.config.quantisers[settings.quantiser]
+    files = shared.files_of_network(graph, quantiser.network) | shared.files_of_quantiser(graph, settings.quantiser)
+    measured = {"frame_ms": shared.frame_ms(graph, quantiser.network), "thresh": quantiser.thresh}
     return shared.summary(name, settings.model_dump() | measured, files)
 
 
