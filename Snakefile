@@ -1,4 +1,5 @@
-# The graph, from speech to a folder of samples: what is made is in config.yaml, how is in workflow/rules.
+# The graph, from speech to a folder of samples: what is made is in config.yaml and workflow/config, how is in
+# workflow/rules.
 
 import os
 import sys
@@ -10,10 +11,6 @@ min_version("9.0")
 
 # For envs/mlquant.post-deploy.sh, as the working directory (--directory) need not be the checkout.
 os.environ |= {"MLQUANT_CHECKOUT": str(workflow.basedir)}
-
-
-# One in the working directory comes first.
-configfile: "config.yaml" if os.path.exists("config.yaml") else f"{workflow.basedir}/config.yaml"
 
 
 include: "workflow/rules/common.smk"

@@ -1,10 +1,11 @@
-# The plan that config.yaml stands for, and the functions by which rules look things up in it.
+# The plan that the configuration stands for, and the functions by which rules look things up in it.
 
 import os
 import re
+from pathlib import Path
 
 from mlquant.core.errors import InputError
-from mlquant.plan.config import load
+from mlquant.plan.config import files, load, read
 from mlquant.plan.graph import Plan
 from mlquant.vocoder.codec2 import MODES
 
@@ -12,8 +13,18 @@ if re.search("[{}]", str(workflow.basedir)):
     raise WorkflowError(
         f"{workflow.basedir}: has braces in its name, which Snakemake takes for a wildcard"
     )
+# The files of the configuration are read here, not by `configfile:`, so that 240118 and "240118" are one experiment
+# whichever file or --config it stands in. Snakemake is told of them for --report.
+CHECKOUT = Path(str(workflow.basedir))
+workflow.configfiles += files(CHECKOUT)
 try:
-    PLAN = Plan(load(config))
+    PLAN = Plan(
+        load(
+            read(
+                CHECKOUT, workflow.overwrite_configfiles, workflow.config_settings.config
+            )
+        )
+    )
 except InputError as error:
     raise WorkflowError(str(error))
 

@@ -93,8 +93,8 @@ def quantise(chain: Chain, array: np.ndarray, stages: int) -> np.ndarray:
 def _sent(chain: Chain, array: np.ndarray, stages: int, counted: np.ndarray | None = None) -> np.ndarray:
     """The quantised vectors [ceil(n/send_every), k] of vectors [n, k]; `counted` as of `vq.search_predictive`."""
     search = chain.search
-    options = {"send_every": search["send_every"], "a": search["predict"], "reset_every": search["reset_every"], "counted": counted}
-    return vq.quantise(array, chain.codebooks[:stages], search["mbest"], **options)[1]
+    options = {"send_every": search["send_every"], "reset_every": search["reset_every"], "a": search["predict"]}
+    return vq.quantise(array, chain.codebooks[:stages], search["mbest"], counted=counted, **options)[1]
 
 
 def quantise_all(chain: Chain, arrays: list[np.ndarray], stages: int) -> list[np.ndarray]:
@@ -111,7 +111,8 @@ def quantise_all(chain: Chain, arrays: list[np.ndarray], stages: int) -> list[np
     together = _sent(chain, np.concatenate(padded), stages, np.concatenate(counted))
     found = np.split(together, np.cumsum([len(marks) for marks in counted])[:-1])
     return [
-        vq.interpolated(part[:count], send_every, len(array)) for part, count, array in zip(found, sent, arrays, strict=True)
+        vq.interpolated(part[:count], send_every, len(array))
+        for part, count, array in zip(found, sent, arrays, strict=True)
     ]
 
 

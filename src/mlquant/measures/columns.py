@@ -69,7 +69,11 @@ SD, SD_B, LSD = "sd_dB2", "sd_b_dB2", "lsd_dB"
 MEASURES = (
     Column(name="bits_per_frame", label="bits a vector", help="bits of one quantised vector", digits=0, whole=True),
     Column(
-        name="frame_ms", label="ms a vector", help="duration of the frames of one quantised vector", digits=0, whole=True
+        name="frame_ms",
+        label="ms a vector",
+        help="duration of the frames of one quantised vector",
+        digits=0,
+        whole=True,
     ),
     Column(
         name="bit_per_s",

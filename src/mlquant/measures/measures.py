@@ -26,7 +26,6 @@ _SHORTEST_STOI = 3200  # samples: 30 frames, before silent ones are left out
 _ACTIVE = 40.0  # dB below the loudest frame; quieter ones are no speech
 
 
-
 def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
     """Measures of each row of a sample, and their values frame by frame: lists of FRAMES.
 
@@ -46,7 +45,8 @@ def _measure_output(
     row: dict, feature_records: np.ndarray, heard: dict, crest: list, with_pesq: bool
 ) -> tuple[dict, dict]:
     named, bits = row["files"], row["bits_per_frame"]
-    result: dict = dict.fromkeys([*NAMES, *COLUMNS]) | {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
+    result: dict = dict.fromkeys([*NAMES, *COLUMNS])
+    result |= {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
     if bits:
         result["bit_per_s"] = 1000 * bits / row["frame_ms"]
         if "y_hat" in named and not row.get("interval_ms"):

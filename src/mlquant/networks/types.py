@@ -9,6 +9,8 @@ from mlquant.core.stage import Aside, File, Json, Setting
 
 NoiseVar = Annotated[float, Setting(help="variance of Gaussian noise on the latents", ge=0)]
 Seed = Annotated[int, Setting(help="seed of the random draws", ge=0, lt=1 << 32)]
+HeldOutShare = Annotated[float, Setting(help="share of each file, its end, that is never trained on", gt=0, lt=1)]
+Threads = Annotated[int, Setting(help="threads of the training; the rounding follows their number", gt=0, le=1024)]
 
 Settings = Annotated[Json, Setting(help="text or file; settings.json of a network will do", flag="--settings")]
 Training = Annotated[list[Path], File(help="22 floats a frame", flag="--features", metavar="B.f32")]

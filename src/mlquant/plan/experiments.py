@@ -129,7 +129,7 @@ def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
 def _runs_in_page(graph: Graph, output: Output) -> bool:
     """Whether an output is quantised frame by frame by the latents of one of its networks."""
     quantiser = graph.config.quantisers.get(output.quantiser)
-    return quantiser is not None and graph.config.frame_by_frame(quantiser) and quantiser.network in output.networks
+    return quantiser is not None and graph.config.is_memoryless(quantiser) and quantiser.network in output.networks
 
 
 def _codebooks(graph: Graph, output: Output) -> list[str]:

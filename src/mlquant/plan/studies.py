@@ -39,7 +39,8 @@ def report_of(config: Config, entries: Iterable[tuple[str, str, str]]) -> dict[s
         users = [*chains, *([block] if kind == "study" else [])]
         used = [network for user in users for network in getattr(user, "networks", [])]
         used += [network for key in ("network", "manifold") if (network := getattr(block, key, None))]
-        used, quantised = with_initial(config, used, {one for user in users if (one := getattr(user, "quantiser", None))})
+        named = {quantiser for user in users if (quantiser := getattr(user, "quantiser", None))}
+        used, quantised = with_initial(config, used, named)
         networks |= {network: config.networks[network].model_dump() for network in used}
         quantisers |= {quantiser: config.quantisers[quantiser].model_dump() for quantiser in quantised}
         if kind == "study" and (shared := _in_common(config, f"studies.{name}.")):

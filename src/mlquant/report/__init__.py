@@ -56,8 +56,8 @@ def write(settings: dict, out: Path) -> None:
     parts = sorted((_part(entry, settings, out.parent) for entry in entries), key=lambda part: part["place"])
     try:
         for part in parts:
-            texts = part["module"].WORDS.items()
-            part["words"] = {name: Markup(environment.from_string(text.strip()).render(part=part)) for name, text in texts}
+            texts = {name: environment.from_string(text.strip()) for name, text in part["module"].WORDS.items()}
+            part["words"] = {name: Markup(text.render(part=part)) for name, text in texts.items()}
         sections = [(title, [*those]) for title, those in groupby(parts, key=lambda part: part["section"])]
         page = environment.get_template("report.html").render(sections=sections, counts=made)
     except jinja2.UndefinedError as error:

@@ -38,7 +38,7 @@ class Settings(Block):
     sample: Annotated[Name, Setting(help="the sample that is made speech again behind the channel")]
     manifold: Annotated[str, Setting(help="the network from b_hat to y_hat that this speech is made with")]
     wav_snr_dB: Annotated[list[float], Setting(help="ratios at which speech is made; each is one of snr_dB")]
-    bandwidth: Annotated[Positive, Setting(help="bandwidth in Hz that the other signal to noise ratio is given for")] = 3000
+    bandwidth: Annotated[Positive, Setting(help="bandwidth in Hz of the other signal to noise ratio")] = 3000
     seed: Annotated[Seed, Setting(help="seed of the noise")] = 1
 
 

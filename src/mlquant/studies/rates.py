@@ -62,7 +62,7 @@ class RateSettings(Block):
     interval_ms: Annotated[float, Setting(help="time between vectors that are sent", gt=0)]
     features: Annotated[list[str], Setting(help="features b that the networks were trained on")]
     targets: Annotated[list[str], Setting(help="their y")]
-    held_out: Annotated[float, Setting(help="share of each of these files, its end, that was not trained on", ge=0, lt=1)]
+    held_out: Annotated[float, Setting(help="share of each file, its end, that was not trained on", ge=0, lt=1)]
     held_out_features: Annotated[list[str], Setting(help="features b of other voices")]
     held_out_targets: Annotated[list[str], Setting(help="their y")]
     thresh: Annotated[float | None, Setting(help="frames of no more energy, in dB, do not count in distortions")]

@@ -156,7 +156,7 @@ How many bits does a vector quantiser of the latents save against a uniform quan
     "setup": """
 <p>{{ quantiser(part, part.settings.quantiser) }}; {{ part.settings.mbest }} survivor
 {{- "s" if part.settings.mbest > 1 }} of its search. The uniform quantiser has 2<sup>bits</sup> levels over
-(−1, 1).</p>
+(&minus;1, 1).</p>
 """,
     "findings": """
 {% set facts = part.facts %}

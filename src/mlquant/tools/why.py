@@ -26,7 +26,7 @@ from mlquant.core import keys
 from mlquant.core.disk import read_json
 from mlquant.core.errors import InputError, log, one_line
 from mlquant.experiments.compare import changes
-from mlquant.plan.config import load
+from mlquant.plan.config import load, read
 from mlquant.plan.graph import Plan, Stage
 
 STAGE = re.compile(r"results/(\w+)/([A-Za-z0-9_-]+)\.([0-9a-f]{8})(?![A-Za-z0-9_-])")
@@ -64,27 +64,19 @@ Variants = dict[tuple[str, str], dict[str, Variant]]
 
 
 def plan_of(configfiles: Iterable[str], entries: Iterable[str] = ()) -> Plan:
-    """The plan of config.yaml with files and KEY=VALUE entries over it, merged as Snakemake merges them.
+    """The plan of the configuration with files and KEY=VALUE entries over it, read as the Snakefile reads it.
 
     Raises InputError for what is no configuration.
     """
-    from snakemake.common.configfile import load_configfile
-    from snakemake.settings.types import ConfigSettings
-    from snakemake.utils import update_config
-    from snakemake_interface_common.exceptions import WorkflowError
-
     settings = {}
-    try:
-        if entries := list(entries):
-            from snakemake.cli import parse_config
+    if entries := list(entries):
+        from snakemake.cli import parse_config
 
+        try:
             settings = parse_config(entries)
-        raw = load_configfile("config.yaml")
-        over = ConfigSettings(config=settings, configfiles=[Path(name) for name in configfiles])
-    except (WorkflowError, ValueError) as error:
-        raise InputError(" ".join(str(error).split())) from None
-    update_config(raw, over.overwrite_config)
-    return Plan(load(raw))
+        except ValueError as error:
+            raise InputError(" ".join(str(error).split())) from None
+    return Plan(load(read(Path(), configfiles, settings)))
 
 
 def explain(target: str, configfiles: list[str], entries: list[str], cores: int) -> None:

@@ -204,8 +204,8 @@ def _columns(tables: Sequence[_Tables]) -> dict:
         # Tables of another version may have a measure that is no longer known.
         column = (COLUMNS | {"samples": _SAMPLES}).get(name, Column(name=name, label=name, digits=3))
         label = f"{column.label} {column.unit}".rstrip()
-        about = {"label": label, "help": column.help, "digits": column.digits}
-        result[name] = about | {"first": column.first, "charted": column.charted, "heard": column.heard, "frames": name in FRAMES}
+        about = {"label": label, "help": column.help, "digits": column.digits, "frames": name in FRAMES}
+        result[name] = about | {"first": column.first, "charted": column.charted, "heard": column.heard}
     return result
 
 
