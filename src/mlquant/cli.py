@@ -32,6 +32,12 @@ def stages() -> dict[str, Stage]:
     return {command: stage_of(command, subject) for command, subject in command_names().items()}
 
 
+def kinds() -> list[str]:
+    """The kinds of keyed results, which are the folders of results/ that hold them."""
+    found = dict.fromkeys(stage.folder for stage in stages().values() if stage.folder)
+    return ["optional_sources", *found]
+
+
 def stage_of(command: str, subject: str) -> Stage:
     """The stage of a command of a subject."""
     module = importlib.import_module(f"mlquant.{subject}.stages")

@@ -44,7 +44,7 @@ def content(path, plan, behind):
     if path.endswith("provenance.json"):
         told = behind if stage.kind == "experiments" else [stage]
         record = {
-            "modules": keys.modules_of({stage.command for stage in told}),
+            "definitions": keys.modules_of({stage.command for stage in told}),
             "stages": {stage.folder: {"settings": stage.settings, "inputs": stage.inputs} for stage in told},
         }
         entry = {name: stage.settings.get(name) for name in ("name", "samples", "outputs")}
@@ -199,7 +199,7 @@ def variant(of, **modules):
 
 
 @pytest.mark.parametrize(
-    ("before", "modules", "causes"),
+    ("before", "definitions", "causes"),
     [
         (stage("00000001", ["a"], size=16), {"mlquant.vq": "0"}, ["module vq is another"]),
         (stage("00000001", ["a"], size=16), {"vq_train": "0"}, ["function vq_train of cli is another"]),
@@ -273,7 +273,7 @@ def test_a_target_or_a_configuration_that_cannot_be_is_refused_in_a_line(made):
 def test_a_provenance_that_cannot_be_read_is_named_and_passed_over(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     network = "results/networks/a.00000000"
-    for i, value in enumerate([[], {"stages": [], "modules": 3}, {"stages": {"a": {}, f"{network}": {"settings": 3}}}]):
+    for i, value in enumerate([[], {"stages": [], "definitions": 3}, {"stages": {"a": {}, f"{network}": {"settings": 3}}}]):
         path = Path(f"results/experiments/240118.0000000{i}/provenance.json")
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(value))

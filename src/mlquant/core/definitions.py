@@ -49,21 +49,35 @@ class _Meaning:
     reaches: frozenset[Place]
 
 
+@dataclass(frozen=True)
+class _Code:
+    """What some statements say and use; see `_Walk` for the three sets."""
+
+    digest: str
+    free: frozenset[tuple[str, tuple[str, ...]]]
+    imported: frozenset[tuple[str, str, str | None, tuple[str, ...]]]
+    loaded: frozenset[str]
+
+
 @dataclass
 class _Module:
     """The top of a module.
 
-    `statements` are those that define each name, `imports` what each imported name stands for: a module and a name in
-    it, or None for the module itself. `effects` are the statements that do something when the module is imported.
+    `statements` are those that define each name, `effects` those that do something when the module is imported,
+    `imports` what each imported name stands for: a module and a name in it, or None for the module itself. `imported`
+    are modules of the package, `stars` any of which all names are imported.
     """
 
     name: str
     is_package: bool
     statements: dict[str, list[ast.stmt]] = field(default_factory=dict)
-    imports: dict[str, list[tuple[str, str | None]]] = field(default_factory=dict)
     effects: list[ast.stmt] = field(default_factory=list)
+    imports: dict[str, list[tuple[str, str | None]]] = field(default_factory=dict)
     imported: set[str] = field(default_factory=set)
     stars: set[str] = field(default_factory=set)
+    definitions: dict[str, _Code] = field(default_factory=dict)
+    entries: dict[str, _Code] = field(default_factory=dict)  # functions, without the defaults of their parameters
+    on_import: _Code | None = None
 
 
 class Package:
@@ -119,7 +133,22 @@ class Package:
             self._modules[name] = module = _Module(name, path.name == "__init__.py")
             if path.exists():
                 self._gather(module, ast.parse(path.read_bytes()).body)
+            for defined, statements in module.statements.items():
+                module.entries[defined], module.definitions[defined] = self._walked(module, statements)
+            module.on_import = self._walked(module, module.effects)[1]
+            # The syntax trees are not kept: whatever Python collects later, it would look through all of them.
+            module.effects, module.statements = [], {defined: [] for defined in module.statements}
         return self._modules[name]
+
+    def _walked(self, module: _Module, statements: list[ast.stmt]) -> tuple[_Code, _Code]:
+        """What statements at the top of a module say; first without the defaults of functions among them."""
+        walk = _Walk(self, module)
+        walk.run(statements)
+        if walk.worded & walk.local:  # a function has a `log` of its own
+            walk = _Walk(self, module, counts_wording=True)
+            walk.run(statements)
+        entry = walk.code()
+        return (entry, walk.code()) if walk.run_defaults(statements) else (entry, entry)
 
     def _gather(self, module: _Module, statements: list[ast.stmt]) -> None:
         for statement in statements:
@@ -193,12 +222,10 @@ class Package:
             reaches.add((module.rpartition(".")[0], _IMPORT))
         reaches |= {(name, _ALL) for name in about.stars if name in self._paths}
         others = [f"from {name} import *" for name in sorted(about.stars) if name not in self._paths]
-        if self._is_ground(module, _IMPORT) or not (about.effects or others):
+        told, found = self._resolved(about, about.on_import)
+        if self._is_ground(module, _IMPORT) or not (told or others):
             return _Meaning(None, frozenset(reaches))
-        text, found = self._walked(about, about.effects)
-        if not (text or others):
-            return _Meaning(None, frozenset(reaches))
-        return _Meaning(_digest([*others, *text]), frozenset(reaches | found | self._beside(about)))
+        return _Meaning(_digest([*others, *told]), frozenset(reaches | found | self._beside(about)))
 
     def _all(self, module: str) -> _Meaning:
         """All definitions of a module, those that it imports by name, and of a package all modules."""
@@ -215,9 +242,9 @@ class Package:
         about, ground = self._module(module), self._is_ground(module, name)
         if ground and module.removeprefix(f"{self.name}.") not in _FOLLOWED:
             return _Meaning(None, frozenset({(module, _IMPORT)}))
-        text, reaches = self._walked(about, about.statements[name], is_entry)
+        told, reaches = self._resolved(about, (about.entries if is_entry else about.definitions)[name])
         reaches |= {(module, _IMPORT), *self._beside(about)}
-        return _Meaning(None if ground else _digest(text), frozenset(reaches))
+        return _Meaning(None if ground else _digest(told), frozenset(reaches))
 
     def _beside(self, about: _Module) -> set[Place]:
         """The files beside the `__init__.py` of a package."""
@@ -227,26 +254,18 @@ class Package:
         names = (path.name for path in there if path.is_file() and path.suffix != ".py")
         return {(about.name, f"/{name}") for name in names if not name.startswith(".")}
 
-    def _walked(
-        self, about: _Module, statements: list[ast.stmt], is_entry: bool = False
-    ) -> tuple[list[str], set[Place]]:
-        """Statements at the top of a module, written in a normal form with what their names stand for; their reach."""
-        walk = _Walk(self, about, is_entry)
-        walk.run(statements)
-        if walk.worded & walk.local:  # a function has a `log` of its own
-            walk = _Walk(self, about, is_entry, counts_wording=True)
-            walk.run(statements)
-        told, reaches = set(), {(name, _IMPORT) for name in walk.loaded}
-        for root, chain in walk.free:
+    def _resolved(self, about: _Module, code: _Code) -> tuple[list[str], set[Place]]:
+        """What statements say, with what their names stand for, and the places that they reach."""
+        told, reaches = set(), {(name, _IMPORT) for name in code.loaded}
+        for root, chain in code.free:
             targets = self._follow_root(about, root, chain)
             reaches |= targets
             told |= {self._told((root, *chain), target) for target in targets}
-        for name, source, attribute, chain in walk.imported:
+        for name, source, attribute, chain in code.imported:
             targets = self._follow_import(source, attribute, chain, frozenset())
             reaches |= targets
             told |= {self._told((name, *chain), target) for target in targets}
-        text = [*walk.text, *sorted(told)] if walk.text else []
-        return text, {place for place in reaches if place[0] in self._paths}
+        return [*filter(None, [code.digest]), *sorted(told)], {place for place in reaches if place[0] in self._paths}
 
     def _told(self, names: tuple[str, ...], target: Place) -> str:
         """What a name stands for, as it counts: of the ground only how it is called there, not where it stands."""
@@ -358,20 +377,34 @@ class _Walk:
     are names by which statements that only log were left out, `local` all names that some function binds.
     """
 
-    def __init__(self, package: Package, module: _Module, is_entry: bool = False, counts_wording: bool = False):
-        self.package, self.module, self.is_entry, self.counts_wording = package, module, is_entry, counts_wording
+    def __init__(self, package: Package, module: _Module, counts_wording: bool = False):
+        self.package, self.module, self.counts_wording = package, module, counts_wording
         self.text: list[str] = []
-        self.free: set[tuple[str, tuple[str, ...]]] = set()
+        self.top = _Scope()
+        self.free = self.top.uses
         self.imported: set[tuple[str, str, str | None, tuple[str, ...]]] = set()
         self.loaded: set[str] = set()
         self.worded: set[str] = set()
         self.local: set[str] = set()
 
     def run(self, statements: list[ast.stmt]) -> None:
-        top = _Scope()
-        top.uses = self.free
         for statement in statements:
-            self.visit(statement, top)
+            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+                self.function(statement, self.top, counts_defaults=False)
+            else:
+                self.visit(statement, self.top)
+
+    def run_defaults(self, statements: list[ast.stmt]) -> bool:
+        """Walk over the defaults of the functions among the statements too; whether there were any."""
+        before = len(self.text)
+        for statement in statements:
+            if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+                self.defaults(statement.args, self.top)
+        return len(self.text) > before
+
+    def code(self) -> _Code:
+        digest = _digest(self.text) if self.text else ""
+        return _Code(digest, frozenset(self.free), frozenset(self.imported), frozenset(self.loaded))
 
     def visit(self, node: ast.AST, scope: _Scope) -> None:
         kind = type(node)
@@ -493,39 +526,41 @@ class _Walk:
             elif root not in scope.bound or root in scope.outer:
                 around.uses.add(use)
 
-    def function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: _Scope) -> None:
+    def function(
+        self, node: ast.FunctionDef | ast.AsyncFunctionDef, scope: _Scope, counts_defaults: bool = True
+    ) -> None:
         scope.bound.add(node.name)
-        is_entry, self.is_entry = self.is_entry, False
         self.text.append(f"({type(node).__name__} {node.name}")
         for decorator in node.decorator_list:
             if not (isinstance(decorator, ast.Call) and self.origin(decorator.func)[1] == _STAGE):
                 self.text.append("@")
                 self.visit(decorator, scope)
-        self.with_parameters(node.args, node.body, scope, counts_defaults=not is_entry)
+        if counts_defaults:
+            self.defaults(node.args, scope)
+        self.with_parameters(node.args, node.body, scope)
 
     def lambda_(self, node: ast.Lambda, scope: _Scope) -> None:
         self.text.append("(Lambda")
+        self.defaults(node.args, scope)
         self.with_parameters(node.args, [node.body], scope)
 
-    def with_parameters(
-        self, parameters: ast.arguments, body: list, scope: _Scope, counts_defaults: bool = True
-    ) -> None:
-        text, inner = self.text, _Scope(scope)
+    def defaults(self, parameters: ast.arguments, scope: _Scope) -> None:
+        for name in ("defaults", "kw_defaults"):
+            if values := getattr(parameters, name):
+                self.text.append(f"{name}[")
+                self.visit_all(values, scope)
+                self.text.append("]")
+
+    def with_parameters(self, parameters: ast.arguments, body: list, scope: _Scope) -> None:
+        inner = _Scope(scope)
         for name in ("posonlyargs", "args", "vararg", "kwonlyargs", "kwarg"):
             value = getattr(parameters, name)
-            names = [one.arg for one in value] if isinstance(value, list) else [value.arg] if value else []
-            if names:
-                text.append(f"{name}:{','.join(names)}")
+            if names := [one.arg for one in value] if isinstance(value, list) else [value.arg] if value else []:
+                self.text.append(f"{name}:{','.join(names)}")
                 inner.bound.update(names)
-        if counts_defaults:
-            for defaults in (parameters.defaults, parameters.kw_defaults):
-                if defaults:
-                    text.append("defaults[")
-                    self.visit_all(defaults, scope)
-                    text.append("]")
         for part in body:
             self.visit(part, inner)
-        text.append(")")
+        self.text.append(")")
         self.close(inner, scope)
 
     def class_(self, node: ast.ClassDef, scope: _Scope) -> None:

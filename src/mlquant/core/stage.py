@@ -118,13 +118,14 @@ class Parameter:
     several: bool
     default: Any
     about: Setting | File
+    keyword: bool
 
     @property
     def flag(self) -> str | None:
         """Its option; None of a positional one."""
         if self.about.flag:
             return self.about.flag
-        if self.role == "input" and self.default is UNSET:
+        if not self.keyword and (self.default is UNSET or self.several):
             return None
         return f"--{self.name.replace('_', '-')}"
 
@@ -155,7 +156,8 @@ class Stage:
 
     `folder` is the kind of its results, results/<folder>/<name>.<key>/; None of a command that makes no keyed result.
     `outputs` are file names, by parameter: several of a parameter that is a folder. `found` names inputs that the
-    command finds through its settings, and that no parameter takes; `beside` names files that it makes beside its outputs.
+    command finds through its settings, and that no parameter takes; `beside` names files that it
+    makes beside its outputs.
     """
 
     function: Callable
@@ -184,13 +186,14 @@ class Stage:
         kind, several, about = _unwrapped(hint)
         default = UNSET if found.default is inspect.Parameter.empty else found.default
         role: Role = "input"
+        keyword = found.kind is inspect.Parameter.KEYWORD_ONLY
         if isinstance(about, Aside):
             role = "aside"
-        elif found.kind is inspect.Parameter.KEYWORD_ONLY:
+        elif keyword:
             role = "output" if found.name in self.outputs else "aside" if kind is Path else "setting"
         elif kind is not Path:
             role = "setting"
-        return Parameter(found.name, role, kind, several, default, about or Setting())
+        return Parameter(found.name, role, kind, several, default, about or Setting(), keyword)
 
     @cached_property
     def inputs(self) -> dict[str, Parameter]:

@@ -17,7 +17,9 @@ from mlquant.core.stage import File, Json, Root, Setting, stage
 def tabulate(
     experiment: Annotated[Json, Setting(help="JSON text or file: name, title, samples, outputs, ...")],
     measured: Annotated[list[Path], File(help="files written by measure", flag="--measured", metavar="JSON")],
-    sidecars: Annotated[list[Path], File(help="provenance.json of its networks and codebooks", metavar="JSON")] = [],  # noqa: B006
+    sidecars: Annotated[
+        list[Path], File(help="provenance.json of its networks and codebooks", flag="--sidecars", metavar="JSON")
+    ] = [],  # noqa: B006
     *,
     origins: Annotated[list[Path], File(help="what its speech came from: the checksums are kept")] = [],  # noqa: B006
     out: Annotated[Path, File(help="tables, README.md and provenance.json", flag="--out", metavar="DIR")],
@@ -34,7 +36,7 @@ def tabulate(
 @stage(example="results/experiments/240118.3f9a1c2e --figures losses.png -o 240118_wav")
 def page(
     tables: Annotated[Path, File(help="a folder written by tabulate", metavar="DIR")],
-    figures: Annotated[list[Path], File(help="loss curves", metavar="PNG")] = [],  # noqa: B006
+    figures: Annotated[list[Path], File(help="loss curves", flag="--figures", metavar="PNG")] = [],  # noqa: B006
     *,
     history: Annotated[
         Path | None, File(help="table of every variant so far, to which this one is added", metavar="CSV")

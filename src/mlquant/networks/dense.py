@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from mlquant.core.errors import InputError
 from mlquant.networks.inputs import cosine_basis
-from mlquant.networks.rows import POOLING, ROWS, row_of, widths_of
+from mlquant.networks.rows import POOLING, checked_row, row_of, widths_of
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 """W [outputs, inputs] and b [outputs] of each layer, float32; between layers is a ReLU."""
@@ -168,8 +168,10 @@ def _checked(settings: Any) -> dict:
         value = settings[name]
         number = type(value) in (int, float) and lowest <= value <= highest
         expect(name, number or (value is None and lowest < 0), f"a number, {lowest:g} to {highest:g}")
-    expect("nn", (settings["family"], settings["nn"]) in ROWS, f"a network of family {settings['family'][:50]}")
-    row = row_of(settings)
+    try:
+        row = checked_row(settings["row"])
+    except ValueError as error:
+        raise ValueError(f"settings.row: {error}") from None
     expect("d", (settings["d"] is not None) == bool(row.encoder), "a width for a network with a bottleneck, else none")
     expect("ncat", settings["ncat"] == 1 or row.inputs == "b", "1")
     expect("ncat", settings["ncat"] % POOLING == 0 or row.layers != "conv", f"a multiple of {POOLING}")

@@ -2,23 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from mlquant.core.blocks import Block, Positive, refusal
 from mlquant.core.stage import Setting
-from mlquant.core.types import Stages, Survivors
-from mlquant.networks.rows import POOLING, ROWS, Row
-from mlquant.networks.types import HeldOutShare, NoiseVar, Seed, Threads
-from mlquant.vocoder.types import Thresh
+from mlquant.networks.rows import POOLING, ROWS, Row, as_settings, checked_row
+from mlquant.networks.types import NoiseVar, Seed, Share, Stages, Survivors, Threads, Thresh
+
+
+def _row(value: Any) -> Row:
+    try:
+        return value if isinstance(value, Row) else checked_row(value)
+    except ValueError as error:
+        raise refusal(str(error)) from None
+
+
+def _row_of_table(settings: dict[str, Any]) -> Row | None:
+    """The row of the table for the settings above it; None where there is none."""
+    return ROWS.get((settings.get("family"), settings.get("nn")))
 
 
 class NetworkSettings(Block):
-    """Everything that defines the training of a network but its data; what is left out has these values."""
+    """Everything that defines the training of a network but its data; what is left out has these values.
+
+    The row, where left out, is that of the table for `family` and `nn`; one that is given stands, whatever these are.
+    """
 
     family: Annotated[str, Setting(help="with `nn` the row of the table in src/mlquant/networks/rows.py")]
     nn: Annotated[int, Setting(help="number of the row in its family")]
+    row: Annotated[
+        Row,
+        BeforeValidator(_row),
+        PlainSerializer(as_settings),
+        Field(default_factory=_row_of_table),
+        Setting(help="layer widths and kind of the network; that of the table, where left out"),
+    ]
     d: Annotated[
         Annotated[int, Setting(gt=0, le=1024)] | None,
         Setting(help="width of the bottleneck; required of a network that has one"),
@@ -35,35 +55,36 @@ class NetworkSettings(Block):
         Literal["sd", "wloss"],
         Setting(help="wloss: squared error of linear amplitudes, weighted; sd: squared error in dB"),
     ] = "wloss"
-    gamma: Annotated[
-        float, Setting(help="of wloss: 1 counts linear amplitudes alike, 0 nearly as dB", ge=0, le=1)
-    ] = 0.5
+    gamma: Annotated[float, Setting(help="of wloss: 1 counts linear amplitudes alike, 0 nearly as dB", ge=0, le=1)] = (
+        0.5
+    )
     optimiser: Annotated[Literal["sgd", "adam"], Setting(help="method of the training")] = "adam"
     lr: Annotated[float, Setting(help="learning rate", gt=0)]
-    schedule: Annotated[
-        Literal["constant", "cosine"], Setting(help="cosine: the rate falls to 0 as half a cosine")
-    ] = "cosine"
+    schedule: Annotated[Literal["constant", "cosine"], Setting(help="cosine: the rate falls to 0 as half a cosine")] = (
+        "cosine"
+    )
     batch: Annotated[Positive, Setting(help="vectors in a batch")] = 256
     epochs: Annotated[Positive, Setting(help="how often the training goes through the corpus")]
     seed: Annotated[Seed, Setting(help="of weights, order and noise")] = 1
     thresh: Annotated[Thresh | None, Setting(help="dB: frames with no more energy of b are left out")] = None
     voiced_only: Annotated[bool, Setting(help="unvoiced frames are left out")] = False
     held_out: Annotated[
-        HeldOutShare,
+        Share,
         Setting(
             help="share of each file, its end, that is never trained on; measured where the corpus holds out no voice"
         ),
     ] = 0.05
     threads: Threads = 1
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], Setting(help="where it is trained; auto: the first CUDA device where there is one")
+        Literal["auto", "cpu", "cuda"],
+        Setting(help="where it is trained; auto: the first CUDA device where there is one"),
     ] = "auto"
     mbest: Annotated[Survivors, Setting(help="survivors of the search, of a network that is trained on")] = 5
     refresh: Annotated[Positive, Setting(help="of vq_in_loop: epochs between refreshes of the codebooks")] = 5
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkSettings:
-        row = ROWS.get((self.family, self.nn))
+        row = self.row
         if row is None:
             known = ", ".join(f"{family} {nn}" for family, nn in ROWS)
             raise refusal(f"family and nn: found {self.family} {self.nn}, expected one of {known}")
@@ -85,7 +106,7 @@ class NetworkSettings(Block):
         for key, (found, reason) in contradictions.items():
             if found:
                 raise refusal(f"{key}: found {getattr(self, key)}, but {name} {reason}")
-        if self.symbols and self.d % 2:
+        if self.symbols and (self.d or 0) % 2:
             raise refusal(f"d: found {self.d}, expected an even number, for symbols of two latents each")
         if row.layers == "conv" and self.ncat % POOLING:
             raise refusal(f"ncat: found {self.ncat}, expected a multiple of {POOLING} for {name}")
@@ -128,11 +149,6 @@ class Network(NetworkSettings):
         if self.noise_var and self.initial:
             raise refusal(f"noise_var: found {self.noise_var:g}, expected 0 where latents are quantised instead")
         return self
-
-    @property
-    def design(self) -> Row:
-        """The network's row of the table: its layers, and what goes in and comes out."""
-        return ROWS[self.family, self.nn]
 
     @property
     def initial(self) -> str | None:

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Annotated
 
 from mlquant.core.stage import Aside, File, Json, Setting
+from mlquant.core.types import Seed, Stages, Survivors
+from mlquant.vocoder.types import Thresh
+
+__all__ = ["FILES", "Folder", "HeldOut", "HeldOutTargets", "KeepFailure", "NoiseVar", "Seed", "Settings", "Share"]
+__all__ += ["Stages", "Survivors", "Targets", "Threads", "Thresh", "Training"]
 
 NoiseVar = Annotated[float, Setting(help="variance of Gaussian noise on the latents", ge=0)]
-Seed = Annotated[int, Setting(help="seed of the random draws", ge=0, lt=1 << 32)]
-HeldOutShare = Annotated[float, Setting(help="share of each file, its end, that is never trained on", gt=0, lt=1)]
+Share = Annotated[float, Setting(help="share of each file, its end, that is never trained on", gt=0, lt=1)]
 Threads = Annotated[int, Setting(help="threads of the training; the rounding follows their number", gt=0, le=1024)]
 
 Settings = Annotated[Json, Setting(help="text or file; settings.json of a network will do", flag="--settings")]

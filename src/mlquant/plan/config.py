@@ -18,6 +18,7 @@ from pydantic import Field
 
 from mlquant import studies
 from mlquant.chains.settings import Chain, RatedChain
+from mlquant.chains.steps import encoder_of
 from mlquant.core.blocks import (
     CONTROL,
     Block,
@@ -53,7 +54,8 @@ class Config(Block):
 
     max_epochs: Annotated[Positive | None, Setting(help="upper limit of every training, for a quick look")] = None
     max_minutes: Annotated[
-        Annotated[float, Setting(gt=0)] | None, Setting(help="upper limit of each part of a corpus, in minutes of speech")
+        Annotated[float, Setting(gt=0)] | None,
+        Setting(help="upper limit of each part of a corpus, in minutes of speech"),
     ] = None
     max_entries: Annotated[Size | None, Setting(help="upper limit of the entries of every codebook")] = None
     speech_dir: Annotated[
@@ -125,7 +127,9 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
             raise InputError(f"{path}: found {quoted(layer)}, expected keys at its top level")
         layer = _named_by_text(layer)
         if layer.get("complete") is True:
-            layer = {key: {**raw.get(key, {}), **value} if isinstance(value, dict) else value for key, value in layer.items()}
+            layer = {
+                key: {**raw.get(key, {}), **value} if isinstance(value, dict) else value for key, value in layer.items()
+            }
             raw = {key: value for key, value in raw.items() if key not in layer}
         raw = merged(raw, {key: value for key, value in layer.items() if key != "complete"})
     return merged(raw, _nulls(_named_by_text(dict(entries or {}))))
@@ -234,7 +238,9 @@ def _alike(raw: dict) -> dict:
         name, entries = str(name), raw.get(section)
         _check(f"{place}.like", name, entries if isinstance(entries, dict) else {}, _ONE_OF[section])
         if name in above:
-            raise InputError(f"config: {place}.like: found {name!r}, which takes its settings from {above[-1]!r} itself")
+            raise InputError(
+                f"config: {place}.like: found {name!r}, which takes its settings from {above[-1]!r} itself"
+            )
         return merged(entry(section, name, above), own)
 
     def entry(section: str, name: str, above: tuple[str, ...] = ()) -> Any:
@@ -313,7 +319,7 @@ def _trained_on(raw: Any) -> Any:
 
 
 def _derived_networks(config: Config) -> dict[str, Network]:
-    """The networks of every row of every sweep, and those of studies of a channel, by their places."""
+    """The networks that sweeps and studies train, by their places."""
     found = {}
 
     def add(place: str, *settings: dict) -> Network:
@@ -382,7 +388,7 @@ def _check_references(config: Config) -> None:
     for name, network in config.networks.items():
         _check(f"{name if '.' in name else f'networks.{name}'}.corpus", network.corpus, config.corpora, "corpus")
         for part, settings in config.corpora[network.corpus].parts.items():
-            if network.design.target == "y" and settings.b and not settings.y:
+            if network.row.target == "y" and settings.b and not settings.y:
                 raise InputError(f"config: corpora.{network.corpus}.parts.{part}: has no y, which {name} is trained on")
     for name, quantiser in config.quantisers.items():
         where = name if "." in name else f"quantisers.{name}"
@@ -432,38 +438,31 @@ def _check_start(config: Config, where: str, network: Network) -> None:
             f"config: {where}.stages: found {network.stages}, but quantiser {network.quantiser!r} has "
             f"{len(quantiser.stages)} stages"
         )
-    if network.design.encoder:
-        if encoder_of(config, network.initial) != quantiser.network:
+    if network.row.encoder:
+        if encoder_of(config.networks, network.initial) != quantiser.network:
             raise InputError(
                 f"config: {where}.quantiser: {network.quantiser!r} is not of the latents of {network.initial!r}"
             )
-        if network.design.quantised or network.symbols:
-            inside = "quantises" if network.design.quantised else "makes symbols"
+        if network.row.quantised or network.symbols:
+            inside = "quantises" if network.row.quantised else "makes symbols"
             raise InputError(f"config: {where}.{key}: {network.initial!r} {inside} itself, expected a plain bottleneck")
         if network.vq_in_loop and quantiser.kind == "predictive":
             raise InputError(f"config: {where}.quantiser: found kind predictive, expected lbg or beam in the loop")
     elif network.vq_in_loop:
         raise InputError(f"config: {where}.{key}: {network.initial!r} has no bottleneck to quantise")
-    elif network.design.target != "y":
+    elif network.row.target != "y":
         raise InputError(
             f"config: {where}.{key}: {network.initial!r} has no bottleneck, and makes b_hat instead of y_hat"
         )
-    elif quantiser.network and config.networks[quantiser.network].design.target != "b":
+    elif quantiser.network and config.networks[quantiser.network].row.target != "b":
         raise InputError(f"config: {where}.quantiser: {network.quantiser!r} gives no b_hat, which {where} takes")
-
-
-def encoder_of(config: Config, name: str) -> str:
-    """The network whose encoder a network has: its own, or that of the one whose decoder it is a fine-tuned one of."""
-    while start := config.networks[name].finetune:
-        name = start
-    return name
 
 
 def _check_chain(config: Config, where: str, chain: Chain) -> None:
     """The networks of a chain must follow each other from b to y_hat, its quantiser must belong to one."""
     for i, network in enumerate(chain.networks):
         _check(f"{where}.networks.{i}", network, config.networks, "network")
-        row = config.networks[network].design
+        row = config.networks[network].row
         target = "y" if i == len(chain.networks) - 1 else "b"
         if i and row.source == "y":
             raise InputError(f"config: {where}.networks.{i}: {network!r} takes y, expected one that takes b_hat")
@@ -477,11 +476,11 @@ def _check_chain(config: Config, where: str, chain: Chain) -> None:
     _check(f"{where}.quantiser", chain.quantiser, config.quantisers, "quantiser")
     quantiser = config.quantisers[chain.quantiser]
     if quantiser.network:
-        encoders = [encoder_of(config, network) for network in chain.networks]
+        encoders = [encoder_of(config.networks, network) for network in chain.networks]
         _check(f"{where}.quantiser (of network {quantiser.network})", quantiser.network, encoders, "network of it")
         if encoders.count(quantiser.network) > 1:
             raise InputError(f"config: {where}.networks: {chain.quantiser!r} is of several of them, expected of one")
-    elif not chain.networks or config.networks[chain.networks[0]].design.source == "y":
+    elif not chain.networks or config.networks[chain.networks[0]].row.source == "y":
         raise InputError(f"config: {where}.quantiser: {chain.quantiser!r} is of b, expected a network that takes b")
     most = max(chain.stages) if isinstance(chain, RatedChain) else chain.stages or 1
     if most > len(quantiser.stages):

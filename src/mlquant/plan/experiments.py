@@ -46,7 +46,7 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
         rows = [graph.output(sample, index, output) for index, output in experiment.outputs.items()]
         _add_published(experiment, sample_name, rows)
         if bottleneck:
-            takes_b = config.networks[bottleneck["network"]].design.source == "b"
+            takes_b = config.networks[bottleneck["network"]].row.source == "b"
             latents[sample_name] = graph.latents(sample_name, bottleneck["network"], sample.b if takes_b else sample.y)
         measured[sample_name] = [
             graph.measured(f"{name}_{sample_name}", sample, rows, latents.get(sample_name)),

@@ -211,7 +211,7 @@ class Graph:
         block = self.config.networks[name]
         b, y = self.corpus(block.corpus)
         others_b, others_y = self.corpus(block.corpus, held_out=True)
-        makes_y = block.design.target == "y"
+        makes_y = block.row.target == "y"
         inputs: dict[str, Sequence[str] | str] = {
             "features": b,
             "targets": y if makes_y else [],
@@ -237,12 +237,12 @@ class Graph:
         if block.vq_in_loop:
             return {"initial": initial, "codebooks": self.codebooks(block.quantiser, block.stages)}
         changed: dict[str, list[str]] = {}
-        given = "features" if block.design.source == "b" else "targets"
+        given = "features" if block.row.source == "b" else "targets"
         for prefix in ("", "held_out_"):
             for features in inputs[f"{prefix}{given}"]:
                 made_by = self.nodes.get(features.rpartition("/")[0])  # none of a user's own features
                 name = made_by.name if made_by else "features"
-                if block.design.encoder:
+                if block.row.encoder:
                     vectors = self.latents(name, self.config.quantisers[block.quantiser].network, features)
                     changed.setdefault(f"{prefix}latents", []).append(self._quantised(name, vectors, block))
                 else:
@@ -304,7 +304,7 @@ class Graph:
         network = self.config.networks[quantiser.network]
         weights = self.network(quantiser.network).file("weights.safetensors")
         settings["training_share"] = True
-        features = self.corpus(network.corpus)[network.design.source == "y"]
+        features = self.corpus(network.corpus)[network.row.source == "y"]
         node = self.add(networks.encode, network.corpus, settings, weights=weights, features=features)
         return node.file("l.f32")
 
@@ -333,7 +333,7 @@ class Graph:
     def coded(self, sample: Sample, chain: Chain) -> dict[str, str]:
         """The files that the steps of a chain make of a sample: l, l_hat, b_hat, y_hat and wav, as far as they do."""
         config, files = self.config, {"y": sample.y}
-        hat = sample.b if chain.networks and config.networks[chain.networks[0]].design.source == "b" else sample.y
+        hat = sample.b if chain.networks and config.networks[chain.networks[0]].row.source == "b" else sample.y
         vectors = taken = hat
         for step in steps.steps_of(chain.networks, chain.quantiser, chain.stages, config.networks, config.quantisers):
             match step:
@@ -351,7 +351,7 @@ class Graph:
                     hat = self._inferred(sample, network, hat, chain)
                 case steps.Synthesise():
                     files |= {"y_hat": hat, "wav": self.synthesised(sample.name, sample.model, hat, chain)}
-            makes_b = isinstance(step, steps.Decode | steps.Infer) and config.networks[step.network].design.target == "b"
+            makes_b = isinstance(step, steps.Decode | steps.Infer) and config.networks[step.network].row.target == "b"
             if makes_b or isinstance(step, steps.RestoreGain):
                 files |= {"b": sample.b, "b_hat": hat}
         return files
@@ -379,7 +379,7 @@ class Graph:
         """Features of latents by a network, with the energy of y where it makes y_hat."""
         trained = self.network(network)
         inputs = {"weights": trained.file("weights.safetensors"), "latents": latents, "features": features}
-        if self.config.networks[network].design.target == "y" and y:
+        if self.config.networks[network].row.target == "y" and y:
             inputs["energy"] = y
         return self.add(networks.decode, f"{name}_{trained.name}", **inputs).file("hat.f32")
 
@@ -387,7 +387,7 @@ class Graph:
         """Features straight through a network, with the noise of the chain where it has a bottleneck."""
         trained, block = self.network(network), self.config.networks[network]
         inputs = {"weights": trained.file("weights.safetensors"), "features": hat}
-        if block.design.target == "y":
+        if block.row.target == "y":
             inputs["energy"] = sample.y
         noisy = chain.noise_var and block.d
         settings = self._given(networks.infer, chain) if noisy else {}

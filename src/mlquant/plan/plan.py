@@ -84,3 +84,11 @@ class Plan:
     def sidecar(self, node: Node) -> str:
         """What the provenance beside a network or codebook tells beside its settings, as one JSON text."""
         return records.sidecar(self.graph, node)
+
+    def code_of_study(self, name: str) -> tuple[str, ...]:
+        """The functions whose code a study's folder depends on."""
+        return ("mlquant.studies.stages:study",)
+
+    def code_of_report(self) -> tuple[str, ...]:
+        """The functions whose code the report depends on."""
+        return ("mlquant.report.stages:report",)

@@ -1,4 +1,4 @@
-"""What is recorded of nodes: provenance beside networks and codebooks, the configuration of an experiment, its origins."""
+"""What is recorded of nodes: provenance beside networks and codebooks, an experiment's configuration, its origins."""
 
 from __future__ import annotations
 
@@ -72,10 +72,11 @@ def config_of(config: Config, name: str) -> dict[str, Any]:
         entry["stages"] = entry["stages"][: max(stages)]
     # Of an output only what was set: not everything goes with everything.
     outputs = {
-        index: output.model_dump(mode="json", exclude_unset=True) for index, output in experiment.outputs.items()
+        str(index): output.model_dump(mode="json", exclude_unset=True) for index, output in experiment.outputs.items()
     }
     entries["experiments"] = {name: experiment.model_dump(mode="json", exclude={"in_all"}) | {"outputs": outputs}}
-    return {"speech_dir": config.speech_dir, "features": config.features.model_dump(), **entries}
+    own = {"speech_dir": config.speech_dir, "features": config.features.model_dump()}
+    return {"complete": True, **own, **entries}
 
 
 def origins(graph: Graph, measured: Iterable[Node]) -> list[str]:

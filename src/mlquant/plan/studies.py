@@ -41,7 +41,7 @@ def report_of(config: Config, entries: Iterable[tuple[str, str, str]]) -> dict[s
         used += [network for key in ("network", "manifold") if (network := getattr(block, key, None))]
         named = {quantiser for user in users if (quantiser := getattr(user, "quantiser", None))}
         used, quantised = with_initial(config, used, named)
-        networks |= {network: config.networks[network].model_dump() for network in used}
+        networks |= {network: config.networks[network].model_dump(exclude={"row"}) for network in used}
         quantisers |= {quantiser: config.quantisers[quantiser].model_dump() for quantiser in quantised}
         if kind == "study" and (shared := _in_common(config, f"studies.{name}.")):
             networks[f"studies.{name}"] = shared
@@ -61,7 +61,7 @@ def _dumped(block: Any) -> dict[str, Any]:
 
 def _in_common(config: Config, places: str) -> dict[str, Any]:
     """The settings that all networks of a study, which have places that begin so, have in common."""
-    settings = [network.model_dump() for place, network in config.networks.items() if place.startswith(places)]
+    settings = [network.model_dump(exclude={"row"}) for place, network in config.networks.items() if place.startswith(places)]
     if not settings:
         return {}
     return {key: value for key, value in settings[0].items() if all(one[key] == value for one in settings)}

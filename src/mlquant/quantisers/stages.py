@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 from mlquant.core.errors import InputError, log, progress
 from mlquant.core.stage import Aside, File, Record, Root, Setting, stage
 from mlquant.networks.types import FILES, Folder, HeldOut, HeldOutTargets, KeepFailure, Settings, Targets, Training
-from mlquant.quantisers.types import Entries, Every, Share, SplitSeed, Stop, Stretch, Survivors, Width
+from mlquant.quantisers.types import Entries, Every, Seed, Share, Stop, Stretch, Survivors, Width
 from mlquant.vocoder.types import Pairs, Thresh
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def vq_train(
     k: Width,
     m: Entries,
     stop: Stop = 1e-4,
-    seed: SplitSeed = 1,
+    seed: Seed = 1,
     predict: Predict = None,
     st: First = 0,
     en: Last = None,
@@ -160,7 +160,7 @@ def vq_train_beam(
     m: Entries,
     mbest: Survivors = 5,
     stop: Stop = 1e-4,
-    seed: SplitSeed = 1,
+    seed: Seed = 1,
     predict: Predict = None,
     threads: Threads = None,
     codebook: Codebook,

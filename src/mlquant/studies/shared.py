@@ -49,7 +49,7 @@ def files_of_network(graph: Any, name: str) -> dict:
     network = graph.config.networks[name]
     b, y = graph.corpus(network.corpus)
     others_b, others_y = graph.corpus(network.corpus, held_out=True)
-    makes_y = network.design.target == "y"
+    makes_y = network.row.target == "y"
     files = {"weights": weights_of(graph, name), "features": b, "targets": y if makes_y else []}
     files |= {"held_out_features": others_b} if others_b else {}
     files |= {"held_out_targets": others_y} if others_b and makes_y else {}
@@ -88,10 +88,10 @@ def check_quantiser(config: Any, name: str, settings: Any, stages: int = 1) -> N
 
 def check_direction(config: Any, name: str, key: str, network: str, target: str) -> None:
     """Refuse a study whose network does not go from b to the target, "b" or "y"."""
-    design = config.networks[network].design
-    if (design.source, design.target) != ("b", target):
+    row = config.networks[network].row
+    if (row.source, row.target) != ("b", target):
         raise InputError(
-            f"config: studies.{name}.{key}: {network!r} goes from {design.source} to {design.target}_hat, "
+            f"config: studies.{name}.{key}: {network!r} goes from {row.source} to {row.target}_hat, "
             f"expected from b to {target}_hat"
         )
 

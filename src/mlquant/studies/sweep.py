@@ -52,7 +52,7 @@ def needs(graph: Any, name: str, settings: Settings) -> Summary:
         changes = [f"{key} {value}" for key, value in settings.rows[row].items()] + seed
         label = f"{row}: {', '.join(changes)}" if changes else row
         variant = {"variant": "_".join([row, *seed]), "label": label, "folder": graph.network(network).folder}
-        variants.append(variant | {"settings": trained.model_dump()})
+        variants.append(variant | {"settings": trained.model_dump(exclude={"row"})})
     files = [f"{variant['folder']}/{file}" for variant in variants for file in ("losses.csv", "training.json")]
     return Summary({"name": name, "title": settings.title, "variants": variants}, files, {})
 
