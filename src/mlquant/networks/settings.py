@@ -33,14 +33,14 @@ class NetworkSettings(Block):
         Literal["sd", "wloss"],
         Setting(help="wloss: squared error of linear amplitudes, weighted; sd: squared error in dB"),
     ] = "wloss"
-    gamma: Annotated[
-        float, Setting(help="of wloss: 1 counts linear amplitudes alike, 0 nearly as dB", ge=0, le=1)
-    ] = 0.5
+    gamma: Annotated[float, Setting(help="of wloss: 1 counts linear amplitudes alike, 0 nearly as dB", ge=0, le=1)] = (
+        0.5
+    )
     optimiser: Annotated[Literal["sgd", "adam"], Setting(help="method of the training")] = "adam"
     lr: Annotated[float, Setting(help="learning rate", gt=0)]
-    schedule: Annotated[
-        Literal["constant", "cosine"], Setting(help="cosine: the rate falls to 0 as half a cosine")
-    ] = "cosine"
+    schedule: Annotated[Literal["constant", "cosine"], Setting(help="cosine: the rate falls to 0 as half a cosine")] = (
+        "cosine"
+    )
     batch: Annotated[Positive, Setting(help="vectors in a batch")] = 256
     epochs: Annotated[Positive, Setting(help="how often the training goes through the corpus")]
     seed: Annotated[Seed, Setting(help="of weights, order and noise")] = 1
@@ -54,7 +54,8 @@ class NetworkSettings(Block):
     ] = 0.05
     threads: Threads = 1
     device: Annotated[
-        Literal["auto", "cpu", "cuda"], Setting(help="where it is trained; auto: the first CUDA device where there is one")
+        Literal["auto", "cpu", "cuda"],
+        Setting(help="where it is trained; auto: on a CUDA device if there is one"),
     ] = "auto"
     mbest: Annotated[Survivors, Setting(help="survivors of the search, of a network that is trained on")] = 5
     refresh: Annotated[Positive, Setting(help="of vq_in_loop: epochs between refreshes of the codebooks")] = 5

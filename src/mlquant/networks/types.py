@@ -7,7 +7,7 @@ from typing import Annotated
 from mlquant.core.stage import Setting
 from mlquant.core.types import Seed, Stages, Survivors
 
-__all__ = ["HeldOut", "NoiseVar", "Seed", "Stages", "Survivors", "Thresh", "Threads"]
+__all__ = ["HeldOut", "NoiseVar", "Seed", "Stages", "Survivors", "Threads", "Thresh"]
 
 NoiseVar = Annotated[float, Setting(help="variance of Gaussian noise on the latents", ge=0)]
 Thresh = Annotated[float, Setting(help="dB: frames with no more energy of b are left out", metavar="DB")]

@@ -185,14 +185,14 @@ class Config(Block):
 
     max_epochs: Annotated[Positive | None, Setting(help="upper limit of every training, for a quick look")] = None
     max_minutes: Annotated[
-        Annotated[float, Setting(gt=0)] | None, Setting(help="upper limit of each part of a corpus, in minutes of speech")
+        Annotated[float, Setting(gt=0)] | None, Setting(help="upper limit of each part of a corpus, in minutes")
     ] = None
     max_entries: Annotated[Size | None, Setting(help="upper limit of the entries of every codebook")] = None
     speech_dir: Annotated[
         FilePath,
         Setting(
-            help="folder of your own test samples, <sample>.wav, .flac or .raw (headerless 16-bit 8 kHz); one there wins "
-            "over an entry in `samples`, and needs none"
+            help="folder of your own test samples, <sample>.wav, .flac or .raw (headerless 16-bit 8 kHz); a file there "
+            "wins over an entry in `samples`, and needs none"
         ),
     ] = "speech"
     features: Annotated[Features, Setting(help="how features are computed; see Features")] = Features()
@@ -252,10 +252,9 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
         if not isinstance(layer, dict):
             raise InputError(f"{path}: found {quoted(layer)}, expected keys at its top level")
         layer = _named_by_text(layer)
-        if layer.get("complete") is True:
-            layer = {key: {**raw.get(key, {}), **value} if isinstance(value, dict) else value for key, value in layer.items()}
-            raw = {key: value for key, value in raw.items() if key not in layer}
-        raw = merged(raw, {key: value for key, value in layer.items() if key != "complete"})
+        if layer.pop("complete", False) is True:
+            raw = raw | {key: value | layer[key] for key, value in raw.items() if _are_dicts(value, layer.get(key))}
+        raw = merged(raw, layer)
     return merged(raw, _nulls(_named_by_text(dict(entries or {}))))
 
 
@@ -280,9 +279,13 @@ def _nulls(value: Any) -> Any:
     return None if value in ("null", "~") else value
 
 
+def _are_dicts(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
 def merged(base: Any, own: Any) -> Any:
     """A block with another put over it, deeply; of all else the second. Neither is changed."""
-    if not (isinstance(base, dict) and isinstance(own, dict)):
+    if not _are_dicts(base, own):
         return own
     return base | {key: merged(base[key], value) if key in base else value for key, value in own.items()}
 
@@ -362,7 +365,8 @@ def _alike(raw: dict) -> dict:
         name, entries = str(name), raw.get(section)
         _check(f"{place}.like", name, entries if isinstance(entries, dict) else {}, _ONE_OF[section])
         if name in above:
-            raise InputError(f"config: {place}.like: found {name!r}, which takes its settings from {above[-1]!r} itself")
+            taken = f"which takes its settings from {above[-1]!r} itself"
+            raise InputError(f"config: {place}.like: found {name!r}, {taken}")
         return merged(entry(section, name, above), own)
 
     def entry(section: str, name: str, above: tuple[str, ...] = ()) -> Any:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
+from mlquant.chains.settings import Output, RatedChain
 from mlquant.core import keys
 from mlquant.core.blocks import nearest
 from mlquant.core.errors import InputError
-from mlquant.networks.rows import latent_width
-from mlquant.chains.settings import Output, RatedChain
 from mlquant.experiments.settings import Experiment
+from mlquant.networks.rows import latent_width
 from mlquant.networks.settings import Network, NetworkSettings
 from mlquant.plan.config import (
     AnalogStudy,
@@ -150,7 +150,9 @@ class Plan:
         for folder in folders:
             kind, name = known[folder]
             block = blocks[kind][name]
-            users = [*block.outputs.values()] if isinstance(block, Experiment) else [block, *getattr(block, "chains", {}).values()]
+            is_experiment = isinstance(block, Experiment)
+            users = [*(block.outputs if is_experiment else getattr(block, "chains", {})).values()]
+            users = users if is_experiment else [block, *users]
             quantised = {user.quantiser for user in users if getattr(user, "quantiser", None)}
             used = [network for user in users for network in getattr(user, "networks", [])]
             used += [getattr(block, key) for key in ("network", "manifold") if hasattr(block, key)]
@@ -376,7 +378,8 @@ class Plan:
         inputs = {"latents": [vectors], "codebooks": self._codebooks(by.quantiser, by.stages)}
         if quantiser.kind == "predictive":
             inputs["predictor"] = self._predictor(quantiser)
-            settings |= {"predict": None if inputs["predictor"] else quantiser.predict, "stretch": quantiser.reset_every}
+            settings["predict"] = None if inputs["predictor"] else quantiser.predict
+            settings["stretch"] = quantiser.reset_every
         searched = self._add("quantised", "vq-search", f"{name}_{by.quantiser}", settings, inputs)
         return {"l": vectors, "l_hat": searched.file("l_hat.f32")}
 
@@ -396,7 +399,8 @@ class Plan:
     def _experiment(self, name: str) -> ExperimentPlan:
         experiment = self.config.experiments[name]
         measured, optional, latents = {}, {}, {}
-        used = {self.networks[name].name: self.networks[name] for out in experiment.outputs.values() for name in out.networks}
+        outputs = experiment.outputs.values()
+        used = {self.networks[name].name: self.networks[name] for output in outputs for name in output.networks}
         bottleneck = self._bottleneck(experiment)
         for sample in experiment.samples:
             speech, fetched = self._sample(sample)
@@ -422,7 +426,7 @@ class Plan:
                 f"config: experiments.{name}.published: {experiment.published} holds no wav of the experiment's, "
                 f"expected <sample>_<index>_<tag>.wav"
             )
-        codebooks = [Path(path).parent for output in experiment.outputs.values() for path in self._output_codebooks(output)]
+        codebooks = [Path(path).parent for output in outputs for path in self._output_codebooks(output)]
         settings = {
             **{"name": name, **experiment.model_dump(exclude={"in_all"}), "speech_dir": self.config.speech_dir},
             "outputs": [{"index": index, **output.model_dump()} for index, output in experiment.outputs.items()],
