@@ -456,7 +456,8 @@ def tabulate(args: argparse.Namespace) -> None:
     from mlquant.experiments import tables
 
     sources = provenance.checksums(args.origins, args.root)
-    tables.tabulate(_json(args.experiment), args.measured, args.sidecars, sources, args.out)
+    manifests = [path for path in args.origins if path.name == "manifest.csv"]  # of the corpora
+    tables.tabulate(_json(args.experiment), args.measured, args.sidecars, sources, args.out, manifests)
 
 
 def page(args: argparse.Namespace) -> None:

@@ -224,6 +224,51 @@ def test_parts_of_a_corpus_have_in_common_what_they_say_nothing_else_of():
     assert found["c_low"].b == "c.f32"
 
 
+def excluded(*, speech=(), samples=("big_dog",), **part):
+    """What a part of a corpus leaves out by its settings and the program, where the speech folder has some files."""
+    Path("speech").mkdir(exist_ok=True)
+    for name in speech:
+        Path("speech", name).touch()
+    own = {"samples": [*samples], "outputs": {"1": {"tag": "out", "process": "original"}}}
+    return loaded(experiments={"own": own}, corpora={"x": {"parts": {"p": part}}}).corpora["x"].parts["p"].exclude
+
+
+def test_a_test_sample_is_left_out_of_a_part_that_would_take_its_file():
+    files = {f"raw/{name}.raw" for name in ("big_dog", "hts1a", "kristoff", "mmt1")}
+    assert {*excluded(source="codec2")} == {*excluded(source="codec2", include=["raw/*"])} == files
+    assert excluded(source="codec2", exclude=["raw/[bhm]*"]) == ["raw/[bhm]*", "raw/kristoff.raw"]
+    assert excluded(source="codec2", include=["raw/mm*", "raw/ve9qrp.raw"]) == ["raw/mmt1.raw"]
+    assert excluded(source="codec2", include=["raw/ve9qrp.raw"]) == excluded(source="asterisk_en") == []
+
+
+def test_a_test_sample_of_ones_own_is_left_out_of_a_part_that_would_take_its_file():
+    speech = ("me[1].wav", "me.wav", "you.flac")
+    assert excluded(speech=speech, files="speech", samples=["me"]) == ["speech/me.wav"]
+    assert excluded(speech=speech, files="speech", samples=["big_dog"]) == []
+    Path("all").mkdir()
+    Path("all/link").symlink_to("../speech")
+    assert excluded(files="all/link/*", samples=["you", "me"], exclude=["*u.flac"]) == ["*u.flac", "all/link/me.wav"]
+
+
+def test_a_new_sample_redoes_no_corpus_that_it_is_not_in():
+    sample = {"source": "codec2", "file": "raw/ve9qrp.raw"}
+    before, after = loaded(), loaded(samples={"new": sample})
+    changed = {
+        f"{name}_{part}"
+        for name, corpus in before.corpora.items()
+        for part, settings in corpus.parts.items()
+        if settings != after.corpora[name].parts[part]
+    }
+    assert {name.replace("radio_longer", "radio").split("_", 1)[0] for name in changed if "radio" in name} == {
+        "prompts",
+        "tracts",
+        "everyone",
+    }
+    assert {name for name in changed if "radio" not in name} == {"voices_qrp", "voices_y_qrp"}
+    unheard = {"source": "codec2", "file": "raw/unheard.raw"}
+    assert loaded(samples={"new": unheard}).corpora == before.corpora
+
+
 def test_a_corpus_like_another_changes_what_its_parts_have_in_common():
     changes = {"parts_with": {"gain": [0, 6]}, "parts": {"radio": {"minutes": 1}}}
     found = loaded(corpora={"loud": {"like": "prompts", **changes}})

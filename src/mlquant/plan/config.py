@@ -6,7 +6,9 @@ Used by the Snakefile and by tools only: no stage reads the configuration.
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import product
@@ -39,7 +41,8 @@ from mlquant.networks.settings import Network
 from mlquant.networks.types import Seed, Thresh
 from mlquant.quantisers.settings import Interval, Predict, Quantiser, Size, VectorQuantiser
 from mlquant.quantisers.types import Stages, Stop, Stretch, Survivors
-from mlquant.speech.settings import OWN, Corpus, Sample, Source, audio_files
+from mlquant.speech.archives import matches
+from mlquant.speech.settings import OWN, Corpus, Part, Sample, Source, audio_files
 from mlquant.vocoder.settings import Features
 
 LIBRARY = ("sources", "samples", "corpora", "networks", "quantisers", "experiments", "sweeps", "studies")
@@ -333,7 +336,7 @@ def load(raw: Any) -> Config:
     _check_references(config)
     _check_studies(config)
     _check_own_files(config)
-    return _limited(config)
+    return _limited(_without_samples(config))
 
 
 _ONE_OF = {
@@ -696,9 +699,7 @@ def _check_bits(config: Config, name: str, study: BitsStudy) -> None:
 
 def _check_own_files(config: Config) -> None:
     """Of the user's own speech files each must have a path that can be used, and a sample no more than one."""
-    used = {sample for experiment in config.experiments.values() for sample in experiment.samples}
-    used |= {study.sample for study in config.studies.values() if isinstance(study, AnalogStudy | DemoStudy)}
-    used |= {name for study in config.studies.values() if isinstance(study, BitsStudy) for name in study.samples}
+    used = _used_samples(config)
     seen: dict[str, Path] = {}
     for path in own_files(config):
         if (first := seen.setdefault(path.stem, path)) != path and path.stem in used:
@@ -713,6 +714,44 @@ def _check_own_files(config: Config) -> None:
             for path in found:
                 if problem := unfit(path):
                     raise InputError(f"{where}files: found {quoted(path)}, {problem}")
+
+
+def _used_samples(config: Config) -> set[str]:
+    """The samples of all experiments and studies."""
+    used = {sample for experiment in config.experiments.values() for sample in experiment.samples}
+    for study in config.studies.values():
+        used |= {*getattr(study, "samples", []), *filter(None, [getattr(study, "sample", None)])}
+    return used
+
+
+def _without_samples(config: Config) -> Config:
+    """The same with parts of corpora that leave out the files of test samples which their settings would take.
+
+    A part that takes none stays as it is, so that a new sample redoes no corpus that it is not in. What lies elsewhere
+    under another name is found by its checksum, when an experiment is tabulated; see `corpus.refuse_samples`.
+    """
+    used = _used_samples(config)
+    own = {os.path.realpath(path) for path in own_files(config) if path.stem in used}
+    in_source: dict[str, list[str]] = {}
+    for sample in config.samples.values():
+        if sample.source:
+            in_source.setdefault(sample.source, []).append(sample.file)
+
+    def samples_of(part: Part) -> list[str]:
+        if part.files:
+            found = audio_files(part.files) if own else []
+            return [glob.escape(path) for path in found if os.path.realpath(path) in own]
+        files = in_source.get(part.source, ())
+        return [file for file in files if any(matches(file, pattern) for pattern in part.include)]
+
+    corpora = {}
+    for name, corpus in config.corpora.items():
+        parts = {}
+        for place, part in corpus.parts.items():
+            files = [file for file in samples_of(part) if not any(matches(file, pattern) for pattern in part.exclude)]
+            parts[place] = part.model_copy(update={"exclude": [*part.exclude, *files]}) if files else part
+        corpora[name] = corpus.model_copy(update={"parts": parts})
+    return config.model_copy(update={"corpora": corpora})
 
 
 def own_files(config: Config) -> list[Path]:
