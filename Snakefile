@@ -48,19 +48,12 @@ rule all_studies:
         expand("results/studies/{study}", study=PLAN.studies),
 
 
-# Also what `snakemake --report report.zip` shows: what is there.
-rule report:
-    default_target: any(argument.startswith("--report") for argument in sys.argv)
-    input:
-        "results/report.html",
-
-
 include: "workflow/rules/speech.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/networks.smk"
 include: "workflow/rules/quantisers.smk"
 include: "workflow/rules/synthesis.smk"
-include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/experiments.smk"
 include: "workflow/rules/studies.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/runs.smk"

@@ -2,11 +2,16 @@
 
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+pytest.register_assert_rewrite("support")
+
+from support.reference import SHARED, found  # noqa: E402 (its asserts tell what they found only from here on)
 
 # The commands of the environment that the tests run in, also when it was not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -15,10 +20,27 @@ os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PAT
 @pytest.fixture(scope="session")
 def shared():
     """The folder of reference data beside the project."""
-    path = Path(__file__).resolve().parents[2] / "shared"
-    if not (path / "golden").is_dir():
-        pytest.skip(f"needs the reference's data in {path}")
+    if not (SHARED / "golden").is_dir():
+        pytest.skip(f"needs the reference's data in {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def reference():
+    """A function to the path of a file of the reference, such as golden/big_dog_b.f32."""
+
+    def path(name):
+        return found(name) or pytest.skip(f"needs the reference's {name} in {SHARED}")
+
     return path
+
+
+@pytest.fixture
+def interruptible():
+    """SIGINT as a program in the foreground has it: in the background of a shell it is ignored, by children too."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

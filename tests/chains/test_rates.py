@@ -21,7 +21,8 @@ from mlquant.core.errors import InputError
 from mlquant.measures import measures
 from mlquant.networks import inference, training
 from mlquant.networks.settings import NetworkSettings
-from mlquant.quantisers import vectors, vq
+from mlquant.quantisers import gain, vq
+from mlquant.vocoder import chosen
 from mlquant.studies import studies
 from mlquant.vocoder import analysis, features
 
@@ -51,12 +52,12 @@ def made(tmp_path_factory, voice):
         settings = NetworkSettings(**{**SMALL, **changes}).model_dump()
         training.train(settings, [b], [y] if name in ("straight", "manifold") else None, folder / name)
     for name in ("nn4", "pairs", "straight", "shape"):
-        array = vectors.shapes(b) if name == "shape" else inference.encode(*inference.load(folder / name / WEIGHTS), b)
+        array = gain.without_gain(b) if name == "shape" else inference.encode(*inference.load(folder / name / WEIGHTS), b)
         for stage, size in enumerate((16, 8), 1):
             result = vq.train(array, size, seed=1)
             records.write_f32(folder / f"{name}_{stage}.f32", result.codebook)
             array = result.residual
-    records.write_f32(folder / "every.f32", vectors.shapes(b))
+    records.write_f32(folder / "every.f32", gain.without_gain(b))
     records.write_f32(folder / "a.f32", np.array([[0.7]]))
     return folder
 
@@ -147,7 +148,7 @@ def test_a_sample_goes_the_way_of_the_single_commands(made, monkeypatch, tmp_pat
 @pytest.mark.parametrize("name", CHAINS)
 def test_bits_are_of_the_stages_and_only_a_chain_with_b_hat_has_its_distortion(made, monkeypatch, name):
     monkeypatch.chdir(made)
-    settings = settings_of(name, predict=None, stretch=None, stages=[2, 1])
+    settings = settings_of(name, predict=None, reset_every=None, stages=[2, 1])
     table = measured(settings)
     assert list(table) == [*coder.COLUMNS, "pesq_v"] and table["stages"].tolist() == [2, 1]
     assert table["bits"].tolist() == [7, 4]
@@ -174,12 +175,12 @@ def test_a_quantiser_that_loses_nothing_leaves_the_distortion_of_the_network(mad
 
 def test_b_hat_is_measured_at_every_frame_after_interpolation(made, monkeypatch):
     monkeypatch.chdir(made)
-    settings = settings_of("b itself", codebooks=["every.f32"], stages=[1], every=4, interval_ms=40, held_out=0)
+    settings = settings_of("b itself", codebooks=["every.f32"], stages=[1], send_every=4, interval_ms=40, held_out=0)
     b = records.read_features("b.f32")
     at = np.arange(len(b))
-    sent = vectors.shapes(b)[::4]
+    sent = gain.without_gain(b)[::4]
     shape = np.stack([np.interp(at, at[::4], element) for element in sent.T], axis=1)
-    expected = np.square(vectors.shapes(b) - shape).mean(axis=1)[vectors.loud(b, 10)].mean()
+    expected = np.square(gain.without_gain(b) - shape).mean(axis=1)[chosen.loud(b, 10)].mean()
     assert expected > 1
     assert measured(settings)["sd_b_training_dB2"][0] == pytest.approx(expected, rel=1e-4)
 

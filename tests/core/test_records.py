@@ -66,13 +66,14 @@ def test_model_records_are_those_of_modelout(tmp_path):
         assert getattr(read, name).dtype == getattr(written, name).dtype
 
 
-def test_files_of_the_tools_pass_through_unchanged(shared, tmp_path):
-    golden = shared / "golden"
-    records.write_model(tmp_path / "m.bin", records.read_model(golden / "big_dog_model.bin"))
-    assert (tmp_path / "m.bin").read_bytes() == (golden / "big_dog_model.bin").read_bytes()
-    for name, width in (("big_dog_b", 22), ("big_dog_y", 79), ("vq1", 10), ("big_dog_a", 160), ("big_dog_h", 320)):
-        records.write_f32(tmp_path / "x.f32", records.read_f32(golden / f"{name}.f32", width))
-        assert (tmp_path / "x.f32").read_bytes() == (golden / f"{name}.f32").read_bytes()
+def test_files_of_the_tools_pass_through_unchanged(reference, tmp_path):
+    model = reference("golden/big_dog_model.bin")
+    records.write_model(tmp_path / "m.bin", records.read_model(model))
+    assert (tmp_path / "m.bin").read_bytes() == model.read_bytes()
+    for name, width in {"big_dog_b": 22, "big_dog_y": 79, "small_vq1": 10, "big_dog_a": 160, "big_dog_h": 320}.items():
+        path = reference(f"golden/{name}.f32")
+        records.write_f32(tmp_path / "x.f32", records.read_f32(path, width))
+        assert (tmp_path / "x.f32").read_bytes() == path.read_bytes()
 
 
 speech = arrays(np.int16, st.integers(80, 300), elements=st.integers(-32768, 32767)).filter(np.any)
@@ -94,8 +95,8 @@ def test_speech_comes_back_from_raw_wav_and_flac(tmp_path, samples):
         np.testing.assert_array_equal(read, samples)
 
 
-def test_published_wavs_are_read_sample_for_sample(shared):
-    path = shared / "published/240118_wav/big_dog_1_out.wav"
+def test_published_wavs_are_read_sample_for_sample(reference):
+    path = reference("published/240118_wav/big_dog_1_out.wav")
     np.testing.assert_array_equal(records.read_speech(path), np.frombuffer(path.read_bytes()[44:], "<i2"))
 
 

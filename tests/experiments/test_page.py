@@ -1,23 +1,29 @@
-"""The page plays, shows and computes what the tables hold, alone, by keyboard too; the history grows by its rules.
-
-What a browser checks is a function of an open page, so that the page of a real run goes through the same.
-"""
+"""The page plays, shows and computes what the tables hold, alone, by keyboard too; the history grows by its rules."""
 
 import base64
-import contextlib
 import csv
 import io
 import json
 import multiprocessing
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from support.pages import (
+    check_abx,
+    check_bottleneck,
+    check_frames,
+    check_keyboard,
+    check_listening,
+    check_numbers,
+    check_widths,
+    opened,
+    state,
+)
 
 from mlquant.core import disk, records
 from mlquant.core.blocks import validate
@@ -26,9 +32,7 @@ from mlquant.experiments import page
 from mlquant.experiments.page import data
 from mlquant.networks import inference, model
 from mlquant.networks.settings import NetworkSettings
-from mlquant.quantisers import vq
 from mlquant.vocoder import features
-from mlquant.vocoder.features import energy_dB
 
 TRAINING = {"lr": 0.01, "epochs": 1}
 HOSTILE = "<img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>"
@@ -167,7 +171,7 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
             "latents": latents,
         },
         "stages": {str(net): {"key": "k", "command": "train", "settings": {"seed": 1}, "inputs": {}}},
-        "modules": {"vq": "12345678"},
+        "definitions": {"vq": "12345678"},
         "versions": {"python": "3", "revision": revision},
     }
     disk.write_json(tables / "provenance.json", provenance)
@@ -304,7 +308,9 @@ def test_samples_of_two_experiments_are_joined_by_name(tmp_path, voice):
 
 
 def test_making_a_page_loads_nothing_slow():
-    program = "import sys, mlquant.page; print(*{'torch', 'scipy', 'matplotlib', 'pandas'} & set(sys.modules))"
+    program = (
+        "import sys, mlquant.experiments.page; print(*{'torch', 'scipy', 'matplotlib', 'pandas'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
 
@@ -376,301 +382,6 @@ def test_history_of_processes_at_once_is_whole(tmp_path):
 
 
 # In a browser
-
-
-@contextlib.contextmanager
-def opened(browser, html, **options):
-    """A page opened from disk; fails for what it logs as an error, and for anything it asks for beyond itself."""
-    wrong = []
-    tab = browser.new_page(**({"viewport": {"width": 1280, "height": 900}} | options))
-    tab.on("console", lambda message: message.type in ("error", "warning") and wrong.append(message.text))
-    tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("request", lambda request: request.url != html.resolve().as_uri() and wrong.append(request.url))
-    try:
-        tab.goto(html.resolve().as_uri())
-        wait_for(tab, "Boolean(window.mlquant)")
-        yield tab
-        assert not wrong
-    finally:
-        tab.close()
-
-
-def wait_for(tab, expression, seconds=5):
-    """Wait until an expression is true. Playwright's own way to wait is refused by the page's security policy."""
-    end = time.monotonic() + seconds
-    while not tab.evaluate(expression):
-        assert time.monotonic() < end, expression
-        time.sleep(0.01)
-
-
-def state(tab):
-    return tab.evaluate("mlquant.state()")
-
-
-def check_listening(tab):
-    """Plays by keyboard, switches without a stop of the clock, seeks, repeats a stretch, matches levels."""
-    tracks = tab.evaluate("mlquant.audio.sample.tracks.map(({ kind, index }) => ({ kind, index }))")
-    indices = [track["index"] for track in tracks if track["kind"] == "output" and track["index"] < 10]
-    tab.keyboard.press("r")
-    tab.keyboard.press("Space")
-    wait_for(tab, "mlquant.state().playing && mlquant.state().clock > mlquant.state().started + 0.05")
-    before = state(tab)
-    tab.evaluate("window.nodes = mlquant.audio.nodes")
-    for index in [0, *indices]:
-        tab.keyboard.press(str(index))
-        now = state(tab)
-        assert tracks[now["track"]]["index"] == index
-        assert now["started"] == before["started"]  # nothing was started again
-        assert now["clock"] >= before["clock"]
-        wait_for(tab, "mlquant.state().gains[mlquant.state().track] > 0.99")
-        gains = state(tab)["gains"]
-        assert sum(gain > 0.01 for gain in gains) == 1
-    after = state(tab)
-    assert tab.evaluate("window.nodes === mlquant.audio.nodes")
-    assert after["playing"]
-    assert after["clock"] > before["clock"]
-    duration = tab.evaluate("mlquant.audio.length / 8000")
-    passed = (after["time"] - before["time"] - (after["clock"] - before["clock"])) / duration
-    assert passed == pytest.approx(round(passed), abs=1e-6)
-    published = [i for i, track in enumerate(tracks) if track["kind"] == "published"]
-    if published:
-        tab.keyboard.press(f"Shift+{tracks[published[0]]['index']}")
-        assert state(tab)["track"] == published[0]
-    tab.keyboard.press("Space")
-    assert not state(tab)["playing"]
-    tab.keyboard.press("r")
-
-    tab.keyboard.press("Home")
-    tab.keyboard.press("ArrowRight")
-    tab.keyboard.press("[")
-    tab.keyboard.press("ArrowRight")
-    tab.keyboard.press("]")
-    assert state(tab)["loop"] == pytest.approx([0.1, 0.2])
-    tab.keyboard.press("Space")
-    wait_for(tab, "mlquant.state().clock > mlquant.state().started + 0.3")
-    assert 0.1 <= state(tab)["time"] < 0.2
-    tab.keyboard.press("Space")
-    tab.keyboard.press("\\")
-    assert state(tab)["loop"] is None
-
-    box = tab.locator("#timeline").bounding_box()
-    tab.mouse.click(box["x"] + box["width"] / 2, box["y"] + 30)
-    assert state(tab)["time"] == pytest.approx(duration / 2, abs=0.02)
-    tab.mouse.move(box["x"] + box["width"] / 4, box["y"] + 30)
-    tab.mouse.down()
-    tab.mouse.move(box["x"] + box["width"] / 2, box["y"] + 30, steps=3)
-    tab.mouse.up()
-    assert state(tab)["loop"] == pytest.approx([duration / 4, duration / 2], abs=0.02)
-    tab.keyboard.press("\\")
-
-    tab.keyboard.press("m")
-    powers = tab.evaluate("""mlquant.audio.sample.tracks.map((track) => {
-        mlquant.audio.track = mlquant.audio.sample.tracks.indexOf(track); return mlquant.level(track); })""")
-    assert powers == pytest.approx([powers[0]] * len(powers))
-    tab.keyboard.press("m")
-
-
-def check_frames(tab):
-    """Steps frame by frame, jumps by distortion, shows the loss weighting, leaves."""
-    index = tab.evaluate("mlquant.audio.sample.tracks.find((track) => track.sd_dB2).index")
-    tab.keyboard.press(str(index))
-    tab.keyboard.press("v")
-    tab.keyboard.press("Home")
-    first = state(tab)["frame"]
-    tab.keyboard.press("n")
-    tab.keyboard.press("n")
-    tab.keyboard.press("b")
-    assert state(tab)["frame"] == first + 1
-    assert state(tab)["time"] == pytest.approx((80 * (first + 1) + 79) / 8000)
-    names = [curve["id"] for curve in state(tab)["curves"]]
-    assert {"A", "y", "b", "mine"} <= set(names)
-    shown = tab.locator("#frame").inner_text()
-    for word in ("F0", "Wo", "voiced", "energy", "SD dB²"):
-        assert word in shown
-    tab.keyboard.press("j")
-    distortions = tab.evaluate("""(() => { const s = mlquant.state(), track = mlquant.audio.sample.tracks[s.track];
-        return Array.from(mlquant.array(track.sd_dB2)); })()""")
-    assert state(tab)["frame"] == int(np.argmax(distortions))
-    tab.keyboard.press("j")
-    second = state(tab)["frame"]
-    assert abs(second - int(np.argmax(distortions))) >= 5
-    tab.keyboard.press("Shift+J")
-    assert state(tab)["frame"] == int(np.argmax(distortions))
-    tab.keyboard.press("w")
-    curves = {(curve["id"], curve["name"].split(",")[0]): np.array(curve["y"]) for curve in state(tab)["curves"]}
-    weights = [value for (kind, name), value in curves.items() if kind == "weight" and name.endswith("of y")]
-    if weights:
-        y = curves["y", "y"]
-        normalised = (y - energy_dB(y[None])) / 20
-        gamma = float(next(c["name"] for c in state(tab)["curves"] if c["id"] == "weight").rpartition(" ")[2])
-        expected = 20 * np.log10(np.minimum(10 ** (-(1 - gamma) * normalised), 30))
-        assert weights[0] == pytest.approx(expected, abs=0.01)
-    tab.keyboard.press("w")
-    assert not any(curve["id"] == "weight" for curve in state(tab)["curves"])
-    tab.keyboard.press("q")
-    assert tab.evaluate("document.activeElement.id") == "player"
-
-
-def check_abx(tab):
-    """A blind test by keyboard: nothing shows what X is; score, p-value and CSV."""
-    tab.keyboard.press("r")
-    tab.keyboard.press("x")
-    tab.locator("#abx-a").select_option(index=1)
-    tab.locator("#abx-b").select_option(index=2)
-    tab.locator("#abx-start").focus()
-    tab.keyboard.press("Enter")
-    assert state(tab)["playing"]
-    assert tab.locator("#tracks [aria-pressed=true]").count() == 0
-    kept = state(tab)["track"]
-    tab.keyboard.press("0")  # would tell by the ear what X is not
-    assert state(tab)["track"] == kept
-    right = 0
-    for trial in range(4):
-        tab.keyboard.press("a")
-        assert state(tab)["track"] == 1
-        tab.keyboard.press("b")
-        assert state(tab)["track"] == 2
-        tab.keyboard.press("x")
-        answer = "A" if trial != 3 else "B"
-        right += ("A" if state(tab)["track"] == 1 else "B") == answer
-        tab.keyboard.press(f"Shift+{answer}")
-    p = sum([1, 4, 6, 4, 1][right:]) / 16
-    told, _, told_p = tab.locator("#abx-status").inner_text().partition(", p = ")
-    assert told.endswith(f" {right} of 4 right")
-    assert float(told_p.rstrip(".")) == pytest.approx(p, abs=0.0006)
-    with tab.expect_download() as download:
-        tab.get_by_role("button", name="answers as CSV").click()
-    rows = list(csv.DictReader(Path(download.value.path()).read_text(encoding="utf-8").splitlines()))
-    assert len(rows) == 4
-    assert sum(int(row["right"]) for row in rows) == right
-    assert [row["answer"] for row in rows] == ["A", "A", "A", "B"]
-    assert all((row["X"] == row["answer"]) == bool(int(row["right"])) for row in rows)
-    tab.keyboard.press("Escape")
-    assert tab.locator("#tracks [aria-pressed=true]").count() == 1
-    tab.keyboard.press("Space")
-    assert not state(tab)["playing"]
-    tab.keyboard.press("r")
-
-
-def check_bottleneck(tab, provenance, root=Path()):
-    """The drawn curve is what `inference.decode` makes of the same latents, and the search that of `mlquant.vq`.
-
-    `provenance` is the experiment's, its paths relative to `root`.
-    """
-    known = provenance["bottleneck"]
-    network, settings = inference.load(root / known["weights"])
-    codebooks = [records.read_f32(root / path, settings["d"]) for path in known["codebooks"]]
-    name = state(tab)["sample"]
-    sample = provenance["samples"][name]
-    latents = records.read_f32(root / known["latents"][name], settings["d"])
-    y = records.read_f32(root / sample["y"], 79)
-    given = y if settings["family"] == "autoencoder2" else records.read_features(root / sample["features"])
-
-    def compare(expected_latents=None):
-        now = state(tab)
-        held = np.array(tab.evaluate("mlquant.latents(mlquant.state().frame)"), np.float32)
-        vectors = latents.copy()
-        vectors[now["frame"] // settings["ncat"]] = held
-        if expected_latents is not None:
-            assert np.abs(held - expected_latents[now["frame"] // settings["ncat"]]).max() < 1e-6
-        made = inference.decode(network, settings, vectors, given, y)[now["frame"]]
-        drawn = next(curve["y"] for curve in now["curves"] if curve["id"] == "live")
-        assert np.abs(made[: len(drawn)] - drawn).max() < 1e-4
-        return np.array(drawn)
-
-    tab.keyboard.press("j")
-    clean = compare(latents)
-    tab.locator("#noise").focus()
-    for _ in range(30):
-        tab.keyboard.press("ArrowRight")
-    noisy = compare()
-    assert np.abs(noisy - clean).max() > 1e-3
-    tab.keyboard.press("Space")  # a new vector, not a start of the sound
-    assert not state(tab)["playing"]
-    assert np.abs(compare() - noisy).max() > 1e-3
-    tab.keyboard.press("Home")
-    compare(latents)
-    tab.locator("#latent-0").focus()
-    for _ in range(5):
-        tab.keyboard.press("ArrowRight")
-    moved = latents.copy()
-    moved[:, 0] += np.float32(0.05)
-    compare(moved)
-    for i, choice in enumerate(known["choices"]):
-        stages = codebooks[: choice["stages"]]
-        tab.locator("#vq").select_option(str(i))
-        compare(vq.decode(vq.search(moved, stages, choice["mbest"]), stages))
-        rows = latents[:: max(1, len(latents) // 20)]
-        found = [tab.evaluate(f"(vector) => mlquant.searchVq(vector, {i})", row.tolist()) for row in rows]
-        assert (np.array(found) == vq.search(rows, stages, choice["mbest"])).all()
-    tab.get_by_role("button", name="reset").click()
-    assert np.abs(compare(latents) - clean).max() < 1e-9
-    frame = state(tab)["frame"]
-    tab.keyboard.press("n")
-    assert state(tab)["frame"] == frame + 1
-    compare(latents)
-
-
-def check_numbers(tab):
-    """The measures sort by a click on a head, and show each sample and all columns on demand."""
-    numbers = tab.locator("#numbers")
-    rows = numbers.locator("table").nth(1).locator("tbody tr")
-    assert rows.first.inner_text().split()[0] == "all"
-    head = numbers.get_by_role("button", name="SD dB²", exact=True).first
-    head.press("Enter")
-    column = tab.evaluate("(h) => h.cellIndex", head.locator("..").element_handle())
-    shown = [text for text in rows.locator(f":nth-child({column + 1})").all_inner_texts() if text[0].isdigit()]
-    assert [float(text) for text in shown] == sorted(float(text) for text in shown)
-    columns = numbers.locator("table").nth(1).locator("th[scope=col]").count()
-    numbers.get_by_role("button", name="all columns").press("Enter")
-    assert numbers.locator("table").nth(1).locator("th[scope=col]").count() > columns
-    numbers.get_by_role("button", name="each sample").press("Enter")
-    assert rows.first.inner_text().split()[0] == state(tab)["sample"]
-    assert "209 samples (26.1 ms)" in numbers.inner_text()
-
-
-def check_keyboard(tab):
-    """Every control is reached by tab, shows that it is, and has a name."""
-    assert tab.evaluate("""[...document.querySelectorAll('button, input, select, [tabindex="0"]')].every((e) =>
-        (e.ariaLabel || e.labels?.[0]?.innerText || e.textContent).trim())""")
-    controls = tab.evaluate("""[...document.querySelectorAll(
-        'a[href], button:enabled, input, select, summary, [tabindex="0"]')]
-        .filter((e) => e.checkVisibility()).length""")
-    tab.evaluate("document.querySelector('a[href]').focus()")
-    tab.keyboard.press("Shift")  # from here on by keyboard
-    seen = set()
-    for i in range(controls):
-        if i:
-            tab.keyboard.press("Tab")
-        seen.add(
-            tab.evaluate("""(() => { const e = document.activeElement; e.dataset.seen ??= Math.random();
-            return getComputedStyle(e).outlineStyle === "none" ? "bare" : e.dataset.seen; })()""")
-        )
-    assert "bare" not in seen
-    assert len(seen) >= controls - 1
-
-
-def check_widths(browser, html):
-    """Nothing is wider than the window, on a desk or a phone, in light or dark."""
-    for width in (1280, 390):
-        for scheme in ("light", "dark"):
-            with opened(browser, html, viewport={"width": width, "height": 800}, color_scheme=scheme) as tab:
-                tab.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
-                assert tab.evaluate("document.documentElement.scrollWidth") <= width
-                background = tab.evaluate("getComputedStyle(document.body).backgroundColor")
-                assert ("252" in background) == (scheme == "light")
-
-
-def check_all(browser, html, provenance, root=Path()):
-    """All of the above, for a page whose first sample has features, latents and codebooks."""
-    with opened(browser, html) as tab:
-        check_listening(tab)
-        check_frames(tab)
-        check_abx(tab)
-        check_bottleneck(tab, provenance, root)
-        check_numbers(tab)
-        check_keyboard(tab)
-    check_widths(browser, html)
 
 
 @pytest.fixture
@@ -747,7 +458,7 @@ def hostile(tables):
     for output in known["experiment"]["outputs"]:
         output |= {"processing": text, "shows": text, "process": text, "quantiser": output.get("quantiser") and text}
     known["experiment"] |= {"title": text, "name": text, "published": text}
-    known |= {"key": text, "left_out": TEXTS, "modules": {text: text}, "versions": {text: text, "revision": text}}
+    known |= {"key": text, "left_out": TEXTS, "definitions": {text: text}, "versions": {text: text, "revision": text}}
     known["stages"] = {f"{text}/{name}": {"key": text, "command": text, "settings": {text: text, "seed": text},
                                           "inputs": {text: [text]}} for name in TEXTS}  # fmt: skip
     known["wavs"] |= {name: {"from": text} for name in TEXTS}

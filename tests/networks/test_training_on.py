@@ -7,8 +7,8 @@ import safetensors.torch
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_cli import run, succeeds
-from test_networks import Stop, records_of, targets
+from support.commands import run, succeeds
+from support.networks import Stop, records_of, targets
 
 from mlquant.core import disk, records
 from mlquant.core.blocks import validate

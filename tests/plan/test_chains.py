@@ -5,12 +5,13 @@ import re
 import numpy as np
 import pytest
 import yaml
-from test_config import CONFIG, _empty_folder, planned, redone, rows_of  # noqa: F401
+from support.configs import CONFIG, planned, redone, rows_of
 
 from mlquant.core.errors import InputError
 from mlquant.plan import config
 from mlquant.plan.graph import Plan
-from mlquant.quantisers import vectors
+from mlquant.quantisers import gain
+from mlquant.vocoder import chosen
 
 CHAINS = (
     CONFIG.replace("  vq: {network", "  vq: &vq {network")
@@ -270,11 +271,11 @@ def test_a_chain_that_cannot_be_is_one_line_that_names_the_key(edits, says, expe
 
 def test_shapes_are_b_without_its_mean_and_pairs_leave_out_what_is_quiet():
     records = np.random.default_rng(1).normal(30, 10, (12, 22)).astype(np.float32)
-    shapes = vectors.shapes(records)
+    shapes = gain.without_gain(records)
     np.testing.assert_allclose(shapes.mean(axis=1), 0, atol=1e-5)
-    np.testing.assert_allclose(vectors.from_shapes(shapes, records), records, atol=1e-5)
+    np.testing.assert_allclose(gain.with_gain(shapes, records), records, atol=1e-5)
     loud = np.arange(12) != 5
-    pairs = vectors.to_train_on(shapes, loud, 2)
+    pairs = chosen.to_train_on(shapes, loud, 2)
     kept = [i for i in range(2, 12) if i not in (5, 7)]
     np.testing.assert_array_equal(pairs, np.concatenate([shapes[[i - 2 for i in kept]], shapes[kept]], axis=1))
 

@@ -14,8 +14,8 @@ import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_config import COMPARED, edited
-from test_workflow import copy_of_checkout, synthetic_speech
+from support.configs import COMPARED, edited
+from support.workflow import copy_of_checkout, synthetic_speech
 
 from mlquant.core import errors, figures
 from mlquant.core.blocks import quoted
@@ -55,11 +55,6 @@ LINES = (
     "experiments.240118.outputs.1.shows",
 )
 SAFE = re.compile(r"results(/[A-Za-z0-9][A-Za-z0-9_.+-]*){2,}")
-
-
-@pytest.fixture(autouse=True)
-def _empty_folder(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
 
 
 def base():

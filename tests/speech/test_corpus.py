@@ -37,8 +37,6 @@ from mlquant.speech.archives import matches, member
 from mlquant.speech.corpus import prepare_corpus_part, prepare_sample
 from mlquant.speech.fetch import fetch_source
 
-SAMPLES = Path(__file__).resolve().parents[3] / "shared" / "speech"
-
 
 def tone(seconds, hertz=200.0, rate=8000):
     """A voice-like sound [N] int16 of a few harmonics, different for every pitch and length."""
@@ -70,7 +68,7 @@ def deb_bytes(files, data_name="data.tar.xz", content=None):
     members = {
         "debian-binary": b"2.0\n",
         "control.tar.xz": b"odd",
-        data_name: tar_bytes(records, "w:xz") if content is None else content,
+        data_name: tar_bytes(files, "w:xz") if content is None else content,
     }
     out = b"!<arch>\n"
     for name, data in members.items():
@@ -110,7 +108,7 @@ def left_behind(tmp_path):
 
 
 def archive_of(tmp_path, files):
-    fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "in.tar", tar_bytes(records))}]})
+    fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "in.tar", tar_bytes(files))}]})
     return tmp_path / "out/a.tar"
 
 
@@ -146,9 +144,9 @@ KEPT = {"usr/a.raw": FILES["./usr/a.raw"], "usr/b.wav": FILES["./usr/b.wav"], "u
     [
         ("p_1_all.deb", deb_bytes),
         ("p.tar", tar_bytes),
-        ("p.tar.gz", lambda files: tar_bytes(records, "w:gz")),
-        ("p.tar.xz", lambda files: tar_bytes(records, "w:xz")),
-        ("p.tar.bz2", lambda files: tar_bytes(records, "w:bz2")),
+        ("p.tar.gz", lambda files: tar_bytes(files, "w:gz")),
+        ("p.tar.xz", lambda files: tar_bytes(files, "w:xz")),
+        ("p.tar.bz2", lambda files: tar_bytes(files, "w:bz2")),
         ("p.zip", zip_bytes),
     ],
 )
@@ -156,7 +154,7 @@ def test_every_kind_of_archive_gives_its_audio_files(tmp_path, name, pack):
     data = pack(FILES)
     url = url_of(tmp_path / name, data)
     files, manifest = fetched(tmp_path, {"urls": [{"url": url, "sha256": sha256(data).upper()}]})
-    assert files == KEPT and list(records) == sorted(records)
+    assert files == KEPT and list(files) == sorted(files)
     assert manifest["available"] and manifest["obtained_from"] == url and manifest["sha256"] == sha256(data)
     assert manifest["files"] == [{"path": p, "bytes": len(d), "sha256": sha256(d)} for p, d in KEPT.items()]
 
@@ -325,7 +323,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("case", HOSTILE)
 def test_a_hostile_archive_is_one_error_and_neither_memory_nor_time(tmp_path, monkeypatch, case):
-    monkeypatch.setattr(fetch, "WHOLE_SECONDS", 20)
+    monkeypatch.setattr(archives, "WHOLE_SECONDS", 20)
     data, reason = HOSTILE[case]
     url = url_of(tmp_path / "x", data)
     tracemalloc.start()
@@ -365,7 +363,7 @@ def test_an_archive_of_too_many_files_or_names_is_refused(tmp_path, monkeypatch,
     assert len(fetched(tmp_path, {"urls": [{"url": url}]})[0]) == 1
     for limit, value in (("MEMBERS", 9), ("NAMES", 99)):
         with monkeypatch.context() as patch, pytest.raises(InputError, match=f"holds more than .*{value}"):
-            patch.setattr(corpus, limit, value)
+            patch.setattr(archives, limit, value)
             fetched(tmp_path, {"urls": [{"url": url}]})
 
 
@@ -394,7 +392,7 @@ def test_archives_pass_through_files_not_through_memory(tmp_path):
             bundle.writestr(name, data)
     urls = [
         url_of(tmp_path / f"x{i}", data)
-        for i, data in enumerate((tar_bytes(records, "w:gz"), deflated.getvalue(), deb_bytes(records)))
+        for i, data in enumerate((tar_bytes(files, "w:gz"), deflated.getvalue(), deb_bytes(files)))
     ]
     tracemalloc.start()
     try:
@@ -491,7 +489,7 @@ def test_a_password_in_a_url_is_refused_and_not_shown(tmp_path):
 def waits(monkeypatch):
     """The seconds that a download would have waited before it tried again."""
     seconds = []
-    monkeypatch.setattr(corpus.time, "sleep", seconds.append)
+    monkeypatch.setattr(fetch.time, "sleep", seconds.append)
     return seconds
 
 
@@ -512,21 +510,22 @@ def test_only_failures_that_may_pass_are_tried_again(tmp_path, monkeypatch, wait
         fetched(tmp_path, {"urls": [{"url": "https://h/never.raw"} | known]})
     assert len(calls) == 7 and waits == [1, 4, 1, 4, 16]
     monkeypatch.undo()
-    monkeypatch.setattr(corpus.time, "sleep", lambda seconds: pytest.fail("tried again"))
+    monkeypatch.setattr(fetch.time, "sleep", lambda seconds: pytest.fail("tried again"))
     with pytest.raises(InputError, match="No such file"):
         fetched(tmp_path, {"urls": [{"url": "file:///no/such/file.tar"}]})
 
 
 @pytest.mark.parametrize("full", ["download", "plain.tar"])
 def test_a_full_disk_is_no_failure_of_a_url(tmp_path, monkeypatch, full):
-    save = archives._save
+    save = archives.save
 
     def save_or_fail(chunks, path):
         if path.name == full:
             raise OSError(errno.ENOSPC, "No space left on device")
         return save(chunks, path)
 
-    monkeypatch.setattr(archives, "_save", save_or_fail)
+    for module in (archives, fetch):
+        monkeypatch.setattr(module, "save", save_or_fail)
     urls = [{"url": url_of(tmp_path / name, tar_bytes(FILES, "w:gz"))} for name in ("a.tgz", "b.tgz")]
     with pytest.raises(OSError, match="No space left"):
         fetched(tmp_path, {"urls": urls})
@@ -643,9 +642,10 @@ def test_a_download_has_limits_of_size_silence_and_time(tmp_path, serve, monkeyp
                 handler.wfile.write(b"1")
 
     base = serve(answer)
-    monkeypatch.setattr(archives, "LIMIT", 20000)
+    for module in (archives, fetch):
+        monkeypatch.setattr(module, "LIMIT", 20000)
     monkeypatch.setattr(fetch, "URL_SECONDS", 0.5)
-    monkeypatch.setattr(fetch, "WHOLE_SECONDS", 1)
+    monkeypatch.setattr(archives, "WHOLE_SECONDS", 1)
     for path, reason in [
         ("claim", "20001 bytes, more than 20000 bytes"),
         ("endless", "holds more than 20000 bytes"),
@@ -661,6 +661,7 @@ def test_a_download_has_limits_of_size_silence_and_time(tmp_path, serve, monkeyp
 
 
 @pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.usefixtures("interruptible")
 def test_a_download_that_is_stopped_leaves_nothing_to_be_taken_for_whole(tmp_path, serve, number, status):
     over = threading.Event()
 
@@ -718,7 +719,7 @@ def test_https_is_taken_from_a_server_that_can_show_who_it_is(tmp_path, serve, c
 
 def test_a_redirect_leads_to_https_only(tmp_path, serve, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    monkeypatch.setattr(fetch, "WHOLE_SECONDS", 10)
+    monkeypatch.setattr(archives, "WHOLE_SECONDS", 10)
     asked, sent, targets = [], [], {}
 
     def plain(handler):
@@ -967,12 +968,11 @@ def test_a_sample_comes_from_a_file_or_a_member_and_is_checked(tmp_path):
     assert not out.exists()
 
 
-def test_a_raw_sample_passes_unchanged(tmp_path):
-    if not SAMPLES.is_dir():
-        pytest.skip("no folder with the test samples beside the checkout")
-    for path in sorted(SAMPLES.glob("*.raw")):
-        prepare_sample(path, tmp_path / path.name)
-        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+@pytest.mark.parametrize("sample", ["big_dog", "two_lines", "hts1a", "kristoff", "mmt1"])
+def test_a_raw_sample_passes_unchanged(reference, tmp_path, sample):
+    path = reference(f"speech/{sample}.raw")
+    prepare_sample(path, tmp_path / path.name)
+    assert (tmp_path / path.name).read_bytes() == path.read_bytes()
 
 
 def read_rows(path):

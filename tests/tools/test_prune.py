@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli import run
-from test_config import COMPARED, edited
+from support.commands import run
+from support.configs import COMPARED, edited
 
 from mlquant.plan.config import load
 from mlquant.plan.graph import Plan

@@ -5,7 +5,7 @@ import json
 import os
 
 import pytest
-from test_cli import run
+from support.commands import run
 
 FOLDER = "results/240118_wav"
 

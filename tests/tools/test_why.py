@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_cli import run
-from test_workflow import OVERLAY, Checkout, copy_of_checkout
+from support.commands import run
+from support.workflow import OVERLAY, Checkout, copy_of_checkout
 
 from mlquant.core import keys
 from mlquant.plan.graph import Stage
@@ -44,7 +44,7 @@ def content(path, plan, behind):
     if path.endswith("provenance.json"):
         told = behind if stage.kind == "experiments" else [stage]
         record = {
-            "modules": keys.modules_of({stage.command for stage in told}),
+            "definitions": keys.modules_of({stage.command for stage in told}),
             "stages": {stage.folder: {"settings": stage.settings, "inputs": stage.inputs} for stage in told},
         }
         entry = {name: stage.settings.get(name) for name in ("name", "samples", "outputs")}
@@ -178,7 +178,7 @@ def test_a_changed_file_a_removed_one_and_settings_of_the_command_line_are_named
 def test_edited_code_of_a_folder_that_is_not_keyed_is_named(made, told, monkeypatch):
     source = made.checkout.folder / "edited"
     shutil.copytree(made.checkout.folder / "src", source)
-    with open(source / "mlquant/page/page.html", "a", encoding="utf-8") as file:
+    with open(source / "mlquant/experiments/page/page.html", "a", encoding="utf-8") as file:
         file.write("<p>Edited</p>")
     monkeypatch.setenv("PYTHONPATH", str(source))
     done = told()
@@ -199,7 +199,7 @@ def variant(of, **modules):
 
 
 @pytest.mark.parametrize(
-    ("before", "modules", "causes"),
+    ("before", "definitions", "causes"),
     [
         (stage("00000001", ["a"], size=16), {"mlquant.vq": "0"}, ["module vq is another"]),
         (stage("00000001", ["a"], size=16), {"vq_train": "0"}, ["function vq_train of cli is another"]),
@@ -273,7 +273,7 @@ def test_a_target_or_a_configuration_that_cannot_be_is_refused_in_a_line(made):
 def test_a_provenance_that_cannot_be_read_is_named_and_passed_over(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     network = "results/networks/a.00000000"
-    for i, value in enumerate([[], {"stages": [], "modules": 3}, {"stages": {"a": {}, f"{network}": {"settings": 3}}}]):
+    for i, value in enumerate([[], {"stages": [], "definitions": 3}, {"stages": {"a": {}, f"{network}": {"settings": 3}}}]):
         path = Path(f"results/experiments/240118.0000000{i}/provenance.json")
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(value))

@@ -19,10 +19,10 @@ def in_fresh_process(speech, out):
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_index_8_is_the_published_file_to_one_unit(shared, tmp_path, sample):
-    ended = in_fresh_process(shared / f"speech/{sample}.raw", tmp_path / "out.wav")
+def test_index_8_is_the_published_file_to_one_unit(reference, tmp_path, sample):
+    ended = in_fresh_process(reference(f"speech/{sample}.raw"), tmp_path / "out.wav")
     assert ended.returncode == 0 and ended.stderr == ""
-    published = records.read_speech(shared / f"published/240118_wav/{sample}_8_3200.wav").astype(int)
+    published = records.read_speech(reference(f"published/240118_wav/{sample}_8_3200.wav")).astype(int)
     found = records.read_speech(tmp_path / "out.wav")
     assert found.shape == published.shape
     assert np.abs(found - published).max() <= 1

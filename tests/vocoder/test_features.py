@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,10 +12,7 @@ from scipy.interpolate import CubicSpline
 from mlquant.core import errors, records
 from mlquant.vocoder import features
 
-SHARED = Path(__file__).parents[3] / "shared"
-GOLDEN = SHARED / "golden"
 SAMPLES = ["big_dog", "hts1a", "kristoff", "mmt1", "two_lines"]
-needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"needs the reference's output in {GOLDEN}")
 MODEL_FILES = ("Wo", "L", "A", "phi", "voiced")
 seeds = st.integers(0, 2**32 - 1)
 
@@ -46,25 +42,24 @@ def emphasised(A, Wo):
     return np.sum(A.astype(np.float64) ** 2 * gain, axis=1)
 
 
-@needs_golden
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_features_are_those_of_the_original(sample):
-    model = records.read_model(GOLDEN / f"{sample}_model.bin")
+def test_features_are_those_of_the_original(reference, sample):
+    model = records.read_model(reference(f"golden/{sample}_model.bin"))
     b, y = features.model_to_features(model, -80.0)
     assert b.dtype == y.dtype == np.float32
     feature_records = features.features_to_records(b, model.Wo, model.voiced)
-    expected = records.read_f32(GOLDEN / f"{sample}_b.f32", 22)
-    np.testing.assert_allclose(y, records.read_f32(GOLDEN / f"{sample}_y.f32", 79), rtol=0, atol=1e-4)
+    expected = records.read_f32(reference(f"golden/{sample}_b.f32"), 22)
+    np.testing.assert_allclose(y, records.read_f32(reference(f"golden/{sample}_y.f32"), 79), rtol=0, atol=1e-4)
     np.testing.assert_allclose(feature_records, expected, rtol=0, atol=1e-4)
     np.testing.assert_array_equal(feature_records[:, 20:], expected[:, 20:])
 
 
-@needs_golden
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_amplitudes_and_phases_are_those_of_the_original(sample):
-    model = records.read_model(GOLDEN / f"{sample}_model.bin")
-    y = records.read_f32(GOLDEN / f"{sample}_y.f32", 79)
-    a, h = records.read_f32(GOLDEN / f"{sample}_a.f32", 160), records.read_f32(GOLDEN / f"{sample}_h.f32", 320)
+def test_amplitudes_and_phases_are_those_of_the_original(reference, sample):
+    model = records.read_model(reference(f"golden/{sample}_model.bin"))
+    y = records.read_f32(reference(f"golden/{sample}_y.f32"), 79)
+    a = records.read_f32(reference(f"golden/{sample}_a.f32"), 160)
+    h = records.read_f32(reference(f"golden/{sample}_h.f32"), 320)
 
     amplitudes = features.amplitudes_to_records(features.envelope_to_amplitudes(y, model.Wo, model.L))
     np.testing.assert_array_equal(amplitudes == 0, a == 0)

@@ -59,8 +59,8 @@ def test_high_pass_is_half_at_200_Hz_and_flat_above():
     np.testing.assert_array_equal(analysis.HIGH_PASS, analysis.HIGH_PASS[::-1])
 
 
-def test_high_pass_taps_are_those_of_the_original(shared):
-    np.testing.assert_allclose(analysis.HIGH_PASS, np.fromfile(shared / "golden/hpf200.f32", "<f4"), atol=1e-9)
+def test_high_pass_taps_are_those_of_the_original(reference):
+    np.testing.assert_allclose(analysis.HIGH_PASS, np.fromfile(reference("golden/hpf200.f32"), "<f4"), atol=1e-9)
 
 
 @given(
@@ -194,9 +194,9 @@ def test_no_samples_are_refused():
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_analysis_is_that_of_the_reference(shared, sample):
-    golden = records.read_model(shared / f"golden/{sample}_model.bin")
-    model = analysis.analyse(records.read_speech(shared / f"speech/{sample}.raw"))
+def test_analysis_is_that_of_the_reference(reference, sample):
+    golden = records.read_model(reference(f"golden/{sample}_model.bin"))
+    model = analysis.analyse(records.read_speech(reference(f"speech/{sample}.raw")))
     assert len(model) == len(golden)
     same = (np.abs(model.Wo / golden.Wo - 1) <= 1e-4) & (model.L == golden.L) & (model.voiced == golden.voiced)
     assert same.mean() >= 0.999
@@ -282,9 +282,9 @@ def test_analysis_and_synthesis_give_back_a_harmonic_signal_159_samples_later(pe
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_index_1_is_the_published_file(shared, sample):
-    published = records.read_speech(shared / f"published/240118_wav/{sample}_1_out.wav")
-    speech = records.read_speech(shared / f"speech/{sample}.raw")
+def test_index_1_is_the_published_file(reference, sample):
+    published = records.read_speech(reference(f"published/240118_wav/{sample}_1_out.wav"))
+    speech = records.read_speech(reference(f"speech/{sample}.raw"))
     assert snr_dB(published, synthesis.synthesise(analysis.analyse(speech))) >= 90
 
 
@@ -395,14 +395,13 @@ def test_the_postfilter_blurs_only_what_lies_below_the_background():
 
 
 @pytest.mark.parametrize("sample", SAMPLES)
-def test_speech_from_the_references_amplitudes_and_phase_filter_is_its_own(shared, sample):
-    golden = shared / "golden"
-    model = records.read_model(golden / f"{sample}_model.bin")
-    expected = records.read_speech(golden / f"{sample}_ideal_y.raw")
-    A = features.records_to_amplitudes(records.read_f32(golden / f"{sample}_a.f32", 160))
-    H = features.records_to_phase_filter(records.read_f32(golden / f"{sample}_h.f32", 320))
+def test_speech_from_the_references_amplitudes_and_phase_filter_is_its_own(reference, sample):
+    model = records.read_model(reference(f"golden/{sample}_model.bin"))
+    expected = records.read_speech(reference(f"golden/{sample}_ideal_y.raw"))
+    A = features.records_to_amplitudes(records.read_f32(reference(f"golden/{sample}_a.f32"), 160))
+    H = features.records_to_phase_filter(records.read_f32(reference(f"golden/{sample}_h.f32"), 320))
     assert snr_dB(expected, synthesis.synthesise(synthesis.phase0(replace(model, A=A), H))) >= 90
-    y = records.read_f32(golden / f"{sample}_y.f32", 79)
+    y = records.read_f32(reference(f"golden/{sample}_y.f32"), 79)
     A = features.envelope_to_amplitudes(y, model.Wo, model.L)
     H = features.envelope_to_phase_filter(y, model.Wo, model.L)
     assert snr_dB(expected, synthesis.synthesise(synthesis.phase0(replace(model, A=A), H))) >= 60

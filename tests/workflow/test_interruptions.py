@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from test_workflow import OVERLAY, copy_of_checkout, merged
+from support.workflow import OVERLAY, copy_of_checkout, merged
 
 from mlquant.tools import runs
 
@@ -89,6 +89,7 @@ def test_another_clone_on_one_core_gives_the_same_bytes(tmp_path, undisturbed):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("interruptible")
 def test_a_run_killed_at_twenty_random_moments_ends_in_the_bytes_of_an_undisturbed_one(tmp_path, undisturbed):
     expected, seconds = undisturbed
     seed = random.SystemRandom().randrange(1 << 32)
@@ -194,7 +195,7 @@ def another(targets, *paths):
     """A living run of another process, which has locked some outputs; it ends with what is written to it."""
     text = "".join(f"{path}\n" for path in paths)
     code = (
-        "from mlquant import runs; from pathlib import Path\n"
+        "from mlquant.tools import runs; from pathlib import Path\n"
         f"runs.enter({targets!r}, lambda files: None, print)\n"
         f"Path('.snakemake/locks/0.output.lock').write_text({text!r})\n"
         "runs.settle(); print('locked', flush=True); input()"

@@ -6,7 +6,7 @@ import re
 import numpy as np
 import pytest
 import soundfile
-from test_workflow import copy_of_checkout, synthetic_speech
+from support.workflow import copy_of_checkout, synthetic_speech
 
 from mlquant.core.disk import read_json
 

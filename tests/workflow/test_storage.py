@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from test_workflow import OVERLAY, TABLES, copy_of_checkout, merged
+from support.workflow import OVERLAY, TABLES, copy_of_checkout, merged
 
 TARGETS = ("all_experiments", "results/compare/240118_vs_pair", "results/sweeps/tiny", "results/studies/tiny")
 TINY = {

@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 import soundfile
 import yaml
-from test_page import opened, state
-from test_workflow import ROOT, copy_of_checkout, speech_of
+from support.pages import opened, state
+from support.workflow import ROOT, copy_of_checkout, speech_of
 
 EXPERIMENTS = ("240104", "240118", "240121A", "240121B", "240125", "240125A")
 ON_B = ("best24", "best18", "best12")  # without a bottleneck

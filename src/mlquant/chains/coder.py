@@ -21,8 +21,8 @@ from mlquant.core.errors import InputError
 from mlquant.core.records import FRAME, SAMPLE_RATE
 from mlquant.measures import measures
 from mlquant.networks import inference, rows
-from mlquant.quantisers import vectors, vq
-from mlquant.vocoder import decoder, features
+from mlquant.quantisers import gain, vq
+from mlquant.vocoder import chosen, decoder, features
 from mlquant.vocoder.types import Postfilter
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def to_vectors(chain: Chain, b: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
     hat = b if chain.networks[0][0].row.source == "b" else y
     for network, settings in chain.networks[: chain.quantised or 0]:
         hat = inference.infer(network, settings, hat, y)
-    return (vectors.shapes(hat) if chain.encoder is None else inference.encode(*chain.encoder, hat)), hat
+    return (gain.without_gain(hat) if chain.encoder is None else inference.encode(*chain.encoder, hat)), hat
 
 
 def quantise(chain: Chain, array: np.ndarray, stages: int) -> np.ndarray:
@@ -197,7 +197,7 @@ def from_vectors(
     """
     b_hat, first = hat if chain.quantised and hat.shape[1] == 22 else None, 0
     if chain.quantised is None:
-        hat = b_hat = vectors.from_shapes(array, hat)
+        hat = b_hat = gain.with_gain(array, hat)
     else:
         network, settings = chain.networks[chain.quantised]
         hat, first = inference.decode(network, settings, array, hat, y), chain.quantised + 1
@@ -239,7 +239,7 @@ def _distortions(chain: Chain, settings: dict, segments: Iterator[tuple[np.ndarr
         quantised = quantise_all(chain, [array for _, _, array, _ in parts], stages)
         for (b, y, _, hat), array in zip(parts, quantised, strict=True):
             b_hat, y_hat = from_vectors(chain, array, hat, y)
-            loud = vectors.loud(b, settings["thresh"])
+            loud = chosen.loud(b, settings["thresh"])
             voiced, of_b = loud & (b[:, 21] > 0), np.empty(0)
             if b_hat is not None:
                 of_b = np.square(b[loud, :20].astype(np.float64) - b_hat[loud, :20]).mean(axis=1)

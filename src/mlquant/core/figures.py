@@ -6,6 +6,7 @@ import contextlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,8 @@ import pandas as pd
 from mlquant.core.disk import write_bytes
 from mlquant.core.errors import InputError
 
-_STYLE = {"font.size": 8, "axes.titlesize": 8, "axes.grid": True, "grid.alpha": 0.3, "lines.markersize": 4}
-_STYLE |= {"text.parse_math": False}  # a dollar in a title is one
+_STYLE: dict[Any, Any] = {"font.size": 8, "axes.titlesize": 8, "axes.grid": True, "grid.alpha": 0.3}
+_STYLE |= {"lines.markersize": 4, "text.parse_math": False}  # a dollar in a title is one
 _TEXT = ("sample", "sex", "tag", "group", "variant", "label", "failed", "title", "source", "kind")
 
 
@@ -208,7 +209,7 @@ def _plot_bits(figure, folder: Path) -> None:
     axis.xaxis.set_major_formatter("{x:g}")
     axis.xaxis.set_minor_locator(ticker.NullLocator())
 
-    shown = [(", ".join(names), {"c": colour}) for names, colour in colours.items()]
+    shown: list[tuple[str, dict[str, Any]]] = [(", ".join(names), {"c": colour}) for names, colour in colours.items()]
     shown += [(f"every {interval:g} ms", {"c": "0.4", "ls": line}) for interval, line in lines.items()]
     for size, marker in markers.items():
         entries = size if isinstance(size, str) else f"{size:g}"

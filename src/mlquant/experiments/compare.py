@@ -32,7 +32,7 @@ _KEYS = ["sample", "index", "tag"]
 _LEGEND = (
     "Over frames: what is chance within these sentences; over samples: among sentences like them. Same: it holds 0."
 )
-_KINDS = {"experiment": "Experiment", "settings": "Settings", "modules": "Code", "versions": "Versions"}
+_KINDS = {"experiment": "Experiment", "settings": "Settings", "definitions": "Code", "versions": "Versions"}
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def compare(a: Path, b: Path, seed: int = 1) -> Comparison:
     rows = [
         *(("experiment", *row) for row in _of_experiment(*provenance)),
         *(("settings", *row) for row in _of_stages(*provenance)),
-        *(("modules", *row) for row in changes(*(side.get("modules", {}) for side in provenance))),
+        *(("definitions", *row) for row in changes(*(side.get("definitions", {}) for side in provenance))),
         *(("versions", *row) for row in changes(*map(_versions, provenance))),
     ]
     names = (a.absolute().name, b.absolute().name)

@@ -46,7 +46,7 @@ def tabulate(
     for path, record in zip(sidecars, beside, strict=True):
         require(record, str(path), "key", "started", "seconds", "seed", "stages", "files", "folder")
     require(experiment, "experiment", "name", "title", "samples", "outputs", "speech_dir", "networks", "codebooks")
-    require(experiment, "experiment", "bottleneck", "modules", "published", "config")
+    require(experiment, "experiment", "bottleneck", "definitions", "published", "config")
     measures = pd.DataFrame([row for record in records for row in record["measures"]], columns=COLUMNS)
     measures = measures.astype(dict.fromkeys(_WHOLE, "Int64"))
     anchors = measures[measures["index"].isna()].dropna(axis="columns", how="all")
@@ -150,7 +150,7 @@ def _provenance(experiment: dict, records: list[dict], beside: list[dict], left_
         trained[folder] = {name: record[name] for name in ("started", "seconds", "seed")}
     latents = {record["sample"]: record["latents"] for record in records if record.get("latents")}
     folder = f"results/{experiment['name']}_wav"
-    shown = ("networks", "codebooks", "bottleneck", "modules", "config")
+    shown = ("networks", "codebooks", "bottleneck", "definitions", "config")
     return {
         "experiment": {name: value for name, value in experiment.items() if name not in shown},
         "command": f"snakemake {folder} --configfile {folder}/config.yaml",
@@ -158,7 +158,7 @@ def _provenance(experiment: dict, records: list[dict], beside: list[dict], left_
         "pesq": all(record["pesq"] for record in records),
         "wavs": dict(sorted(wavs.items())),
         "samples": samples,
-        **{name: experiment[name] for name in ("networks", "codebooks", "modules")},
+        **{name: experiment[name] for name in ("networks", "codebooks", "definitions")},
         "bottleneck": experiment["bottleneck"] and experiment["bottleneck"] | {"latents": latents},
         "trained": trained,
         "stages": dict(sorted(stages.items())),

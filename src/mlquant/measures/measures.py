@@ -17,7 +17,7 @@ from mlquant.core.records import FRAME, SAMPLE_RATE
 from mlquant.vocoder import features
 
 DELAY = 209
-"""Samples by which every output is late: 50 of the high pass, and 159 from a frame's centre to where it is heard."""
+"""Samples by which every output is behind its source: 50 of the high pass, 159 from a frame's centre to its sound."""
 CREST_BANDS = {"low": (300, 1000), "mid": (1000, 2000), "high": (2000, 3700)}  # Hz
 REFERENCES = {"": "source", "original_": "original", "ideal_y_": "ideal_y"}
 """Prefix of a column to the speech that its measure compares with."""
@@ -67,11 +67,11 @@ def _measure_output(
         result |= measures
         frames |= per_frame
     speech = records.read_speech(named["wav"], silent=True)
-    measures, frames["lsd_dB"] = _of_speech(speech, row["late"], heard, feature_records, crest, with_pesq)
+    measures, frames["lsd_dB"] = _of_speech(speech, row["delay"], heard, feature_records, crest, with_pesq)
     result |= measures
     if "published" in named:
         published = records.read_speech(named["published"], silent=True)
-        of_it, _ = audio_measures(heard["source"], published, DELAY + row["late"], with_pesq)
+        of_it, _ = audio_measures(heard["source"], published, DELAY + row["delay"], with_pesq)
         result |= {f"published_{name}": value for name, value in of_it.items()}
     # Where memory happens to lie may change the last bit of a library's sums: nine digits are the same in every run.
     rounded = {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()}
@@ -109,22 +109,22 @@ def _of_latents(named: dict, _: np.ndarray) -> tuple[dict, dict]:
 
 
 def _of_speech(
-    speech: np.ndarray, late: int, heard: dict, records: np.ndarray, crest: list, with_pesq: bool
+    speech: np.ndarray, delay: int, heard: dict, records: np.ndarray, crest: list, with_pesq: bool
 ) -> tuple[dict, list]:
-    """Measures of speech [N] int16, `late` samples behind the vocoder's, against every reference; and its LSD by frame.
+    """Measures of speech [N] int16, `delay` samples behind the vocoder's, against every reference; its LSD by frame.
 
     The LSD is against the source, in dB; `crest` is the source's.
     """
     result, per_frame, source = {}, {}, heard["source"]
     for prefix, name in REFERENCES.items():
-        behind = late + DELAY if name == "source" else late
+        behind = delay + DELAY if name == "source" else delay
         measures, per_frame[name] = audio_measures(heard[name], speech, behind, with_pesq)
         result |= {f"{prefix}{measure}": value for measure, value in measures.items()}
-    of_this = crest_dB(speech, records, late + DELAY)
+    of_this = crest_dB(speech, records, delay + DELAY)
     for band, of_speech, of_source in zip(CREST_BANDS, of_this, crest, strict=True):
         known = of_speech is not None and of_source is not None
         result[f"crest_{band}_dB"] = of_speech - of_source if known else None
-    result |= {"delay_samples": late + DELAY, "delay_measured": measured_delay(source, speech)}
+    result |= {"delay_samples": delay + DELAY, "delay_measured": measured_delay(source, speech)}
     lsd = np.full(len(records), np.nan)
     known = per_frame["source"][: len(lsd)]
     lsd[: len(known)] = known
@@ -132,18 +132,18 @@ def _of_speech(
 
 
 def audio_measures(
-    reference: np.ndarray, speech: np.ndarray, late: int, with_pesq: bool
+    reference: np.ndarray, speech: np.ndarray, delay: int, with_pesq: bool
 ) -> tuple[dict[str, float | None], np.ndarray]:
-    """PESQ-NB, STOI, ESTOI and mean LSD (dB) of speech [N] int16 that is `late` samples behind a reference [N] int16.
+    """PESQ-NB, STOI, ESTOI and mean LSD (dB) of speech [N] int16 that is `delay` samples behind a reference [N] int16.
 
     And the LSD [F] of each frame. PESQ finds the delay itself. None where a measure is not defined: for speech too
     short or silent, and for PESQ when it is not asked for.
     """
-    lsd = log_spectral_distance(np.pad(reference, (late, 0))[: len(speech)], speech)
+    lsd = log_spectral_distance(np.pad(reference, (delay, 0))[: len(speech)], speech)
     result = {
         "pesq": pesq_nb(reference, speech) if with_pesq else None,
-        "stoi": _stoi(*_aligned(reference, speech, late), extended=False),
-        "estoi": _stoi(*_aligned(reference, speech, late), extended=True),
+        "stoi": _stoi(*_aligned(reference, speech, delay), extended=False),
+        "estoi": _stoi(*_aligned(reference, speech, delay), extended=True),
         "lsd_dB": _mean(lsd[np.isfinite(lsd)]),
     }
     return result, lsd
@@ -174,10 +174,10 @@ def _stoi(reference: np.ndarray, speech: np.ndarray, extended: bool) -> float | 
             return None
 
 
-def _aligned(reference: np.ndarray, speech: np.ndarray, late: int) -> tuple[np.ndarray, np.ndarray]:
+def _aligned(reference: np.ndarray, speech: np.ndarray, delay: int) -> tuple[np.ndarray, np.ndarray]:
     """Reference and speech without the delay, as long as what both have."""
-    length = max(min(len(reference), len(speech) - late), 0)
-    return reference[:length], speech[late : late + length]
+    length = max(min(len(reference), len(speech) - delay), 0)
+    return reference[:length], speech[delay : delay + length]
 
 
 def measured_delay(reference: np.ndarray, speech: np.ndarray) -> int | None:
@@ -222,15 +222,15 @@ def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> np.ndarr
     return np.where(level > level.max() - _ACTIVE, distance, np.nan)
 
 
-def crest_dB(signal: np.ndarray, records: np.ndarray, late: int) -> list[float | None]:
+def crest_dB(signal: np.ndarray, records: np.ndarray, delay: int) -> list[float | None]:
     """Peak to RMS ratio in dB of the envelope within a pitch cycle, a mean over voiced frames for each of CREST_BANDS.
 
-    `records` [F, 22] give Wo and voicing of the source, behind which the signal [N] is `late` samples: in the
-    vocoder's output, DELAY late, frame i is heard at sample 80*i + 79.
+    `records` [F, 22] give Wo and voicing of the source, behind which the signal [N] is `delay` samples: in the
+    vocoder's output, DELAY behind, frame i is heard at sample 80*i + 79.
     A voice whose energy comes in one pulse a cycle, as from phases that all start together, has a high ratio: it
     sounds buzzy. Quiet cycles are left out; None for a signal without voiced ones.
     """
-    centre = FRAME * np.arange(len(records)) + FRAME - 1 - DELAY + late
+    centre = FRAME * np.arange(len(records)) + FRAME - 1 - DELAY + delay
     period = np.rint(2 * np.pi / np.maximum(records[:, 20], np.float32(1e-6))).astype(int)
     start = centre - period // 2
     whole = (records[:, 21] > 0) & (start >= 0) & (start + period <= len(signal))

@@ -2,21 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from mlquant.core.blocks import Block, Positive, refusal
 from mlquant.core.stage import Setting
-from mlquant.networks.rows import POOLING, ROWS, Row
-from mlquant.networks.types import HeldOut, NoiseVar, Seed, Stages, Survivors, Threads, Thresh
+from mlquant.networks.rows import POOLING, ROWS, Row, as_settings, checked_row
+from mlquant.networks.types import NoiseVar, Seed, Share, Stages, Survivors, Threads, Thresh
+
+
+def _row(value: Any) -> Row:
+    try:
+        return value if isinstance(value, Row) else checked_row(value)
+    except ValueError as error:
+        raise refusal(str(error)) from None
+
+
+def _row_of_table(settings: dict[str, Any]) -> Row | None:
+    """The row of the table for the settings above it; None where there is none."""
+    return ROWS.get((settings.get("family"), settings.get("nn")))
 
 
 class NetworkSettings(Block):
-    """Everything that defines the training of a network but its data; what is left out has these values."""
+    """Everything that defines the training of a network but its data; what is left out has these values.
+
+    The row, where left out, is that of the table for `family` and `nn`; one that is given stands, whatever these are.
+    """
 
     family: Annotated[str, Setting(help="with `nn` the row of the table in src/mlquant/networks/rows.py")]
     nn: Annotated[int, Setting(help="number of the row in its family")]
+    row: Annotated[
+        Row,
+        BeforeValidator(_row),
+        PlainSerializer(as_settings),
+        Field(default_factory=_row_of_table),
+        Setting(help="layer widths and kind of the network; that of the table, where left out"),
+    ]
     d: Annotated[
         Annotated[int, Setting(gt=0, le=1024)] | None,
         Setting(help="width of the bottleneck; required of a network that has one"),
@@ -47,7 +69,7 @@ class NetworkSettings(Block):
     thresh: Annotated[Thresh | None, Setting(help="dB: frames with no more energy of b are left out")] = None
     voiced_only: Annotated[bool, Setting(help="unvoiced frames are left out")] = False
     held_out: Annotated[
-        HeldOut,
+        Share,
         Setting(
             help="share of each file, its end, that is never trained on; measured where the corpus holds out no voice"
         ),
@@ -62,7 +84,7 @@ class NetworkSettings(Block):
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkSettings:
-        row = ROWS.get((self.family, self.nn))
+        row = self.row
         if row is None:
             known = ", ".join(f"{family} {nn}" for family, nn in ROWS)
             raise refusal(f"family and nn: found {self.family} {self.nn}, expected one of {known}")
@@ -84,7 +106,7 @@ class NetworkSettings(Block):
         for key, (found, reason) in contradictions.items():
             if found:
                 raise refusal(f"{key}: found {getattr(self, key)}, but {name} {reason}")
-        if self.symbols and self.d % 2:
+        if self.symbols and (self.d or 0) % 2:
             raise refusal(f"d: found {self.d}, expected an even number, for symbols of two latents each")
         if row.layers == "conv" and self.ncat % POOLING:
             raise refusal(f"ncat: found {self.ncat}, expected a multiple of {POOLING} for {name}")
@@ -119,21 +141,16 @@ class Network(NetworkSettings):
     def _trained_on(self) -> Network:
         if self.finetune and self.vq_in_loop:
             raise refusal("has finetune and vq_in_loop, expected at most one of them")
-        if (self.start is None) != (self.quantiser is None):
+        if (self.initial is None) != (self.quantiser is None):
             raise refusal("quantiser goes with finetune or vq_in_loop, and only with them")
         for name, goes_with in (("stages", "quantiser"), ("mbest", "quantiser"), ("refresh", "vq_in_loop")):
             if getattr(self, name) != type(self).model_fields[name].default and not getattr(self, goes_with):
                 raise refusal(f"{name} goes with {goes_with}, and only with it")
-        if self.noise_var and self.start:
+        if self.noise_var and self.initial:
             raise refusal(f"noise_var: found {self.noise_var:g}, expected 0 where latents are quantised instead")
         return self
 
     @property
-    def row(self) -> Row:
-        """The network's row of the table: its layers, and what goes in and comes out."""
-        return ROWS[self.family, self.nn]
-
-    @property
-    def start(self) -> str | None:
+    def initial(self) -> str | None:
         """The network that this one is trained on from."""
         return self.finetune or self.vq_in_loop

@@ -19,6 +19,7 @@ import yaml
 from pydantic import Field, model_validator
 
 from mlquant.chains.settings import Chain, RatedChain
+from mlquant.chains.steps import encoder_of
 from mlquant.core.blocks import (
     CONTROL,
     Block,
@@ -188,7 +189,8 @@ class Config(Block):
 
     max_epochs: Annotated[Positive | None, Setting(help="upper limit of every training, for a quick look")] = None
     max_minutes: Annotated[
-        Annotated[float, Setting(gt=0)] | None, Setting(help="upper limit of each part of a corpus, in minutes")
+        Annotated[float, Setting(gt=0)] | None,
+        Setting(help="upper limit of each part of a corpus, in minutes of speech"),
     ] = None
     max_entries: Annotated[Size | None, Setting(help="upper limit of the entries of every codebook")] = None
     speech_dir: Annotated[
@@ -552,7 +554,7 @@ def _check_references(config: Config) -> None:
                 f"{vector_ms}, the time of a vector of {quantiser.network!r}"
             )
     for name, network in config.networks.items():
-        if network.start:
+        if network.initial:
             _check_start(config, name if "." in name else f"networks.{name}", network)
     for name, experiment in config.experiments.items():
         for i, sample in enumerate(experiment.samples):
@@ -574,44 +576,37 @@ def _check_references(config: Config) -> None:
 def _check_start(config: Config, where: str, network: Network) -> None:
     """A network that is trained on must be of its start's shape, its quantiser one that comes before or inside it."""
     key = "finetune" if network.finetune else "vq_in_loop"
-    _check(f"{where}.{key}", network.start, config.networks, "network")
-    start = config.networks[network.start]
+    _check(f"{where}.{key}", network.initial, config.networks, "network")
+    start = config.networks[network.initial]
     _check(f"{where}.quantiser", network.quantiser, config.quantisers, "quantiser")
     quantiser = config.quantisers[network.quantiser]
     for setting in SHAPING:
         found, expected = getattr(network, setting), getattr(start, setting)
         if found != expected:
-            raise InputError(f"config: {where}.{setting}: found {found}, expected {expected} as of {network.start!r}")
+            raise InputError(f"config: {where}.{setting}: found {found}, expected {expected} as of {network.initial!r}")
     if (network.stages or 1) > len(quantiser.stages):
         raise InputError(
             f"config: {where}.stages: found {network.stages}, but quantiser {network.quantiser!r} has "
             f"{len(quantiser.stages)} stages"
         )
     if network.row.encoder:
-        if encoder_of(config, network.start) != quantiser.network:
+        if encoder_of(config.networks, network.initial) != quantiser.network:
             raise InputError(
-                f"config: {where}.quantiser: {network.quantiser!r} is not of the latents of {network.start!r}"
+                f"config: {where}.quantiser: {network.quantiser!r} is not of the latents of {network.initial!r}"
             )
         if network.row.quantised or network.symbols:
             inside = "quantises" if network.row.quantised else "makes symbols"
-            raise InputError(f"config: {where}.{key}: {network.start!r} {inside} itself, expected a plain bottleneck")
+            raise InputError(f"config: {where}.{key}: {network.initial!r} {inside} itself, expected a plain bottleneck")
         if network.vq_in_loop and quantiser.kind == "predictive":
             raise InputError(f"config: {where}.quantiser: found kind predictive, expected lbg or beam in the loop")
     elif network.vq_in_loop:
-        raise InputError(f"config: {where}.{key}: {network.start!r} has no bottleneck to quantise")
+        raise InputError(f"config: {where}.{key}: {network.initial!r} has no bottleneck to quantise")
     elif network.row.target != "y":
         raise InputError(
-            f"config: {where}.{key}: {network.start!r} has no bottleneck, and makes b_hat instead of y_hat"
+            f"config: {where}.{key}: {network.initial!r} has no bottleneck, and makes b_hat instead of y_hat"
         )
     elif quantiser.network and config.networks[quantiser.network].row.target != "b":
         raise InputError(f"config: {where}.quantiser: {network.quantiser!r} gives no b_hat, which {where} takes")
-
-
-def encoder_of(config: Config, name: str) -> str:
-    """The network whose encoder a network has: its own, or that of the one whose decoder it is a fine-tuned one of."""
-    while start := config.networks[name].finetune:
-        name = start
-    return name
 
 
 def _check_chain(config: Config, where: str, chain: Chain) -> None:
@@ -632,7 +627,7 @@ def _check_chain(config: Config, where: str, chain: Chain) -> None:
     _check(f"{where}.quantiser", chain.quantiser, config.quantisers, "quantiser")
     quantiser = config.quantisers[chain.quantiser]
     if quantiser.network:
-        encoders = [encoder_of(config, network) for network in chain.networks]
+        encoders = [encoder_of(config.networks, network) for network in chain.networks]
         _check(f"{where}.quantiser (of network {quantiser.network})", quantiser.network, encoders, "network of it")
         if encoders.count(quantiser.network) > 1:
             raise InputError(f"config: {where}.networks: {chain.quantiser!r} is of several of them, expected of one")

@@ -6,7 +6,9 @@ from typing import Annotated
 
 from mlquant.core.stage import Setting
 
-Floor = Annotated[float, Setting(help="least amplitude of a harmonic, in dB", ge=-200, le=100, metavar="DB")]
+Floor = Annotated[
+    float, Setting(help="least amplitude of a harmonic, in dB", ge=-200, le=100, flag="--floor", metavar="DB")
+]
 Postfilter = Annotated[
     float,
     Setting(
@@ -16,4 +18,8 @@ Postfilter = Annotated[
         le=2,
         metavar="FACTOR",
     ),
+]
+Thresh = Annotated[float, Setting(help="dB: frames with no more energy of b are left out", metavar="DB")]
+Pairs = Annotated[
+    int, Setting(help="each vector comes behind the one so many vectors before it, for prediction", gt=0, lt=1 << 31)
 ]

@@ -17,7 +17,7 @@ import pandas as pd
 import pytest
 import yaml
 from cluster import call, running, wait_for, why_not
-from test_workflow import ROOT, copy_of_checkout
+from support.workflow import ROOT, copy_of_checkout
 
 NO_PLUGIN = None
 if not find_spec("snakemake_executor_plugin_slurm"):

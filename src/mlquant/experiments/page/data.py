@@ -183,7 +183,7 @@ class _Tables:
         known = self.provenance
         experiment = known["experiment"]
         networks = {name: Path(folder) for name, folder in known["networks"].items()}
-        shown = ("key", "pesq", "left_out", "versions", "wavs", "modules")
+        shown = ("key", "pesq", "left_out", "versions", "wavs", "definitions")
         return {
             "label": self.label,
             "folder": str(self.folder),
