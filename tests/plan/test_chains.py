@@ -16,10 +16,10 @@ from mlquant.vocoder import chosen
 CHAINS = (
     CONFIG.replace("  vq: {network", "  vq: &vq {network")
     + """
-      - {index: 9, tag: b18, process: vocoder, networks: [manifold_b], quantiser: b18, mbest: 5}
-      - {index: 10, tag: decoder, process: vocoder, networks: [nn4_decoder, manifold], quantiser: vq, stages: 2}
-      - {index: 11, tag: loop, process: vocoder, networks: [nn4_loop, manifold], quantiser: loop_vq}
-      - {index: 12, tag: slow, process: vocoder, networks: [nn4, manifold], quantiser: slow}
+      9: {tag: b18, process: vocoder, networks: [manifold_b], quantiser: b18, mbest: 5}
+      10: {tag: decoder, process: vocoder, networks: [nn4_decoder, manifold], quantiser: vq, stages: 2}
+      11: {tag: loop, process: vocoder, networks: [nn4_loop, manifold], quantiser: loop_vq}
+      12: {tag: slow, process: vocoder, networks: [nn4, manifold], quantiser: slow}
 """
 ).replace(
     "quantisers:\n",
@@ -32,7 +32,7 @@ CHAINS = (
   y: {corpus: voices, family: autoencoder2, nn: 1, d: 10, lr: 1.0e-3, epochs: 3}
   y_decoder: {finetune: "y", quantiser: y_vq}
 quantisers:
-  b18: {corpus: voices, kind: predictive, predict: fit, mbest: 3, interval_ms: 20, stretch: 100, thresh: 30,
+  b18: {corpus: voices, kind: predictive, predict: fit, mbest: 3, interval_ms: 20, reset_every: 100, thresh: 30,
         stages: [{size: 16}, {size: 16}]}
   late_vq: {network: late, stages: [{size: 16}]}
   y_vq: {network: "y", stages: [{size: 16}]}
@@ -45,7 +45,7 @@ quantisers:
 VQS = {"corpus": "voices", "family": "autoencoder1", "nn": 7, "lr": 1e-3, "epochs": 1}
 FSQ = {"finetune": "late", "quantiser": "late_vq"}
 TWICE = {"process": "vocoder", "networks": ["nn4", "nn4_decoder", "manifold"], "quantiser": "vq"}
-TWICE = ("experiments.240118.outputs", [{"index": 1, "tag": "a", **TWICE}])
+TWICE = ("experiments.240118.outputs", {1: {"tag": "a", **TWICE}})
 BITS = {"kind": "bits", "samples": ["ann"], "corpus": "voices", "network": "nn4", "manifold": "manifold", "sizes": [16]}
 BITS |= {"kinds": {"lbg": {}}, "interval_ms": [10]}
 BACKWARDS = {"x": {"networks": ["manifold", "nn4"], "quantiser": "vq", "stages": [1]}}
@@ -212,7 +212,8 @@ def test_the_configuration_in_an_experiments_folder_makes_the_same_again():
 def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks_own_decoder():
     (bottleneck,) = (chains().experiments["240118"].tables.settings["bottleneck"],)
     assert [choice["index"] for choice in bottleneck["choices"]] == [6, 7]
-    of_b = chains(("experiments.240118.outputs", yaml.safe_load(CHAINS)["experiments"]["240118"]["outputs"][6:7]))
+    of_b = yaml.safe_load(CHAINS)["experiments"]["240118"]["outputs"][9]
+    of_b = chains(("experiments.240118.outputs", {9: of_b}))
     assert of_b.experiments["240118"].tables.settings["bottleneck"] is None
 
 
@@ -239,7 +240,7 @@ def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks
         ([("networks.manifold_b.finetune", ["nn4"])], "manifold_b.finetune: found ['nn4']", "name of a network"),
         ([("networks.vqs", VQS), ("networks.nn4_decoder.finetune", "vqs")], "nn4_decoder", "makes b_hat instead"),
         ([("networks.late.nn", 5), ("networks.ls", FSQ)], "networks.ls.finetune: 'late' quantises itself", "plain"),
-        ([TWICE], "outputs.0.networks: 'vq' is of several of them", "of one"),
+        ([TWICE], "outputs.1.networks: 'vq' is of several of them", "of one"),
         ([("studies", {"s": {**BITS, "bits": 3}})], "bits: found 3", "at least 4"),
         ([("studies", {"s": {**BITS, "sizes": [16, 16]}})], "sizes: found 16, 16", "once"),
         ([("studies", {"s": {**BITS, "chains": REPEATED}})], "chains.x.stages: found [1, 1]", "once"),
@@ -249,8 +250,9 @@ def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks
         ([("quantisers.b18.network", "nn4")], "quantisers.b18: expected exactly one of network", "corpus"),
         ([("quantisers.b18.corpus", "voice")], "quantisers.b18.corpus: 'voice'", "'voices'"),
         ([("quantisers.b18.predict", 1)], "quantisers.b18.predict: found 1", "0 to 0.95"),
-        ([("quantisers.b18.kind", "beam")], "quantisers.b18: predict goes with kind predictive", "only"),
-        ([("quantisers.vq.stretch", 5)], "quantisers.vq: stretch goes with kind predictive", "only"),
+        ([("quantisers.b18.kind", "beam")], "quantisers.b18: predict goes with kind predictive only", "beam"),
+        ([("quantisers.vq.stretch", 5)], "quantisers.vq: stretch is now called", "reset_every"),
+        ([("quantisers.vq.reset_every", 5)], "quantisers.vq: reset_every goes with kind predictive only", "lbg"),
         ([("quantisers.b18.interval_ms", 30)], "quantisers.b18.interval_ms: found 30", "10, 20 or 40"),
         (
             [("networks.wide", NN4 | {"ncat": 8}), ("quantisers.slow.network", "wide")],

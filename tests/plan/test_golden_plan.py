@@ -1,8 +1,8 @@
 """The plan of the configuration of the repository is the one that is written down in tests/data/plan.json.
 
-It has a line for each node: its folder without the key, and a short hash of its settings and inputs, in which names stand
-in place of keys. A change of the program that must change no result leaves it as it is. After a change that is meant,
-write it anew with: python tests/plan/test_golden_plan.py
+It has a line for each node: its folder without the key, and a short hash of its settings and inputs, in which names
+stand in place of keys. A change of the program that must change no result leaves it as it is. After a change that is
+meant, write it anew with: python tests/plan/test_golden_plan.py
 """
 
 import hashlib

@@ -76,8 +76,8 @@ class Output(Chain):
     process: Annotated[
         Literal["original", "vocoder", "codec2"],
         Setting(
-            help="original: amplitudes and phases as analysed; codec2: Codec 2 itself; vocoder: amplitudes of the chain "
-            "of networks, with phases made from them"
+            help="original: amplitudes and phases as analysed; codec2: Codec 2 itself; vocoder: amplitudes that the "
+            "networks make, with phases made from them"
         ),
     ]
     mode: Annotated[

@@ -30,7 +30,8 @@ def tabulate(
     from mlquant.experiments import tables
 
     sources = provenance.checksums(origins, root)
-    tables.tabulate(experiment, measured, sidecars, sources, out)
+    manifests = [path for path in origins if path.name == "manifest.csv"]  # of the corpora
+    tables.tabulate(experiment, measured, sidecars, sources, out, manifests)
 
 
 @stage(example="results/experiments/240118.3f9a1c2e --figures losses.png -o 240118_wav")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -10,24 +11,35 @@ from mlquant.core import provenance
 from mlquant.core.disk import file_sha256, read_json, require, write_json, write_text
 from mlquant.core.errors import markdown
 from mlquant.measures.columns import COLUMNS, FRAMES, NAMES
+from mlquant.speech.corpus import refuse_samples
 
 _WRITTEN = ("README.md", "anchors.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv")
 GROUPS = {"all": ("m", "f", None), "male": ("m",), "female": ("f",)}
 
 
-def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origins: dict[str, str], out: Path) -> None:
+def tabulate(
+    experiment: dict,
+    measured: list[Path],
+    sidecars: list[Path],
+    origins: dict[str, str],
+    out: Path,
+    manifests: Collection[Path] = (),
+) -> None:
     """Write measures.csv, means.csv, anchors.csv, frames.csv, README.md, config.yaml and provenance.json into a folder.
 
     `experiment` is its config entry with its name, and what its page shows beside the tables; `measured` holds a
     measured.json for each sample and, of rows without an index, for its anchors (see the command `measure`);
     `sidecars` the provenance.json of each network and codebook, `origins` checksums of where the speech came from. The
-    key in the folder's name goes into the provenance. Raises InputError for records that lack something.
+    key in the folder's name goes into the provenance. Raises InputError for records that lack something, and for a
+    sample whose speech is in one of the corpora that the `manifests` are of.
     """
     started = provenance.now()
     records = [read_json(path) for path in measured]
     for path, record in zip(measured, records, strict=True):
         require(record, str(path), "sample", "sex", "references", "rows", "stages", "measures", "frames", "pesq")
         require(record, str(path), "files")
+    speech = {record["sample"]: record["files"].get(record["references"].get("source"), "") for record in records}
+    refuse_samples(speech, manifests)
     beside = [read_json(path) for path in sidecars]
     for path, record in zip(sidecars, beside, strict=True):
         require(record, str(path), "key", "started", "seconds", "seed", "stages", "files", "folder")

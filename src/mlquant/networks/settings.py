@@ -77,7 +77,7 @@ class NetworkSettings(Block):
     threads: Threads = 1
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
-        Setting(help="where it is trained; auto: the first CUDA device where there is one"),
+        Setting(help="where it is trained; auto: on a CUDA device if there is one"),
     ] = "auto"
     mbest: Annotated[Survivors, Setting(help="survivors of the search, of a network that is trained on")] = 5
     refresh: Annotated[Positive, Setting(help="of vq_in_loop: epochs between refreshes of the codebooks")] = 5

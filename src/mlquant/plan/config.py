@@ -6,7 +6,9 @@ Used by the Snakefile and by tools only: no stage reads the configuration.
 
 from __future__ import annotations
 
+import glob
 import json
+import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 from itertools import product
@@ -37,7 +39,8 @@ from mlquant.experiments.settings import Experiment
 from mlquant.networks.rows import SHAPING
 from mlquant.networks.settings import Network
 from mlquant.quantisers.settings import Quantiser, Size, VectorQuantiser
-from mlquant.speech.settings import OWN, Corpus, Sample, Source, audio_files
+from mlquant.speech.archives import matches
+from mlquant.speech.settings import OWN, Corpus, Part, Sample, Source, audio_files
 from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
@@ -61,8 +64,8 @@ class Config(Block):
     speech_dir: Annotated[
         FilePath,
         Setting(
-            help="folder of your own test samples, <sample>.wav, .flac or .raw (headerless 16-bit 8 kHz); one there wins "
-            "over an entry in `samples`, and needs none"
+            help="folder of your own test samples, <sample>.wav, .flac or .raw (headerless 16-bit 8 kHz); a file there "
+            "wins over an entry in `samples`, and needs none"
         ),
     ] = "speech"
     features: Annotated[Features, Setting(help="how features are computed; see Features")] = Features()
@@ -126,12 +129,9 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
         if not isinstance(layer, dict):
             raise InputError(f"{path}: found {quoted(layer)}, expected keys at its top level")
         layer = _named_by_text(layer)
-        if layer.get("complete") is True:
-            layer = {
-                key: {**raw.get(key, {}), **value} if isinstance(value, dict) else value for key, value in layer.items()
-            }
-            raw = {key: value for key, value in raw.items() if key not in layer}
-        raw = merged(raw, {key: value for key, value in layer.items() if key != "complete"})
+        if layer.pop("complete", False) is True:
+            raw = raw | {key: value | layer[key] for key, value in raw.items() if _are_dicts(value, layer.get(key))}
+        raw = merged(raw, layer)
     return merged(raw, _nulls(_named_by_text(dict(entries or {}))))
 
 
@@ -156,9 +156,13 @@ def _nulls(value: Any) -> Any:
     return None if value in ("null", "~") else value
 
 
+def _are_dicts(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
 def merged(base: Any, own: Any) -> Any:
     """A block with another put over it, deeply; of all else the second. Neither is changed."""
-    if not (isinstance(base, dict) and isinstance(own, dict)):
+    if not _are_dicts(base, own):
         return own
     return base | {key: merged(base[key], value) if key in base else value for key, value in own.items()}
 
@@ -206,7 +210,7 @@ def load(raw: Any) -> Config:
     _check_references(config)
     _check_studies(config)
     _check_own_files(config)
-    return _limited(config)
+    return _limited(_without_samples(config))
 
 
 _ONE_OF = {
@@ -238,9 +242,8 @@ def _alike(raw: dict) -> dict:
         name, entries = str(name), raw.get(section)
         _check(f"{place}.like", name, entries if isinstance(entries, dict) else {}, _ONE_OF[section])
         if name in above:
-            raise InputError(
-                f"config: {place}.like: found {name!r}, which takes its settings from {above[-1]!r} itself"
-            )
+            taken = f"which takes its settings from {above[-1]!r} itself"
+            raise InputError(f"config: {place}.like: found {name!r}, {taken}")
         return merged(entry(section, name, above), own)
 
     def entry(section: str, name: str, above: tuple[str, ...] = ()) -> Any:
@@ -511,9 +514,7 @@ def _check_studies(config: Config) -> None:
 
 def _check_own_files(config: Config) -> None:
     """Of the user's own speech files each must have a path that can be used, and a sample no more than one."""
-    used = {sample for experiment in config.experiments.values() for sample in experiment.samples}
-    for study in config.studies.values():
-        used |= {*getattr(study, "samples", ()), getattr(study, "sample", None)}
+    used = _used_samples(config)
     seen: dict[str, Path] = {}
     for path in own_files(config):
         if (first := seen.setdefault(path.stem, path)) != path and path.stem in used:
@@ -528,6 +529,44 @@ def _check_own_files(config: Config) -> None:
             for path in found:
                 if problem := unfit(path):
                     raise InputError(f"{where}files: found {quoted(path)}, {problem}")
+
+
+def _used_samples(config: Config) -> set[str]:
+    """The samples of all experiments and studies."""
+    used = {sample for experiment in config.experiments.values() for sample in experiment.samples}
+    for study in config.studies.values():
+        used |= {*getattr(study, "samples", []), *filter(None, [getattr(study, "sample", None)])}
+    return used
+
+
+def _without_samples(config: Config) -> Config:
+    """The same with parts of corpora that leave out the files of test samples which their settings would take.
+
+    A part that takes none stays as it is, so that a new sample redoes no corpus that it is not in. What lies elsewhere
+    under another name is found by its checksum, when an experiment is tabulated; see `corpus.refuse_samples`.
+    """
+    used = _used_samples(config)
+    own = {os.path.realpath(path) for path in own_files(config) if path.stem in used}
+    in_source: dict[str, list[str]] = {}
+    for sample in config.samples.values():
+        if sample.source:
+            in_source.setdefault(sample.source, []).append(sample.file)
+
+    def samples_of(part: Part) -> list[str]:
+        if part.files:
+            found = audio_files(part.files) if own else []
+            return [glob.escape(path) for path in found if os.path.realpath(path) in own]
+        files = in_source.get(part.source, ())
+        return [file for file in files if any(matches(file, pattern) for pattern in part.include)]
+
+    corpora = {}
+    for name, corpus in config.corpora.items():
+        parts = {}
+        for place, part in corpus.parts.items():
+            files = [file for file in samples_of(part) if not any(matches(file, pattern) for pattern in part.exclude)]
+            parts[place] = part.model_copy(update={"exclude": [*part.exclude, *files]}) if files else part
+        corpora[name] = corpus.model_copy(update={"parts": parts})
+    return config.model_copy(update={"corpora": corpora})
 
 
 def own_files(config: Config) -> list[Path]:
