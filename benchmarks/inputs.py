@@ -11,7 +11,7 @@ import yaml
 from mlquant.core.errors import InputError, log
 from mlquant.core.records import FRAME, SAMPLE_RATE
 from mlquant.plan.config import load
-from mlquant.plan.graph import Plan
+from mlquant.plan.plan import Plan
 
 EXPERIMENT = "240118"
 

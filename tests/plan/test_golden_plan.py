@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from mlquant.plan import config
-from mlquant.plan.graph import Plan
+from mlquant.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "data" / "plan.json"
@@ -40,7 +40,7 @@ def what_defines(node):
 
 def dumped(plan):
     nodes = defaultdict(list)
-    for folder, node in plan.stages.items():
+    for folder, node in plan.nodes.items():
         nodes[named(folder.removeprefix("results/"))].append(digest(what_defines(node)))
     return {
         "nodes": {name: " ".join(sorted(found)) for name, found in sorted(nodes.items())},

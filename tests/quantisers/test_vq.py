@@ -435,7 +435,7 @@ def test_each_stretch_is_searched_as_if_it_were_alone():
 def test_vectors_that_are_not_counted_decide_nothing():
     vectors, codebooks = normal(64, 23, 3), [normal(65, 8, 3), normal(66, 8, 3) / 3]
     filled = np.concatenate([vectors, normal(67, 7, 3) + 5])
-    options = {"every": 2, "stretch": 5}
+    options = {"send_every": 2, "reset_every": 5}
     found = vq.search_predictive(filled, codebooks, 4, 0.8, counted=np.arange(15) < 12, **options)
     np.testing.assert_array_equal(found[:12], vq.search_predictive(vectors, codebooks, 4, 0.8, **options))
 

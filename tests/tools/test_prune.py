@@ -12,7 +12,8 @@ from support.commands import run
 from support.configs import COMPARED, edited
 
 from mlquant.plan.config import load
-from mlquant.plan.graph import Plan
+from mlquant.plan.plan import Plan
+from mlquant.cli import kinds
 from mlquant.tools import prune
 
 OLD = "results/networks/nn4.00000000"
@@ -25,7 +26,7 @@ def made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     configure("config.yaml")
     plan = Plan(load(yaml.safe_load(COMPARED)))
-    for stage in plan.stages.values():
+    for stage in plan.nodes.values():
         add(stage.folder)
     return plan
 
@@ -73,8 +74,8 @@ def test_what_the_configuration_makes_is_kept(made):
 
 def test_the_kinds_are_those_of_the_rules_and_of_the_plan(made):
     rules = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "workflow/rules").glob("*.smk"))
-    assert sorted(prune.KINDS) == sorted(set(re.findall(r'"results/(\w+)/\{+stage\}+/', rules)))
-    assert {stage.kind for stage in made.stages.values()} <= {*prune.KINDS}
+    assert sorted(kinds()) == sorted(set(re.findall(r'"results/(\w+)/\{+stage\}+/', rules)))
+    assert {stage.kind for stage in made.nodes.values()} <= {*kinds()}
 
 
 def test_what_it_no_longer_makes_is_listed_with_sizes_the_newest_last(made):
@@ -174,7 +175,7 @@ def test_a_file_over_the_configuration_counts(made):
     Path("wide.yaml").write_text(yaml.safe_dump({"networks": {"nn4": {"d": 12}}}))
     wide = Plan(load(configure("config.yaml", ("networks.nn4.d", 12))))
     configure("config.yaml", ("networks.nn4.d", 8))
-    for folder in wide.stages:
+    for folder in wide.nodes:
         add(folder)
     assert wide.networks["nn4"].folder in listed()
     assert wide.networks["nn4"].folder not in listed("--configfile", "wide.yaml")

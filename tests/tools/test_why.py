@@ -16,7 +16,7 @@ from support.commands import run
 from support.workflow import OVERLAY, Checkout, copy_of_checkout
 
 from mlquant.core import keys
-from mlquant.plan.graph import Stage
+from mlquant.plan.graph import Node
 from mlquant.tools import why
 
 SMALL = {
@@ -40,7 +40,7 @@ for word in sys.argv:
 
 def content(path, plan, behind):
     """What a file tells of the stages behind it, if it is one that does."""
-    stage = plan.stages.get(os.path.dirname(path))
+    stage = plan.nodes.get(os.path.dirname(path))
     if path.endswith("provenance.json"):
         told = behind if stage.kind == "experiments" else [stage]
         record = {
@@ -73,7 +73,7 @@ def made(tmp_path_factory):
         patch.setattr(why, "would_run", lambda *_: jobs)
         with contextlib.redirect_stdout(io.StringIO()) as out:
             why.explain("all_experiments", [], [], 2)
-        behind = [plan.stages[job.folder] for job in jobs if job.folder in plan.stages]
+        behind = [plan.nodes[job.folder] for job in jobs if job.folder in plan.nodes]
         behind = [stage for stage in behind if stage.kind not in ("measures", "experiments", "figures")]
         for job in jobs:
             texts = {path: content(path, plan, behind) for path in job.outputs}
