@@ -9,7 +9,7 @@ from support.configs import CONFIG, planned, redone, rows_of
 
 from mlquant.core.errors import InputError
 from mlquant.plan import config
-from mlquant.plan.graph import Plan
+from mlquant.plan.plan import Plan
 from mlquant.quantisers import gain
 from mlquant.vocoder import chosen
 
@@ -66,7 +66,7 @@ def chains(*edits):
 
 
 def stages_of(plan, kind):
-    return {stage.name: stage for stage in plan.stages.values() if stage.kind == kind}
+    return {stage.name: stage for stage in plan.nodes.values() if stage.kind == kind}
 
 
 def made_by(plan, files):
@@ -159,7 +159,7 @@ def test_the_decoder_of_a_network_that_takes_y_is_trained_on_with_the_latents_of
 
 def test_ready_made_features_of_any_name_can_be_quantised():
     parts = {"own": {"b": "my é {features}".replace("{", "(").replace("}", ")") + "/b.f32", "y": "y.f32"}}
-    for folder, stage in chains(("corpora.voices.parts", parts)).stages.items():
+    for folder, stage in chains(("corpora.voices.parts", parts)).nodes.items():
         assert re.fullmatch(r"results/\w+/[A-Za-z0-9_-]+\.[0-9a-f]{8}", folder), stage
 
 

@@ -30,7 +30,7 @@ from support.configs import (
 from mlquant.core import keys
 from mlquant.core.errors import InputError
 from mlquant.plan import config
-from mlquant.plan.graph import Plan
+from mlquant.plan.plan import Plan
 from mlquant.speech import archives
 from mlquant.speech.settings import SeededChoice
 
@@ -59,8 +59,8 @@ def test_the_configuration_of_the_repository_is_valid_and_its_plan_is_complete()
 
 def test_every_input_of_a_plan_is_made_by_another_of_its_stages():
     plan = planned()
-    made = {folder for folder in plan.stages}
-    consumed = {path for stage in plan.stages.values() for paths in stage.inputs.values() for path in paths}
+    made = {folder for folder in plan.nodes}
+    consumed = {path for stage in plan.nodes.values() for paths in stage.inputs.values() for path in paths}
     assert consumed
     assert {path.rsplit("/", 1)[0] for path in consumed} <= made
 
@@ -349,7 +349,7 @@ def test_a_mistake_in_a_sweep_or_a_study_is_one_line_too(mistake):
 def test_noise_at_inference_goes_on_one_bottleneck_and_not_beside_a_quantiser():
     plan = planned((f"{OUTPUTS}.5.noise_var", 0.01))
     row = rows_of(plan, "ann")[2]
-    noisy = [stage for stage in plan.stages.values() if stage.kind == "inferred" and stage.settings]
+    noisy = [stage for stage in plan.nodes.values() if stage.kind == "inferred" and stage.settings]
     assert {stage.name for stage in noisy} == each_sample("*_nn4")
     assert all(stage.settings == {"noise_var": 0.01, "seed": 1} for stage in noisy)
     assert row["files"]["b_hat"] in {stage.file("hat.f32") for stage in noisy}
@@ -364,7 +364,7 @@ def test_a_network_that_takes_y_starts_a_chain():
     network = {"corpus": "voices", "family": "autoencoder2", "nn": 1, "d": 4, "lr": 1e-3, "epochs": 2}
     output = {"tag": "ae2", "process": "vocoder", "networks": ["ae2"]}
     plan = planned(("networks.ae2", network), (OUTPUTS, {5: output}))
-    (stage,) = [stage for stage in plan.stages.values() if (stage.kind, stage.name) == ("inferred", "ann_ae2")]
+    (stage,) = [stage for stage in plan.nodes.values() if (stage.kind, stage.name) == ("inferred", "ann_ae2")]
     assert [Path(path).name for path in stage.inputs["features"]] == ["y.f32"]
     assert stage.inputs["energy"] == stage.inputs["features"]
     with pytest.raises(InputError, match="takes y, expected one that takes b_hat"):
@@ -409,10 +409,10 @@ def test_a_variant_that_an_experiment_has_is_trained_once():
 
 def test_limits_hold_for_every_training_corpus_and_codebook():
     plan = compared(("max_epochs", 2), ("max_minutes", 0.5), ("max_entries", 32))
-    stages = {kind: [s.settings for s in plan.stages.values() if s.kind == kind] for kind in ("networks", "corpora")}
+    stages = {kind: [s.settings for s in plan.nodes.values() if s.kind == kind] for kind in ("networks", "corpora")}
     assert {settings["epochs"] for settings in stages["networks"]} == {2}
     assert {settings["minutes"] for settings in stages["corpora"]} == {0.5}
-    sizes = {stage.name: stage.settings["size"] for stage in plan.stages.values() if stage.kind == "codebooks"}
+    sizes = {stage.name: stage.settings["size"] for stage in plan.nodes.values() if stage.kind == "codebooks"}
     assert sizes == {"vq_1": 16, "vq_2": 32, "vq_3": 32}
     assert all(variant["settings"]["epochs"] == 2 for variant in plan.sweeps["rates"].settings["variants"])
 
@@ -422,14 +422,14 @@ def test_what_sweeps_and_studies_take_is_made_by_stages_and_named_in_their_setti
     assert plan.studies.keys() == {"noise", "against", "latents", "survivors", "channel", "demo"}
     for summary in (*plan.sweeps.values(), *plan.studies.values()):
         assert summary.files
-        assert {path.rsplit("/", 1)[0] for path in summary.files} <= plan.stages.keys()
+        assert {path.rsplit("/", 1)[0] for path in summary.files} <= plan.nodes.keys()
         text = plan.params("study", summary.settings)
         assert all(path.rsplit("/", 1)[0] in text for path in summary.files)
     networks = plan.studies["channel"].settings["networks"]
     assert [(network["d"], network["snr_dB"]) for network in networks] == [
         (d, snr) for d in (4, 6) for snr in (None, 0, 2.5)
     ]
-    trained = [plan.stages[network["weights"].rsplit("/", 1)[0]].settings["noise_var"] for network in networks]
+    trained = [plan.nodes[network["weights"].rsplit("/", 1)[0]].settings["noise_var"] for network in networks]
     assert trained == pytest.approx(2 * [0, 0.5, 0.5 / 10**0.25], rel=1e-5)
 
 
@@ -449,7 +449,7 @@ def test_the_original_experiments_sweeps_and_studies_are_in_the_configuration():
     assert [rows[f"auto_test_{group}"] for group in "abcde"] == [8, 10, 7, 5, 5]
     assert {"gamma", "epochs", "bottleneck"} <= rows.keys()
     assert plan.studies.keys() >= {"noise", "uniform_vq", "latents", "analog", "vq", "basic", "dim_reduction"}
-    analysed = [stage.name for stage in plan.stages.values() if stage.kind == "models"]
+    analysed = [stage.name for stage in plan.nodes.values() if stage.kind == "models"]
     assert len(analysed) == len(set(analysed)), "each sample and part of a corpus is analysed once"
 
 
@@ -492,7 +492,7 @@ def test_names_and_tags_that_yaml_reads_as_numbers_are_text():
     assert 240118 in yaml.safe_load(unquoted)["experiments"]
     plan = Plan(config.load(yaml.safe_load(unquoted)))
     assert list(plan.experiments) == ["240118"]
-    assert plan.stages.keys() == planned().stages.keys()
+    assert plan.nodes.keys() == planned().nodes.keys()
     assert plan.experiments["240118"].tables.settings["outputs"][5]["tag"] == "3200"
 
 
@@ -506,12 +506,12 @@ def test_anchors_that_would_fill_the_memory_written_out_are_one_line():
 def test_a_number_that_yaml_reads_as_text_is_that_number():
     text = yaml.safe_load(CONFIG.replace("lr: 1.0e-3", "lr: 1e-3"))
     assert text["networks"]["nn4"]["lr"] == "1e-3"
-    assert Plan(config.load(text)).stages.keys() == planned().stages.keys()
+    assert Plan(config.load(text)).nodes.keys() == planned().nodes.keys()
 
 
 def test_a_default_that_is_written_out_changes_no_key():
     plan = planned(("networks.nn4.gamma", 0.5), ("networks.nn4.batch", 256), ("features", {"floor_dB": -80}))
-    assert plan.stages.keys() == planned().stages.keys()
+    assert plan.nodes.keys() == planned().nodes.keys()
 
 
 def test_the_page_shows_the_bottleneck_that_is_quantised_and_how():
@@ -530,7 +530,7 @@ def test_without_a_quantiser_the_page_shows_the_last_bottleneck_and_without_one_
     plan = planned((OUTPUTS, {index: outputs[index] for index in (1, 3, 5)}))
     bottleneck = plan.experiments["240118"].tables.settings["bottleneck"]
     assert (bottleneck["network"], bottleneck["codebooks"], bottleneck["choices"]) == ("nn4", [], [])
-    assert {path.rsplit("/", 1)[0] for path in plan.experiments["240118"].latents.values()} <= plan.stages.keys()
+    assert {path.rsplit("/", 1)[0] for path in plan.experiments["240118"].latents.values()} <= plan.nodes.keys()
     plan = planned((OUTPUTS, {index: outputs[index] for index in (1, 3)}))
     assert plan.experiments["240118"].tables.settings["bottleneck"] is None
     assert plan.experiments["240118"].latents == {}
@@ -587,13 +587,13 @@ def test_mbest_redoes_one_search_of_each_sample_and_what_follows():
         "quantised/*_vq", "decoded/*_nn4", "inferred/*_manifold", "synthesised/*", "measures/240118_*"
     )
     assert redone(before, after) == expected
-    assert len(after.stages.keys() - before.stages.keys()) == len(expected)
+    assert len(after.nodes.keys() - before.nodes.keys()) == len(expected)
 
 
 def test_a_postfilter_redoes_the_speech_of_its_output_and_what_follows():
     before, after = planned(), planned((f"{OUTPUTS}.6.postfilter", 1.2))
     assert redone(before, after) == {"experiments/240118"} | each_sample("synthesised/*", "measures/240118_*")
-    assert {stage.command for stage in after.stages.values() if stage.settings == {"expand": 1.2}} == {"synth"}
+    assert {stage.command for stage in after.nodes.values() if stage.settings == {"expand": 1.2}} == {"synth"}
     with pytest.raises(InputError, match="postfilter go with process vocoder"):
         planned((f"{OUTPUTS}.1.postfilter", 1.2))
 
@@ -601,8 +601,8 @@ def test_a_postfilter_redoes_the_speech_of_its_output_and_what_follows():
 def test_a_third_stage_trains_one_codebook():
     before, after = planned(), planned((f"{OUTPUTS}.6.stages", 3))
     assert {name for name in redone(before, after) if "/vq_" in name or "networks" in name} == {"codebooks/vq_3"}
-    assert before.stages.keys() - after.stages.keys() == {
-        folder for folder, stage in before.stages.items() if folder not in after.stages and stage.kind in FROM_SEARCH
+    assert before.nodes.keys() - after.nodes.keys() == {
+        folder for folder, stage in before.nodes.items() if folder not in after.nodes and stage.kind in FROM_SEARCH
     }
 
 
@@ -614,9 +614,9 @@ def test_the_second_codebook_leaves_the_first_and_what_uses_only_that():
 
 def test_later_stages_of_a_beam_quantiser_take_the_latents_and_all_codebooks_before_them():
     before, beam = planned((f"{OUTPUTS}.6.stages", 3)), beam_of(5)
-    books = {stage.name: stage for stage in beam.stages.values() if stage.kind == "codebooks"}
+    books = {stage.name: stage for stage in beam.nodes.values() if stage.kind == "codebooks"}
     latents = books["vq_1"].inputs["train"]
-    assert books["vq_1"].folder in before.stages, "the first stage is that of an LBG quantiser"
+    assert books["vq_1"].folder in before.nodes, "the first stage is that of an LBG quantiser"
     after = [books[name].file("vq.f32") for name in ("vq_1", "vq_2")]
     assert books["vq_2"].inputs == {"train": latents, "after": after[:1]}
     assert books["vq_3"].inputs == {"train": latents, "after": after}
@@ -636,7 +636,7 @@ def beam_of(mbest):
 
 
 def test_a_codebook_that_no_output_uses_yet_changes_no_key():
-    assert planned(("quantisers.vq.stages.2.size", 128)).stages.keys() == planned().stages.keys()
+    assert planned(("quantisers.vq.stages.2.size", 128)).nodes.keys() == planned().nodes.keys()
 
 
 def test_a_new_sample_leaves_every_stage_of_the_others():
@@ -675,8 +675,8 @@ def test_legends_titles_and_voices_redo_no_wav():
 def test_a_parameter_changed_back_restores_every_key():
     before = planned()
     for edit in (("networks.nn4.d", 8), (f"{OUTPUTS}.6.mbest", 3), ("corpora.voices.seed", 2)):
-        assert planned(edit).stages.keys() != before.stages.keys()
-        assert planned().stages == before.stages
+        assert planned(edit).nodes.keys() != before.nodes.keys()
+        assert planned().nodes == before.nodes
 
 
 def test_entries_with_equal_settings_share_one_stage():
@@ -692,8 +692,8 @@ def test_entries_with_equal_settings_share_one_stage():
 
 
 def test_keys_are_the_same_in_every_process():
-    script = "import sys, yaml; from mlquant.plan.config import load; from mlquant.plan.graph import Plan\n"
-    script += "print(*Plan(load(yaml.safe_load(sys.stdin))).stages, sep='\\n')"
+    script = "import sys, yaml; from mlquant.plan.config import load; from mlquant.plan.plan import Plan\n"
+    script += "print(*Plan(load(yaml.safe_load(sys.stdin))).nodes, sep='\\n')"
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", script],
@@ -703,7 +703,7 @@ def test_keys_are_the_same_in_every_process():
             check=True,
             env=os.environ | {"PYTHONHASHSEED": seed},
         )
-        assert done.stdout.split() == list(planned().stages)
+        assert done.stdout.split() == list(planned().nodes)
 
 
 def test_a_folder_that_the_configuration_does_not_make_is_named_with_the_nearest():
@@ -724,12 +724,12 @@ def test_a_file_in_the_speech_folder_wins_over_a_source(suffix):
     own.touch()
     after = planned()
     assert {name for name in redone(before, after) if "may" not in name} == {"experiments/240118"}
-    (speech,) = [stage for stage in after.stages.values() if (stage.kind, stage.name) == ("samples", "may")]
+    (speech,) = [stage for stage in after.nodes.values() if (stage.kind, stage.name) == ("samples", "may")]
     assert speech.inputs == {"speech": [str(own)]}
     assert not after.experiments["240118"].optional, "it is there, so it is no longer optional"
-    assert not any(stage.kind == "optional_sources" for stage in after.stages.values())
+    assert not any(stage.kind == "optional_sources" for stage in after.nodes.values())
     own.unlink()
-    assert planned().stages == before.stages
+    assert planned().nodes == before.nodes
 
 
 def test_a_sample_needs_no_entry_when_its_file_is_in_the_speech_folder():
@@ -767,11 +767,11 @@ def test_own_training_files_count_by_their_paths():
     before = planned(part)
     Path("voices/a.wav").write_bytes(b"two")
     Path("voices/notes.txt").touch()
-    assert planned(part).stages == before.stages
+    assert planned(part).nodes == before.nodes
     Path("voices/more/b.flac").touch()
     after = planned(part)
     assert "corpora/voices_men" in redone(before, after)
-    (corpus,) = [stage for stage in after.stages.values() if stage.name == "voices_men" and stage.kind == "corpora"]
+    (corpus,) = [stage for stage in after.nodes.values() if stage.name == "voices_men" and stage.kind == "corpora"]
     assert corpus.inputs == {"speech": ["voices/a.wav", "voices/more/b.flac"]}
 
 
@@ -781,7 +781,7 @@ def test_own_files_are_prepared_in_shards_that_share_the_minutes():
         Path(f"voices/{name}.wav").touch()
     part = {"files": "voices", "minutes": 6, "shards": 2}
     plan = planned(("corpora.voices.parts", {"own": part}))
-    shards = {stage.name: stage for stage in plan.stages.values() if stage.kind == "corpora"}
+    shards = {stage.name: stage for stage in plan.nodes.values() if stage.kind == "corpora"}
     assert shards.keys() == {"voices_own_1", "voices_own_2"}
     assert shards["voices_own_1"].inputs["speech"] == ["voices/a.wav", "voices/c.wav", "voices/e.wav"]
     assert shards["voices_own_2"].inputs["speech"] == ["voices/b.wav", "voices/d.wav"]
@@ -796,7 +796,7 @@ def test_ready_made_features_are_trained_on_as_they_are():
     plan = planned(("corpora.voices.parts", {"ready": {"b": "train_b20_ml.f32", "y": "train_y80_ml.f32"}}))
     assert plan.networks["manifold"].inputs == {"features": ["train_b20_ml.f32"], "targets": ["train_y80_ml.f32"]}
     assert plan.networks["nn4"].inputs == {"features": ["train_b20_ml.f32"]}
-    assert not any(stage.kind == "corpora" for stage in plan.stages.values())
+    assert not any(stage.kind == "corpora" for stage in plan.nodes.values())
 
 
 def folders_behind(files):
@@ -813,7 +813,7 @@ def test_a_part_that_is_held_out_is_measured_on_and_nothing_is_trained_on_it():
         assert folders_behind(inputs["held_out_features"]) == ["voices_men"]
     assert folders_behind(after.networks["manifold"].inputs["held_out_targets"]) == ["voices_men"]
     assert "held_out_targets" not in after.networks["nn4"].inputs
-    (latents,) = [stage for stage in after.stages.values() if stage.kind == "latents" and stage.name == "voices"]
+    (latents,) = [stage for stage in after.nodes.values() if stage.kind == "latents" and stage.name == "voices"]
     assert folders_behind(latents.inputs["features"]) == ["voices_women"]
     assert not {"corpora/voices_men", "features/voices_men", "networks/voices_women"} & redone(before, after)
     assert {"networks/manifold", "networks/nn4", "codebooks/vq_1"} <= redone(before, after)
@@ -823,7 +823,7 @@ def test_speakers_held_out_are_prepared_apart_and_as_they_are():
     changed = {"resample": [1.0, 1.1], "equalise": 4.0, "noise": [10, 30], "gain": [-20, 0]}
     part = {"source": "prompts", "minutes": 2, "speakers": r"m/(\w+)/", "held_out_speakers": 3, **changed}
     plan = planned(("corpora.voices.parts.men", part))
-    made = {stage.name: stage.settings for stage in plan.stages.values() if stage.kind == "corpora"}
+    made = {stage.name: stage.settings for stage in plan.nodes.values() if stage.kind == "corpora"}
     assert made.keys() == {"voices_women", "voices_men", "voices_men_held_out"}
     assert {key: made["voices_men"][key] for key in changed} == changed and "held_out" not in made["voices_men"]
     as_it_is = {"resample": [1.0], "equalise": 0.0, "noise": None, "gain": None}
@@ -885,7 +885,7 @@ def test_the_settings_of_a_stage_fit_on_a_command_line_with_a_large_corpus():
     for i in range(3000):
         Path(f"voices/a_name_of_some_length_{i:05}.wav").touch()
     plan = planned(("corpora.voices.parts.men", {"files": "voices"}))
-    assert max(len(stage.params) for stage in plan.stages.values()) < 100_000
+    assert max(len(stage.params) for stage in plan.nodes.values()) < 100_000
 
 
 # --- keys: code ------------------------------------------------------------------------------------------
@@ -1025,7 +1025,7 @@ def test_an_edit_of_the_search_trains_no_network_and_one_of_the_page_only_gather
     gathered = gathering(before)
     for name in ("page/data.py", "page/page.html", "page/style.css", "page/main.js"):
         last = after_edit(package / name, with_other_code)
-        assert last.stages.keys() == after.stages.keys()
+        assert last.nodes.keys() == after.nodes.keys()
         assert gathering(last)[0] == gathering(after)[0] and gathering(last)[1] != gathered[1]
         gathered = gathering(last)
 

@@ -12,7 +12,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from mlquant.plan import config
-from mlquant.plan.graph import Plan
+from mlquant.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / "tests" / "data" / "plan.json"
@@ -34,13 +34,13 @@ def digest(value):
 
 def what_defines(node):
     """Settings and inputs of a node. What only records what is behind it is left out: that is in other nodes."""
-    recorded = {"measures": ("stages", "pesq"), "experiments": ("modules",), "rates": ("pesq",)}.get(node.kind, ())
+    recorded = {"measures": ("stages", "pesq"), "experiments": ("definitions",), "rates": ("pesq",)}.get(node.kind, ())
     return [{name: value for name, value in node.settings.items() if name not in recorded}, node.inputs]
 
 
 def dumped(plan):
     nodes = defaultdict(list)
-    for folder, node in plan.stages.items():
+    for folder, node in plan.nodes.items():
         nodes[named(folder.removeprefix("results/"))].append(digest(what_defines(node)))
     return {
         "nodes": {name: " ".join(sorted(found)) for name, found in sorted(nodes.items())},

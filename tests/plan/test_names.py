@@ -22,7 +22,7 @@ from mlquant.core.blocks import quoted
 from mlquant.core.disk import read_json
 from mlquant.core.errors import InputError
 from mlquant.plan import config
-from mlquant.plan.graph import Plan
+from mlquant.plan.plan import Plan
 
 ODD = ["a b", "it's", '"', "$(touch pwned)", "`touch pwned`", "x;y", "&&", "|", "ü", "a.b", "*", "?", "~", "\\", "#%41"]
 REFUSED = {
@@ -112,7 +112,7 @@ def test_whatever_name_is_taken_makes_paths_of_plain_words(place, name):
     except InputError as error:
         assert len(str(error).splitlines()) == 1
         return
-    for stage in Plan(loaded).stages.values():
+    for stage in Plan(loaded).nodes.values():
         assert SAFE.fullmatch(stage.folder), stage.folder
         assert len(stage.folder.split("/")[-1]) <= 200
 

@@ -96,7 +96,7 @@ def rows_of(plan, sample, experiment="240118"):
 
 def redone(before, after):
     """Stages of a plan that another one does not have: what would run, as kind/name."""
-    return {f"{stage.kind}/{stage.name}" for folder, stage in after.stages.items() if folder not in before.stages}
+    return {f"{stage.kind}/{stage.name}" for folder, stage in after.nodes.items() if folder not in before.nodes}
 
 
 def each_sample(*stages):
