@@ -1,11 +1,9 @@
-"""The schema of config.yaml, its one-line errors, and the keys of cached stages."""
+"""The blocks of the configuration, their one-line errors, and what a change of a setting makes anew."""
 
-import ast
 import copy
-import functools
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -27,13 +25,13 @@ from support.configs import (
     rows_of,
 )
 
-from mlquant.core import keys
 from mlquant.core.errors import InputError
 from mlquant.plan import config
 from mlquant.plan.plan import Plan
 from mlquant.speech import archives
 from mlquant.speech.settings import SeededChoice
 
+FROM_SEARCH = {"quantised", "decoded", "inferred", "synthesised", "measures", "experiments"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -349,7 +347,7 @@ def test_a_mistake_in_a_sweep_or_a_study_is_one_line_too(mistake):
 def test_noise_at_inference_goes_on_one_bottleneck_and_not_beside_a_quantiser():
     plan = planned((f"{OUTPUTS}.5.noise_var", 0.01))
     row = rows_of(plan, "ann")[2]
-    noisy = [stage for stage in plan.nodes.values() if stage.kind == "inferred" and stage.settings]
+    noisy = [stage for stage in plan.nodes.values() if stage.kind == "inferred" and stage.settings["noise_var"]]
     assert {stage.name for stage in noisy} == each_sample("*_nn4")
     assert all(stage.settings == {"noise_var": 0.01, "seed": 1} for stage in noisy)
     assert row["files"]["b_hat"] in {stage.file("hat.f32") for stage in noisy}
@@ -404,7 +402,7 @@ def test_a_variant_that_an_experiment_has_is_trained_once():
     raw["sweeps"]["widths"] = {"base": raw["networks"]["nn4"], "rows": {"d10": {}, "d12": {"d": 12}}}
     plan = Plan(config.load(raw))
     assert redone(compared(), plan) == {"networks/widths_d12"}
-    assert plan.sweeps["widths"].settings["variants"][0]["folder"] == plan.networks["nn4"].folder
+    assert plan.sweeps["widths"].settings["variants"][0]["folder"] == plan.graph.networks["nn4"].folder
 
 
 def test_limits_hold_for_every_training_corpus_and_codebook():
@@ -412,7 +410,7 @@ def test_limits_hold_for_every_training_corpus_and_codebook():
     stages = {kind: [s.settings for s in plan.nodes.values() if s.kind == kind] for kind in ("networks", "corpora")}
     assert {settings["epochs"] for settings in stages["networks"]} == {2}
     assert {settings["minutes"] for settings in stages["corpora"]} == {0.5}
-    sizes = {stage.name: stage.settings["size"] for stage in plan.nodes.values() if stage.kind == "codebooks"}
+    sizes = {stage.name: stage.settings["m"] for stage in plan.nodes.values() if stage.kind == "codebooks"}
     assert sizes == {"vq_1": 16, "vq_2": 32, "vq_3": 32}
     assert all(variant["settings"]["epochs"] == 2 for variant in plan.sweeps["rates"].settings["variants"])
 
@@ -423,7 +421,7 @@ def test_what_sweeps_and_studies_take_is_made_by_stages_and_named_in_their_setti
     for summary in (*plan.sweeps.values(), *plan.studies.values()):
         assert summary.files
         assert {path.rsplit("/", 1)[0] for path in summary.files} <= plan.nodes.keys()
-        text = plan.params("study", summary.settings)
+        text = plan.params(("mlquant.studies.stages:study",), summary.settings)
         assert all(path.rsplit("/", 1)[0] in text for path in summary.files)
     networks = plan.studies["channel"].settings["networks"]
     assert [(network["d"], network["snr_dB"]) for network in networks] == [
@@ -578,7 +576,7 @@ def test_the_width_of_the_bottleneck_redoes_its_network_and_not_the_manifold():
         "synthesised/*",
         "measures/240118_*",
     )
-    assert before.networks["manifold"] == after.networks["manifold"]
+    assert before.graph.networks["manifold"] == after.graph.networks["manifold"]
 
 
 def test_mbest_redoes_one_search_of_each_sample_and_what_follows():
@@ -685,10 +683,10 @@ def test_entries_with_equal_settings_share_one_stage():
     twin["networks"]["twin"] = copy.deepcopy(twin["networks"]["nn4"])
     twin["experiments"]["other"] = copy.deepcopy(twin["experiments"]["240118"])
     shared = Plan(config.load(twin))
-    assert shared.networks["twin"] is shared.networks["nn4"]
+    assert shared.graph.networks["twin"] is shared.graph.networks["nn4"]
     assert redone(plan, shared) == {"experiments/other"}, "not even the measures"
     twin["networks"]["twin"]["seed"] = 2
-    assert Plan(config.load(twin)).networks["twin"].key != shared.networks["nn4"].key
+    assert Plan(config.load(twin)).graph.networks["twin"].key != shared.graph.networks["nn4"].key
 
 
 def test_keys_are_the_same_in_every_process():
@@ -708,7 +706,7 @@ def test_keys_are_the_same_in_every_process():
 
 def test_a_folder_that_the_configuration_does_not_make_is_named_with_the_nearest():
     plan = planned()
-    wanted = plan.networks["nn4"].folder
+    wanted = plan.graph.networks["nn4"].folder
     with pytest.raises(InputError, match=rf"nothing in the configuration makes it.*{wanted}"):
         plan[wanted[:-1]]
 
@@ -772,7 +770,7 @@ def test_own_training_files_count_by_their_paths():
     after = planned(part)
     assert "corpora/voices_men" in redone(before, after)
     (corpus,) = [stage for stage in after.nodes.values() if stage.name == "voices_men" and stage.kind == "corpora"]
-    assert corpus.inputs == {"speech": ["voices/a.wav", "voices/more/b.flac"]}
+    assert corpus.inputs == {"own": ["voices/a.wav", "voices/more/b.flac"]}
 
 
 def test_own_files_are_prepared_in_shards_that_share_the_minutes():
@@ -783,10 +781,10 @@ def test_own_files_are_prepared_in_shards_that_share_the_minutes():
     plan = planned(("corpora.voices.parts", {"own": part}))
     shards = {stage.name: stage for stage in plan.nodes.values() if stage.kind == "corpora"}
     assert shards.keys() == {"voices_own_1", "voices_own_2"}
-    assert shards["voices_own_1"].inputs["speech"] == ["voices/a.wav", "voices/c.wav", "voices/e.wav"]
-    assert shards["voices_own_2"].inputs["speech"] == ["voices/b.wav", "voices/d.wav"]
+    assert shards["voices_own_1"].inputs["own"] == ["voices/a.wav", "voices/c.wav", "voices/e.wav"]
+    assert shards["voices_own_2"].inputs["own"] == ["voices/b.wav", "voices/d.wav"]
     assert {stage.settings["minutes"] for stage in shards.values()} == {3}
-    assert len(plan.networks["manifold"].inputs["features"]) == 2
+    assert len(plan.graph.networks["manifold"].inputs["features"]) == 2
     for refused, reason in (({"shards": 6}, "at most 5"), ({"files": None, "source": "prompts"}, "shards goes with")):
         with pytest.raises(InputError, match=f"corpora.voices.parts.own.*{reason}"):
             planned(("corpora.voices.parts", {"own": part | refused}))
@@ -794,8 +792,8 @@ def test_own_files_are_prepared_in_shards_that_share_the_minutes():
 
 def test_ready_made_features_are_trained_on_as_they_are():
     plan = planned(("corpora.voices.parts", {"ready": {"b": "train_b20_ml.f32", "y": "train_y80_ml.f32"}}))
-    assert plan.networks["manifold"].inputs == {"features": ["train_b20_ml.f32"], "targets": ["train_y80_ml.f32"]}
-    assert plan.networks["nn4"].inputs == {"features": ["train_b20_ml.f32"]}
+    assert plan.graph.networks["manifold"].inputs == {"features": ["train_b20_ml.f32"], "targets": ["train_y80_ml.f32"]}
+    assert plan.graph.networks["nn4"].inputs == {"features": ["train_b20_ml.f32"]}
     assert not any(stage.kind == "corpora" for stage in plan.nodes.values())
 
 
@@ -807,12 +805,12 @@ def folders_behind(files):
 def test_a_part_that_is_held_out_is_measured_on_and_nothing_is_trained_on_it():
     before, after = planned(), planned(("corpora.voices.parts.men.held_out", True))
     for network in ("manifold", "nn4"):
-        assert "held_out_features" not in before.networks[network].inputs
-        inputs = after.networks[network].inputs
+        assert "held_out_features" not in before.graph.networks[network].inputs
+        inputs = after.graph.networks[network].inputs
         assert folders_behind(inputs["features"]) == ["voices_women"]
         assert folders_behind(inputs["held_out_features"]) == ["voices_men"]
-    assert folders_behind(after.networks["manifold"].inputs["held_out_targets"]) == ["voices_men"]
-    assert "held_out_targets" not in after.networks["nn4"].inputs
+    assert folders_behind(after.graph.networks["manifold"].inputs["held_out_targets"]) == ["voices_men"]
+    assert "held_out_targets" not in after.graph.networks["nn4"].inputs
     (latents,) = [stage for stage in after.nodes.values() if stage.kind == "latents" and stage.name == "voices"]
     assert folders_behind(latents.inputs["features"]) == ["voices_women"]
     assert not {"corpora/voices_men", "features/voices_men", "networks/voices_women"} & redone(before, after)
@@ -828,7 +826,7 @@ def test_speakers_held_out_are_prepared_apart_and_as_they_are():
     assert {key: made["voices_men"][key] for key in changed} == changed and "held_out" not in made["voices_men"]
     as_it_is = {"resample": [1.0], "equalise": 0.0, "noise": None, "gain": None}
     assert made["voices_men_held_out"] == made["voices_men"] | as_it_is | {"held_out": True}
-    inputs = plan.networks["manifold"].inputs
+    inputs = plan.graph.networks["manifold"].inputs
     assert folders_behind(inputs["features"]) == ["voices_women", "voices_men"]
     assert folders_behind(inputs["held_out_features"]) == ["voices_men_held_out"]
     louder = planned(("corpora.voices.parts.men", part | {"gain": [-10, 0]}))
@@ -842,13 +840,13 @@ def test_ready_made_features_and_shards_of_own_files_can_be_held_out():
     for name in "abcd":
         Path(f"voices/{name}.wav").touch()
     parts = {"ready": {"b": "b.f32", "y": "y.f32"}, "own": {"files": "voices", "shards": 2, "held_out": True}}
-    inputs = planned(("corpora.voices.parts", parts)).networks["manifold"].inputs
+    inputs = planned(("corpora.voices.parts", parts)).graph.networks["manifold"].inputs
     assert inputs["features"] == ["b.f32"] and folders_behind(inputs["held_out_features"]) == [
         "voices_own_1",
         "voices_own_2",
     ]
     parts = {"own": {"files": "voices"}, "ready": {"b": "b.f32", "y": "y.f32", "held_out": True}}
-    inputs = planned(("corpora.voices.parts", parts)).networks["manifold"].inputs
+    inputs = planned(("corpora.voices.parts", parts)).graph.networks["manifold"].inputs
     assert (inputs["held_out_features"], inputs["held_out_targets"]) == (["b.f32"], ["y.f32"])
     parts = {"own": {"files": "voices", "shards": 2, "speakers": "(.)", "held_out_speakers": 1}}
     with pytest.raises(InputError, match="speakers: found with shards"):
@@ -860,12 +858,12 @@ def test_the_corpora_for_users_with_a_network_hold_voices_out():
     for corpus in ("librispeech", "arctic"):
         raw["networks"][f"of_{corpus}"] = {**raw["networks"]["manifold"], "corpus": corpus}
     plan = Plan(config.load(raw))
-    inputs = {corpus: plan.networks[f"of_{corpus}"].inputs for corpus in ("librispeech", "arctic")}
+    inputs = {corpus: plan.graph.networks[f"of_{corpus}"].inputs for corpus in ("librispeech", "arctic")}
     assert folders_behind(inputs["librispeech"]["features"]) == ["librispeech_readers"]
     assert folders_behind(inputs["librispeech"]["held_out_features"]) == ["librispeech_readers_held_out"]
     assert len(inputs["arctic"]["features"]) == 6
     assert folders_behind(inputs["arctic"]["held_out_features"]) == ["arctic_rms", "arctic_slt"]
-    behind = {name: plan.behind(inputs[name]["features"] + inputs[name]["held_out_features"]) for name in inputs}
+    behind = {name: plan.graph.behind(inputs[name]["features"] + inputs[name]["held_out_features"]) for name in inputs}
     sources = {name: [stage for stage in some.values() if stage.kind == "sources"] for name, some in behind.items()}
     assert [len(sources[name]) for name in inputs] == [1, 8]
     assert all(
@@ -885,200 +883,4 @@ def test_the_settings_of_a_stage_fit_on_a_command_line_with_a_large_corpus():
     for i in range(3000):
         Path(f"voices/a_name_of_some_length_{i:05}.wav").touch()
     plan = planned(("corpora.voices.parts.men", {"files": "voices"}))
-    assert max(len(stage.params) for stage in plan.nodes.values()) < 100_000
-
-
-# --- keys: code ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A copy of the package that keys are taken from, to edit."""
-    folder = tmp_path / "package" / "mlquant"
-    shutil.copytree(Path(config.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(keys.resources, "files", lambda name: folder)
-    for function in (
-        "code_of",
-        "_used",
-        "_meaning",
-        "_parse",
-        "digest_of_code",
-    ):  # caches of its own; those of the real package stay
-        monkeypatch.setattr(keys, function, functools.cache(getattr(keys, function).__wrapped__))
-    return folder
-
-
-def forget():
-    keys.code_of.cache_clear()
-    keys._used.cache_clear()
-    keys._parse.cache_clear()
-    keys._meaning.cache_clear()
-    keys.digest_of_code.cache_clear()
-
-
-def after_edit(path, edit):
-    path.write_text(edit(path.read_text(encoding="utf-8")), encoding="utf-8")
-    forget()
-    return planned()
-
-
-def with_other_comments(text):
-    """The code with another docstring everywhere that one is, comments before every statement, and blank lines."""
-    lines = text.splitlines()
-    tree = ast.parse(text)
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, kinds) and ast.get_docstring(node):
-            at = node.body[0].lineno - 1
-            lines[at] = lines[at].replace('"""', '"""Edited: ', 1)
-    for node in reversed(tree.body):
-        first = min([node.lineno, *(item.lineno for item in getattr(node, "decorator_list", []))])
-        lines.insert(first - 1, "# edited\n\n")
-    return "\n".join(lines) + "\n\n\n# the end\n"
-
-
-def with_other_formatting(text):
-    """The code as another formatter would write it: all on few lines, single quotes, other blank lines."""
-    return ast.unparse(ast.parse(text))
-
-
-def with_other_code(text):
-    return text + "\nEDITED = 1\n"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("edit", [with_other_comments, with_other_formatting])
-def test_comments_docstrings_and_formatting_change_no_key(package, edit):
-    before = planned()
-    for path in package.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert not text or edit(text) != text
-        path.write_text(edit(text), encoding="utf-8")
-    forget()
-    after = planned()
-    assert redone(before, after) == set()
-    assert gathering(after) == gathering(before)
-
-
-SPEECH = {"sources", "optional_sources", "samples", "corpora"}
-FROM_MEASURES = {"measures", "experiments"}
-FROM_SEARCH = {"quantised", "decoded", "inferred", "synthesised"} | FROM_MEASURES
-FROM_LATENTS = {"latents", "codebooks"} | FROM_SEARCH
-FROM_TRAINING = {"networks", "figures"} | FROM_LATENTS
-FROM_FEATURES = {"features"} | FROM_TRAINING
-FROM_ANALYSIS = {"models", "resynthesised"} | FROM_FEATURES
-KINDS_OF_MODULE = {
-    "files": SPEECH | FROM_ANALYSIS | {"anchors"},
-    "speech": SPEECH | FROM_ANALYSIS | {"anchors"},
-    "sinusoidal/analysis": FROM_ANALYSIS | {"anchors"},  # which take its high pass
-    "sinusoidal/synthesis": {"resynthesised", "synthesised"} | FROM_MEASURES,
-    "sinusoidal/decoder": {"synthesised"} | FROM_MEASURES,
-    "features": FROM_FEATURES,
-    "architectures": FROM_TRAINING,
-    "settings": FROM_TRAINING,
-    "inputs": FROM_TRAINING,
-    "schema": set(),  # it words errors, and says nothing of a result
-    "provenance": set(),  # it tells of a result, and changes none
-    "networks": FROM_TRAINING,
-    "losses": FROM_TRAINING,
-    "training": FROM_TRAINING,
-    "dense": FROM_LATENTS,
-    "inference": FROM_LATENTS,
-    "vectors": FROM_LATENTS,
-    "vq": {"codebooks"} | FROM_SEARCH,
-    "anchor": {"anchors"} | FROM_MEASURES,
-    "measures": FROM_MEASURES,
-    "tables": {"experiments"},
-    "figures": {"figures"},
-    **{
-        "page/__init__": set(),
-        "page/data": set(),
-        "report/__init__": set(),
-        "report/kinds": set(),
-        "compare": set(),
-        "sweeps": set(),
-        "studies": set(),
-        "rates": set(),
-        "channel": set(),
-    },
-    **{"config": set(), "keys": set(), "plan": set(), "runs": set()},
-    **{"prune": set(), "verify": set(), "why": set()},
-}
-
-
-@pytest.fixture(scope="module")
-def unedited():
-    return planned()
-
-
-@pytest.mark.parametrize("module", KINDS_OF_MODULE)
-def test_an_edit_of_a_module_redoes_the_stages_that_run_it_and_what_follows(unedited, package, module):
-    after = after_edit(package / f"{module}.py", with_other_code)
-    assert {name.split("/")[0] for name in redone(unedited, after)} == KINDS_OF_MODULE[module]
-
-
-@pytest.mark.slow
-def test_an_edit_of_the_search_trains_no_network_and_one_of_the_page_only_gathers(package):
-    before = planned()
-    after = after_edit(package / "vq.py", with_other_code)
-    assert after.networks == before.networks
-    gathered = gathering(before)
-    for name in ("page/data.py", "page/page.html", "page/style.css", "page/main.js"):
-        last = after_edit(package / name, with_other_code)
-        assert last.nodes.keys() == after.nodes.keys()
-        assert gathering(last)[0] == gathering(after)[0] and gathering(last)[1] != gathered[1]
-        gathered = gathering(last)
-
-
-def test_an_edit_of_a_command_redoes_that_command_only(package):
-    def edit(text):
-        assert text.count("synthesis.synthesise_in_chunks(_chunks(args.model))") == 1
-        return text.replace("synthesis.synthesise_in_chunks(_chunks(args.model))", "[None]")
-
-    before = planned()
-    after = after_edit(package / "cli.py", edit)
-    expected = each_sample("resynthesised/*", "measures/240118_*", "measures/*_anchors")
-    assert redone(before, after) == expected | {"experiments/240118"}
-
-
-def test_a_changed_number_inside_a_function_is_seen(package):
-    before = keys.code_of("plot-losses")
-    path = package / "figures.py"
-    text = path.read_text(encoding="utf-8")
-    (function,) = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)][:1]
-    lines = text.splitlines()
-    last = function.body[-1]
-    lines.insert(last.lineno - 1, " " * last.col_offset + "edited = 1")
-    path.write_text("\n".join(lines), encoding="utf-8")
-    forget()
-    assert keys.code_of("plot-losses") != before
-
-
-def test_all_modules_have_an_entry_in_the_table():
-    folder = Path(config.__file__).parent
-    modules = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py")}
-    empty = {"__init__", "sinusoidal/__init__"}
-    assert modules - empty == {*KINDS_OF_MODULE, "cli"}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "import mlquant.helper",
-        "import mlquant.helper as other",
-        "from mlquant import helper",
-        "from mlquant.helper import VALUE",
-        "def later():\n    from mlquant import helper",
-        "from . import helper",
-        "from .helper import VALUE",
-    ],
-)
-def test_an_edit_behind_an_import_is_seen(package, line):
-    (package / "helper.py").write_text("VALUE = 1\n")
-    figures = (package / "figures.py").read_text(encoding="utf-8")
-    (package / "figures.py").write_text(f"{figures}\n{line}\n")
-    forget()
-    before = keys.code_of("plot-losses")
-    (package / "helper.py").write_text("VALUE = 2\n")
-    forget()
-    assert keys.code_of("plot-losses") != before
+    assert max(len(json.dumps(stage.settings)) for stage in plan.nodes.values()) < 100_000

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from itertools import product
@@ -153,7 +154,7 @@ def test_both_ways_of_config_yaml_reach_the_command_through_snakemake(tmp_path):
         )
         assert done.returncode == 0, done.stdout + done.stderr
         searches = [line for line in (done.stdout + done.stderr).splitlines() if "mlquant vq-search" in line]
-        assert searches and {line.split("--mbest ")[1].split()[0] for line in searches} == expected
+        assert searches and {re.search(r"--mbest[ =](\d+)", line)[1] for line in searches} == expected
 
 
 # --- like ------------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def planned(*edits):
 
 def gathering(plan, experiment="240118"):
     """What the folder of an experiment depends on beside files that are keyed themselves."""
-    return plan.experiments[experiment].tables.folder, plan.params("page", {})
+    return plan.experiments[experiment].tables.folder, plan.params(("mlquant.experiments.stages:page",), {})
 
 
 def rows_of(plan, sample, experiment="240118"):

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from mlquant.chains import steps
 from mlquant.chains.settings import RatedChain
-from mlquant.core.blocks import Block, Name, Positive, refusal
+from mlquant.core.blocks import Block, Name, Positive, refusal, validate
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
 from mlquant.networks.settings import NetworkSettings
@@ -96,7 +96,8 @@ def check(config: Any, name: str, settings: Settings) -> None:
         if entry.b and not entry.y:
             raise InputError(f"config: studies.{name}.corpus: part {part} has no y, which it is measured by")
     place, *_ = next(compared(name, settings))  # one of latents
-    of_latents = RatedChain(networks=[settings.network, settings.manifold], quantiser=place, stages=[1])
+    plain = {"networks": [settings.network, settings.manifold], "quantiser": place, "stages": [1]}
+    of_latents = validate(RatedChain, plain, f"config: studies.{name}.network")
     for key, chain in {"network": of_latents, **{f"chains.{key}": one for key, one in settings.chains.items()}}.items():
         config.check_chain(f"studies.{name}.{key}", chain)
 
