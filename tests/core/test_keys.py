@@ -109,59 +109,52 @@ def test_settings_at_their_neutral_value_are_left_out():
 
 PLAN = """
 import json, sys
+from pathlib import Path
 from mlquant.core import keys
 from mlquant.plan import config
 from mlquant.plan.plan import Plan
-from pathlib import Path
 
-plan = Plan(config.load(config.read(Path())))
-nodes = {
-    folder: {"kind": node.kind, "name": node.name, "entry": node.stage.entry, "settings": node.settings,
-             "inputs": [path for paths in node.inputs.values() for path in paths]}
-    for folder, node in plan.nodes.items()
-}
-reached = {entry: [*keys.reached(entry)] for entry in {node["entry"] for node in nodes.values()}}
-json.dump({"nodes": nodes, "reached": reached}, sys.stdout)
+nodes = [
+    {"folder": folder, "kind": node.kind, "name": node.name, "entry": node.stage.entry, "settings": node.settings,
+     "inputs": [path.rpartition("/")[0] for paths in node.inputs.values() for path in paths]}
+    for folder, node in Plan(config.load(config.read(Path()))).nodes.items()
+]
+json.dump({"nodes": nodes, "reached": {node["entry"]: [*keys.reached(node["entry"])] for node in nodes}}, sys.stdout)
 """
 
 
 @dataclass
 class Planned:
-    """The nodes of the plan by their folders, and what the function of each stage reaches."""
+    """The nodes of the plan, in its order, and what the function of each stage reaches."""
 
-    nodes: dict
-    reached: dict
-
-    @property
-    def names(self):
-        return {(node["kind"], node["name"]): folder for folder, node in self.nodes.items()}
+    nodes: list[dict]
+    reached: dict[str, list[str]]
 
     def others(self, after):
-        """Kind and name of the nodes that have another key in another plan."""
-        assert self.names.keys() == after.names.keys()
-        return {name for name, folder in self.names.items() if after.names[name] != folder}
+        """Which nodes have another key in another plan."""
+        named = [[(node["kind"], node["name"]) for node in plan.nodes] for plan in (self, after)]
+        assert named[0] == named[1]
+        pairs = enumerate(zip(self.nodes, after.nodes, strict=True))
+        return {i for i, (node, other) in pairs if node["folder"] != other["folder"]}
+
+    def where(self, condition):
+        return {i for i, node in enumerate(self.nodes) if condition(node)}
 
     def of(self, *kinds):
-        return {name for name in self.names if name[0] in kinds}
+        return self.where(lambda node: node["kind"] in kinds)
 
-    def that_reach(self, *definitions):
-        """Nodes whose function reaches any of these definitions."""
-        entries = {entry for entry, reached in self.reached.items() if {*definitions} & {*reached}}
-        return {(node["kind"], node["name"]) for node in self.nodes.values() if node["entry"] in entries}
+    def that_reach(self, definition):
+        return self.where(lambda node: definition in self.reached[node["entry"]])
 
-    def and_what_follows(self, names):
-        """Nodes with those that are made from them."""
-        users = {}
-        for folder, node in self.nodes.items():
-            for path in node["inputs"]:
-                users.setdefault(path.rpartition("/")[0], set()).add(folder)
-        pending, found = [self.names[name] for name in names], set()
-        while pending:
-            folder = pending.pop()
-            if folder not in found:
-                found.add(folder)
-                pending += users.get(folder, ())
-        return {(self.nodes[folder]["kind"], self.nodes[folder]["name"]) for folder in found}
+    def with_what_follows(self, chosen):
+        """Nodes, and all that are made from them."""
+        found = {*chosen}
+        while True:
+            folders = {self.nodes[i]["folder"] for i in found}
+            more = self.where(lambda node: folders & {*node["inputs"]}) - found  # noqa: B023
+            if not more:
+                return found
+            found |= more
 
 
 def planned(source):
@@ -239,9 +232,10 @@ def tables(settings):
 def figure(figure, folder):
     read_table(folder / "more.csv")
 '''
+ROW = '("manifold", 9): Row((), (22, 8, 79))'
 NEUTRAL = r"\1    more: Annotated[int, Setting(help='a setting that was added', neutral=3)] = 3\n"  # where epochs are
 HARMLESS = {
-    "a row of the table of networks": ("networks/rows.py", replaced(r"^ROWS = \{\n", 'ROWS = {\n    ("manifold", 9): Row((), (22, 8, 79)),\n')),
+    "a row of the table of networks": ("networks/rows.py", replaced(r"^(ROWS = \{\n)", rf"\1    {ROW},\n")),
     "a function in vq": ("quantisers/vq.py", added("def more(vectors):\n    return search(vectors, [], 1)")),
     "a function in features": ("vocoder/features.py", added("def more(b):\n    return energy_dB(b)")),
     "a training setting at its neutral value": ("networks/settings.py", replaced(r"^(    epochs: .*\n)", NEUTRAL)),
@@ -250,7 +244,7 @@ HARMLESS = {
     "a wait before a download is tried again": ("speech/fetch.py", replaced(r"^WAITS = .*", "WAITS = (2, 8)")),
     "an escape in the text of tables": ("core/errors.py", with_a_statement_in("markdown")),
     "a check of a setting": ("networks/settings.py", added("MORE = 1")),
-    "what a command's help says": ("quantisers/types.py", replaced(r'^(Survivors = .*help=")', r"\1edited: ")),
+    "what a page looks like": ("experiments/page/style.css", added("p { color: red }")),
     "a column of measures in the page": ("experiments/page/data.py", added("MORE = 1")),
 }  # fmt: skip
 
@@ -281,6 +275,11 @@ def test_the_texts_of_errors_and_of_the_log_change_no_key(unedited, source):
     assert unedited.others(planned(source)) == set()
 
 
+def test_what_the_help_of_commands_and_the_descriptions_of_settings_say_changes_no_key(unedited, source):
+    edited_everywhere(source, lambda text: re.sub(r'((?:Setting|File|Aside)\(help=f?")', r"\1Edited: ", text))
+    assert unedited.others(planned(source)) == set()
+
+
 def with_other_comments(text):
     """The code with another docstring everywhere that one is, comments before every statement, and blank lines."""
     lines = text.splitlines()
@@ -307,44 +306,39 @@ def test_comments_docstrings_and_formatting_change_no_key(unedited, source, edit
     assert unedited.others(planned(source)) == set()
 
 
-def test_a_change_of_the_search_redoes_searches_and_what_follows_and_trains_no_network_but_those_behind(
-    unedited, source
-):
+def test_a_change_of_the_search_redoes_searches_and_what_follows_and_no_network_but_those_trained_on(unedited, source):
     edit_file(source, "quantisers/vq.py", with_a_statement_in("_search_block"))
     changed = unedited.others(planned(source))
     searching = unedited.that_reach("quantisers.vq._search_block")
-    assert changed == unedited.and_what_follows(searching) and changed
-    assert changed >= unedited.of("quantised", "rates", "experiments") and not changed & unedited.of("latents")
-    by_lbg = {name for name in unedited.of("codebooks") if name not in unedited.and_what_follows(searching)}
-    assert by_lbg and searching <= unedited.of("quantised", "codebooks", "rates")
-    trained = {(node["kind"], node["name"]) for node in unedited.nodes.values() if "train_on" in node["entry"]}
-    assert changed & unedited.of("networks") <= trained
+    assert changed == unedited.with_what_follows(searching)
+    assert changed >= unedited.of("quantised", "rates") and not changed & unedited.of("features")
+    assert searching <= unedited.of("quantised", "codebooks", "rates")
+    assert unedited.of("codebooks") - changed, "those that are trained by LBG alone"
+    assert changed & unedited.of("networks") <= unedited.where(lambda node: node["entry"].endswith(":train_on"))
 
 
 def test_a_changed_default_redoes_what_uses_it_and_what_follows_and_no_more(unedited, source):
-    edit_file(source, "networks/settings.py", replaced(r'^(    schedule: .*(?:\n .*)*?\n?    \] = |    schedule: .* = )"cosine"', r'\1"constant"'))  # fmt: skip
+    schedule = r'(^    schedule: (?:.|\n)*?\] = \(?\s*)"cosine"'
+    edit_file(source, "networks/settings.py", replaced(schedule, r'\1"constant"'))
     after = planned(source)
-    networks = unedited.of("networks")
-    users = {
-        name
-        for name in networks
-        if unedited.nodes[unedited.names[name]]["settings"] != after.nodes[after.names[name]]["settings"]
-    }
-    assert users and unedited.others(after) == unedited.and_what_follows(users)
-    assert unedited.others(after) & networks < networks
+    pairs = enumerate(zip(unedited.nodes, after.nodes, strict=True))
+    users = {i for i, (node, other) in pairs if node["settings"] != other["settings"]} & unedited.of("networks")
+    assert users and unedited.others(after) == unedited.with_what_follows(users)
+    assert unedited.of("networks") - unedited.others(after)
 
 
-def test_a_changed_number_in_a_function_redoes_what_runs_it_and_what_follows(unedited, source):
-    edit_file(source, "vocoder/decoder.py", with_a_statement_in("decode"))
+def test_a_change_of_a_function_redoes_what_runs_it_and_what_follows(unedited, source):
+    edit_file(source, "vocoder/decoder.py", with_a_statement_in("decode_in_chunks"))
     changed = unedited.others(planned(source))
-    assert changed == unedited.and_what_follows(unedited.that_reach("vocoder.decoder.decode"))
+    assert changed == unedited.with_what_follows(unedited.that_reach("vocoder.decoder.decode_in_chunks"))
+    assert changed >= unedited.of("synthesised")
     assert not changed & unedited.of("networks", "codebooks", "quantised", "features")
 
 
-def test_what_is_of_one_command_redoes_that_command_and_what_follows(unedited, source):
+def test_a_change_of_a_command_redoes_what_it_makes_and_what_follows(unedited, source):
     edit_file(source, "vocoder/stages.py", with_a_statement_in("resynth"))
     changed = unedited.others(planned(source))
-    assert changed == unedited.and_what_follows(unedited.of("resynthesised"))
+    assert changed == unedited.with_what_follows(unedited.of("resynthesised"))
     assert changed <= unedited.of("resynthesised", "measures", "experiments")
 
 
