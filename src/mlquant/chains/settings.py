@@ -8,8 +8,8 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mlquant.core.blocks import Block, Line, refusal
 from mlquant.core.stage import Setting
+from mlquant.core.types import Stages, Survivors
 from mlquant.networks.types import NoiseVar, Seed
-from mlquant.quantisers.types import Stages, Survivors
 from mlquant.vocoder.codec2 import MODES
 from mlquant.vocoder.types import Postfilter
 

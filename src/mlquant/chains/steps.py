@@ -6,9 +6,9 @@ settings of a chain each step has those that the signature of its command has.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mlquant.networks.settings import Network
@@ -87,3 +87,15 @@ def encoder_of(networks: Mapping[str, Network], name: str) -> str:
     while initial := networks[name].finetune:
         name = initial
     return name
+
+
+def with_initial(config: Any, networks: Iterable[str], quantisers: Collection[str]) -> tuple[list[str], set[str]]:
+    """Networks and quantisers, with all that they are trained on."""
+    networks, quantisers = [*networks], {*quantisers}
+    networks += [network for name in sorted(quantisers) if (network := config.quantisers[name].network)]
+    for name in networks:  # which grows
+        block = config.networks[name]
+        if block.initial:
+            quantisers.add(block.quantiser)
+            networks += filter(None, (block.initial, config.quantisers[block.quantiser].network))
+    return [*dict.fromkeys(networks)], quantisers

@@ -9,11 +9,9 @@ import pandas as pd
 from mlquant.core import provenance
 from mlquant.core.disk import file_sha256, read_json, require, write_json, write_text
 from mlquant.core.errors import markdown
-from mlquant.measures.measures import COLUMNS, FRAME_COLUMNS
+from mlquant.measures.columns import COLUMNS, FRAMES, NAMES
 
-_WHOLE = ["bits_per_frame", "frame_ms", "frames", "frames_above_2dB", "frames_above_4dB", "delay_samples"]
 _WRITTEN = ("README.md", "anchors.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv")
-_NAMES = ["sample", "sex", "index", "tag"]
 GROUPS = {"all": ("m", "f", None), "male": ("m",), "female": ("f",)}
 
 
@@ -35,8 +33,8 @@ def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origi
         require(record, str(path), "key", "started", "seconds", "seed", "stages", "files", "folder")
     require(experiment, "experiment", "name", "title", "samples", "outputs", "speech_dir", "networks", "codebooks")
     require(experiment, "experiment", "bottleneck", "definitions", "published", "config")
-    measures = pd.DataFrame([row for record in records for row in record["measures"]], columns=COLUMNS)
-    measures = measures.astype(dict.fromkeys(_WHOLE, "Int64"))
+    measures = pd.DataFrame([row for record in records for row in record["measures"]], columns=[*NAMES, *COLUMNS])
+    measures = measures.astype({name: "Int64" for name, column in COLUMNS.items() if column.whole})
     anchors = measures[measures["index"].isna()].dropna(axis="columns", how="all")
     measures = measures[measures["index"].notna()].astype({"index": int})
     made = set(measures["sample"])
@@ -48,7 +46,7 @@ def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origi
         if row["index"] is not None
     ]
     frames = [table.rename_axis("frame").reset_index() for table in frames]
-    columns = ["sample", "index", "tag", "frame", *FRAME_COLUMNS]
+    columns = ["sample", "index", "tag", "frame", *FRAMES]
     tables = {"measures": measures, "means": means(measures), "anchors": anchors, "frames": pd.concat(frames)[columns]}
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))

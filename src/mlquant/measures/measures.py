@@ -1,7 +1,8 @@
 """Measures of an experiment's outputs: of their features, and of the speech itself.
 
 Perceptual measures are those of the packages pesq (ITU-T P.862, narrow band; an optional extra) and pystoi (Taal et
-al., 2011; Jensen and Taal, 2016). Everything is per sample and output; means over samples are made by `tables`.
+al., 2011; Jensen and Taal, 2016). Everything is per sample and output; means over samples are made by
+`tables`. What a measure is called, and what its readers need to know of it, stands in `columns`.
 """
 
 from __future__ import annotations
@@ -14,30 +15,19 @@ import scipy.signal
 
 from mlquant.core import errors, records
 from mlquant.core.records import FRAME, SAMPLE_RATE
+from mlquant.measures.columns import COLUMNS, FRAMES, NAMES, REFERENCES
 from mlquant.vocoder import features
 
 DELAY = 209
 """Samples by which every output is behind its source: 50 of the high pass, 159 from a frame's centre to its sound."""
 CREST_BANDS = {"low": (300, 1000), "mid": (1000, 2000), "high": (2000, 3700)}  # Hz
-REFERENCES = {"": "source", "original_": "original", "ideal_y_": "ideal_y"}
-"""Prefix of a column to the speech that its measure compares with."""
 _BAND = (200, 3700)  # Hz, as of the spectral distortion
 _SHORTEST_STOI = 3200  # samples: 30 frames, before silent ones are left out
 _ACTIVE = 40.0  # dB below the loudest frame; quieter ones are no speech
 
-_AUDIO = ["pesq", "stoi", "estoi", "lsd_dB"]
-COLUMNS = ["sample", "sex", "index", "tag"]
-COLUMNS += ["bits_per_frame", "frame_ms", "bit_per_s", "bit_per_s_10ms", "bit_per_s_20ms"]
-COLUMNS += ["frames", "sd_dB2", "sd_voiced_dB2", "frames_above_2dB", "share_above_2dB", "frames_above_4dB"]
-COLUMNS += ["share_above_4dB", "sd_b_dB2", "latent_mse"]
-COLUMNS += [f"{prefix}{name}" for prefix in REFERENCES for name in _AUDIO]
-COLUMNS += [f"crest_{band}_dB" for band in CREST_BANDS] + ["delay_samples", "delay_measured"]
-COLUMNS += [f"published_{name}" for name in _AUDIO]
-FRAME_COLUMNS = ["voiced", "sd_dB2", "sd_b_dB2", "lsd_dB"]
-
 
 def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
-    """Measures of each row of a sample, and their values frame by frame: lists of FRAME_COLUMNS.
+    """Measures of each row of a sample, and their values frame by frame: lists of FRAMES.
 
     `record["references"]` names the files of the source speech, of the outputs `original` and `ideal_y`, and of the
     `features` b; `record["rows"]` the outputs. `record["pesq"]` says whether PESQ is measured. Raises InputError for
@@ -55,7 +45,8 @@ def _measure_output(
     row: dict, feature_records: np.ndarray, heard: dict, crest: list, with_pesq: bool
 ) -> tuple[dict, dict]:
     named, bits = row["files"], row["bits_per_frame"]
-    result = dict.fromkeys(COLUMNS) | {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
+    result: dict = dict.fromkeys([*NAMES, *COLUMNS])
+    result |= {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
     if bits:
         result["bit_per_s"] = 1000 * bits / row["frame_ms"]
         if "y_hat" in named and not row.get("interval_ms"):
@@ -75,7 +66,7 @@ def _measure_output(
         result |= {f"published_{name}": value for name, value in of_it.items()}
     # Where memory happens to lie may change the last bit of a library's sums: nine digits are the same in every run.
     rounded = {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()}
-    return rounded, {name: frames.get(name) for name in FRAME_COLUMNS}
+    return rounded, {name: frames.get(name) for name in FRAMES}
 
 
 def _of_spectra(named: dict, records: np.ndarray) -> tuple[dict, dict]:

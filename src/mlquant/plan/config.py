@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field
 
+from mlquant import studies
 from mlquant.chains.settings import Chain, RatedChain
 from mlquant.chains.steps import encoder_of
 from mlquant.core.blocks import (
     CONTROL,
     Block,
     FilePath,
-    Line,
     Name,
     Positive,
     by_kind,
     nearest,
     quoted,
-    refusal,
     unfit,
     validate,
 )
@@ -37,148 +36,17 @@ from mlquant.core.stage import Setting
 from mlquant.experiments.settings import Experiment
 from mlquant.networks.rows import SHAPING
 from mlquant.networks.settings import Network
-from mlquant.networks.types import Seed, Thresh
-from mlquant.quantisers.settings import Interval, Predict, Quantiser, Size, VectorQuantiser
-from mlquant.quantisers.types import Stages, Stop, Stretch, Survivors
+from mlquant.quantisers.settings import Quantiser, Size, VectorQuantiser
 from mlquant.speech.settings import OWN, Corpus, Sample, Source, audio_files
+from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
 LIBRARY = ("sources", "samples", "corpora", "networks", "quantisers", "experiments", "sweeps", "studies")
 """Files of workflow/config, in the order in which they are read, before config.yaml."""
 
 
-class Sweep(Block):
-    """Networks that differ in a few settings, trained and compared."""
-
-    title: Annotated[Line, Setting(help="for tables and figures")] = ""
-    base: Annotated[
-        dict[str, Any], Setting(help="settings that all of its networks have; with `like`, those of a network")
-    ] = {}
-    rows: Annotated[
-        dict[Name, dict[str, Any]], Field(min_length=1), Setting(help="by name: the settings that differ from the base")
-    ]
-    repeats: Annotated[Positive, Setting(help="each row is trained so many times, with seeds that follow")] = 1
-
-
-class NoiseStudy(Block):
-    """What noise on the latents costs, and the bits of a quantiser with as large an error."""
-
-    kind: Annotated[Literal["noise"], Setting(help="which study it is")]
-    quantiser: Annotated[str, Setting(help="name of the quantiser, whose network is studied")]
-    noise_vars: Annotated[
-        list[Annotated[float, Setting(ge=0)]], Field(min_length=1), Setting(help="variances of the noise")
-    ]
-    frame_ms: Annotated[Positive, Setting(help="ms between frames that are sent, for bit/s")] = 20
-    seed: Annotated[Seed, Setting(help="of the noise")] = 1
-
-
-class UniformStudy(Block):
-    """Vector quantisation against a uniform quantiser of each element."""
-
-    kind: Annotated[Literal["uniform_vq"], Setting(help="which study it is")]
-    quantiser: Annotated[str, Setting(help="name of the quantiser")]
-    mbest: Survivors = 5
-
-
-class MbestStudy(Block):
-    """What survivors of the search gain."""
-
-    kind: Annotated[Literal["vq"], Setting(help="which study it is")]
-    quantiser: Annotated[str, Setting(help="name of the quantiser")]
-    stages: Annotated[list[Stages], Field(min_length=1), Setting(help="with so many of its stages each")]
-    mbest: Annotated[list[Survivors], Field(min_length=1), Setting(help="with so many survivors each")]
-
-
-class LatentStudy(Block):
-    """How much latents have in common: principal components, neighbouring frames, histograms."""
-
-    kind: Annotated[Literal["latents"], Setting(help="which study it is")]
-    network: Annotated[str, Setting(help="name of the network")]
-    lags: Annotated[Positive, Setting(help="frames over which they are correlated")] = 25
-    seconds: Annotated[float, Setting(help="of the image", gt=0)] = 4.0
-
-
-class AnalogStudy(Block):
-    """Latents as complex symbols over a noisy channel, against a quantiser's bits over QPSK."""
-
-    kind: Annotated[Literal["analog"], Setting(help="which study it is")]
-    base: Annotated[
-        dict[str, Any],
-        Setting(help="settings of the networks, trained for each d, without noise and with each; with `like`, of one"),
-    ]
-    d: Annotated[list[Positive], Field(min_length=1), Setting(help="widths of the bottleneck, even")]
-    snr_dB: Annotated[list[float], Field(min_length=1), Setting(help="ratios of a symbol's energy to N0, in dB")]
-    quantiser: Annotated[str, Setting(help="name of the quantiser to compare with")]
-    stages: Stages = 2
-    mbest: Survivors = 5
-    sample: Annotated[Name, Setting(help="name of the sample that wavs are made of")]
-    manifold: Annotated[str, Setting(help="name of a network from b to y_hat, for the wavs")]
-    wav_snr_dB: Annotated[list[float], Setting(help="ratios at which wavs are made")]
-    bandwidth: Annotated[Positive, Setting(help="Hz, for the other signal to noise ratio")] = 3000
-    seed: Annotated[Seed, Setting(help="of the noise")] = 1
-
-
-class DemoStudy(Block):
-    """What a network does to frames of a sample."""
-
-    kind: Annotated[Literal["demo"], Setting(help="which study it is")]
-    title: Annotated[Line, Setting(help="of the figures")] = ""
-    network: Annotated[str, Setting(help="name of the network")]
-    sample: Annotated[Name, Setting(help="name of the sample")]
-    frames: Annotated[Positive, Setting(help="how many frames are shown")] = 4
-
-
-class Kind(Block):
-    """Settings of a kind of quantiser, beside those of the study that compares it with others."""
-
-    renamed: ClassVar[dict[str, str]] = {"stretch": "reset_every"}
-
-    mbest: Annotated[Survivors | None, Setting(help="survivors of the search in training")] = None
-    predict: Predict | None = None
-    reset_every: Annotated[Stretch | None, Setting(help="the prediction begins anew after so many vectors")] = None
-
-
-class BitsStudy(Block):
-    """What each kind of quantiser makes of its bits: distortion on training, held-out and unseen voices, and PESQ."""
-
-    kind: Annotated[Literal["bits"], Setting(help="which study it is")]
-    samples: Annotated[list[Name], Field(min_length=1), Setting(help="names of the samples for PESQ")]
-    corpus: Annotated[str, Setting(help="name of the corpus, with voices held out, that distortion is measured on")]
-    network: Annotated[str, Setting(help="name of the network whose latents are quantised, beside b itself")]
-    manifold: Annotated[str, Setting(help="name of a network from b_hat to y_hat")]
-    kinds: Annotated[
-        dict[Literal["lbg", "beam", "predictive"], Kind],
-        Field(min_length=1),
-        Setting(help="kinds of quantisers, with their own settings"),
-    ]
-    sizes: Annotated[
-        list[Size],
-        Field(min_length=1),
-        Setting(help="entries of all stages; as many stages are measured as `bits` have room for"),
-    ]
-    bits: Annotated[Positive, Setting(help="most bits of a vector")] = 36
-    interval_ms: Annotated[list[Interval], Field(min_length=1), Setting(help="times between vectors that are sent")]
-    thresh: Annotated[
-        Thresh, Setting(help="dB: frames with no more energy of b are neither trained on nor measured")
-    ] = 30.0
-    stop: Stop = 1e-3
-    mbest: Annotated[Survivors, Setting(help="survivors of the search that is measured")] = 5
-    seconds: Annotated[float, Setting(help="of each file, to measure distortion on", gt=0)] = 10.0
-    chains: Annotated[dict[Name, RatedChain], Setting(help="other chains to measure")] = {}
-
-    @model_validator(mode="after")
-    def _something_to_compare(self) -> BitsStudy:
-        for name in ("samples", "sizes", "interval_ms"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise refusal(f"{name}: found {', '.join(map(str, values))}, expected each once")
-        if self.bits < (least := max(self.sizes).bit_length() - 1):
-            raise refusal(f"bits: found {self.bits}, expected at least {least}, those of a stage of {max(self.sizes)}")
-        return self
-
-
-Study = by_kind(NoiseStudy, UniformStudy, MbestStudy, LatentStudy, AnalogStudy, DemoStudy, BitsStudy)
-"""A study of one kind or another."""
+Study = by_kind(*(study.Settings for study in studies.kinds().values()))
+"""A study of one kind or another: the kinds are the files of the package `studies`."""
 
 
 class Config(Block):
@@ -204,7 +72,7 @@ class Config(Block):
     networks: Annotated[dict[Name, Network], Setting(help="networks")] = {}
     quantisers: Annotated[dict[Name, Quantiser], Setting(help="vector quantisers")] = {}
     experiments: Annotated[dict[Name, Experiment], Field(min_length=1), Setting(help="experiments")]
-    sweeps: Annotated[dict[Name, Sweep], Setting(help="networks that differ in a few settings, compared")] = {}
+    sweeps: Annotated[dict[Name, sweep.Settings], Setting(help="networks that differ in a few settings, compared")] = {}
     studies: Annotated[dict[Name, Study], Setting(help="tables and figures of networks and quantisers")] = {}
     complete: Annotated[
         bool,
@@ -221,6 +89,10 @@ class Config(Block):
     def vector_ms(self, quantiser: VectorQuantiser) -> int:
         """The time in ms of a vector that a quantiser takes."""
         return 10 * self.networks[quantiser.network].ncat if quantiser.network else 10
+
+    def check_chain(self, where: str, chain: Chain) -> None:
+        """Raise InputError for a chain that does not go from b, or y, to y_hat; `where` is its place."""
+        _check_chain(self, where, chain)
 
     def is_memoryless(self, quantiser: VectorQuantiser) -> bool:
         """Whether a quantiser takes every vector of a network's latents, each by itself."""
@@ -447,59 +319,39 @@ def _trained_on(raw: Any) -> Any:
 
 
 def _derived_networks(config: Config) -> dict[str, Network]:
-    """The networks of every row of every sweep, and those of studies of a channel, by their places."""
+    """The networks that sweeps and studies train, by their places."""
     found = {}
 
-    def add(place: str, *settings: dict) -> None:
+    def add(place: str, *settings: dict) -> Network:
         merged = {key: value for block in settings for key, value in block.items()}
         key, start = _start(merged, place)
         if start:
             _check(key, start, config.networks, "network")
             merged = config.networks[start].model_dump(exclude={*_OWN}) | merged
         found[place] = validate(Network, merged, f"config: {place}")
+        return found[place]
 
-    for name, sweep in config.sweeps.items():
-        for row, changes in sweep.rows.items():
-            place = f"sweeps.{name}.rows.{row}"
-            add(place, sweep.base, changes)
-            for repeat in range(1, sweep.repeats):
-                seed = found[place].seed + repeat
-                add(f"{place}.seed{seed}", sweep.base, changes, {"seed": seed})
-    for name, study in config.studies.items():
-        if isinstance(study, AnalogStudy):
-            for place, d, snr in channel_networks(name, study):
-                # N0/2, the noise of a real dimension, at this ratio of a symbol's energy, 1, to N0.
-                noise_var = 0.0 if snr is None else float(f"{0.5 * 10 ** (-snr / 10):.6g}")
-                add(place, study.base, {"d": d, "noise_var": noise_var, "symbols": True})
+    for name, settings in config.sweeps.items():
+        sweep.networks(name, settings, add)
+    for name, settings in config.studies.items():
+        if derive := getattr(studies.kinds()[settings.kind], "networks", None):
+            derive(name, settings, add)
     return found
 
 
 def _derived_quantisers(config: Config) -> dict[str, VectorQuantiser]:
-    """The quantisers that studies compare, by their places."""
+    """The quantisers that studies train, by their places."""
     found = {}
-    for name, study in config.studies.items():
-        if isinstance(study, BitsStudy):
-            _check(f"studies.{name}.network", study.network, config.networks, "network")
-            _check(f"studies.{name}.corpus", study.corpus, config.corpora, "corpus")
-            found |= {place: quantiser for place, *_, quantiser in compared_quantisers(name, study)}
+
+    def add(place: str, settings: dict) -> None:
+        found[place] = validate(Quantiser, settings, f"config: {place}")
+
+    for name, settings in config.studies.items():
+        if derive := getattr(studies.kinds()[settings.kind], "quantisers", None):
+            _check(f"studies.{name}.network", getattr(settings, "network", None), config.networks, "network")
+            _check(f"studies.{name}.corpus", getattr(settings, "corpus", None), config.corpora, "corpus")
+            derive(name, settings, add)
     return found
-
-
-def compared_quantisers(name: str, study: BitsStudy) -> Iterator[tuple[str, str, int, int, VectorQuantiser]]:
-    """What a study compares: place, source (latents or b), entries of a stage, interval in ms, and the quantiser."""
-    sources = {"latents": {"network": study.network}, "b": {"corpus": study.corpus}}
-    for source, (kind, own), size, ms in product(sources, study.kinds.items(), study.sizes, study.interval_ms):
-        stages = [{"size": size, "stop": study.stop}] * (study.bits // (size.bit_length() - 1))
-        settings = sources[source] | {"kind": kind, "interval_ms": ms, "thresh": study.thresh, "stages": stages}
-        place = f"studies.{name}.{source}.{kind}.{size}.{ms}ms"
-        quantiser = validate(Quantiser, settings | own.model_dump(exclude_none=True), f"config: {place}")
-        yield place, source, size, ms, quantiser
-
-
-def channel_networks(name: str, study: AnalogStudy) -> Iterator[tuple[str, int, float | None]]:
-    """The networks that a study trains: name, latents d and dB of the channel, None for none."""
-    for d, snr in product(study.d, (None, *study.snr_dB)):
-        yield f"studies.{name}.base.d{d}" + ("" if snr is None else f"_{snr:g}dB".replace(".", "p")), d, snr
 
 
 def _limited(config: Config) -> Config:
@@ -648,52 +500,20 @@ def _check_studies(config: Config) -> None:
         "corpus": config.corpora,
     }
     for name, study in config.studies.items():
-        where = f"config: studies.{name}"
         for key, entries in known.items():
             _check(f"studies.{name}.{key}", getattr(study, key, None), entries, key)
-        if isinstance(study, BitsStudy):
-            _check_bits(config, name, study)
-        quantiser = config.quantisers.get(getattr(study, "quantiser", None))
-        if quantiser and not config.is_memoryless(quantiser):
-            expected = "expected lbg or beam, of every vector of a network's latents"
-            raise InputError(f"{where}.quantiser: {study.quantiser!r} is not one to study so, {expected}")
-        if isinstance(study, LatentStudy) and config.networks[study.network].d is None:
-            raise InputError(f"{where}.network: {study.network!r} has no bottleneck, so no latents")
-        if isinstance(study, MbestStudy | AnalogStudy):
-            available = len(config.quantisers[study.quantiser].stages)
-            if (most := max(study.stages) if isinstance(study, MbestStudy) else study.stages) > available:
-                raise InputError(f"{where}.stages: found {most}, but {study.quantiser!r} has {available} stages")
-        targets = {"network": ("b", study.network)} if isinstance(study, DemoStudy) else {}
-        if isinstance(study, AnalogStudy):
-            targets["base"] = ("b", next(channel_networks(name, study))[0])
-            targets["quantiser"] = ("b", config.quantisers[study.quantiser].network)
-            targets["manifold"] = ("y", study.manifold)
-        for key, (target, network) in targets.items():
-            row = config.networks[network].row
-            if (row.source, row.target) != ("b", target):
-                made = f"from {row.source} to {row.target}_hat"
-                raise InputError(f"{where}.{key}: {network!r} goes {made}, expected from b to {target}_hat")
-
-
-def _check_bits(config: Config, name: str, study: BitsStudy) -> None:
-    """All chains of a study of rates must go from b to y_hat, through networks of one corpus or another."""
-    for i, sample in enumerate(study.samples):
-        _check(f"studies.{name}.samples.{i}", sample, _samples(config), f"sample or file in {config.speech_dir}/")
-    for part, settings in config.corpora[study.corpus].parts.items():
-        if settings.b and not settings.y:
-            raise InputError(f"config: studies.{name}.corpus: part {part} has no y, which it is measured by")
-    grid = next(place for place, source, *_ in compared_quantisers(name, study) if source == "latents")
-    plain = {"networks": [study.network, study.manifold], "quantiser": grid}
-    _check_chain(config, f"studies.{name}.network", validate(Chain, plain, f"config: studies.{name}.network"))
-    for key, chain in study.chains.items():
-        _check_chain(config, f"studies.{name}.chains.{key}", chain)
+        for i, sample in enumerate(getattr(study, "samples", ())):
+            what = f"sample or file in {config.speech_dir}/"
+            _check(f"studies.{name}.samples.{i}", sample, known["sample"], what)
+        if check := getattr(studies.kinds()[study.kind], "check", None):
+            check(config, name, study)
 
 
 def _check_own_files(config: Config) -> None:
     """Of the user's own speech files each must have a path that can be used, and a sample no more than one."""
     used = {sample for experiment in config.experiments.values() for sample in experiment.samples}
-    used |= {study.sample for study in config.studies.values() if isinstance(study, AnalogStudy | DemoStudy)}
-    used |= {name for study in config.studies.values() if isinstance(study, BitsStudy) for name in study.samples}
+    for study in config.studies.values():
+        used |= {*getattr(study, "samples", ()), getattr(study, "sample", None)}
     seen: dict[str, Path] = {}
     for path in own_files(config):
         if (first := seen.setdefault(path.stem, path)) != path and path.stem in used:

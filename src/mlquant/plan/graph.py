@@ -25,6 +25,7 @@ from mlquant.plan.records import WITH_SIDECAR, recorded
 from mlquant.quantisers import stages as quantisers
 from mlquant.speech import stages as speech
 from mlquant.speech.settings import AS_IT_IS, Choice, Source, Url, audio_files
+from mlquant.studies import stages as studies
 from mlquant.vocoder import stages as vocoder
 from mlquant.vocoder.codec2 import MODES
 
@@ -477,6 +478,10 @@ class Graph:
         }
         counted = {name: value for name, value in settings.items() if name != "stages"}  # the files say it too
         return self.add(measures.measure, name, settings, counted, files=files)
+
+    def rated(self, name: str, settings: dict[str, Any], **inputs: Sequence[str]) -> Node:
+        """Rate and distortion of a chain, for a study that compares chains."""
+        return self.add(studies.rate, name, settings, **inputs)
 
     def behind(self, files: Sequence[str], besides: Collection[str] = ()) -> dict[str, Node]:
         """Every node that the files come from, by folder, sorted; without those of some kinds and what is behind them.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from mlquant.chains.steps import with_initial
 from mlquant.core import keys
 
 if TYPE_CHECKING:
@@ -48,18 +49,6 @@ def definitions(nodes: Iterable[Node]) -> dict[str, str]:
     """The definitions that the commands of nodes reach, each with eight hex digits of its meaning."""
     entries = sorted({node.stage.entry for node in nodes})
     return dict(sorted({name: one for entry in entries for name, one in keys.reached(entry).items()}.items()))
-
-
-def with_initial(config: Config, networks: Iterable[str], quantisers: Collection[str]) -> tuple[list[str], set[str]]:
-    """Networks and quantisers, with all that they are trained on."""
-    networks, quantisers = [*networks], {*quantisers}
-    networks += [network for name in sorted(quantisers) if (network := config.quantisers[name].network)]
-    for name in networks:  # which grows
-        block = config.networks[name]
-        if block.initial:
-            quantisers.add(block.quantiser)
-            networks += filter(None, (block.initial, config.quantisers[block.quantiser].network))
-    return [*dict.fromkeys(networks)], quantisers
 
 
 def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

@@ -8,8 +8,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from mlquant.core.blocks import Block, by_kind, quoted, refusal
 from mlquant.core.stage import Setting
-from mlquant.networks.types import Seed, Thresh
+from mlquant.networks.types import Seed
 from mlquant.quantisers.types import Entries, Stop, Stretch, Survivors
+from mlquant.vocoder.types import Thresh
 
 Interval = Literal[10, 20, 40]
 """The time in ms between vectors that are sent."""

@@ -35,15 +35,20 @@ def study(
 ) -> None:
     """Study networks and quantisers: tables, and figures of them."""
     from mlquant.core import disk
-    from mlquant.studies import studies
+    from mlquant.studies import make
 
     disk.require(settings, "study", "kind", "name")
     out = out.absolute()
     with disk.working_in(root), disk.new_folder(out) as folder:
-        studies.make(settings, folder)
+        make(settings, folder)
 
 
-@stage("rates", table="rates.csv", example="rate.json --samples big_dog -o rates.csv")
+@stage(
+    "rates",
+    table="rates.csv",
+    found=("trained", "features", "targets", "held_out_features", "held_out_targets", "samples"),
+    example="rate.json --samples big_dog -o rates.csv",
+)
 def rate(
     settings: Annotated[Json, Setting(help="JSON text or file: networks, quantised, codebooks, stages, features, ...")],
     *,
@@ -52,11 +57,11 @@ def rate(
     root: Root = None,
 ) -> None:
     """Rate and distortion of a chain of networks with a quantiser, for several numbers of its stages."""
-    from mlquant.chains import coder as rates
     from mlquant.core import blocks, disk
     from mlquant.quantisers.files import read_coefficient
+    from mlquant.studies import rates
 
-    checked = blocks.validate(rates.Settings, settings, "settings").model_dump()
+    checked = blocks.validate(rates.RateSettings, settings, "settings").model_dump()
     with disk.working_in(root):
         if checked["predict"] is not None:
             checked["predict"] = read_coefficient(str(checked["predict"]))
