@@ -390,8 +390,14 @@ REFUSED = [
     (["synth", "m.bin", "short_y.f32"], "short_y.f32: 199 frames, expected 200"),
     (["synth", "m.bin", "nan.f32"], "nan.f32: 17600 bytes"),
     (["synth", "m.bin", "huge_y.f32"], "huge_y.f32"),
-    (["synth", "m.bin", "y_hat.f32", "--postfilter", "2.5"], "postfilter: found 2.5, expected a number above 0 and at most 2"),
-    (["synth", "m.bin", "y_hat.f32", "--postfilter", "nan"], "postfilter: found nan, expected a number above 0 and at most 2"),
+    (
+        ["synth", "m.bin", "y_hat.f32", "--postfilter", "2.5"],
+        "postfilter: found 2.5, expected a number above 0 and at most 2",
+    ),
+    (
+        ["synth", "m.bin", "y_hat.f32", "--postfilter", "nan"],
+        "postfilter: found nan, expected a number above 0 and at most 2",
+    ),
     ([*TRAIN, "odd"], "odd: 1301 bytes"),
     ([*TRAIN, "nan.f32"], "nan.f32: record 9"),
     ([*TRAIN_Y, "b.f32"], "target"),
@@ -441,7 +447,10 @@ REFUSED = [
     (["remove-gain", "b.f32", "--pairs", "200"], "no frame is left"),
     (["remove-gain", "b.f32", "--held-out", "1"], "held_out: found 1"),
     (["restore-gain", "b.f32", "--features", "b.f32"], "shapes: 220 frames, expected 200"),
-    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--reset-every", "0"], "reset_every: found 0"),
+    (
+        ["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--reset-every", "0"],
+        "reset_every: found 0",
+    ),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--reset-every", "9"], "--predict: none"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict="], "predict: found nothing"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", ".5", "--mbest", "1000000"], "mbest: 1000000, exp"),

@@ -25,8 +25,8 @@ from mlquant.core.records import read_features, write_f32
 from mlquant.networks import dense, inference, inputs, losses, model, training
 from mlquant.networks.rows import ROWS, Row, as_settings, latent_width
 from mlquant.networks.settings import NetworkSettings
-from mlquant.vocoder.chosen import loud as loud_of
 from mlquant.vocoder import features
+from mlquant.vocoder.chosen import loud as loud_of
 
 SETTINGS = {
     "family": "autoencoder1",
