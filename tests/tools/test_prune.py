@@ -173,8 +173,8 @@ def test_a_file_over_the_configuration_counts(made):
     configure("config.yaml", ("networks.nn4.d", 8))
     for folder in wide.nodes:
         add(folder)
-    assert wide.networks["nn4"].folder in listed()
-    assert wide.networks["nn4"].folder not in listed("--configfile", "wide.yaml")
+    assert wide.graph.networks["nn4"].folder in listed()
+    assert wide.graph.networks["nn4"].folder not in listed("--configfile", "wide.yaml")
 
 
 def test_beside_a_sweep_of_another_configuration_nothing_is_removed(made):
@@ -207,7 +207,7 @@ def test_what_cannot_be_read_ends_in_a_line_and_removes_nothing(made):
     assert (ended.status, len(ended.err)) == (1, 1) and "results/wide_wav/provenance.json: not JSON" in ended.err[0]
     Path("config.yaml").write_text("networks: [")
     ended = run("prune", "--delete")
-    assert (ended.status, len(ended.err)) == (1, 1) and "not valid JSON or YAML" in ended.err[0]
+    assert (ended.status, len(ended.err)) == (1, 1) and "config.yaml, line 2" in ended.err[0]
     Path("config.yaml").unlink()
     assert "mlquant prune: config.yaml: " in run("prune", "--delete").err[0]
     assert Path(OLD).is_dir()

@@ -15,6 +15,7 @@ import yaml
 from support.commands import run
 from support.workflow import OVERLAY, Checkout, copy_of_checkout
 
+from mlquant.cli import stages
 from mlquant.core import keys
 from mlquant.tools import why
 
@@ -190,19 +191,19 @@ def job(name, *inputs, reason="", outputs=(), threads=1):
 
 
 def stage(key, inputs, **settings):
-    return Stage("codebooks", "vq-train", "vq", key, settings, {"train": inputs})
+    return Node(stages()["vq-train"], "codebooks", "vq", key, settings, {"train": inputs})
 
 
-def variant(of, **modules):
-    return why.Variant(of.settings, of.inputs, keys.modules_of([of.command]) | modules, 0.0)
+def variant(of, **definitions):
+    return why.Variant(of.settings, of.inputs, keys.reached(of.stage.entry) | definitions, 0.0)
 
 
 @pytest.mark.parametrize(
     ("before", "definitions", "causes"),
     [
-        (stage("00000001", ["a"], size=16), {"mlquant.vq": "0"}, ["module vq is another"]),
-        (stage("00000001", ["a"], size=16), {"vq_train": "0"}, ["function vq_train of cli is another"]),
-        (stage("00000001", ["a"], size=16), {"mlquant.page": "0"}, ["is another, no record tells why"]),
+        (stage("00000001", ["a"], size=16), {"quantisers.vq.train": "0"}, ["vq.train is another"]),
+        (stage("00000001", ["a"], size=16), {"quantisers.stages.vq_train": "0"}, ["stages.vq_train is another"]),
+        (stage("00000001", ["a"], size=16), {"experiments.page.write": "0"}, ["is another, no record tells why"]),
         (stage("00000001", ["a", "b"], size=8, stop=1), {}, ["size: 8 -> 16", "stop: 1 -> -", "input b is gone"]),
         (stage("00000001", "51 files, from a to z", size=16), {}, ["input train: 1 files"]),
         (stage("00000001", "1 files, from a to a", size=8), {}, ["size: 8 -> 16"]),
