@@ -17,6 +17,7 @@ from support.workflow import OVERLAY, Checkout, copy_of_checkout
 
 from mlquant.cli import stages
 from mlquant.core import keys
+from mlquant.plan.graph import Node
 from mlquant.tools import why
 
 SMALL = {
@@ -44,7 +45,7 @@ def content(path, plan, behind):
     if path.endswith("provenance.json"):
         told = behind if stage.kind == "experiments" else [stage]
         record = {
-            "definitions": keys.modules_of({stage.command for stage in told}),
+            "definitions": {name: one for stage in told for name, one in keys.reached(stage.stage.entry).items()},
             "stages": {stage.folder: {"settings": stage.settings, "inputs": stage.inputs} for stage in told},
         }
         entry = {name: stage.settings.get(name) for name in ("name", "samples", "outputs")}
@@ -210,12 +211,12 @@ def variant(of, **definitions):
         (stage("00000002", ["a"], size=16), {}, ["vq.f32 is missing"]),
     ],
 )
-def test_what_is_recorded_of_an_earlier_variant_is_compared(tmp_path, monkeypatch, before, modules, causes):
+def test_what_is_recorded_of_an_earlier_variant_is_compared(tmp_path, monkeypatch, before, definitions, causes):
     monkeypatch.chdir(tmp_path)
     Path(before.folder).mkdir(parents=True)
     now = stage("00000002", ["a"], size=16)
     made = job(now.folder, "a", reason=f"Missing output files: {now.folder}/vq.f32", outputs=[f"{now.folder}/vq.f32"])
-    variants = {("codebooks", "vq"): {before.folder: variant(before, **modules)}}
+    variants = {("codebooks", "vq"): {before.folder: variant(before, **definitions)}}
     assert why.causes(made, {now.folder: now}, variants) == causes
 
 
