@@ -69,12 +69,14 @@ class Config(Block):
         ),
     ] = "speech"
     features: Annotated[Features, Setting(help="how features are computed; see Features")] = Features()
-    sources: Annotated[dict[Name, Source], Setting(help="where speech comes from")] = {}
+    sources: Annotated[dict[Name, Source], Setting(help="where speech comes from; see below, as of all sections")] = {}
     samples: Annotated[dict[Name, Sample], Setting(help="test samples")] = {}
     corpora: Annotated[dict[Name, Corpus], Setting(help="training speech")] = {}
-    networks: Annotated[dict[Name, Network], Setting(help="networks")] = {}
-    quantisers: Annotated[dict[Name, Quantiser], Setting(help="vector quantisers")] = {}
-    experiments: Annotated[dict[Name, Experiment], Field(min_length=1), Setting(help="experiments")]
+    networks: Annotated[dict[Name, Network], Setting(help="networks, each trained on a corpus")] = {}
+    quantisers: Annotated[dict[Name, Quantiser], Setting(help="vector quantisers of latents, or of b")] = {}
+    experiments: Annotated[
+        dict[Name, Experiment], Field(min_length=1), Setting(help="samples, and what is made of them")
+    ]
     sweeps: Annotated[dict[Name, sweep.Settings], Setting(help="networks that differ in a few settings, compared")] = {}
     studies: Annotated[dict[Name, Study], Setting(help="tables and figures of networks and quantisers")] = {}
     complete: Annotated[
@@ -213,7 +215,7 @@ def load(raw: Any) -> Config:
     return _limited(_without_samples(config))
 
 
-_ONE_OF = {
+ALIKE = {
     "corpora": "corpus",
     "networks": "network",
     "quantisers": "quantiser",
@@ -238,9 +240,9 @@ def _alike(raw: dict) -> dict:
         if name is None:
             return own
         if isinstance(name, list | dict):
-            raise InputError(f"config: {place}.like: found {quoted(name)}, expected the name of a {_ONE_OF[section]}")
+            raise InputError(f"config: {place}.like: found {quoted(name)}, expected the name of a {ALIKE[section]}")
         name, entries = str(name), raw.get(section)
-        _check(f"{place}.like", name, entries if isinstance(entries, dict) else {}, _ONE_OF[section])
+        _check(f"{place}.like", name, entries if isinstance(entries, dict) else {}, ALIKE[section])
         if name in above:
             taken = f"which takes its settings from {above[-1]!r} itself"
             raise InputError(f"config: {place}.like: found {name!r}, {taken}")
@@ -252,7 +254,7 @@ def _alike(raw: dict) -> dict:
             done[place] = filled(section, raw[section][name], place, (*above, name))
         return done[place]
 
-    sections = {section: raw[section] for section in _ONE_OF if isinstance(raw.get(section), dict)}
+    sections = {section: raw[section] for section in ALIKE if isinstance(raw.get(section), dict)}
     found = {section: {name: entry(section, name) for name in entries} for section, entries in sections.items()}
     for section in {"sweeps", "studies"} & found.keys():
         for name, block in found[section].items():
