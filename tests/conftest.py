@@ -11,7 +11,9 @@ import pytest
 
 pytest.register_assert_rewrite("support")
 
-from support.reference import SHARED, found  # noqa: E402 (its asserts tell what they found only from here on)
+# Only from here on do asserts of support tell what they found.
+from support.reference import SHARED, found  # noqa: E402
+from support.workflow import finished_run  # noqa: E402
 
 # The commands of the environment that the tests run in, also when it was not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -56,6 +58,21 @@ def voice():
         sound += level * np.cos(m * phase + m)
     sound *= (n % 5000) < 4000
     return np.rint(3000 * sound + 20 * rng.standard_normal(len(n))).astype(np.int16)
+
+
+@pytest.fixture(scope="session")
+def cold(tmp_path_factory):
+    """The checkout in which a cold run has made everything, and that run: one for all modules and processes."""
+    base = tmp_path_factory.getbasetemp()
+    return finished_run(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
+
+
+@pytest.fixture
+def copied(cold, tmp_path):
+    """A copy of the checkout in which everything has been made, to run and to edit."""
+    checkout, done = cold
+    assert done.status == 0, done.text
+    return checkout.copy(tmp_path / "copied")
 
 
 @pytest.fixture(scope="session")

@@ -293,7 +293,8 @@ def use_config(path: Path) -> None:
     try:
         text = path.read_text(encoding="utf-8")
         # The loader in C is ten times as fast, but at a depth of thousands its stack overflows.
-        raw = yaml.load(text, yaml.CSafeLoader if text.count("[") + text.count("{") < 2000 else yaml.SafeLoader)
+        loader = yaml.CSafeLoader if text.count("[") + text.count("{") < 2000 else yaml.SafeLoader
+        raw = yaml.load(text, loader)  # noqa: S506 (either is safe)
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # which Snakemake reports
         raise InputError("not YAML") from error
     _load(raw)

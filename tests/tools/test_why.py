@@ -338,11 +338,8 @@ def test_the_total_is_in_core_seconds_and_between_two_bounds(jobs, seconds, core
 
 
 @pytest.mark.slow
-def test_a_real_run_records_what_is_told_of_the_next_one(tmp_path, monkeypatch, capsys):
-    checkout = copy_of_checkout(tmp_path / "checkout", SMALL)
-    done = checkout.run("--cores", 2)
-    assert done.status == 0, done.text
-    monkeypatch.chdir(checkout.folder)
+def test_a_real_run_records_what_is_told_of_the_next_one(copied, monkeypatch, capsys):
+    monkeypatch.chdir(copied.folder)
 
     def told(overlay, target="results/240118_wav"):
         Path("overlay.yaml").write_text(yaml.safe_dump(overlay), encoding="utf-8")
@@ -352,16 +349,16 @@ def test_a_real_run_records_what_is_told_of_the_next_one(tmp_path, monkeypatch, 
     assert told({}) == ["Nothing to be done: results/240118_wav is up to date."]
     overlay = {"networks": {"nn4_cat1": {"d": 8}}, "corpora": {"few": {"seed": 2}}}
     lines = told(overlay)
-    assert len(lines) - 1 == sum(checkout.run("-n", "results/240118_wav", overlay=overlay).rules.values())
+    assert len(lines) - 1 == sum(copied.run("-n", "results/240118_wav", overlay=overlay).rules.values())
     of = {line.split()[1].partition(".")[0]: line for line in lines[:-1]}
     assert " d: 10 -> 8, input features/few_own is another  " in of["networks/nn4_cat1"]
     assert " seed: 1 -> 2  " in of["corpora/few_own"]
     assert " k: 10 -> 8, input latents/few is another  " in of["codebooks/nn4_vq_1"]
     assert "unknown" not in "".join(lines) and " core seconds: " in lines[-1]
     # Another variant is made, and its place is then taken by the first one, of which all is there.
-    overlay = checkout.outputs(6, mbest=3)
+    overlay = copied.outputs(6, mbest=3)
     assert " mbest: 5 -> 3  " in {line.split()[0]: line for line in told(overlay)}["vq-search"]
-    done = checkout.run("--cores", 2, overlay=overlay)
+    done = copied.run("--cores", 2, "results/240118_wav", overlay=overlay)
     assert done.status == 0, done.text
     line, last = told({})
     assert line.split()[:6] == ["page", "240118_wav", "input", "experiments/240118", "is", "another"]

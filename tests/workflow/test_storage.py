@@ -5,7 +5,9 @@ import json
 import shutil
 
 import pytest
-from support.workflow import OVERLAY, TABLES, copy_of_checkout, merged
+from support.workflow import OVERLAY, TABLES, copy_of_checkout
+
+from mlquant.plan.config import merged
 
 TARGETS = ("all_experiments", "results/compare/240118_vs_pair", "results/sweeps/tiny", "results/studies/tiny")
 TINY = {
@@ -20,10 +22,11 @@ TINY = {
 
 
 @pytest.mark.slow
-def test_everything_is_made_in_a_storage_with_the_bytes_of_a_run_without(tmp_path):
+def test_everything_is_made_in_a_storage_with_the_bytes_of_a_run_without(copied, tmp_path):
     if not (importlib.util.find_spec("snakemake_storage_plugin_fs") and shutil.which("rsync")):
         pytest.skip("needs the package snakemake-storage-plugin-fs and rsync")
-    here, there = (copy_of_checkout(tmp_path / name, merged(OVERLAY, TINY)) for name in ("here", "there"))
+    here, there = copied, copy_of_checkout(tmp_path / "there", merged(OVERLAY, TINY))
+    shutil.copy(there.folder / "config.yaml", here.folder)
     storage = ("--default-storage-provider", "fs", "--default-storage-prefix", tmp_path / "store")
     for checkout, options in ((here, ()), (there, storage)):
         done = checkout.run("--cores", 2, *TARGETS, *options)

@@ -14,24 +14,17 @@ import pandas as pd
 import pytest
 import soundfile
 from support.pages import check_all
-from support.workflow import TABLES, Done, copy_of_checkout
+from support.workflow import TABLES, Done
 
 PUBLISHED = ("1_out", "3_k80_y_hat", "5_k80_b_hat_nn4", "6_k80_b_hat_vq24", "7_k80_b_hat_vq12", "8_3200")
 
 
 @pytest.fixture(scope="module")
-def cold(tmp_path_factory):
-    """A cold run of everything on two cores."""
-    checkout = copy_of_checkout(tmp_path_factory.mktemp("workflow") / "whole")
-    return checkout, checkout.run("--cores", 2)
-
-
-@pytest.fixture(scope="module")
-def finished(cold):
-    """The checkout in which everything has run."""
+def finished(cold, tmp_path_factory):
+    """A copy of the checkout in which everything has run, for the tests of this module one after the other."""
     checkout, done = cold
     assert done.status == 0, done.text
-    return checkout
+    return checkout.copy(tmp_path_factory.mktemp("workflow") / "whole")
 
 
 # --- a run from nothing ----------------------------------------------------------------------------------
@@ -138,7 +131,7 @@ def test_the_provenance_names_what_is_behind_every_wav(finished):
     kinds = {path.split("/")[1] for path in provenance["stages"]}
     assert {"samples", "corpora", "models", "features", "networks", "codebooks", "quantised", "decoded"} <= kinds
     network = next(stage for path, stage in provenance["stages"].items() if path.startswith("results/networks/nn4"))
-    assert (network["settings"]["d"], network["settings"]["epochs"]) == (10, 2)
+    assert (network["settings"]["d"], network["settings"]["epochs"]) == (10, 30)
     assert provenance["versions"]["torch"] and provenance["versions"]["python"] and provenance["versions"]["cpu"]
     assert provenance["experiment"]["name"] == "240118" and provenance["left_out"] == []
 
@@ -187,7 +180,7 @@ def test_the_command_of_a_provenance_makes_the_same_again_under_another_configur
     provenance = json.loads((finished.folder / "results/240118_wav/provenance.json").read_text(encoding="utf-8"))
     config = finished.folder / "config.yaml"
     before = config.read_text(encoding="utf-8")
-    config.write_text(before.replace("epochs: 2", "epochs: 1").replace("size: 32", "size: 8"), encoding="utf-8")
+    config.write_text(before.replace("epochs: 30", "epochs: 1").replace("size: 32", "size: 8"), encoding="utf-8")
     other, same = finished.run("-n", "results/240118_wav"), finished.run("-n", *provenance["command"].split()[1:])
     config.write_text(before, encoding="utf-8")
     assert other.rules["train_network"] == 2
@@ -480,8 +473,8 @@ def test_an_optional_sample_is_there_once_its_file_is(finished):
 
 def test_what_cannot_be_used_ends_in_a_line_each_and_the_rest_is_made(finished):
     soundfile.write(finished.folder / "speech/zeros.wav", np.zeros(8000, np.int16), 8000, "PCM_16")
-    output = {"index": 8, "tag": "1300", "process": "codec2", "mode": 1300}
-    overlay = {"experiments": {"bad": {"samples": ["zeros", "gone", "bob"], "outputs": [output]}}}
+    output = {"tag": "1300", "process": "codec2", "mode": 1300}
+    overlay = {"experiments": {"bad": {"samples": ["zeros", "gone", "bob"], "outputs": {8: output}}}}
     done = finished.run("--cores", 2, "results/bad_wav", overlay=overlay)
     assert done.status == 1
     lines = done.text.splitlines()

@@ -206,7 +206,7 @@ def load(raw: Any) -> Config:
     """
     text = _named_by_text(raw)
     if isinstance(text, dict):
-        text = _by_index(_alike(text))
+        text = _by_index(alike(text))
     config = validate(Config, _trained_on(text), "config")
     derived = {"networks": config.networks | _derived_networks(config)}
     derived["quantisers"] = config.quantisers | _derived_quantisers(config)
@@ -228,7 +228,7 @@ ALIKE = {
 """Sections whose entries can be `like` another, and what one of them is called."""
 
 
-def _alike(raw: dict) -> dict:
+def alike(raw: dict) -> dict:
     """A configuration as read, with the settings that its entries take from others by `like`.
 
     The base of a sweep or study is a network's settings, so that it takes those of a network.
