@@ -281,6 +281,12 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     assert pd.read_csv(tables / "anchors.csv")[["sample", "tag", "bit_per_s"]].values.tolist() == [["v", 3200, 3200]]
     frames = pd.read_csv(tables / "frames.csv")
     assert frames["sd_dB2"].mean() == pytest.approx(measured["sd_dB2"], rel=1e-4) and len(frames) == len(y)
+    manifest = tmp_path / "manifest.csv"  # of a corpus that holds the sample under another name
+    held = known["files"][references["source"]]
+    manifest.write_text(f"path,sha256,samples_sha256,factor,start_frame,frames\nother.wav,0,{held},1.0,0,3\n")
+    ended = run(*words, manifest, "-o", tmp_path / "refused")
+    assert ended.status == 1 and "manifest.csv: other.wav is the test sample v, on which" in ended.err[-1]
+    assert not (tmp_path / "refused").exists()
 
 
 # --- help and imports ------------------------------------------------------------------------------------

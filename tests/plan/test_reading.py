@@ -103,6 +103,9 @@ def test_entries_of_a_complete_file_take_the_place_of_those_before_and_leave_the
         ("- a\n- b", r"over\.yaml: found \['a', 'b'\], expected keys at its top level"),
         ("a: 1\n\tb: 2", r"over\.yaml, line 2: .*expected YAML"),
         ("a: \x00", r"over\.yaml.*expected YAML"),
+        ("- " * 20000, r"over\.yaml: .*expected"),
+        ("[" * 20000, r"over\.yaml: .*expected"),
+        ("a: &a {b: *a}", r"config: is nested too deeply, or in itself"),
     ],
 )
 def test_a_file_that_holds_no_configuration_is_one_line_that_names_it(tmp_path, text, says):

@@ -1,5 +1,6 @@
 """Rate and distortion of a quantised chain, which is the chain of the single commands."""
 
+import hashlib
 import importlib.util
 import itertools
 import json
@@ -308,6 +309,17 @@ def test_what_cannot_be_measured_is_one_line_and_no_file(made, tmp_path, case):
     with pytest.raises(SystemExit) as ended:
         command(*words)
     assert says in ended.value.code and "\n" not in ended.value.code and not list(tmp_path.iterdir())
+
+
+def test_a_sample_that_a_corpus_holds_is_refused_and_one_that_is_not_taken_is_not(made, tmp_path):
+    held = hashlib.sha256((made / "v.raw").read_bytes()).hexdigest()
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(f"path,sha256,samples_sha256,factor,start_frame,frames\nother.wav,0,{held},1.0,0,3\n")
+    words = ["rate", json.dumps(settings_of("latents")), "--root", made, "--manifests", manifest]
+    with pytest.raises(SystemExit) as ended:
+        command(*words, "-o", tmp_path / "rates.csv")
+    assert "manifest.csv: other.wav is the test sample v" in ended.value.code
+    assert list(tmp_path.iterdir()) == [manifest]
 
 
 def test_an_unknown_sample_is_one_line_that_names_those_there_are(made, tmp_path):

@@ -9,7 +9,7 @@ from mlquant.core.errors import InputError
 from mlquant.plan.config import files, load, read
 from mlquant.plan.plan import Plan
 from mlquant.plan.records import WITH_SIDECAR
-from mlquant.vocoder.codec2 import MODES
+from mlquant.vocoder.types import MODES
 
 if re.search("[{}]", str(workflow.basedir)):
     raise WorkflowError(

@@ -51,6 +51,7 @@ rule rate:
             for name in samples_rated(w)
             for path in node(w).settings["samples"][name].values()
         ],
+        manifests=lambda w: PLAN.manifests(node(w)),
     output:
         table="results/rates/{stage}/rates.csv",
     log:
@@ -65,10 +66,11 @@ rule rate:
     params:
         arguments=arguments,
         samples=lambda w: [f"--samples={name}" for name in samples_rated(w)],
+        manifests=lambda w, input: [f"--manifests={path}" for path in input.manifests],
     message:
         "Measuring rate and distortion of {wildcards.stage}"
     shell:
-        "mlquant rate {params.arguments:q} {params.samples:q} > {log:q} 2>&1"
+        "mlquant rate {params.arguments:q} {params.samples:q} {params.manifests:q} > {log:q} 2>&1"
 
 
 rule study:

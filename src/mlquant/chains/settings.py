@@ -10,8 +10,7 @@ from mlquant.core.blocks import Block, Line, refusal
 from mlquant.core.stage import Setting
 from mlquant.core.types import Stages, Survivors
 from mlquant.networks.types import NoiseVar, Seed
-from mlquant.vocoder.codec2 import MODES
-from mlquant.vocoder.types import Postfilter
+from mlquant.vocoder.types import MODES, Postfilter
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
 

@@ -69,12 +69,14 @@ class Config(Block):
         ),
     ] = "speech"
     features: Annotated[Features, Setting(help="how features are computed; see Features")] = Features()
-    sources: Annotated[dict[Name, Source], Setting(help="where speech comes from")] = {}
+    sources: Annotated[dict[Name, Source], Setting(help="where speech comes from; see below, as of all sections")] = {}
     samples: Annotated[dict[Name, Sample], Setting(help="test samples")] = {}
     corpora: Annotated[dict[Name, Corpus], Setting(help="training speech")] = {}
-    networks: Annotated[dict[Name, Network], Setting(help="networks")] = {}
-    quantisers: Annotated[dict[Name, Quantiser], Setting(help="vector quantisers")] = {}
-    experiments: Annotated[dict[Name, Experiment], Field(min_length=1), Setting(help="experiments")]
+    networks: Annotated[dict[Name, Network], Setting(help="networks, each trained on a corpus")] = {}
+    quantisers: Annotated[dict[Name, Quantiser], Setting(help="vector quantisers of latents, or of b")] = {}
+    experiments: Annotated[
+        dict[Name, Experiment], Field(min_length=1), Setting(help="samples, and what is made of them")
+    ]
     sweeps: Annotated[dict[Name, sweep.Settings], Setting(help="networks that differ in a few settings, compared")] = {}
     studies: Annotated[dict[Name, Study], Setting(help="tables and figures of networks and quantisers")] = {}
     complete: Annotated[
@@ -141,8 +143,10 @@ def _parsed(path: Path) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         pass
+    # The loader in C is six times as fast, but its stack overflows in a file that is nested deeply.
+    known = path.parent.parts[-2:] == ("workflow", "config")
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader) if known else yaml.SafeLoader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -202,7 +206,7 @@ def load(raw: Any) -> Config:
     """
     text = _named_by_text(raw)
     if isinstance(text, dict):
-        text = _by_index(_alike(text))
+        text = _by_index(alike(text))
     config = validate(Config, _trained_on(text), "config")
     derived = {"networks": config.networks | _derived_networks(config)}
     derived["quantisers"] = config.quantisers | _derived_quantisers(config)
@@ -213,7 +217,7 @@ def load(raw: Any) -> Config:
     return _limited(_without_samples(config))
 
 
-_ONE_OF = {
+ALIKE = {
     "corpora": "corpus",
     "networks": "network",
     "quantisers": "quantiser",
@@ -224,7 +228,7 @@ _ONE_OF = {
 """Sections whose entries can be `like` another, and what one of them is called."""
 
 
-def _alike(raw: dict) -> dict:
+def alike(raw: dict) -> dict:
     """A configuration as read, with the settings that its entries take from others by `like`.
 
     The base of a sweep or study is a network's settings, so that it takes those of a network.
@@ -238,9 +242,9 @@ def _alike(raw: dict) -> dict:
         if name is None:
             return own
         if isinstance(name, list | dict):
-            raise InputError(f"config: {place}.like: found {quoted(name)}, expected the name of a {_ONE_OF[section]}")
+            raise InputError(f"config: {place}.like: found {quoted(name)}, expected the name of a {ALIKE[section]}")
         name, entries = str(name), raw.get(section)
-        _check(f"{place}.like", name, entries if isinstance(entries, dict) else {}, _ONE_OF[section])
+        _check(f"{place}.like", name, entries if isinstance(entries, dict) else {}, ALIKE[section])
         if name in above:
             taken = f"which takes its settings from {above[-1]!r} itself"
             raise InputError(f"config: {place}.like: found {name!r}, {taken}")
@@ -252,7 +256,7 @@ def _alike(raw: dict) -> dict:
             done[place] = filled(section, raw[section][name], place, (*above, name))
         return done[place]
 
-    sections = {section: raw[section] for section in _ONE_OF if isinstance(raw.get(section), dict)}
+    sections = {section: raw[section] for section in ALIKE if isinstance(raw.get(section), dict)}
     found = {section: {name: entry(section, name) for name in entries} for section, entries in sections.items()}
     for section in {"sweeps", "studies"} & found.keys():
         for name, block in found[section].items():

@@ -27,7 +27,7 @@ from mlquant.speech import stages as speech
 from mlquant.speech.settings import AS_IT_IS, Choice, Source, Url, audio_files
 from mlquant.studies import stages as studies
 from mlquant.vocoder import stages as vocoder
-from mlquant.vocoder.codec2 import MODES
+from mlquant.vocoder.types import MODES
 
 if TYPE_CHECKING:
     from mlquant.chains.settings import Chain, Output

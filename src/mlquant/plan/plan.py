@@ -82,6 +82,11 @@ class Plan:
         plan = self.experiments[experiment]
         return records.origins(self.graph, [node for name in samples for node in plan.measured[name]])
 
+    def manifests(self, node: Node) -> list[str]:
+        """The manifests of all corpora behind a node."""
+        behind = self.graph.behind([path for paths in node.inputs.values() for path in paths])
+        return [corpus.file("manifest.csv") for corpus in behind.values() if corpus.kind == "corpora"]
+
     def sidecar(self, node: Node) -> str:
         """What the provenance beside a network or codebook tells beside its settings, as one JSON text."""
         return records.sidecar(self.graph, node)

@@ -46,23 +46,30 @@ def study(
 @stage(
     "rates",
     table="rates.csv",
-    found=("trained", "features", "targets", "held_out_features", "held_out_targets", "samples"),
+    found=("trained", "features", "targets", "held_out_features", "held_out_targets", "samples", "manifests"),
     example="rate.json --samples big_dog -o rates.csv",
 )
 def rate(
     settings: Annotated[Json, Setting(help="JSON text or file: networks, quantised, codebooks, stages, features, ...")],
     *,
     samples: Annotated[list[str], Aside(help="of those in the settings, which to take (default all)")] = [],  # noqa: B006
+    manifests: Annotated[
+        list[Path], File(help="those of the corpora behind it, which may hold no sample", metavar="CSV")
+    ] = [],  # noqa: B006
     table: Annotated[Path, File(help="CSV: a row for each number of stages", flag="--out")],
     root: Root = None,
 ) -> None:
     """Rate and distortion of a chain of networks with a quantiser, for several numbers of its stages."""
     from mlquant.core import blocks, disk
     from mlquant.quantisers.files import read_coefficient
+    from mlquant.speech.corpus import refuse_samples
     from mlquant.studies import rates
 
     checked = blocks.validate(rates.RateSettings, settings, "settings").model_dump()
+    manifests = [path.absolute() for path in manifests]
     with disk.working_in(root):
+        speech = {name: files["speech"] for name, files in checked["samples"].items() if name in samples or not samples}
+        refuse_samples({name: disk.file_sha256(path) for name, path in speech.items()}, manifests)
         if checked["predict"] is not None:
             checked["predict"] = read_coefficient(str(checked["predict"]))
         found = rates.measure(checked, samples or None)

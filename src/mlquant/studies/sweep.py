@@ -24,6 +24,8 @@ COLUMNS = ["loss", "sd_dB2", "held_out_loss", "held_out_sd_dB2"]
 
 
 class Settings(Block):
+    """Networks that differ in a few settings, trained and compared: `snakemake results/sweeps/<name>`."""
+
     title: Annotated[Line, Setting(help="title of the figure and of the report's part")] = ""
     base: Annotated[dict[str, Any], Setting(help="settings that all networks of the sweep have in common")] = {}
     rows: Annotated[
