@@ -38,7 +38,7 @@ def sample(tmp_path, voice):
             write = records.write_speech if array.ndim == 1 else records.write_f32
             write(named[name], array)
         references = {name: named[name] for name in ("source", "original", "ideal_y")} | {"features": named["b"]}
-        row = {"index": index, "tag": "x", "bits_per_frame": bits, "frame_ms": frame_ms, "late": 0, "files": named}
+        row = {"index": index, "tag": "x", "bits_per_frame": bits, "frame_ms": frame_ms, "delay": 0, "files": named}
         (found,), (frames,) = measures.measure_sample({"references": references, "rows": [row], "pesq": HAS_PESQ})
         return found, frames
 

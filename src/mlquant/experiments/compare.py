@@ -39,7 +39,7 @@ _KINDS = {"experiment": "Experiment", "settings": "Settings", "definitions": "Co
 class Comparison:
     """What differs between A and B.
 
-    names: their folders' names. differences: a row each, with kind (experiment, settings, modules, versions), where,
+    names: their folders' names. differences: a row each, with kind (experiment, settings, definitions, versions), where,
     a, b ("-" on the side that has no such thing). measures: a row an output and measure, with COLUMNS; tag_b is empty
     where it is tag, interval is "frames", "samples" or empty, verdict of B is better, worse or same, or empty where a
     measure has no better or no interval.

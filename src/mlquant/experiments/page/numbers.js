@@ -213,7 +213,7 @@ function provenanceOf(experiment) {
       s.folder, text(s.command), text(s.settings), text(s.inputs), has(s.seconds) ? { text: number(s.seconds, 1), sort: s.seconds } : null])),
     list("Seeds", "seeds", ["stage", "seed"], seeds),
     list("Versions", "versions", ["package", "version"], pairs(experiment.versions)),
-    list("Code", "digests of the modules behind the stages", ["part", "digest"], pairs(experiment.modules)),
+    list("Code", "digests of the definitions behind the stages", ["definition", "digest"], pairs(experiment.definitions)),
     list("Wavs", "wavs", ["file", "from"], Object.entries(experiment.wavs).map(([name, wav]) => [
       several ? name : { text: el("a", { href: encodeURIComponent(name) }, name), sort: name }, wav.from])));
 }
