@@ -23,7 +23,9 @@ try:
     PLAN = Plan(
         load(
             read(
-                CHECKOUT, workflow.overwrite_configfiles, workflow.config_settings.config
+                CHECKOUT,
+                workflow.overwrite_configfiles,
+                workflow.config_settings.config,
             )
         )
     )

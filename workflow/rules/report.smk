@@ -63,7 +63,7 @@ rule report:
         mem_mb=1000,
         runtime=10,
     params:
-        report=lambda w: PLAN.params(PLAN.code_of_report(), PLAN.report(with_results())),
+        report=lambda w: PLAN.report(with_results()),
     message:
         "Writing {output}"
     shell:

@@ -49,7 +49,7 @@ rule rate:
         samples=lambda w: [
             here(path)
             for name in samples_rated(w)
-            for path in node(w).inputs[f"sample_{name}"]
+            for path in node(w).settings["samples"][name].values()
         ],
     output:
         table="results/rates/{stage}/rates.csv",

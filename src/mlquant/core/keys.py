@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from mlquant.core.definitions import Package
+from mlquant.core.stage import UNSET, Setting
 
 
 @cache
@@ -33,12 +35,11 @@ def reached(entry: str) -> dict[str, str]:
 @cache
 def digest(entries: tuple[str, ...]) -> str:
     """SHA-256 of the meaning of all definitions that functions "module:function" reach."""
-    found = {name: meaning for entry in entries for name, meaning in reached(entry).items()}
-    # The functions themselves count by name: each may be the other's helper.
-    return hashlib.sha256(json.dumps([entries, found], sort_keys=True).encode()).hexdigest()
+    found = {entry: reached(entry) for entry in entries}
+    return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
-def stage_key(folder: str, settings: dict, inputs: dict[str, list[str]], code: str) -> str:
+def stage_key(folder: str, settings: Mapping[str, Any], inputs: Mapping[str, list[str]], code: str) -> str:
     """First eight hex digits of a SHA-256 over what defines a result; `code` is a digest of the code that makes it.
 
     Inputs are named by their paths: those of other stages hold their keys, a user's own files count by path.
@@ -47,24 +48,34 @@ def stage_key(folder: str, settings: dict, inputs: dict[str, list[str]], code: s
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
-def without_neutral(settings: dict, neutral: dict) -> dict:
-    """Settings without those at their neutral value: how things were before the setting existed.
+def without_neutral(settings: Mapping[str, Any], neutral: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those at their neutral value, which stands for how things were before the setting existed.
 
-    So a setting that is added later, with that value, changes no key.
+    So a setting that is added later changes no key as long as it has that value.
     """
     return {name: value for name, value in settings.items() if name not in neutral or value != neutral[name]}
 
 
-def modules_of(commands: Iterable[str]) -> dict[str, str]:
-    """The definitions that commands reach, as `reached`."""
-    found = {name: meaning for command in commands for name, meaning in reached(_entry(command)).items()}
-    return dict(sorted(found.items()))
+def neutral_of(block: Any) -> dict[str, Any]:
+    """The neutral values of the settings of a block that have one, as their `Setting`s say."""
+    about = {
+        name: [one for one in field.metadata if isinstance(one, Setting)] for name, field in block.model_fields.items()
+    }
+    return {name: one.neutral for name, several in about.items() for one in several if one.neutral is not UNSET}
 
 
-def digest_of_code(command: str) -> str:
-    """SHA-256 of the meaning of all that a command reaches."""
-    return digest((_entry(command),))
+def counted(block: Any) -> dict[str, Any]:
+    """The settings of a block, and of blocks in it, as JSON has them, without those at their neutral value."""
 
+    def kept(value: Any, dumped: Any) -> Any:
+        if hasattr(type(value), "model_fields"):
+            neutral = neutral_of(type(value))
+            named = {name: kept(getattr(value, name), item) for name, item in dumped.items()}
+            return {name: item for name, item in named.items() if name not in neutral or dumped[name] != neutral[name]}
+        if isinstance(value, dict):
+            return {name: kept(*pair) for name, *pair in zip(dumped, value.values(), dumped.values(), strict=True)}
+        if isinstance(value, list | tuple):
+            return [kept(*pair) for pair in zip(value, dumped, strict=True)]
+        return dumped
 
-def _entry(command: str) -> str:
-    return f"mlquant.cli:{command.replace('-', '_')}"
+    return kept(block, block.model_dump(mode="json"))

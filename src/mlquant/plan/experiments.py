@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlquant.core import keys
 from mlquant.core.errors import InputError
 from mlquant.experiments import stages as experiments
 from mlquant.networks import stages as networks
@@ -15,6 +16,7 @@ from mlquant.plan import records
 if TYPE_CHECKING:
     from mlquant.chains.settings import Output
     from mlquant.experiments.settings import Experiment
+    from mlquant.plan.config import Config
     from mlquant.plan.graph import Graph, Node
 
 
@@ -57,19 +59,18 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
     _refuse_nothing_published(name, experiment, [nodes[0] for nodes in measured.values()])
     used = {node.name: node for output in outputs for node in map(graph.network, output.networks)}
     codebooks = [Path(path).parent for output in outputs for path in _codebooks(graph, output)]
-    settings = {
-        **{"name": name, **experiment.model_dump(exclude={"in_all", "outputs"}), "outputs": _listed(experiment)},
+    made = {
         "speech_dir": config.speech_dir,
         "networks": {name: node.folder for name, node in used.items()},
         "codebooks": {folder.name.rsplit(".", 1)[0]: str(folder) for folder in codebooks},
         "bottleneck": bottleneck,
-        "config": records.config_of(config, name),
     }
+    settings, counted = (_settings(config, name, dumped) | made for dumped in (_dumped, keys.counted))
     inputs = [node.file("measured.json") for nodes in measured.values() for node in nodes]
     behind = graph.behind(inputs)
     sidecars = [node.file("provenance.json") for node in behind.values() if node.kind in records.WITH_SIDECAR]
     settings["definitions"] = records.definitions(behind.values())
-    tables = graph.add(experiments.tabulate, name, settings, measured=inputs, sidecars=sidecars)
+    tables = graph.add(experiments.tabulate, name, settings, counted, measured=inputs, sidecars=sidecars)
     curves = [
         graph.add(networks.plot_losses, name, {"title": name}, losses=node.file("losses.csv")).file("losses.png")
         for name, node in used.items()
@@ -80,9 +81,16 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
     return ExperimentPlan(tables, measured, optional, latents, curves, on_page)
 
 
-def _listed(experiment: Experiment) -> list[dict]:
-    """The outputs of an experiment as its tables list them."""
-    return [{"index": index, **output.model_dump()} for index, output in experiment.outputs.items()]
+def _settings(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """What the tables of an experiment say of it; `dumped` gives the settings of a block."""
+    experiment = config.experiments[name]
+    about = {key: value for key, value in dumped(experiment).items() if key not in ("in_all", "outputs")}
+    outputs = [{"index": index, **dumped(output)} for index, output in experiment.outputs.items()]
+    return {"name": name, **about, "outputs": outputs, "config": records.config_of(config, name, dumped)}
+
+
+def _dumped(block: Any) -> dict[str, Any]:
+    return block.model_dump(mode="json")
 
 
 def _add_published(experiment: Experiment, sample: str, rows: list[dict]) -> None:

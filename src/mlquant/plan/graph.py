@@ -97,17 +97,31 @@ class Graph:
         return self.nodes[folder]
 
     def add(
-        self, function: Callable, name: str, settings: Mapping[str, Any] | None = None, **inputs: Sequence[str] | str
+        self,
+        function: Callable,
+        name: str,
+        settings: Mapping[str, Any] | None = None,
+        counted: Mapping[str, Any] | None = None,
+        **inputs: Sequence[str] | str,
     ) -> Node:
-        """Add a run of a stage; one that is the same as an earlier one in all but its name is that one."""
-        return self._add(function.stage, function.stage.folder, name, settings or {}, inputs)  # type: ignore[attr-defined]
+        """Add a run of a stage; one that is the same as an earlier one in all but its name is that one.
 
-    def _add(self, stage: Stage, kind: str, name: str, settings: Mapping, inputs: Mapping) -> Node:
+        `counted` are the settings as the key holds them, of a stage that takes all of them as one JSON text: without
+        those at their neutral value, and without what only records.
+        """
+        stage: Stage = function.stage  # type: ignore[attr-defined]
+        return self._add(stage, stage.folder, name, settings or {}, inputs, counted)
+
+    def _add(
+        self, stage: Stage, kind: str, name: str, settings: Mapping, inputs: Mapping, counted: Mapping | None = None
+    ) -> Node:
         taken = {name: [paths] if isinstance(paths, str) else [*paths] for name, paths in inputs.items()}
         taken = {name: paths for name, paths in taken.items() if paths}
         stage.check_inputs(taken)
         filled = stage.filled(settings)
-        key = keys.stage_key(kind, keys.without_neutral(filled, stage.neutral), taken, keys.digest((stage.entry,)))
+        if counted is None:
+            counted = keys.without_neutral(filled, stage.neutral)
+        key = keys.stage_key(kind, counted, taken, keys.digest((stage.entry,)))
         node = self._by_key.setdefault((kind, key), Node(stage, kind, name, key, filled, taken))
         return self.nodes.setdefault(node.folder, node)
 
@@ -221,12 +235,12 @@ class Graph:
         # A derived network is named by its place: sweeps.gamma.rows.g85 is gamma_g85.
         label = name if "." not in name else "_".join([name.split(".")[1], *name.split(".")[3:]])
         settings = block.model_dump(include={*NetworkSettings.model_fields})
+        function, given = networks.train, inputs
         if block.initial:
-            node = self.add(quantisers.train_on, label, settings, **inputs | self._trained_on(block, inputs))
-        else:
-            node = self.add(networks.train, label, settings, **inputs)
-        self.networks[name] = node
-        return node
+            function, given = quantisers.train_on, inputs | self._trained_on(block, inputs)
+        counted = keys.without_neutral(settings, keys.neutral_of(NetworkSettings))
+        self.networks[name] = self.add(function, label, settings, counted, **given)
+        return self.networks[name]
 
     def _trained_on(self, block: Any, inputs: Mapping[str, Sequence[str] | str]) -> dict[str, Sequence[str] | str]:
         """What a network takes that is trained on from another: its weights, and quantised inputs or codebooks.
@@ -462,7 +476,8 @@ class Graph:
             "latents": latents,
             "entry": entry and entry.model_dump(mode="json"),
         }
-        return self.add(measures.measure, name, settings, files=files)
+        counted = {name: value for name, value in settings.items() if name != "stages"}  # the files say it too
+        return self.add(measures.measure, name, settings, counted, files=files)
 
     def rated(self, name: str, settings: dict[str, Any], **inputs: Sequence[str]) -> Node:
         """Rate and distortion of a chain, for a study that compares chains."""

@@ -6,14 +6,15 @@ Used by the Snakefile, and by the tools that ask what it would do.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any
 
+from mlquant import studies
 from mlquant.core import keys
 from mlquant.plan import records
 from mlquant.plan.experiments import experiment_of
 from mlquant.plan.graph import Graph, Node
-from mlquant.plan.studies import Summary, study_of, sweep_of
+from mlquant.plan.studies import Summary, report_of, study_of, sweep_of
 
 if TYPE_CHECKING:
     from mlquant.plan.config import Config
@@ -86,9 +87,12 @@ class Plan:
         return records.sidecar(self.graph, node)
 
     def code_of_study(self, name: str) -> tuple[str, ...]:
-        """The functions whose code a study's folder depends on."""
-        return ("mlquant.studies.stages:study",)
+        """The functions whose code the folder of a study depends on: its own, not those of other studies."""
+        return ("mlquant.studies.stages:study", *studies.computed_by(self.config.studies[name].kind))
 
-    def code_of_report(self) -> tuple[str, ...]:
-        """The functions whose code the report depends on."""
-        return ("mlquant.report.stages:report",)
+    def report(self, folders: Iterable[str]) -> str:
+        """What the report of some folders is filled in with beside their tables, as one JSON text."""
+        known = self.folders()
+        of_report = report_of(self.config, [(*known[folder], folder) for folder in folders])
+        words = tuple(f"{study.__name__}:report" for study in studies.kinds().values())
+        return self.params(("mlquant.report.stages:report", *words), of_report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlquant.chains.steps import with_initial
@@ -47,12 +47,15 @@ def sidecar(graph: Graph, node: Node) -> str:
 
 def definitions(nodes: Iterable[Node]) -> dict[str, str]:
     """The definitions that the commands of nodes reach, each with eight hex digits of its meaning."""
-    entries = {node.stage.entry for node in nodes}
+    entries = sorted({node.stage.entry for node in nodes})
     return dict(sorted({name: one for entry in entries for name, one in keys.reached(entry).items()}.items()))
 
 
-def config_of(config: Config, name: str) -> dict[str, Any]:
-    """The part of the configuration that an experiment is made by, as it is in force; its samples' aside."""
+def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """The part of the configuration that an experiment is made by, as it is in force; its samples' aside.
+
+    `dumped` gives the settings of a block.
+    """
     experiment = config.experiments[name]
     users: list[Any] = [output for output in experiment.outputs.values() if output.quantiser]
     used = [network for output in experiment.outputs.values() for network in output.networks]
@@ -64,8 +67,7 @@ def config_of(config: Config, name: str) -> dict[str, Any]:
     sources |= {config.samples[sample].source for sample in experiment.samples if sample in config.samples}
     chosen = {"sources": sources - {None}, "corpora": corpora, "networks": networks, "quantisers": quantisers}
     entries = {
-        kind: {entry: getattr(config, kind)[entry].model_dump(mode="json") for entry in sorted(names)}
-        for kind, names in chosen.items()
+        kind: {entry: dumped(getattr(config, kind)[entry]) for entry in sorted(names)} for kind, names in chosen.items()
     }
     for quantiser, entry in entries["quantisers"].items():
         stages = [user.stages or len(entry["stages"]) for user in users if user.quantiser == quantiser]
@@ -74,7 +76,8 @@ def config_of(config: Config, name: str) -> dict[str, Any]:
     outputs = {
         str(index): output.model_dump(mode="json", exclude_unset=True) for index, output in experiment.outputs.items()
     }
-    entries["experiments"] = {name: experiment.model_dump(mode="json", exclude={"in_all"}) | {"outputs": outputs}}
+    about = {key: value for key, value in dumped(experiment).items() if key != "in_all"}
+    entries["experiments"] = {name: about | {"outputs": outputs}}
     own = {"speech_dir": config.speech_dir, "features": config.features.model_dump()}
     return {"complete": True, **own, **entries}
 
