@@ -47,7 +47,7 @@ def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origi
     ]
     frames = [table.rename_axis("frame").reset_index() for table in frames]
     columns = ["sample", "index", "tag", "frame", *FRAMES]
-    tables = {"measures": measures, "means": means(measures), "anchors": anchors, "frames": pd.concat(frames)[columns]}
+    tables = {"measures": measures, "means": means(measures), "anchors": anchors, "frames": pd.concat(frames).reindex(columns=columns)}
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     write_text(out / "README.md", _readme(experiment, measures, left_out))

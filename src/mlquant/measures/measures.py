@@ -15,7 +15,7 @@ import scipy.signal
 
 from mlquant.core import errors, records
 from mlquant.core.records import FRAME, SAMPLE_RATE
-from mlquant.measures.columns import COLUMNS, FRAMES, NAMES, REFERENCES
+from mlquant.measures.columns import REFERENCES
 from mlquant.vocoder import features
 
 DELAY = 209
@@ -27,10 +27,11 @@ _ACTIVE = 40.0  # dB below the loudest frame; quieter ones are no speech
 
 
 def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
-    """Measures of each row of a sample, and their values frame by frame: lists of FRAMES.
+    """Return the measures of each row of a sample, and the values of some frame by frame, as lists [F].
 
     `record["references"]` names the files of the source speech, of the outputs `original` and `ideal_y`, and of the
-    `features` b; `record["rows"]` the outputs. `record["pesq"]` says whether PESQ is measured. Raises InputError for
+    `features` b; `record["rows"]` the outputs. `record["pesq"]` says whether PESQ is measured. Each measure has the
+    name of its column (see `columns`); one that an output does not have is left out, or None. Raises InputError for
     files that do not fit each other.
     """
     named = record["references"]
@@ -45,13 +46,11 @@ def _measure_output(
     row: dict, feature_records: np.ndarray, heard: dict, crest: list, with_pesq: bool
 ) -> tuple[dict, dict]:
     named, bits = row["files"], row["bits_per_frame"]
-    result: dict = dict.fromkeys([*NAMES, *COLUMNS])
-    result |= {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
-    if bits:
-        result["bit_per_s"] = 1000 * bits / row["frame_ms"]
-        if "y_hat" in named and not row.get("interval_ms"):
-            # Of features quantised every 10 ms, or each second one of them only.
-            result |= {"bit_per_s_10ms": result["bit_per_s"], "bit_per_s_20ms": result["bit_per_s"] / 2}
+    result = {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
+    result["bit_per_s"] = 1000 * bits / row["frame_ms"] if bits else None
+    if bits and "y_hat" in named and not row.get("interval_ms"):
+        # Of features quantised every 10 ms, or each second one of them only.
+        result |= {"bit_per_s_10ms": result["bit_per_s"], "bit_per_s_20ms": result["bit_per_s"] / 2}
     frames = {"voiced": (feature_records[:, 21] > 0).astype(int).tolist()}
     for measure in (_of_spectra, _of_b, _of_latents):
         measures, per_frame = measure(named, feature_records)
@@ -66,7 +65,7 @@ def _measure_output(
         result |= {f"published_{name}": value for name, value in of_it.items()}
     # Where memory happens to lie may change the last bit of a library's sums: nine digits are the same in every run.
     rounded = {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()}
-    return rounded, {name: frames.get(name) for name in FRAMES}
+    return rounded, frames
 
 
 def _of_spectra(named: dict, records: np.ndarray) -> tuple[dict, dict]:
