@@ -39,15 +39,16 @@ def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origi
     measures = measures[measures["index"].notna()].astype({"index": int})
     made = set(measures["sample"])
     left_out = [name for name in experiment["samples"] if name not in made]
+    none = dict.fromkeys(FRAMES)
     frames = [
-        pd.DataFrame({"sample": record["sample"], "index": row["index"], "tag": row["tag"], **values})
+        pd.DataFrame({"sample": record["sample"], "index": row["index"], "tag": row["tag"], **none, **values})
         for record in records
         for row, values in zip(record["rows"], record["frames"], strict=True)
         if row["index"] is not None
     ]
     frames = [table.rename_axis("frame").reset_index() for table in frames]
     columns = ["sample", "index", "tag", "frame", *FRAMES]
-    tables = {"measures": measures, "means": means(measures), "anchors": anchors, "frames": pd.concat(frames).reindex(columns=columns)}
+    tables = {"measures": measures, "means": means(measures), "anchors": anchors, "frames": pd.concat(frames)[columns]}
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     write_text(out / "README.md", _readme(experiment, measures, left_out))
