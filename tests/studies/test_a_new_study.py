@@ -120,7 +120,9 @@ def test_a_mistake_in_the_entry_of_a_new_study_is_one_line(package):
     wrong = CONFIG | {"studies": {"how_long": {"kind": "length", "sampel": "ann"}}}
     program = "import json, sys; from mlquant.core.errors import InputError; from mlquant.plan import config\n"
     program += "try:\n    config.load(json.loads(sys.argv[1]))\nexcept InputError as error:\n    print(error)"
-    assert "studies.how_long: unknown key 'sampel', the nearest valid one is 'sample'" in run("-c", program, json.dumps(wrong))
+    assert "studies.how_long: unknown key 'sampel', the nearest valid one is 'sample'" in run(
+        "-c", program, json.dumps(wrong)
+    )
 
 
 def test_the_configuration_can_be_checked_without_what_studies_compute_with():

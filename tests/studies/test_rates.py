@@ -45,7 +45,9 @@ def made(tmp_path_factory, voice):
         settings = NetworkSettings(**{**SMALL, **changes}).model_dump()
         training.train(settings, [b], [y] if name in ("straight", "manifold") else None, folder / name)
     for name in ("nn4", "pairs", "straight", "shape"):
-        array = gain.without_gain(b) if name == "shape" else inference.encode(*inference.load(folder / name / WEIGHTS), b)
+        array = (
+            gain.without_gain(b) if name == "shape" else inference.encode(*inference.load(folder / name / WEIGHTS), b)
+        )
         for stage, size in enumerate((16, 8), 1):
             result = vq.train(array, size, seed=1)
             records.write_f32(folder / f"{name}_{stage}.f32", result.codebook)

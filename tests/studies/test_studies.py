@@ -244,7 +244,9 @@ def test_the_bits_for_a_noise_are_the_fewest_with_no_more_variance(made, traces)
 
 
 def test_the_bits_needed_are_interpolated_and_the_uniform_ones_those_of_theory(made, traces):
-    needed = studies.kinds()["uniform_vq"].tables(made[1]["uniform_vq"] | {"traces": traces})["needed"].set_index("variance")
+    needed = (
+        studies.kinds()["uniform_vq"].tables(made[1]["uniform_vq"] | {"traces": traces})["needed"].set_index("variance")
+    )
     assert needed.loc[0.0015, "uniform_bits"] == pytest.approx(4 * 3.898, rel=1e-3)
     assert needed.loc[0.0015, "vq_bits"] == pytest.approx(np.log2(0.2 / 0.0015))
     assert np.isnan(needed.loc[3e-4, "vq_bits"])
@@ -290,7 +292,9 @@ def test_a_network_that_takes_y_is_studied_on_y(made, kind):
 
 def test_another_threshold_is_of_the_vectors_and_not_of_the_network(made):
     settings = made[1]["noise"]
-    everything, loud = (studies.kinds()["noise"].tables(settings | {"thresh": thresh})["noise"] for thresh in (-100, 55))
+    everything, loud = (
+        studies.kinds()["noise"].tables(settings | {"thresh": thresh})["noise"] for thresh in (-100, 55)
+    )
     assert (everything["sd_training_dB2"] != loud["sd_training_dB2"]).all()
 
 
@@ -440,7 +444,11 @@ def test_a_loss_curve_without_epochs_is_an_empty_figure(tmp_path):
 # --- bad input -------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "a kind there is not": ("noise", {"kind": "quiet"}, "'quiet', expected one of analog, bits, demo, latents, mbest, noise, uniform_vq"),
+    "a kind there is not": (
+        "noise",
+        {"kind": "quiet"},
+        "'quiet', expected one of analog, bits, demo, latents, mbest, noise, uniform_vq",
+    ),
     "no files": ("mbest", {"features": []}, "features: none"),
     "a lost file": ("mbest", {"features": ["none.f32"]}, "none.f32: no such file"),
     "no bottleneck": ("noise", {"weights": "manifold"}, "no bottleneck"),

@@ -18,7 +18,7 @@ GROUPS = {"all": ("m", "f", None), "male": ("m",), "female": ("f",)}
 def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origins: dict[str, str], out: Path) -> None:
     """Write measures.csv, means.csv, anchors.csv, frames.csv, README.md, config.yaml and provenance.json into a folder.
 
-    `experiment` is its config entry with its name, and what its page shows beside the tables; `measured` holds a
+    `experiment` is its config entry with its name, and what its page shows besides the tables; `measured` holds a
     measured.json for each sample and, of rows without an index, for its anchors (see the command `measure`);
     `sidecars` the provenance.json of each network and codebook, `origins` checksums of where the speech came from. The
     key in the folder's name goes into the provenance. Raises InputError for records that lack something.
@@ -28,8 +28,8 @@ def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origi
     for path, record in zip(measured, records, strict=True):
         require(record, str(path), "sample", "sex", "references", "rows", "stages", "measures", "frames", "pesq")
         require(record, str(path), "files")
-    beside = [read_json(path) for path in sidecars]
-    for path, record in zip(sidecars, beside, strict=True):
+    sidecar_records = [read_json(path) for path in sidecars]
+    for path, record in zip(sidecars, sidecar_records, strict=True):
         require(record, str(path), "key", "started", "seconds", "seed", "stages", "files", "folder")
     require(experiment, "experiment", "name", "title", "samples", "outputs", "speech_dir", "networks", "codebooks")
     require(experiment, "experiment", "bottleneck", "definitions", "published", "config")
@@ -54,7 +54,7 @@ def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origi
     write_text(out / "README.md", _readme(experiment, measures, left_out))
     entries = {record["sample"]: record["entry"] for record in records if record.get("entry")}
     write_json(out / "config.yaml", experiment["config"] | {"samples": dict(sorted(entries.items()))})  # JSON is YAML
-    about = _provenance(experiment, records, beside, left_out) | {"key": out.name.rpartition(".")[2]}
+    about = _provenance(experiment, records, sidecar_records, left_out) | {"key": out.name.rpartition(".")[2]}
     about["files"] = dict(sorted({**about["files"], **origins}.items()))
     about["folder"] = {name: file_sha256(out / name) for name in _WRITTEN}
     write_json(out / provenance.NAME, about | provenance.ran_since(started))
@@ -117,7 +117,7 @@ def _table(rows: list[list]) -> str:
     return "\n".join(f"| {' | '.join(markdown(str(cell)) for cell in line)} |" for line in lines)
 
 
-def _provenance(experiment: dict, records: list[dict], beside: list[dict], left_out: list[str]) -> dict:
+def _provenance(experiment: dict, records: list[dict], sidecar_records: list[dict], left_out: list[str]) -> dict:
     """Every key, file, setting and version behind the experiment."""
     samples, wavs = {}, {}
     for record in records:
@@ -128,18 +128,18 @@ def _provenance(experiment: dict, records: list[dict], beside: list[dict], left_
                 name = f"{record['sample']}_{row['index']}_{row['tag']}.wav"
                 wavs[name] = {"from": row["files"]["wav"], "index": row["index"], "tag": row["tag"]}
     stages, files, trained = {}, {}, {}
-    for record in records + beside:
+    for record in records + sidecar_records:
         stages |= record["stages"]
         files |= record["files"]
-    for record in beside:
+    for record in sidecar_records:
         (folder,) = (folder for folder, stage in record["stages"].items() if stage["key"] == record["key"])
         files |= {f"{folder}/{name}": sha256 for name, sha256 in record["folder"].items()}
         trained[folder] = {name: record[name] for name in ("started", "seconds", "seed")}
     latents = {record["sample"]: record["latents"] for record in records if record.get("latents")}
     folder = f"results/{experiment['name']}_wav"
-    shown = ("networks", "codebooks", "bottleneck", "definitions", "config")
+    elsewhere = ("networks", "codebooks", "bottleneck", "definitions", "config")
     return {
-        "experiment": {name: value for name, value in experiment.items() if name not in shown},
+        "experiment": {name: value for name, value in experiment.items() if name not in elsewhere},
         "command": f"snakemake {folder} --configfile {folder}/config.yaml",
         "left_out": left_out,
         "pesq": all(record["pesq"] for record in records),

@@ -1,9 +1,9 @@
 // Legend, measures, charts of the measures, training, history and provenance.
 
-// What is shown before all columns are asked for: each with that of the published wavs.
+// The columns that are shown before a reader asks for all: each with that of the published wavs.
 const FIRST_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].first).flatMap((name) => [name, `published_${name}`]);
-// What is drawn against bit/s: first what is heard.
-const CHARTED_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].charted).sort((a, b) => page.columns[b].heard - page.columns[a].heard);
+// The measures that can be drawn against bit/s, those of speech first.
+const CHARTED_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].charted).sort((a, b) => page.columns[b].of_speech - page.columns[a].of_speech);
 
 const several = page.experiments.length > 1;
 const has = (value) => value !== null && value !== undefined;
