@@ -37,7 +37,8 @@ def tables(settings: dict) -> dict:
 
     from mlquant.core import records
 
-    return {"length": pd.DataFrame({"sample": [settings["sample"]], "frames": [len(records.read_f32(settings["b"], 22))]})}
+    frames = len(records.read_f32(settings["b"], 22))
+    return {"length": pd.DataFrame({"sample": [settings["sample"]], "frames": [frames]})}
 
 
 def figure(figure: Any, folder) -> None:

@@ -39,10 +39,11 @@ _KINDS = {"experiment": "Experiment", "settings": "Settings", "definitions": "Co
 class Comparison:
     """What differs between A and B.
 
-    names: their folders' names. differences: a row each, with kind (experiment, settings, definitions, versions), where,
-    a, b ("-" on the side that has no such thing). measures: a row an output and measure, with COLUMNS; tag_b is empty
-    where it is tag, interval is "frames", "samples" or empty, verdict of B is better, worse or same, or empty where a
-    measure has no better or no interval.
+    `names` are those of their folders. `differences` has a row for each difference, with its kind (experiment,
+    settings, definitions or versions), where it is, and the values a and b, "-" on the side that has no such thing.
+    `measures` has a row for each output and measure, with COLUMNS: tag_b is empty where it is as tag; interval is
+    "frames", "samples" or empty; the verdict of B is better, worse or same, or empty where a measure has no better
+    values, or no interval.
     """
 
     names: tuple[str, str]
@@ -393,9 +394,8 @@ def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]]
         else:
             yield f"{heading}{name}"
             yield table(rows[["where", "a", "b"]].to_numpy().tolist(), ["", "A", "B"])
-    compared = [
-        column.name for column in sorted(columns.MEASURES, key=lambda one: not one.of_speech) if column.compared
-    ]
+    in_order = sorted(columns.MEASURES, key=lambda one: not one.of_speech)
+    compared = [column.name for column in in_order if column.compared]
     yield f"{heading}Measures: means over the samples of both, B - A, its 95 % interval"
     for (index, tag), rows in measures.groupby(["index", "tag"], sort=False):
         tag_b = f" -> {rows['tag_b'].iloc[0]}" * bool(rows["tag_b"].iloc[0])

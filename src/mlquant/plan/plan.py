@@ -99,8 +99,7 @@ class Plan:
         return self.params(("mlquant.report.stages:report", *code), of_report)
 
     def captions(self) -> dict[str, Any]:
-        """What captions of `snakemake --report` show: entries as they are in force, and what each kind of study asks."""
+        """What captions of `snakemake --report` show: entries as they are in force, and what each study asks."""
         entries = self.config.model_dump(mode="json", include={"experiments", "sweeps", "studies"})
-        return entries | {
-            "kinds": {kind: (study.__doc__ or "").split("\n")[0] for kind, study in studies.kinds().items()}
-        }
+        asked = {kind: (study.__doc__ or "").split("\n")[0] for kind, study in studies.kinds().items()}
+        return entries | {"kinds": asked}
