@@ -164,9 +164,9 @@ def test_stages_of_one_name(tmp_path):
 
 
 def test_code_and_versions(tmp_path):
-    modules = {"mlquant.vq": "cccccccc", "mlquant.files": "bbbbbbbb", "mlquant.new": "dddddddd"}
+    definitions = {"mlquant.vq": "cccccccc", "mlquant.files": "bbbbbbbb", "mlquant.new": "dddddddd"}
     versions = {"python": "3.11.7", "torch": "2.14.0", "machine": "aarch64"}
-    b = write(tmp_path / "y", modules=modules, versions=versions)
+    b = write(tmp_path / "y", definitions=definitions, versions=versions)
     comparison = compare.compare(write(tmp_path / "x"), b)
     assert rows(comparison, "definitions") == [("mlquant.vq", "aaaaaaaa", "cccccccc"), ("mlquant.new", "-", "dddddddd")]
     assert rows(comparison, "versions") == [("torch", "2.13.0", "2.14.0"), ("machine", "x86_64", "aarch64")]

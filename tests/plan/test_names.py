@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from support.configs import COMPARED, edited
 from support.workflow import copy_of_checkout, synthetic_speech
 
-from mlquant.core import errors, figures
+from mlquant.core import errors, figures, tables
 from mlquant.core.blocks import quoted
 from mlquant.core.disk import read_json
 from mlquant.core.errors import InputError
@@ -314,7 +314,7 @@ def test_every_value_reaches_its_command_as_it_stands(odd, tmp_path):
 
 def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
     (tmp_path / "t.csv").write_text("sample,tag,index,value\nNA,007,1,\nnull,1e3,2,0.5\n")
-    table = figures.read_table(tmp_path / "t.csv", "sample")
+    table = tables.read_table(tmp_path / "t.csv", "sample")
     assert table["sample"].to_list() == ["NA", "null"] and table["tag"].to_list() == ["007", "1e3"]
     assert table["value"].isna().to_list() == [True, False] and table["index"].to_list() == [1, 2]
 

@@ -13,7 +13,7 @@ from mlquant.core.errors import InputError
 from mlquant.networks import dense, inference, training
 from mlquant.networks.settings import NetworkSettings
 from mlquant.quantisers import vq
-from mlquant.studies import analog, latents, shared
+from mlquant.studies import analog, demo, latents, mbest, noise, shared, uniform_vq
 from mlquant.vocoder import features
 
 SMALL = {"family": "autoencoder1", "nn": 4, "d": 4, "loss": "sd", "lr": 2e-3, "batch": 64, "epochs": 2, "held_out": 0.2}
@@ -236,7 +236,7 @@ def test_traces_of_stages_are_chained_behind_full_stages(traces):
 
 def test_the_bits_for_a_noise_are_the_fewest_with_no_more_variance(made, traces):
     settings = made[1]["noise"] | {"traces": traces, "noise_vars": [0, 1e-4, 0.0126, 0.0125, 0.2, 0.02]}
-    table = studies.kinds()["noise"].tables(settings)["noise"].set_index("noise_var")
+    table = noise.tables(settings)["noise"].set_index("noise_var")
     # 0.2/16 = 0.0125 is the last size of the first stage, 0.2/256 = 0.00078 the least there is.
     np.testing.assert_array_equal(table["vq_bits"], [np.nan, np.nan, 4, 4, 1, 4])
     np.testing.assert_array_equal(table["vq_stages"], [np.nan, np.nan, 1, 1, 1, 1])
@@ -244,9 +244,7 @@ def test_the_bits_for_a_noise_are_the_fewest_with_no_more_variance(made, traces)
 
 
 def test_the_bits_needed_are_interpolated_and_the_uniform_ones_those_of_theory(made, traces):
-    needed = (
-        studies.kinds()["uniform_vq"].tables(made[1]["uniform_vq"] | {"traces": traces})["needed"].set_index("variance")
-    )
+    needed = uniform_vq.tables(made[1]["uniform_vq"] | {"traces": traces})["needed"].set_index("variance")
     assert needed.loc[0.0015, "uniform_bits"] == pytest.approx(4 * 3.898, rel=1e-3)
     assert needed.loc[0.0015, "vq_bits"] == pytest.approx(np.log2(0.2 / 0.0015))
     assert np.isnan(needed.loc[3e-4, "vq_bits"])
@@ -258,7 +256,7 @@ def test_the_bits_needed_are_interpolated_and_the_uniform_ones_those_of_theory(m
 
 def test_distortion_grows_with_the_noise_and_starts_at_that_of_training(made):
     folder, kinds = made
-    table = studies.kinds()["noise"].tables(kinds["noise"])["noise"]
+    table = noise.tables(kinds["noise"])["noise"]
     last = pd.read_csv(folder / "small/losses.csv").iloc[-1]
     assert table["sd_held_out_dB2"][0] == pytest.approx(last["held_out_sd_dB2"], rel=1e-3)
     for column in ("sd_training_dB2", "sd_held_out_dB2"):
@@ -268,8 +266,8 @@ def test_distortion_grows_with_the_noise_and_starts_at_that_of_training(made):
 def test_voices_held_out_are_what_a_study_measures_as_held_out(made, tmp_path):
     _, kinds = made
     records.write_f32(tmp_path / "b.f32", records_of(50, 3))
-    plain = studies.kinds()["noise"].tables(kinds["noise"])["noise"]
-    table = studies.kinds()["noise"].tables(kinds["noise"] | {"held_out_features": [str(tmp_path / "b.f32")]})["noise"]
+    plain = noise.tables(kinds["noise"])["noise"]
+    table = noise.tables(kinds["noise"] | {"held_out_features": [str(tmp_path / "b.f32")]})["noise"]
     assert (table["sd_training_dB2"] == plain["sd_training_dB2"]).all()
     network, trained = inference.load(kinds["noise"]["weights"])
     b, b_hat = records_of(50, 3), inference.infer(network, trained, records_of(50, 3))
@@ -292,14 +290,12 @@ def test_a_network_that_takes_y_is_studied_on_y(made, kind):
 
 def test_another_threshold_is_of_the_vectors_and_not_of_the_network(made):
     settings = made[1]["noise"]
-    everything, loud = (
-        studies.kinds()["noise"].tables(settings | {"thresh": thresh})["noise"] for thresh in (-100, 55)
-    )
+    everything, loud = (noise.tables(settings | {"thresh": thresh})["noise"] for thresh in (-100, 55))
     assert (everything["sd_training_dB2"] != loud["sd_training_dB2"]).all()
 
 
 def test_the_uniform_quantiser_is_better_with_more_bits_and_the_VQ_with_more_stages(made):
-    table = studies.kinds()["uniform_vq"].tables(made[1]["uniform_vq"])["uniform_vq"]
+    table = uniform_vq.tables(made[1]["uniform_vq"])["uniform_vq"]
     for _, part in table.groupby(["quantiser", "measured_on"]):
         assert part["bits_per_frame"].is_monotonic_increasing and part["variance"].is_monotonic_decreasing
     assert table["bits_per_frame"][table["quantiser"] == "uniform"].tolist() == [4, 4, 8, 8, 12, 12, 16, 16, 20, 20]
@@ -308,7 +304,7 @@ def test_the_uniform_quantiser_is_better_with_more_bits_and_the_VQ_with_more_sta
 
 
 def test_survivors_lower_the_error_of_two_stages_and_gains_are_on_one(made):
-    table = studies.kinds()["mbest"].tables(made[1]["mbest"])["mbest"].set_index(["stages", "mbest"])
+    table = mbest.tables(made[1]["mbest"])["mbest"].set_index(["stages", "mbest"])
     assert table.loc[1, "gain_dB"].abs().max() == 0
     two = table.loc[2]
     assert two.index.tolist() == [1, 2, 4, 16] and two["mse"].is_monotonic_decreasing
@@ -320,7 +316,7 @@ def test_the_stretch_is_where_the_energy_is(made, tmp_path):
     array[120:150, :20] += 30
     records.write_f32(tmp_path / "b.f32", array)
     changes = {"features": [str(tmp_path / "b.f32")], "seconds": 0.3}
-    tables = studies.kinds()["latents"].tables(made[1]["latents"] | changes)
+    tables = latents.tables(made[1]["latents"] | changes)
     np.testing.assert_allclose(tables["stretch"]["time_s"], np.arange(120, 150) / 100)
     expected = inference.encode(*inference.load(made[1]["latents"]["weights"]), array)[120:150]
     np.testing.assert_array_equal(tables["stretch"].iloc[:, 1:], expected)
@@ -330,7 +326,7 @@ def test_the_stretch_is_where_the_energy_is(made, tmp_path):
 
 
 def test_each_network_stands_at_its_own_SNR_and_the_VQ_at_all(made):
-    table = studies.kinds()["analog"].tables(made[1]["analog"])["analog"].fillna({"trained": ""})
+    table = analog.tables(made[1]["analog"])["analog"].fillna({"trained": ""})
     rows = table.groupby(["scheme", "trained"])["snr_dB"].apply(list).to_dict()
     assert rows == {("analog", "plain"): [0, 5, 10], ("analog", "matched"): [5], ("digital", ""): [0, 5, 10]}
     difference = (table["snr_3000_dB"] - table["snr_dB"]).groupby(table["scheme"]).unique()
@@ -343,7 +339,7 @@ def test_each_network_stands_at_its_own_SNR_and_the_VQ_at_all(made):
 
 
 def test_the_demo_s_distortion_is_that_of_its_frames(made):
-    tables = studies.kinds()["demo"].tables(made[1]["demo"])
+    tables = demo.tables(made[1]["demo"])
     frames, shown = tables["frames"], tables["shown"]
     error = (shown["b_dB"] - shown["b_hat_dB"]) ** 2
     by_frame = error.groupby(shown["frame"]).mean()
@@ -447,7 +443,7 @@ REFUSED = {
     "a kind there is not": (
         "noise",
         {"kind": "quiet"},
-        "'quiet', expected one of analog, bits, demo, latents, mbest, noise, uniform_vq",
+        "'quiet', expected one of analog, bits",
     ),
     "no files": ("mbest", {"features": []}, "features: none"),
     "a lost file": ("mbest", {"features": ["none.f32"]}, "none.f32: no such file"),
@@ -483,7 +479,7 @@ def test_codebooks_of_other_sizes_cannot_be_sent(made, tmp_path):
     records.write_f32(tmp_path / "q.f32", codebook[:8])
     quantiser = settings["quantiser"] | {"codebooks": [settings["quantiser"]["codebooks"][0], str(tmp_path / "q.f32")]}
     with pytest.raises(InputError, match=r"\[16, 8\] entries"):
-        studies.kinds()["analog"].tables(settings | {"networks": [], "quantiser": quantiser})
+        analog.tables(settings | {"networks": [], "quantiser": quantiser})
 
 
 @pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n", "\x00\xff"])

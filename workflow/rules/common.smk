@@ -32,6 +32,8 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
+config |= PLAN.captions()  # as captions find it in snakemake.config
+
 own = None  # a pattern: files of the user's own, which no rule makes
 FOLDER = r"[\w-]+\.[0-9a-f]{8}"
 STAGE_FILE = re.compile(r"(.+/)?results/\w+/[\w-]+\.[0-9a-f]{8}/[^/]+")

@@ -78,7 +78,10 @@ def load(settings: dict) -> Chain:
 
 
 def to_vectors(chain: Chain, b: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors [n, k] to quantise of features b [F, 22] and y [F, 79], and the features [F, 22 or 79] they are of."""
+    """Return the vectors [n, k] to quantise for features b [F, 22] and y [F, 79], and the features they are made of.
+
+    These are [F, 22], b or b_hat, or y [F, 79].
+    """
     hat = b if chain.networks[0][0].row.source == "b" else y
     for network, settings in chain.networks[: chain.quantised or 0]:
         hat = inference.infer(network, settings, hat, y)
@@ -86,21 +89,22 @@ def to_vectors(chain: Chain, b: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, 
 
 
 def quantise(chain: Chain, array: np.ndarray, stages: int) -> np.ndarray:
-    """Vectors [n, k] as the first so many stages send them: quantised, and interpolated between those that are sent."""
+    """Return vectors [n, k] as the decoder has them: quantised by the first `stages`, and interpolated between."""
     return vq.interpolated(_sent(chain, array, stages), chain.search["send_every"], len(array))
 
 
 def _sent(chain: Chain, array: np.ndarray, stages: int, counted: np.ndarray | None = None) -> np.ndarray:
-    """The quantised vectors [ceil(n/send_every), k] of vectors [n, k]; `counted` as of `vq.search_predictive`."""
+    """Return the quantised vectors [ceil(n/send_every), k] of vectors [n, k]; `counted` as in `vq.quantise`."""
     search = chain.search
     options = {"send_every": search["send_every"], "reset_every": search["reset_every"], "a": search["predict"]}
     return vq.quantise(array, chain.codebooks[:stages], search["mbest"], counted=counted, **options)[1]
 
 
 def quantise_all(chain: Chain, arrays: list[np.ndarray], stages: int) -> list[np.ndarray]:
-    """The same of several arrays [n, k], to measure them by: the stretches of a predictive quantiser all at once.
+    """Return several arrays [n, k] as `quantise` returns each: the fast way, to measure them by.
 
-    One after the other they take minutes for minutes of speech. For that each array is continued to whole stretches.
+    The stretches between two resets of a predictive quantiser are searched all at once. For that each array is
+    continued to whole stretches. One after the other, they take minutes for minutes of speech.
     """
     send_every, predict, reset_every = (chain.search[name] for name in ("send_every", "predict", "reset_every"))
     if predict is None or reset_every is None or not arrays:
@@ -119,9 +123,9 @@ def quantise_all(chain: Chain, arrays: list[np.ndarray], stages: int) -> list[np
 def from_vectors(
     chain: Chain, array: np.ndarray, hat: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray | None, np.ndarray]:
-    """Records with b_hat [F, 22], None of a chain without, and y_hat [F, 79] of vectors and features of `to_vectors`.
+    """Return records with b_hat [F, 22], None for a chain without, and y_hat [F, 79] with the energy of y [F, 79].
 
-    The energy of y_hat is that of y [F, 79].
+    They are made of vectors [n, k], as `quantise` returns them, and of the features that `to_vectors` returns.
     """
     b_hat, first = hat if chain.quantised and hat.shape[1] == 22 else None, 0
     if chain.quantised is None:
@@ -145,7 +149,7 @@ def read_pair(path: str, target: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def outputs(chain: Chain, settings: dict, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The y_hat [F, 79] and speech [80*F] int16 of a sample, for each of `stages`."""
+    """Give the y_hat [F, 79] and the speech [80*F] int16 of a sample, for each of `stages`."""
     sample = settings["samples"][name]
     b, y = read_pair(sample["b"], sample["y"])
     models = list(records.read_model_in_chunks(sample["model"]))

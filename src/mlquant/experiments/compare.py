@@ -39,10 +39,11 @@ _KINDS = {"experiment": "Experiment", "settings": "Settings", "definitions": "Co
 class Comparison:
     """What differs between A and B.
 
-    names: their folders' names. differences: a row each, with kind (experiment, settings, modules, versions), where,
-    a, b ("-" on the side that has no such thing). measures: a row an output and measure, with COLUMNS; tag_b is empty
-    where it is tag, interval is "frames", "samples" or empty, verdict of B is better, worse or same, or empty where a
-    measure has no better or no interval.
+    `names` are those of their folders. `differences` has a row for each difference, with its kind (experiment,
+    settings, definitions or versions), where it is, and the values a and b, "-" on the side that has no such thing.
+    `measures` has a row for each output and measure, with COLUMNS: tag_b is empty where it is as tag; interval is
+    "frames", "samples" or empty; the verdict of B is better, worse or same, or empty where a measure has no better
+    values, or no interval.
     """
 
     names: tuple[str, str]
@@ -213,8 +214,9 @@ def _listed(names: list[str]) -> str:
 def _of_stages(a: dict, b: dict) -> list[tuple[str, str, str]]:
     """What differs between the settings of stages of one kind and name, whatever their key and sample.
 
-    Of several such stages, as of the searches of two outputs, the values that only one side has. Inputs that differ
-    by their key are not told: what made them is. Nor is what a sample needs that only one side has.
+    Where a side has several such stages, as the searches of two outputs, a row names the values that only one side
+    has. Inputs that differ by their key alone have no row, as the stage that made them has one; nor has what belongs
+    to a sample that only one side has.
     """
     common = set(a["experiment"]["samples"]) & set(b["experiment"]["samples"])
     ours, theirs = (_values(side, common) for side in (a, b))
@@ -392,7 +394,8 @@ def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]]
         else:
             yield f"{heading}{name}"
             yield table(rows[["where", "a", "b"]].to_numpy().tolist(), ["", "A", "B"])
-    compared = [column.name for column in sorted(columns.MEASURES, key=lambda one: not one.heard) if column.compared]
+    in_order = sorted(columns.MEASURES, key=lambda one: not one.of_speech)
+    compared = [column.name for column in in_order if column.compared]
     yield f"{heading}Measures: means over the samples of both, B - A, its 95 % interval"
     for (index, tag), rows in measures.groupby(["index", "tag"], sort=False):
         tag_b = f" -> {rows['tag_b'].iloc[0]}" * bool(rows["tag_b"].iloc[0])
@@ -401,9 +404,9 @@ def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]]
         if not rows["difference"].any():
             yield f"{title}: no difference"
             continue
-        shown = rows[rows["measure"].isin(compared)].sort_values("measure", key=lambda names: names.map(compared.index))
+        main = rows[rows["measure"].isin(compared)].sort_values("measure", key=lambda names: names.map(compared.index))
         yield title
-        yield table([_row(row) for row in shown.itertuples()], ["", "A", "B", "B - A", "95 % interval", "over", "B is"])
+        yield table([_row(row) for row in main.itertuples()], ["", "A", "B", "B - A", "95 % interval", "over", "B is"])
     yield _LEGEND
 
 

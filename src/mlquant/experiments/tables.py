@@ -27,7 +27,7 @@ def tabulate(
 ) -> None:
     """Write measures.csv, means.csv, anchors.csv, frames.csv, README.md, config.yaml and provenance.json into a folder.
 
-    `experiment` is its config entry with its name, and what its page shows beside the tables; `measured` holds a
+    `experiment` is its config entry with its name, and what its page shows besides the tables; `measured` holds a
     measured.json for each sample and, of rows without an index, for its anchors (see the command `measure`);
     `sidecars` the provenance.json of each network and codebook, `origins` checksums of where the speech came from. The
     key in the folder's name goes into the provenance. Raises InputError for records that lack something, and for a
@@ -40,8 +40,8 @@ def tabulate(
         require(record, str(path), "files")
     speech = {record["sample"]: record["files"].get(record["references"].get("source"), "") for record in records}
     refuse_samples(speech, manifests)
-    beside = [read_json(path) for path in sidecars]
-    for path, record in zip(sidecars, beside, strict=True):
+    sidecar_records = [read_json(path) for path in sidecars]
+    for path, record in zip(sidecars, sidecar_records, strict=True):
         require(record, str(path), "key", "started", "seconds", "seed", "stages", "files", "folder")
     require(experiment, "experiment", "name", "title", "samples", "outputs", "speech_dir", "networks", "codebooks")
     require(experiment, "experiment", "bottleneck", "definitions", "published", "config")
@@ -51,8 +51,9 @@ def tabulate(
     measures = measures[measures["index"].notna()].astype({"index": int})
     made = set(measures["sample"])
     left_out = [name for name in experiment["samples"] if name not in made]
+    none = dict.fromkeys(FRAMES)
     frames = [
-        pd.DataFrame({"sample": record["sample"], "index": row["index"], "tag": row["tag"], **values})
+        pd.DataFrame({"sample": record["sample"], "index": row["index"], "tag": row["tag"], **none, **values})
         for record in records
         for row, values in zip(record["rows"], record["frames"], strict=True)
         if row["index"] is not None
@@ -65,7 +66,7 @@ def tabulate(
     write_text(out / "README.md", _readme(experiment, measures, left_out))
     entries = {record["sample"]: record["entry"] for record in records if record.get("entry")}
     write_json(out / "config.yaml", experiment["config"] | {"samples": dict(sorted(entries.items()))})  # JSON is YAML
-    about = _provenance(experiment, records, beside, left_out) | {"key": out.name.rpartition(".")[2]}
+    about = _provenance(experiment, records, sidecar_records, left_out) | {"key": out.name.rpartition(".")[2]}
     about["files"] = dict(sorted({**about["files"], **origins}.items()))
     about["folder"] = {name: file_sha256(out / name) for name in _WRITTEN}
     write_json(out / provenance.NAME, about | provenance.ran_since(started))
@@ -128,7 +129,7 @@ def _table(rows: list[list]) -> str:
     return "\n".join(f"| {' | '.join(markdown(str(cell)) for cell in line)} |" for line in lines)
 
 
-def _provenance(experiment: dict, records: list[dict], beside: list[dict], left_out: list[str]) -> dict:
+def _provenance(experiment: dict, records: list[dict], sidecar_records: list[dict], left_out: list[str]) -> dict:
     """Every key, file, setting and version behind the experiment."""
     samples, wavs = {}, {}
     for record in records:
@@ -139,18 +140,18 @@ def _provenance(experiment: dict, records: list[dict], beside: list[dict], left_
                 name = f"{record['sample']}_{row['index']}_{row['tag']}.wav"
                 wavs[name] = {"from": row["files"]["wav"], "index": row["index"], "tag": row["tag"]}
     stages, files, trained = {}, {}, {}
-    for record in records + beside:
+    for record in records + sidecar_records:
         stages |= record["stages"]
         files |= record["files"]
-    for record in beside:
+    for record in sidecar_records:
         (folder,) = (folder for folder, stage in record["stages"].items() if stage["key"] == record["key"])
         files |= {f"{folder}/{name}": sha256 for name, sha256 in record["folder"].items()}
         trained[folder] = {name: record[name] for name in ("started", "seconds", "seed")}
     latents = {record["sample"]: record["latents"] for record in records if record.get("latents")}
     folder = f"results/{experiment['name']}_wav"
-    shown = ("networks", "codebooks", "bottleneck", "definitions", "config")
+    elsewhere = ("networks", "codebooks", "bottleneck", "definitions", "config")
     return {
-        "experiment": {name: value for name, value in experiment.items() if name not in shown},
+        "experiment": {name: value for name, value in experiment.items() if name not in elsewhere},
         "command": f"snakemake {folder} --configfile {folder}/config.yaml",
         "left_out": left_out,
         "pesq": all(record["pesq"] for record in records),

@@ -18,12 +18,12 @@ class Column:
     `label`, with the `unit`, and `help` are shown to readers; `digits` are its decimals; a `whole` number is written
     without any in CSV files. `better` says where better values lie; None of a measure that has none.
 
-    A measure `heard` in speech is taken against each of REFERENCES, and of a published wav against the source; each is
-    a column of its own. A measure with `per_frame`, a column of frames.csv, is the mean of that column over all
+    A measure `of_speech` is taken against each of REFERENCES, and for a published wav against the source; each is a
+    column of its own. A measure with `per_frame`, a column of frames.csv, is the mean of that column over all
     frames, over the `voiced` ones, or of whether it is `above` a limit in dB; a whole number is a count instead.
 
     The page shows a `first` measure, with that of the published wav, before a reader asks for all of them, and draws
-    a `charted` one against bit/s; comparisons print a `compared` one. There what is heard comes first.
+    a `charted` one against bit/s; comparisons print a `compared` one. In both, measures of speech come first.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Column:
     digits: int = 2
     whole: bool = False
     better: Literal["higher", "lower", "near 0"] | None = None
-    heard: bool = False
+    of_speech: bool = False
     per_frame: str | None = None
     voiced: bool = False
     above: float | None = None
@@ -169,7 +169,7 @@ MEASURES = (
         label="PESQ",
         help="narrow-band PESQ against the source speech, 1 to 4.5",
         better="higher",
-        heard=True,
+        of_speech=True,
         first=True,
         charted=True,
         compared=True,
@@ -180,7 +180,7 @@ MEASURES = (
         help="short-time objective intelligibility against the source speech, 0 to 1",
         digits=3,
         better="higher",
-        heard=True,
+        of_speech=True,
         first=True,
         charted=True,
         compared=True,
@@ -191,7 +191,7 @@ MEASURES = (
         help="extended STOI against the source speech, 0 to 1",
         digits=3,
         better="higher",
-        heard=True,
+        of_speech=True,
         first=True,
         charted=True,
         compared=True,
@@ -202,7 +202,7 @@ MEASURES = (
         unit="dB",
         help="log spectral distance to the source speech over active frames",
         better="lower",
-        heard=True,
+        of_speech=True,
         per_frame=LSD,
         first=True,
         charted=True,
@@ -228,18 +228,18 @@ MEASURES = (
 )
 FRAMES = ["voiced", *dict.fromkeys(column.per_frame for column in MEASURES if column.per_frame)]
 """Columns of frames.csv: whether a frame is voiced, and its distortions."""
-HEARD = [column for column in MEASURES if column.heard]
+OF_SPEECH = [column for column in MEASURES if column.of_speech]
 """The measures of speech against other speech."""
 
 
 def _all() -> Iterator[Column]:
     """Give the columns of measures.csv that are measures, in order."""
     for column in MEASURES:
-        if not column.heard:
+        if not column.of_speech:
             yield column
-        elif column is HEARD[0]:
-            yield from (_with(prefix, one) for prefix in REFERENCES for one in HEARD)
-    yield from (_with("published_", one) for one in HEARD)
+        elif column is OF_SPEECH[0]:
+            yield from (_with(prefix, one) for prefix in REFERENCES for one in OF_SPEECH)
+    yield from (_with("published_", one) for one in OF_SPEECH)
 
 
 def _with(prefix: str, column: Column) -> Column:
@@ -252,7 +252,7 @@ def _with(prefix: str, column: Column) -> Column:
     label, text = _PREFIXES[prefix]
     changes = {"name": prefix + column.name, "label": label + column.label, "help": text + column.help}
     better = None if prefix == "published_" else column.better
-    own = {"heard": False, "per_frame": None, "first": False, "charted": False, "compared": False}
+    own = {"of_speech": False, "per_frame": None, "first": False, "charted": False, "compared": False}
     return replace(column, **changes, **own, better=better)
 
 

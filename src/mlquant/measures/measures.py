@@ -15,7 +15,7 @@ import scipy.signal
 
 from mlquant.core import errors, records
 from mlquant.core.records import FRAME, SAMPLE_RATE
-from mlquant.measures.columns import COLUMNS, FRAMES, NAMES, REFERENCES
+from mlquant.measures.columns import REFERENCES
 from mlquant.vocoder import features
 
 DELAY = 209
@@ -27,46 +27,45 @@ _ACTIVE = 40.0  # dB below the loudest frame; quieter ones are no speech
 
 
 def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
-    """Measures of each row of a sample, and their values frame by frame: lists of FRAMES.
+    """Return the measures of each row of a sample, and the values of some frame by frame, as lists [F].
 
     `record["references"]` names the files of the source speech, of the outputs `original` and `ideal_y`, and of the
-    `features` b; `record["rows"]` the outputs. `record["pesq"]` says whether PESQ is measured. Raises InputError for
+    `features` b; `record["rows"]` the outputs. `record["pesq"]` says whether PESQ is measured. Each measure has the
+    name of its column (see `columns`); one that an output does not have is left out, or None. Raises InputError for
     files that do not fit each other.
     """
     named = record["references"]
     feature_records = records.read_features(named["features"])
-    heard = {name: records.read_speech(named[name], silent=name != "source") for name in REFERENCES.values()}
-    crest = crest_dB(heard["source"], feature_records, 0)
-    measured = [_measure_output(row, feature_records, heard, crest, record["pesq"]) for row in record["rows"]]
+    compared_with = {name: records.read_speech(named[name], silent=name != "source") for name in REFERENCES.values()}
+    crest = crest_dB(compared_with["source"], feature_records, 0)
+    measured = [_measure_output(row, feature_records, compared_with, crest, record["pesq"]) for row in record["rows"]]
     return [measures for measures, _ in measured], [frames for _, frames in measured]
 
 
 def _measure_output(
-    row: dict, feature_records: np.ndarray, heard: dict, crest: list, with_pesq: bool
+    row: dict, feature_records: np.ndarray, compared_with: dict, crest: list, with_pesq: bool
 ) -> tuple[dict, dict]:
     named, bits = row["files"], row["bits_per_frame"]
-    result: dict = dict.fromkeys([*NAMES, *COLUMNS])
-    result |= {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
-    if bits:
-        result["bit_per_s"] = 1000 * bits / row["frame_ms"]
-        if "y_hat" in named and not row.get("interval_ms"):
-            # Of features quantised every 10 ms, or each second one of them only.
-            result |= {"bit_per_s_10ms": result["bit_per_s"], "bit_per_s_20ms": result["bit_per_s"] / 2}
+    result = {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
+    result["bit_per_s"] = 1000 * bits / row["frame_ms"] if bits else None
+    if bits and "y_hat" in named and not row.get("interval_ms"):
+        # Of features quantised every 10 ms, or each second one of them only.
+        result |= {"bit_per_s_10ms": result["bit_per_s"], "bit_per_s_20ms": result["bit_per_s"] / 2}
     frames = {"voiced": (feature_records[:, 21] > 0).astype(int).tolist()}
     for measure in (_of_spectra, _of_b, _of_latents):
         measures, per_frame = measure(named, feature_records)
         result |= measures
         frames |= per_frame
     speech = records.read_speech(named["wav"], silent=True)
-    measures, frames["lsd_dB"] = _of_speech(speech, row["delay"], heard, feature_records, crest, with_pesq)
+    measures, frames["lsd_dB"] = _of_speech(speech, row["delay"], compared_with, feature_records, crest, with_pesq)
     result |= measures
     if "published" in named:
         published = records.read_speech(named["published"], silent=True)
-        of_it, _ = audio_measures(heard["source"], published, DELAY + row["delay"], with_pesq)
+        of_it, _ = audio_measures(compared_with["source"], published, DELAY + row["delay"], with_pesq)
         result |= {f"published_{name}": value for name, value in of_it.items()}
     # Where memory happens to lie may change the last bit of a library's sums: nine digits are the same in every run.
     rounded = {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()}
-    return rounded, {name: frames.get(name) for name in FRAMES}
+    return rounded, frames
 
 
 def _of_spectra(named: dict, records: np.ndarray) -> tuple[dict, dict]:
@@ -100,16 +99,16 @@ def _of_latents(named: dict, _: np.ndarray) -> tuple[dict, dict]:
 
 
 def _of_speech(
-    speech: np.ndarray, delay: int, heard: dict, records: np.ndarray, crest: list, with_pesq: bool
+    speech: np.ndarray, delay: int, compared_with: dict, records: np.ndarray, crest: list, with_pesq: bool
 ) -> tuple[dict, list]:
-    """Measures of speech [N] int16, `delay` samples behind the vocoder's, against every reference; its LSD by frame.
+    """Return the measures of speech [N] int16 against every reference, and its LSD of each frame.
 
-    The LSD is against the source, in dB; `crest` is the source's.
+    The speech is `delay` samples behind the vocoder's. The LSD is against the source, in dB; `crest` is the source's.
     """
-    result, per_frame, source = {}, {}, heard["source"]
+    result, per_frame, source = {}, {}, compared_with["source"]
     for prefix, name in REFERENCES.items():
         behind = delay + DELAY if name == "source" else delay
-        measures, per_frame[name] = audio_measures(heard[name], speech, behind, with_pesq)
+        measures, per_frame[name] = audio_measures(compared_with[name], speech, behind, with_pesq)
         result |= {f"{prefix}{measure}": value for measure, value in measures.items()}
     of_this = crest_dB(speech, records, delay + DELAY)
     for band, of_speech, of_source in zip(CREST_BANDS, of_this, crest, strict=True):
@@ -125,10 +124,10 @@ def _of_speech(
 def audio_measures(
     reference: np.ndarray, speech: np.ndarray, delay: int, with_pesq: bool
 ) -> tuple[dict[str, float | None], np.ndarray]:
-    """PESQ-NB, STOI, ESTOI and mean LSD (dB) of speech [N] int16 that is `delay` samples behind a reference [N] int16.
+    """Return PESQ-NB, STOI, ESTOI and the mean LSD in dB of speech against a reference, and the LSD [F] of each frame.
 
-    And the LSD [F] of each frame. PESQ finds the delay itself. None where a measure is not defined: for speech too
-    short or silent, and for PESQ when it is not asked for.
+    Both are [N] int16; the speech is `delay` samples behind, which PESQ finds by itself. A measure is None where it
+    is not defined: for speech that is too short or silent, and for PESQ when it is not asked for.
     """
     lsd = log_spectral_distance(np.pad(reference, (delay, 0))[: len(speech)], speech)
     result = {
@@ -217,7 +216,7 @@ def crest_dB(signal: np.ndarray, records: np.ndarray, delay: int) -> list[float 
     """Peak to RMS ratio in dB of the envelope within a pitch cycle, a mean over voiced frames for each of CREST_BANDS.
 
     `records` [F, 22] give Wo and voicing of the source, behind which the signal [N] is `delay` samples: in the
-    vocoder's output, DELAY behind, frame i is heard at sample 80*i + 79.
+    vocoder's output, DELAY behind, frame i comes out at sample 80*i + 79.
     A voice whose energy comes in one pulse a cycle, as from phases that all start together, has a high ratio: it
     sounds buzzy. Quiet cycles are left out; None for a signal without voiced ones.
     """

@@ -102,6 +102,7 @@ class Graph:
         name: str,
         settings: Mapping[str, Any] | None = None,
         counted: Mapping[str, Any] | None = None,
+        /,
         **inputs: Sequence[str] | str,
     ) -> Node:
         """Add a run of a stage; one that is the same as an earlier one in all but its name is that one.

@@ -99,5 +99,12 @@ class Plan:
         """What the report of some folders is filled in with beside their tables, as one JSON text."""
         known = self.folders()
         of_report = report_of(self.config, [(*known[folder], folder) for folder in folders])
-        words = tuple(f"{study.__name__}:report" for study in studies.kinds().values())
-        return self.params(("mlquant.report.stages:report", *words), of_report)
+        reported = {entry["settings"]["kind"] for entry in of_report["entries"] if entry["kind"] == "study"}
+        code = [definition for kind in sorted(reported) for definition in studies.reported_by(kind)]
+        return self.params(("mlquant.report.stages:report", *code), of_report)
+
+    def captions(self) -> dict[str, Any]:
+        """What captions of `snakemake --report` show: entries as they are in force, and what each study asks."""
+        entries = self.config.model_dump(mode="json", include={"experiments", "sweeps", "studies"})
+        asked = {kind: (study.__doc__ or "").split("\n")[0] for kind, study in studies.kinds().items()}
+        return entries | {"kinds": asked}

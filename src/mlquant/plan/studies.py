@@ -61,9 +61,8 @@ def _dumped(block: Any) -> dict[str, Any]:
 
 def _in_common(config: Config, places: str) -> dict[str, Any]:
     """The settings that all networks of a study, which have places that begin so, have in common."""
-    settings = [
-        network.model_dump(exclude={"row"}) for place, network in config.networks.items() if place.startswith(places)
-    ]
+    networks = [network for place, network in config.networks.items() if place.startswith(places)]
+    settings = [network.model_dump(exclude={"row"}) for network in networks]
     if not settings:
         return {}
     return {key: value for key, value in settings[0].items() if all(one[key] == value for one in settings)}

@@ -13,7 +13,7 @@ import pandas as pd
 
 from mlquant.core.disk import read_json, require
 from mlquant.core.tables import formatted, laid_out, read_rows
-from mlquant.measures.columns import COLUMNS, HEARD
+from mlquant.measures.columns import COLUMNS, OF_SPEECH
 
 PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 """The original's figures, and where each is from."""
@@ -66,7 +66,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
     if has_wavs:
         source = f"the same measures of the wavs in {entry['settings'].get('published')}"
     overall = [index]
-    for one in HEARD:
+    for one in OF_SPEECH:
         published = published_pesq if one.name == "pesq" else column(f"published_{one.name}")
         overall.append((one.heading, column(one.name), one.format))
         overall.append((f"published {one.heading}", published, one.format))

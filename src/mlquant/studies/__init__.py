@@ -47,6 +47,11 @@ def computed_by(kind: str) -> tuple[str, ...]:
     return tuple(f"{module.__name__}:{name}" for name in ("tables", "speech", "figure") if hasattr(module, name))
 
 
+def reported_by(kind: str) -> tuple[str, ...]:
+    """Return the names of the definitions that the report's part of a kind of study depends on."""
+    return tuple(f"{kinds()[kind].__name__}:{name}" for name in ("report", "TITLE", "SECTION", "PLACE", "WORDS"))
+
+
 def make(settings: dict, folder: Path) -> None:
     """Write the tables, the speech and the figures of a study into `folder`.
 

@@ -110,7 +110,10 @@ def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
 
 
 def _held(names: Sequence[str], tables: Sequence[_Tables]) -> list[str]:
-    """The samples that the page holds: those that fit into `LIMIT` after the ones before; the others are in tables."""
+    """Return the samples whose speech the page holds: as many as fit into `LIMIT`, in order.
+
+    The others are only in its tables.
+    """
     held, total = [], 0
     for name in names:
         known = [table.provenance["samples"][name] for table in tables if name in table.provenance["samples"]]
@@ -148,15 +151,15 @@ class _Tables:
                 values.append(np.nan if row.get(name) is None else row[name])
 
     def about(self) -> dict:
-        """What is told of the experiment, without its arrays."""
+        """Return what the page says of the experiment, without its arrays."""
         known = self.provenance
         experiment = known["experiment"]
         networks = {name: Path(folder) for name, folder in known["networks"].items()}
-        shown = ("key", "pesq", "left_out", "versions", "wavs", "definitions")
+        copied = ("key", "pesq", "left_out", "versions", "wavs", "definitions")
         return {
             "label": self.label,
             "folder": str(self.folder),
-            **{name: known.get(name) for name in shown},
+            **{name: known.get(name) for name in copied},
             "name": experiment["name"],
             "title": experiment.get("title") or "",
             "published": experiment.get("published"),
@@ -194,7 +197,7 @@ def _columns(tables: Sequence[_Tables]) -> dict:
     """Return what the page has to know of every numeric column, in the tables' order.
 
     That is its label, its explanation and its decimals, whether it is shown at first, is drawn against bit/s, is
-    heard in speech, and whether frames have values of it.
+    a measure of speech, and whether frames have values of it.
     """
     result = {}
     names = dict.fromkeys(name for table in tables for row in (*table.means[:1], *table.measures[:1]) for name in row)
@@ -205,12 +208,12 @@ def _columns(tables: Sequence[_Tables]) -> dict:
         column = (COLUMNS | {"samples": _SAMPLES}).get(name, Column(name=name, label=name, digits=3))
         label = f"{column.label} {column.unit}".rstrip()
         about = {"label": label, "help": column.help, "digits": column.digits, "frames": name in FRAMES}
-        result[name] = about | {"first": column.first, "charted": column.charted, "heard": column.heard}
+        result[name] = about | {"first": column.first, "charted": column.charted, "of_speech": column.of_speech}
     return result
 
 
 def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
-    """A sample of all folders that have it: what can be heard of it, and the features of its frames."""
+    """A sample of all folders that have it: what can be listened to, and the features of its frames."""
     having = [(i, table) for i, table in enumerate(tables) if name in table.provenance["samples"]]
     first = having[0][1]
     known = first.provenance["samples"][name]

@@ -1,9 +1,9 @@
 // Legend, measures, charts of the measures, training, history and provenance.
 
-// What is shown before all columns are asked for: each with that of the published wavs.
+// The columns that are shown before a reader asks for all: each with that of the published wavs.
 const FIRST_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].first).flatMap((name) => [name, `published_${name}`]);
-// What is drawn against bit/s: first what is heard.
-const CHARTED_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].charted).sort((a, b) => page.columns[b].heard - page.columns[a].heard);
+// The measures that can be drawn against bit/s, those of speech first.
+const CHARTED_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].charted).sort((a, b) => page.columns[b].of_speech - page.columns[a].of_speech);
 
 const several = page.experiments.length > 1;
 const has = (value) => value !== null && value !== undefined;
@@ -213,7 +213,7 @@ function provenanceOf(experiment) {
       s.folder, text(s.command), text(s.settings), text(s.inputs), has(s.seconds) ? { text: number(s.seconds, 1), sort: s.seconds } : null])),
     list("Seeds", "seeds", ["stage", "seed"], seeds),
     list("Versions", "versions", ["package", "version"], pairs(experiment.versions)),
-    list("Code", "digests of the modules behind the stages", ["part", "digest"], pairs(experiment.modules)),
+    list("Code", "digests of the definitions behind the stages", ["definition", "digest"], pairs(experiment.definitions)),
     list("Wavs", "wavs", ["file", "from"], Object.entries(experiment.wavs).map(([name, wav]) => [
       several ? name : { text: el("a", { href: encodeURIComponent(name) }, name), sort: name }, wav.from])));
 }
