@@ -146,7 +146,8 @@ def _parsed(path: Path) -> Any:
     # The loader in C is six times as fast, but its stack overflows in a file that is nested deeply.
     known = path.parent.parts[-2:] == ("workflow", "config")
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader) if known else yaml.SafeLoader)
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if known else yaml.SafeLoader
+        return yaml.load(text, Loader=loader)  # noqa: S506  # both are safe loaders
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

@@ -423,9 +423,9 @@ def search_predictive(
     counted: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
-    """Closed-loop search of vectors [F, k], each `send_every`-th of which is sent: indices [ceil(F/send_every), stages].
+    """Closed-loop search of vectors [F, k], each `send_every`-th of which is sent.
 
-    Quantised is what is left by the decoder's own past, x_hat_t = a x_hat_(t-1) + VQ(x_t - a x_hat_(t-1)), which is
+    Returns indices [ceil(F/send_every), stages]. Quantised is what is left by the decoder's own past, x_hat_t = a x_hat_(t-1) + VQ(x_t - a x_hat_(t-1)), which is
     zero at the first of every `reset_every` vectors sent. See "Predictive vector quantization" in Gersho and Gray,
     "Vector Quantization and Signal Compression", 1992.
 
