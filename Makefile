@@ -1,4 +1,5 @@
-# `make` regenerates the samples of experiment 240118; `make test` runs the tests; `make bench` measures each stage.
+# `make` regenerates the samples of experiment 240118; `make lint` checks style and types; `make test` runs the quick tests,
+# `make test-slow` the others; `make bench` measures each stage.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
@@ -17,6 +18,7 @@ lint: .venv/installed
 	ruff check
 	ruff format --check
 	snakefmt --check Snakefile workflow
+	mypy
 	snakemake --lint
 
 bench: .venv/installed

@@ -1,4 +1,5 @@
-# The graph, from speech to a folder of samples: what is made is in config.yaml, how is in workflow/rules.
+# The graph, from speech to a folder of samples: what is made is in config.yaml and workflow/config, how is in
+# workflow/rules.
 
 import os
 import sys
@@ -10,10 +11,6 @@ min_version("9.0")
 
 # For envs/mlquant.post-deploy.sh, as the working directory (--directory) need not be the checkout.
 os.environ |= {"MLQUANT_CHECKOUT": str(workflow.basedir)}
-
-
-# One in the working directory comes first.
-configfile: "config.yaml" if os.path.exists("config.yaml") else f"{workflow.basedir}/config.yaml"
 
 
 include: "workflow/rules/common.smk"
@@ -51,19 +48,12 @@ rule all_studies:
         expand("results/studies/{study}", study=PLAN.studies),
 
 
-# Also what `snakemake --report report.zip` shows: what is there.
-rule report:
-    default_target: any(argument.startswith("--report") for argument in sys.argv)
-    input:
-        "results/report.html",
-
-
 include: "workflow/rules/speech.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/networks.smk"
 include: "workflow/rules/quantisers.smk"
 include: "workflow/rules/synthesis.smk"
-include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/experiments.smk"
 include: "workflow/rules/studies.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/runs.smk"

@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 
 import numpy as np
-import yaml
 
 from mlquant.core.errors import InputError, log
 from mlquant.core.records import FRAME, SAMPLE_RATE
-from mlquant.plan.config import load
-from mlquant.plan.graph import Plan
+from mlquant.plan.config import load, read
+from mlquant.plan.plan import Plan
 
 EXPERIMENT = "240118"
 
 
 def find() -> dict:
-    """Files and settings to measure with, from config.yaml and results/; InputError when they have not been made."""
-    plan = Plan(load(yaml.safe_load(Path("config.yaml").read_text())))
-    networks = {name: plan.networks[name] for name in ("manifold", "nn4_cat1", "manifold_seed", "nn4_seed")}
-    stages = list(plan.stages.values())
+    """Files and settings to measure with, of the configuration; InputError when they have not been made."""
+    plan = Plan(load(read(Path(__file__).parents[1])))
+    networks = {name: plan.graph.network(name) for name in ("manifold", "nn4_cat1", "manifold_seed", "nn4_seed")}
+    stages = list(plan.nodes.values())
     codebooks = [next(s for s in stages if s.kind == "codebooks" and s.name == f"nn4_vq_{i}") for i in (1, 2)]
     corpora = [s for s in stages if s.kind == "corpora" and s.name.startswith("prompts_")]
     samples = plan.config.experiments[EXPERIMENT].samples
     measured = [plan.experiments[EXPERIMENT].measured[name][0] for name in samples]
-    behind = plan.behind([stage.file("measured.json") for stage in measured]).values()
+    behind = plan.graph.behind([stage.file("measured.json") for stage in measured]).values()
     synthesised = {s.name: s.inputs for s in behind if s.kind == "synthesised" and "_manifold." in s.inputs["y_hat"][0]}
     return {
         "speech": [made(stage.file("speech.raw")) for stage in corpora],
@@ -42,7 +43,9 @@ def find() -> dict:
         },
         "corpus": {"settings": corpora[0].settings, "speech": made(corpora[0].inputs["speech"][0])},
         # Their paths are in the records, so these two must be those of the very configuration.
-        "measure": next((s.params for s in measured if all(Path(f).exists() for f in s.inputs["files"])), None),
+        "measure": next(
+            (json.dumps(s.settings) for s in measured if all(map(os.path.exists, s.inputs["files"]))), None
+        ),
         "tables": next(iter(filter(Path.is_dir, [Path(plan.experiments[EXPERIMENT].tables.folder)])), None),
     }
 

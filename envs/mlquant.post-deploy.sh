@@ -5,7 +5,7 @@
 set -e
 checkout=${MLQUANT_CHECKOUT:-$PWD}
 copy=$(mktemp -d)
-cp -r "$checkout/pyproject.toml" "$checkout/README.md" "$checkout/src" "$copy"
+cp -r "$checkout/pyproject.toml" "$checkout/README.md" "$checkout/LICENSE" "$checkout/src" "$copy"
 chmod -R u+w "$copy"
 python -m pip install --no-deps --editable "$copy"
 site=$(python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')

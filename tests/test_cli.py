@@ -23,9 +23,10 @@ COMMANDS = [
     *(
         "decode",
         "infer",
-        "shapes",
-        "from-shapes",
+        "remove-gain",
+        "restore-gain",
         "vq-train",
+        "vq-train-beam",
         "vq-predictor",
         "vq-search",
         "synth",
@@ -55,7 +56,7 @@ def made(tmp_path_factory, voice):
         ["encode", "bottleneck/weights.safetensors", "b.f32", "-o", "l.f32"],
         ["vq-train", "l.f32", "-k", "4", "-m", "16", "-o", "q1.f32", "--residual", "r.f32", "--trace", "t.csv"],
         ["vq-train", "r.f32", "-k", "4", "-m", "8", "-o", "q2.f32"],
-        ["vq-train", "l.f32", "-k", "4", "-m", "8", "--after", "q1.f32", "--mbest", "3", "-o", "beam.f32"],
+        ["vq-train-beam", "l.f32", "-k", "4", "-m", "8", "--after", "q1.f32", "--mbest", "3", "-o", "beam.f32"],
         ["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,q2.f32", "--mbest", "3", "-o", "l_hat.f32", "--usage"],
         ["decode", "bottleneck/weights.safetensors", "l_hat.f32", "--features", "b.f32", "-o", "b_hat.f32"],
         ["infer", "manifold/weights.safetensors", "b_hat.f32", "--energy-from", "y.f32", "-o", "y_hat.f32"],
@@ -100,7 +101,7 @@ def test_the_same_commands_give_the_same_bytes(made, tmp_path):
         (["analyse", "v.raw"], "m.bin"),
         (["synth", "m.bin", "y_hat.f32"], "v_6.wav"),
         (["vq-train", "l.f32", "-k", "4", "-m", "16", "--threads", "2"], "q1.f32"),
-        (["vq-train", "l.f32", "-k", "4", "-m", "8", "--after", "q1.f32", "--mbest", "3"], "beam.f32"),
+        (["vq-train-beam", "l.f32", "-k", "4", "-m", "8", "--after", "q1.f32", "--mbest", "3"], "beam.f32"),
         (["train", "--settings", "bottleneck/settings.json", "--features", "b.f32"], "bottleneck"),
         (["plot-losses", "bottleneck/losses.csv", "--title", "bottleneck"], "losses.png"),
     ):
@@ -143,24 +144,24 @@ def test_prediction_is_fitted_trained_and_searched_every_second_vector(made, tmp
         codebook = records.read_f32(tmp_path / "q", 4)
         expected = vq.train(vq.unpredicted(latents[2:], latents[:-2], a), 16, seed=1).codebook
         np.testing.assert_allclose(codebook, expected, atol=1e-4)
-        words = ["-k", 4, "-q", "q", "--predict", coefficient, "--stretch", 50, "--every", 2, "--indices", "i"]
+        words = ["-k", 4, "-q", "q", "--predict", coefficient, "--reset-every", 50, "--send-every", 2, "--indices", "i"]
         succeeds("vq-search", made / "l.f32", *words, "-o", "l_hat", cwd=tmp_path)
         assert np.load(tmp_path / "i").shape == (100, 1)
-        sent = vq.decode_predictive(np.load(tmp_path / "i"), [codebook], a, stretch=50)
+        sent = vq.decode_predictive(np.load(tmp_path / "i"), [codebook], a, reset_every=50)
         np.testing.assert_array_equal(records.read_f32(tmp_path / "l_hat", 4), vq.interpolated(sent, 2, 200))
 
 
 def test_shapes_have_no_mean_and_get_it_back(made, tmp_path):
-    succeeds("shapes", "b.f32", "-o", tmp_path / "s", cwd=made)
+    succeeds("remove-gain", "b.f32", "-o", tmp_path / "s", cwd=made)
     feature_records, shapes = records.read_features(made / "b.f32"), records.read_f32(tmp_path / "s", 20)
     np.testing.assert_allclose(
         shapes, feature_records[:, :20] - feature_records[:, :20].mean(axis=1, keepdims=True), atol=1e-4
     )
-    succeeds("from-shapes", tmp_path / "s", "--features", "b.f32", "-o", tmp_path / "b_hat", cwd=made)
+    succeeds("restore-gain", tmp_path / "s", "--features", "b.f32", "-o", tmp_path / "b_hat", cwd=made)
     np.testing.assert_allclose(records.read_features(tmp_path / "b_hat"), feature_records, atol=1e-4)
     thresh = float(np.median(energy_dB(feature_records[:, :20])))
     chosen = ["--thresh", thresh, "--held-out", 0.25, "--pairs", 3]
-    succeeds("shapes", "b.f32", "b.f32", *chosen, "-o", tmp_path / "pairs", cwd=made)
+    succeeds("remove-gain", "b.f32", "b.f32", *chosen, "-o", tmp_path / "pairs", cwd=made)
     loud = energy_dB(feature_records[:150, :20]) > thresh
     keep = np.flatnonzero(loud[3:] & loud[:-3])
     expected = np.concatenate([shapes[keep], shapes[keep + 3]], axis=1)
@@ -239,7 +240,7 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     named["wav"] = str(made / "v_6.wav")
     references = {"source": str(made / "v.raw"), "model": str(made / "m.bin"), "features": named["b"], "y": named["y"]}
     references |= {"original": str(made / "v_1_out.wav"), "ideal_y": named["wav"]}
-    row = {"index": 6, "tag": "vq7", "bits_per_frame": 7, "frame_ms": 10, "late": 0, "files": named}
+    row = {"index": 6, "tag": "vq7", "bits_per_frame": 7, "frame_ms": 10, "delay": 0, "files": named}
     anchor = row | {"index": None, "tag": "3200", "bits_per_frame": 64, "frame_ms": 20, "files": {"wav": named["wav"]}}
     record = {"sample": "v", "sex": "m", "references": references, "stages": {}, "pesq": False, "latents": named["l"]}
     for name, of_it in (("measured", row), ("anchors", anchor)):
@@ -254,7 +255,7 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     experiment = {
         **{"name": "trial", "title": "A trial", "samples": ["v", "w"], "speech_dir": "speech", "published": None},
         "outputs": [{"index": 6, "tag": "vq7", "processing": "seven bits", "shows": "little", "networks": ["net"]}],
-        **{"networks": {"net": str(made / "bottleneck")}, "codebooks": {}, "modules": {}, "bottleneck": network},
+        **{"networks": {"net": str(made / "bottleneck")}, "codebooks": {}, "definitions": {}, "bottleneck": network},
         "config": {"networks": {"net": {"d": 4}}},
     }
     tables = tmp_path / "trial.0a1b2c3d"
@@ -280,6 +281,12 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     assert pd.read_csv(tables / "anchors.csv")[["sample", "tag", "bit_per_s"]].values.tolist() == [["v", 3200, 3200]]
     frames = pd.read_csv(tables / "frames.csv")
     assert frames["sd_dB2"].mean() == pytest.approx(measured["sd_dB2"], rel=1e-4) and len(frames) == len(y)
+    manifest = tmp_path / "manifest.csv"  # of a corpus that holds the sample under another name
+    held = known["files"][references["source"]]
+    manifest.write_text(f"path,sha256,samples_sha256,factor,start_frame,frames\nother.wav,0,{held},1.0,0,3\n")
+    ended = run(*words, manifest, "-o", tmp_path / "refused")
+    assert ended.status == 1 and "manifest.csv: other.wav is the test sample v, on which" in ended.err[-1]
+    assert not (tmp_path / "refused").exists()
 
 
 # --- help and imports ------------------------------------------------------------------------------------
@@ -389,8 +396,14 @@ REFUSED = [
     (["synth", "m.bin", "short_y.f32"], "short_y.f32: 199 frames, expected 200"),
     (["synth", "m.bin", "nan.f32"], "nan.f32: 17600 bytes"),
     (["synth", "m.bin", "huge_y.f32"], "huge_y.f32"),
-    (["synth", "m.bin", "y_hat.f32", "--expand", "2.5"], "expand: 2.5, expected above 0 and at most 2"),
-    (["synth", "m.bin", "y_hat.f32", "--expand", "nan"], "expand: nan, expected above 0 and at most 2"),
+    (
+        ["synth", "m.bin", "y_hat.f32", "--postfilter", "2.5"],
+        "postfilter: found 2.5, expected a number above 0 and at most 2",
+    ),
+    (
+        ["synth", "m.bin", "y_hat.f32", "--postfilter", "nan"],
+        "postfilter: found nan, expected a number above 0 and at most 2",
+    ),
     ([*TRAIN, "odd"], "odd: 1301 bytes"),
     ([*TRAIN, "nan.f32"], "nan.f32: record 9"),
     ([*TRAIN_Y, "b.f32"], "target"),
@@ -423,35 +436,35 @@ REFUSED = [
     (["infer", "b.f32", "b.f32"], "b.f32: not weights"),
     (["infer", W, "b.f32", "--noise-var", "-1"], "noise"),
     (["infer", W, "b.f32", "--noise-var", "nan"], "noise"),
-    (["vq-train", "l.f32", "-k", "0", "-m", "16"], "k: 0"),
+    (["vq-train", "l.f32", "-k", "0", "-m", "16"], "k: found 0"),
     (["vq-train", "l.f32", "-k", "3", "-m", "16"], "l.f32: 3200 bytes"),
     (["vq-train", "l.f32", "-k", "4", "-m", "15"], "power of two"),
     (["vq-train", "l.f32", "-k", "4", "-m", "512"], "512 entries, expected at most"),
     (["vq-train", "l.f32", "-k", "4", "-m", "16", "--en", "4"], "0 to 4, expected"),
     (["vq-train", "l.f32", "-k", "4", "-m", "16", "--seed", "-1"], "seed"),
-    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32,"], "--after"),
-    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "none.f32"], "none.f32: no such file"),
-    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--mbest", "0"], "mbest: 0"),
-    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--st", "1"], "--after: found with --st"),
-    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--en", "0"], "--after: found with --st"),
-    (["vq-train", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--no-split"], "--after: found with --st"),
+    (["vq-train-beam", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32,"], "--after"),
+    (["vq-train-beam", "l.f32", "-k", "4", "-m", "16", "--after", "none.f32"], "none.f32: no such file"),
+    (["vq-train-beam", "l.f32", "-k", "4", "-m", "16", "--after", "q1.f32", "--mbest", "0"], "mbest: found 0"),
     (["vq-train", "l.f32", "-k", "2", "-m", "16", "--predict", "1"], "prediction coefficient: 1.0"),
     (["vq-train", "l.f32", "-k", "2", "-m", "16", "--predict", "none"], "none: no such file"),
     (["vq-train", "l.f32", "-k", "2", "-m", "16", "--predict", "l.f32"], "l.f32: 800 numbers, expected 1"),
-    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--every", "0"], "every: found 0"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--send-every", "0"], "send_every: found 0"),
     (["encode", W, "b.f32", "--pairs", "0"], "pairs: found 0"),
-    (["shapes", "b.f32", "--pairs", "200"], "no frame is left"),
-    (["shapes", "b.f32", "--held-out", "1"], "held-out: found 1"),
-    (["from-shapes", "b.f32", "--features", "b.f32"], "shapes: 220 frames, expected 200"),
-    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--stretch", "0"], "stretch: 0"),
-    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--stretch", "9"], "--predict: none"),
+    (["remove-gain", "b.f32", "--pairs", "200"], "no frame is left"),
+    (["remove-gain", "b.f32", "--held-out", "1"], "held_out: found 1"),
+    (["restore-gain", "b.f32", "--features", "b.f32"], "shapes: 220 frames, expected 200"),
+    (
+        ["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--reset-every", "0"],
+        "reset_every: found 0",
+    ),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--reset-every", "9"], "--predict: none"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict="], "predict: found nothing"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", ".5", "--mbest", "1000000"], "mbest: 1000000, exp"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--st", "1"], "--predict: found with"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,none.f32"], "none.f32: no such file"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32,"], "-q"),
     (["vq-search", "l.f32", "-k", "4", "-q", "odd"], "odd: 1301 bytes"),
-    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--mbest", "0"], "mbest: 0"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--mbest", "0"], "mbest: found 0"),
     (["measure", "none.json"], "none.json: no such file"),
     (["measure", "{}"], "rows"),
     (["plot-losses", "none.csv"], "none.csv: no such file"),

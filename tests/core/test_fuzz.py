@@ -48,7 +48,8 @@ from mlquant.vocoder import features, synthesis
 SEED = 20240118
 SECONDS = 5  # that an input may take
 MEMORY = 1 << 30  # bytes that all inputs of a kind may take beyond what was taken before
-CONFIG = Path(__file__).parents[2] / "config.yaml"
+CONFIG = yaml.safe_dump(config.read(Path(__file__).parents[2]), sort_keys=False).encode()
+"""All of the configuration, as one file."""
 FRAMES = 12
 
 # Each kind with how many inputs are tried in a run of the tests.
@@ -397,7 +398,7 @@ KINDS = {
                       .encode()}, disk.read_json),
     "weights": (_all_weights, use_weights),
     "checkpoint": (lambda: {"checkpoint.safetensors": _checkpoint()}, use_checkpoint),
-    "config": (lambda: {"config.yaml": CONFIG.read_bytes()}, use_config),
+    "config": (lambda: {"config.yaml": CONFIG}, use_config),
     "archive": (_archives, use_archive),
 }  # fmt: skip
 
@@ -406,7 +407,7 @@ def inputs(kind: str, seed: int, count: int):
     """Damaged inputs of a kind, each from a draw of its own: a name and bytes, or for `config` at times an object."""
     examples = KINDS[kind][0]()
     names, valid = list(examples), list(examples.values())
-    raw = yaml.load(CONFIG.read_bytes(), yaml.CSafeLoader)
+    raw = yaml.load(CONFIG, yaml.CSafeLoader)
     for i in range(count):
         rng = random.Random(f"{seed} {kind} {i}")
         name = names[i % len(names)]
@@ -528,7 +529,7 @@ def test_anything_as_a_setting_in_weights(folder, key, value, example):
 @a_few
 @given(data=st.data(), value=anything)
 def test_anything_anywhere_in_the_configuration(data, value):
-    raw = yaml.load(CONFIG.read_bytes(), yaml.CSafeLoader)
+    raw = yaml.load(CONFIG, yaml.CSafeLoader)
     node, key = data.draw(st.sampled_from(list(_places(raw))))
     node[key] = value
     outcome(_load, raw)

@@ -88,7 +88,7 @@ def write(folder, frames=None, of_samples=None, *, tag="vq", own="speech", d=10,
         "experiment": {"name": folder.name, "title": "Voices", "samples": list(frames), "outputs": outputs},
         "stages": stages,
         "samples": samples,
-        "modules": {"mlquant.vq": "aaaaaaaa", "mlquant.files": "bbbbbbbb"},
+        "definitions": {"mlquant.vq": "aaaaaaaa", "mlquant.files": "bbbbbbbb"},
         "versions": {"python": "3.11.7", "torch": "2.13.0", "machine": "x86_64"},
     }
     disk.write_json(folder / "provenance.json", made | provenance)
@@ -131,7 +131,7 @@ def test_settings(tmp_path):
         ("quantised vq: k", "10", "8"),
         ("quantised vq: mbest", "5", "3"),
     ]
-    assert rows(comparison, "modules") == rows(comparison, "versions") == []
+    assert rows(comparison, "definitions") == rows(comparison, "versions") == []
 
 
 def test_own_files(tmp_path):
@@ -164,11 +164,11 @@ def test_stages_of_one_name(tmp_path):
 
 
 def test_code_and_versions(tmp_path):
-    modules = {"mlquant.vq": "cccccccc", "mlquant.files": "bbbbbbbb", "mlquant.new": "dddddddd"}
+    definitions = {"mlquant.vq": "cccccccc", "mlquant.files": "bbbbbbbb", "mlquant.new": "dddddddd"}
     versions = {"python": "3.11.7", "torch": "2.14.0", "machine": "aarch64"}
-    b = write(tmp_path / "y", modules=modules, versions=versions)
+    b = write(tmp_path / "y", definitions=definitions, versions=versions)
     comparison = compare.compare(write(tmp_path / "x"), b)
-    assert rows(comparison, "modules") == [("mlquant.vq", "aaaaaaaa", "cccccccc"), ("mlquant.new", "-", "dddddddd")]
+    assert rows(comparison, "definitions") == [("mlquant.vq", "aaaaaaaa", "cccccccc"), ("mlquant.new", "-", "dddddddd")]
     assert rows(comparison, "versions") == [("torch", "2.13.0", "2.14.0"), ("machine", "x86_64", "aarch64")]
     assert not rows(comparison, "settings")
 

@@ -171,7 +171,7 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
             "latents": latents,
         },
         "stages": {str(net): {"key": "k", "command": "train", "settings": {"seed": 1}, "inputs": {}}},
-        "modules": {"vq": "12345678"},
+        "definitions": {"vq": "12345678"},
         "versions": {"python": "3", "revision": revision},
     }
     disk.write_json(tables / "provenance.json", provenance)
@@ -458,7 +458,7 @@ def hostile(tables):
     for output in known["experiment"]["outputs"]:
         output |= {"processing": text, "shows": text, "process": text, "quantiser": output.get("quantiser") and text}
     known["experiment"] |= {"title": text, "name": text, "published": text}
-    known |= {"key": text, "left_out": TEXTS, "modules": {text: text}, "versions": {text: text, "revision": text}}
+    known |= {"key": text, "left_out": TEXTS, "definitions": {text: text}, "versions": {text: text, "revision": text}}
     known["stages"] = {f"{text}/{name}": {"key": text, "command": text, "settings": {text: text, "seed": text},
                                           "inputs": {text: [text]}} for name in TEXTS}  # fmt: skip
     known["wavs"] |= {name: {"from": text} for name in TEXTS}

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mlquant.core import errors, records
 from mlquant.experiments import tables
-from mlquant.measures import measures
+from mlquant.measures import columns, measures
 from mlquant.measures.measures import DELAY
 
 FRAMES = 200
@@ -38,9 +38,10 @@ def sample(tmp_path, voice):
             write = records.write_speech if array.ndim == 1 else records.write_f32
             write(named[name], array)
         references = {name: named[name] for name in ("source", "original", "ideal_y")} | {"features": named["b"]}
-        row = {"index": index, "tag": "x", "bits_per_frame": bits, "frame_ms": frame_ms, "late": 0, "files": named}
+        row = {"index": index, "tag": "x", "bits_per_frame": bits, "frame_ms": frame_ms, "delay": 0, "files": named}
         (found,), (frames,) = measures.measure_sample({"references": references, "rows": [row], "pesq": HAS_PESQ})
-        return found, frames
+        assert {*found} <= {*columns.NAMES, *columns.COLUMNS} and {*frames} <= {*columns.FRAMES}
+        return dict.fromkeys(columns.COLUMNS) | found, dict.fromkeys(columns.FRAMES) | frames
 
     return measure, arrays, speech
 

@@ -23,14 +23,15 @@ from mlquant.core.blocks import validate
 from mlquant.core.errors import InputError
 from mlquant.core.records import read_features, write_f32
 from mlquant.networks import dense, inference, inputs, losses, model, training
-from mlquant.networks.rows import ROWS, latent_width
+from mlquant.networks.rows import ROWS, Row, as_settings, latent_width
 from mlquant.networks.settings import NetworkSettings
-from mlquant.quantisers.vectors import loud as loud_of
 from mlquant.vocoder import features
+from mlquant.vocoder.chosen import loud as loud_of
 
 SETTINGS = {
     "family": "autoencoder1",
     "nn": 2,
+    "row": as_settings(ROWS["autoencoder1", 2]),
     "d": 4,
     "ncat": 1,
     "nvq": 1,
@@ -56,8 +57,9 @@ SETTINGS = {
     "mbest": 5,
     "refresh": 5,
 }
-MANIFOLD = {**SETTINGS, "family": "manifold", "nn": 1, "d": None, "loss": "wloss"}
-NOISY = {**SETTINGS, "nn": 4, "noise_var": 1e-3}
+MANIFOLD = {**SETTINGS, "family": "manifold", "nn": 1, "row": as_settings(ROWS["manifold", 1])}
+MANIFOLD |= {"d": None, "loss": "wloss"}
+NOISY = {**SETTINGS, "nn": 4, "row": as_settings(ROWS["autoencoder1", 4]), "noise_var": 1e-3}
 
 # The specification's table, for d = 4, n frames and q quantisers: widths of each layer.
 H = 512
@@ -116,7 +118,12 @@ every_shape = pytest.mark.parametrize(("family", "nn", "ncat", "nvq"), SHAPES)
 
 def settings_of(family, nn, **changes):
     own = {"d": None if (family, nn) in NO_LATENTS else 4, "ncat": FRAMES.get((family, nn), [1])[0]}
-    return {**SETTINGS, "family": family, "nn": nn, **own, **changes}
+    settings = {**SETTINGS, "family": family, "nn": nn, **own}
+    if (family, nn) in ROWS:
+        settings["row"] = as_settings(ROWS[family, nn])
+    else:
+        del settings["row"]
+    return settings | changes
 
 
 def widths(family, n):
@@ -1168,7 +1175,7 @@ def test_dense_layers_are_the_network(family, nn, changes):
     settings = settings_of(family, nn, **changes)
     network, state = trained_state(settings)
     found = inference.at_work(settings, state)
-    assert isinstance(found, dense.Dense) and found.row is ROWS[family, nn]
+    assert isinstance(found, dense.Dense) and found.row == ROWS[family, nn]
     x = 2 * torch.randn(300, widths(family, settings["ncat"])[0])
     latents = network.encode(x)
     np.testing.assert_allclose(found.encode(x.numpy()), latents, rtol=0, atol=1e-5)
@@ -1211,7 +1218,7 @@ def test_what_is_no_weights_file_of_ours_is_refused(trained, tmp_path, damage):
     elif damage in ("empty", "half", "text"):
         path.write_bytes({"empty": b"", "half": data[: len(data) // 2], "text": b"text\n" * 50}[damage])
     elif damage != "missing":
-        changed = {"other": {"d": 5}, "no row": {"nn": 9}, "more": {}, "fewer": {}}
+        changed = {"other": {"d": 5}, "no row": {"row": None}, "more": {}, "fewer": {}}
         texts = {name: {"settings": json.dumps({**SETTINGS, **change})} for name, change in changed.items()}
         tensors = safetensors.torch.load_file(trained)
         if damage == "more":
@@ -1224,6 +1231,11 @@ def test_what_is_no_weights_file_of_ours_is_refused(trained, tmp_path, damage):
     assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
 
 
+ROW = SETTINGS["row"]
+OF_4_5, OF_1_3, OF_M_3 = (
+    {"family": family, "nn": nn, "row": as_settings(ROWS[family, nn])}
+    for family, nn in (("autoencoder4", 5), ("autoencoder1", 3), ("manifold", 3))
+)
 LIES = [
     ({"d": 10**9}, "settings.d: found 1000000000, expected a whole number, 1 to 1024"),
     ({"d": -4}, "settings.d: found -4"),
@@ -1233,17 +1245,36 @@ LIES = [
     ({"ncat": 10**9}, "settings.ncat: found 1000000000"),
     ({"ncat": 2.0}, "settings.ncat: found 2.0"),
     ({"nvq": 10**6}, "settings.nvq: found 1000000"),
-    ({"nn": 9}, "settings.nn: found 9, expected a network of family autoencoder1"),
+    ({"nn": 100}, "settings.nn: found 100, expected a whole number, 1 to 99"),
     ({"family": ["autoencoder1"]}, "settings.family: found ['autoencoder1'], expected text"),
-    ({"family": "manifold"}, "settings.nn: found 2"),
+    ({"row": []}, "settings.row: found [], expected an object"),
+    ({"row": {**ROW, "width": 3}}, "settings.row: unknown key 'width', expected encoder, decoder, bottleneck, "),
+    ({"row": {"encoder": ["b", H, "d"]}}, "settings.row: decoder: found None, expected a list of widths"),
+    ({"row": {**ROW, "encoder": ["b", 10**9, "d"]}}, "settings.row: encoder: found ['b', 1000000000, 'd'], expected"),
+    ({"row": {**ROW, "encoder": ["b", True, "d"]}}, "settings.row: encoder: found ['b', True, 'd'], expected"),
+    ({"row": {**ROW, "encoder": ["b", *[8] * 99, "d"]}}, "settings.row: encoder: found ['b', 8, 8, "),
+    ({"row": {**ROW, "encoder": ["b"]}}, "settings.row: encoder: found ['b'], expected a list that ends in \"d\""),
+    ({"row": {**ROW, "encoder": [21, H, "d"]}}, "settings.row: encoder: found [21, 512, 'd'], expected a list that b"),
+    ({"row": {**ROW, "encoder": ["b", "b", "d"]}}, "settings.row: decoder: found ['d', 512, 'b'], expected whole num"),
+    ({"row": {**ROW, "decoder": [H, "b"]}}, "settings.row: decoder: found [512, 'b'], expected a list that begins"),
+    ({"row": {**ROW, "decoder": ["d", H, 20]}}, "settings.row: decoder: found ['d', 512, 20], expected a list that"),
+    ({"row": {**ROW, "decoder": ["d", H, 79]}}, "settings.row: decoder: found ['d', 512, 79], expected a list that"),
+    ({"row": {**ROW, "bottleneck": "sine"}}, "settings.row: bottleneck: found 'sine', expected one of tanh, relu"),
+    ({"row": {**ROW, "layers": ["conv"]}}, "settings.row: layers: found ['conv'], expected one of linear, "),
+    ({"row": {**ROW, "layers": "pitch"}}, "settings.row: layers: found 'pitch', expected others than pitch"),
+    ({"row": {**ROW, "decoder": ["d", H, H, "b"], "layers": "conv"}}, "settings.row: layers: found 'conv', expected"),
+    ({"row": {**ROW, "noisy": 1}}, "settings.row: noisy: found 1, expected true or false"),
+    ({"row": {"encoder": [], "decoder": [22, 79], "noisy": True}}, "settings.row: noisy: found True, expected false"),
+    ({"row": {"encoder": [], "decoder": [20, 20], "quantised": "fsq"}}, "settings.row: quantised: found 'fsq'"),
+    ({"row": {"encoder": [], "decoder": ["b", "b"], "quantised": "vq"}}, "settings.row: quantised: found 'vq'"),
     ({"norm": 1}, "settings.norm: found 1, expected true or false"),
     ({"lower_limit_dB": float("nan")}, "settings.lower_limit_dB: found nan"),
     ({"held_out": 2}, "settings.held_out: found 2, expected a number, 0 to 1"),
     ({"symbols": True}, "settings.symbols: found True"),
-    ({"family": "autoencoder4", "nn": 5, "symbols": True, "d": 5}, "settings.d: found 5, expected an even number"),
-    ({"family": "autoencoder1", "nn": 3, "ncat": 6}, "settings.ncat: found 6, expected a multiple of 4"),
-    ({"family": "autoencoder4", "nn": 5, "ncat": 2}, "settings.ncat: found 2, expected 1"),
-    ({"family": "manifold", "nn": 3, "d": None, "dct": True}, "settings.dct: found True"),
+    (OF_4_5 | {"symbols": True, "d": 5}, "settings.d: found 5, expected an even number"),
+    (OF_1_3 | {"ncat": 6}, "settings.ncat: found 6, expected a multiple of 4"),
+    (OF_4_5 | {"ncat": 2}, "settings.ncat: found 2, expected 1"),
+    (OF_M_3 | {"d": None, "dct": True}, "settings.dct: found True"),
 ]
 
 
@@ -1292,6 +1323,29 @@ def test_a_failed_training_says_why_wherever_its_weights_are_used(tmp_path):
 
 
 # --- settings --------------------------------------------------------------------------------------------
+
+
+def test_the_row_of_a_network_is_filled_in_from_the_table_and_one_that_is_given_stands():
+    given = {name: value for name, value in SETTINGS.items() if name != "row"}
+    assert validate(NetworkSettings, given, "settings").model_dump() == SETTINGS
+    wider = {**SETTINGS["row"], "encoder": ["b", 64, "d"], "decoder": ["d", 64, "b"]}
+    settings = validate(NetworkSettings, {**SETTINGS, "row": wider}, "settings").model_dump()
+    assert settings == {**SETTINGS, "row": wider}
+    assert [layer.out_features for layer in layers_of(untrained(settings))] == [64, 4, 64, 20]
+    unknown = {**SETTINGS, "family": "mine", "nn": 1, "row": {"encoder": [], "decoder": [22, 30, 79]}, "d": None}
+    settings = validate(NetworkSettings, unknown, "settings").model_dump()
+    assert settings["row"] == as_settings(Row((), (22, 30, 79)))
+    with pytest.raises(InputError, match=r"^settings: row: encoder: found \['b', 'wide', 'd'\], expected a list of"):
+        validate(NetworkSettings, {**SETTINGS, "row": {**wider, "encoder": ["b", "wide", "d"]}}, "settings")
+
+
+def test_weights_of_a_network_that_the_table_does_not_know_are_loaded_and_used(tmp_path):
+    row = as_settings(Row(("b", 30, "d"), ("d", 30, "b")))
+    settings = {**SETTINGS, "family": "later", "nn": 7, "row": row, "epochs": 1}
+    training.train(settings, [records_of(300)], None, tmp_path)
+    network, found = inference.load(tmp_path / "weights.safetensors")
+    assert found == settings and isinstance(network, dense.Dense)
+    assert inference.encode(network, found, records_of(9)).shape == (9, 4)
 
 
 @every_shape

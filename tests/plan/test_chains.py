@@ -9,16 +9,17 @@ from support.configs import CONFIG, planned, redone, rows_of
 
 from mlquant.core.errors import InputError
 from mlquant.plan import config
-from mlquant.plan.graph import Plan
-from mlquant.quantisers import vectors
+from mlquant.plan.plan import Plan
+from mlquant.quantisers import gain
+from mlquant.vocoder import chosen
 
 CHAINS = (
     CONFIG.replace("  vq: {network", "  vq: &vq {network")
     + """
-      - {index: 9, tag: b18, process: vocoder, networks: [manifold_b], quantiser: b18, mbest: 5}
-      - {index: 10, tag: decoder, process: vocoder, networks: [nn4_decoder, manifold], quantiser: vq, stages: 2}
-      - {index: 11, tag: loop, process: vocoder, networks: [nn4_loop, manifold], quantiser: loop_vq}
-      - {index: 12, tag: slow, process: vocoder, networks: [nn4, manifold], quantiser: slow}
+      9: {tag: b18, process: vocoder, networks: [manifold_b], quantiser: b18, mbest: 5}
+      10: {tag: decoder, process: vocoder, networks: [nn4_decoder, manifold], quantiser: vq, stages: 2}
+      11: {tag: loop, process: vocoder, networks: [nn4_loop, manifold], quantiser: loop_vq}
+      12: {tag: slow, process: vocoder, networks: [nn4, manifold], quantiser: slow}
 """
 ).replace(
     "quantisers:\n",
@@ -31,7 +32,7 @@ CHAINS = (
   y: {corpus: voices, family: autoencoder2, nn: 1, d: 10, lr: 1.0e-3, epochs: 3}
   y_decoder: {finetune: "y", quantiser: y_vq}
 quantisers:
-  b18: {corpus: voices, kind: predictive, predict: fit, mbest: 3, interval_ms: 20, stretch: 100, thresh: 30,
+  b18: {corpus: voices, kind: predictive, predict: fit, mbest: 3, interval_ms: 20, reset_every: 100, thresh: 30,
         stages: [{size: 16}, {size: 16}]}
   late_vq: {network: late, stages: [{size: 16}]}
   y_vq: {network: "y", stages: [{size: 16}]}
@@ -44,7 +45,7 @@ quantisers:
 VQS = {"corpus": "voices", "family": "autoencoder1", "nn": 7, "lr": 1e-3, "epochs": 1}
 FSQ = {"finetune": "late", "quantiser": "late_vq"}
 TWICE = {"process": "vocoder", "networks": ["nn4", "nn4_decoder", "manifold"], "quantiser": "vq"}
-TWICE = ("experiments.240118.outputs", [{"index": 1, "tag": "a", **TWICE}])
+TWICE = ("experiments.240118.outputs", {1: {"tag": "a", **TWICE}})
 BITS = {"kind": "bits", "samples": ["ann"], "corpus": "voices", "network": "nn4", "manifold": "manifold", "sizes": [16]}
 BITS |= {"kinds": {"lbg": {}}, "interval_ms": [10]}
 BACKWARDS = {"x": {"networks": ["manifold", "nn4"], "quantiser": "vq", "stages": [1]}}
@@ -65,7 +66,7 @@ def chains(*edits):
 
 
 def stages_of(plan, kind):
-    return {stage.name: stage for stage in plan.stages.values() if stage.kind == kind}
+    return {stage.name: stage for stage in plan.nodes.values() if stage.kind == kind}
 
 
 def made_by(plan, files):
@@ -79,16 +80,18 @@ def test_b_is_quantised_every_20_ms_before_its_network_and_costs_bits_accordingl
     assert (row["bits_per_frame"], row["frame_ms"], row["interval_ms"]) == (8, 20, 20)
     files = row["files"]
     ((_, settings),) = made_by(plan, [files["l_hat"]])
-    assert settings == {"k": 20, "mbest": 5, "every": 2, "predict": None, "stretch": 100}
+    assert settings == {"k": 20, "mbest": 5, "send_every": 2, "predict": None, "reset_every": 100, "st": 0, "en": None}
     (restored,) = (plan[files["b_hat"].rpartition("/")[0]],)
-    assert restored.kind == "restored" and restored.inputs == {"shapes": [files["l_hat"]], "features": [files["b"]]}
+    assert restored.kind == "gain_restored"
+    assert restored.inputs == {"shapes": [files["l_hat"]], "features": [files["b"]]}
     inferred = plan[files["y_hat"].rpartition("/")[0]]
     assert inferred.inputs["features"] == [files["b_hat"]]
-    assert inferred.inputs["weights"] == [plan.networks["manifold_b"].file("weights.safetensors")]
+    assert inferred.inputs["weights"] == [plan.graph.networks["manifold_b"].file("weights.safetensors")]
     slow = rows_of(plan, "ann")[9]
     assert (slow["bits_per_frame"], slow["frame_ms"]) == (4, 40)
     ((_, settings),) = made_by(plan, [slow["files"]["l_hat"]])
-    assert settings == {"k": 10, "mbest": 5, "every": 4, "predict": 0.5, "stretch": None}
+    whole = {"st": 0, "en": None}
+    assert settings == {"k": 10, "mbest": 5, "send_every": 4, "predict": "0.5", "reset_every": None, **whole}
 
 
 def test_predictive_codebooks_are_trained_on_pairs_an_interval_apart_and_share_their_coefficient():
@@ -96,7 +99,7 @@ def test_predictive_codebooks_are_trained_on_pairs_an_interval_apart_and_share_t
     books = stages_of(plan, "codebooks")
     (pairs,) = books["b18_1"].inputs["train"]
     ((kind, settings),) = made_by(plan, [pairs])
-    assert (kind, settings) == ("shapes", {"thresh": 30, "pairs": 2, "held_out": 0.05})
+    assert (kind, settings) == ("gain_removed", {"thresh": 30, "pairs": 2, "held_out": 0.05})
     (predictor,) = books["b18_1"].inputs["predictor"]
     assert plan[predictor.rpartition("/")[0]].inputs == {"pairs": [pairs]}
     assert books["b18_2"].inputs == {
@@ -107,7 +110,7 @@ def test_predictive_codebooks_are_trained_on_pairs_an_interval_apart_and_share_t
     assert stages_of(plan, "quantised")["ann_b18"].inputs["predictor"] == [predictor]
     ((kind, settings),) = made_by(plan, books["slow_1"].inputs["train"])
     assert (kind, settings) == ("latents", {"thresh": None, "pairs": 4, "training_share": True})
-    assert books["slow_1"].settings["predict"] == 0.5 and books["slow_1"].inputs["predictor"] == []
+    assert books["slow_1"].settings["predict"] == "0.5" and "predictor" not in books["slow_1"].inputs
 
 
 def test_an_interval_leaves_the_codebooks_of_a_quantiser_without_prediction():
@@ -119,21 +122,21 @@ def test_an_interval_leaves_the_codebooks_of_a_quantiser_without_prediction():
 
 def test_a_manifold_is_trained_on_with_what_the_quantiser_makes_of_its_corpus():
     plan = chains()
-    trained, start = plan.networks["manifold_b"], plan.networks["manifold"]
-    assert trained.inputs["start"] == [start.file("weights.safetensors")]
+    trained, start = plan.graph.networks["manifold_b"], plan.graph.networks["manifold"]
+    assert trained.inputs["initial"] == [start.file("weights.safetensors")]
     assert trained.inputs["targets"] == start.inputs["targets"]
     for hat, b in zip(trained.inputs["features"], start.inputs["features"], strict=True):
         restored = plan[hat.rpartition("/")[0]]
-        assert restored.kind == "restored" and restored.inputs["features"] == [b]
+        assert restored.kind == "gain_restored" and restored.inputs["features"] == [b]
         quantised = plan[restored.inputs["shapes"][0].rpartition("/")[0]]
-        assert quantised.settings["every"] == 2 and len(quantised.inputs["codebooks"]) == 2
+        assert quantised.settings["send_every"] == 2 and len(quantised.inputs["codebooks"]) == 2
     changed = {"lr": 1e-4, "epochs": 2}
     assert trained.settings == start.settings | changed
 
 
 def test_a_decoder_is_trained_on_with_quantised_latents_and_used_behind_the_encoder_it_has():
     plan = chains()
-    trained, start = plan.networks["nn4_decoder"], plan.networks["nn4"]
+    trained, start = plan.graph.networks["nn4_decoder"], plan.graph.networks["nn4"]
     assert trained.inputs["features"] == start.inputs["features"] and trained.settings["noise_var"] == 0
     assert [kind for kind, _ in made_by(plan, trained.inputs["latents"])] == ["quantised"] * 2
     files = rows_of(plan, "ann")[7]["files"]
@@ -143,14 +146,14 @@ def test_a_decoder_is_trained_on_with_quantised_latents_and_used_behind_the_enco
 
 
 def test_a_manifold_can_be_trained_on_with_the_b_hat_of_a_network_that_comes_later():
-    trained = chains().networks["manifold_l"]
+    trained = chains().graph.networks["manifold_l"]
     assert [kind for kind, _ in made_by(chains(), trained.inputs["features"])] == ["decoded"] * 2
 
 
 def test_the_decoder_of_a_network_that_takes_y_is_trained_on_with_the_latents_of_y():
     plan = chains()
-    trained = plan.networks["y_decoder"]
-    assert trained.inputs["targets"] == plan.networks["y"].inputs["targets"]
+    trained = plan.graph.networks["y_decoder"]
+    assert trained.inputs["targets"] == plan.graph.networks["y"].inputs["targets"]
     for quantised, y in zip(trained.inputs["latents"], trained.inputs["targets"], strict=True):
         latents = plan[plan[quantised.rpartition("/")[0]].inputs["latents"][0].rpartition("/")[0]]
         assert latents.inputs["features"] == [y]
@@ -158,13 +161,13 @@ def test_the_decoder_of_a_network_that_takes_y_is_trained_on_with_the_latents_of
 
 def test_ready_made_features_of_any_name_can_be_quantised():
     parts = {"own": {"b": "my é {features}".replace("{", "(").replace("}", ")") + "/b.f32", "y": "y.f32"}}
-    for folder, stage in chains(("corpora.voices.parts", parts)).stages.items():
+    for folder, stage in chains(("corpora.voices.parts", parts)).nodes.items():
         assert re.fullmatch(r"results/\w+/[A-Za-z0-9_-]+\.[0-9a-f]{8}", folder), stage
 
 
 def test_a_network_with_the_quantiser_in_its_loop_takes_its_codebooks_and_gets_its_own():
     plan = chains()
-    loop, books = plan.networks["nn4_loop"], stages_of(plan, "codebooks")
+    loop, books = plan.graph.networks["nn4_loop"], stages_of(plan, "codebooks")
     assert loop.inputs["codebooks"] == [books[f"vq_{i}"].file("vq.f32") for i in (1, 2)]
     assert loop.settings["refresh"] == 3 and loop.settings["noise_var"] == 0
     ((_, _),) = made_by(plan, books["loop_vq_1"].inputs["train"])
@@ -174,9 +177,10 @@ def test_a_network_with_the_quantiser_in_its_loop_takes_its_codebooks_and_gets_i
 
 def test_held_out_voices_are_quantised_for_the_networks_that_are_measured_on_them():
     plan = chains(("corpora.voices.parts.men.held_out", True))
-    trained = plan.networks["manifold_b"]
-    assert [kind for kind, _ in made_by(plan, trained.inputs["held_out_features"])] == ["restored"]
-    assert [kind for kind, _ in made_by(plan, plan.networks["nn4_decoder"].inputs["held_out_latents"])] == ["quantised"]
+    trained = plan.graph.networks["manifold_b"]
+    assert [kind for kind, _ in made_by(plan, trained.inputs["held_out_features"])] == ["gain_restored"]
+    latents = plan.graph.networks["nn4_decoder"].inputs["held_out_latents"]
+    assert [kind for kind, _ in made_by(plan, latents)] == ["quantised"]
     assert len(trained.inputs["features"]) == len(trained.inputs["held_out_targets"]) == 1
 
 
@@ -192,7 +196,7 @@ def test_what_is_trained_on_follows_its_start_and_leaves_it():
         "networks/manifold_b",
         "networks/manifold_l",
     }
-    settings = chains(("networks.manifold.batch", 64)).networks["manifold_b"].settings
+    settings = chains(("networks.manifold.batch", 64)).graph.networks["manifold_b"].settings
     assert settings["batch"] == 64 and settings["lr"] == 1e-4, "what it does not set itself is its start's"
 
 
@@ -203,15 +207,16 @@ def test_the_configuration_in_an_experiments_folder_makes_the_same_again():
     assert {*tables.settings["config"]["networks"]} == {"manifold", "manifold_b", "nn4", "nn4_decoder", "nn4_loop"}
     before, after = (stages_of(one, "codebooks") for one in (plan, again))
     assert after and {name: before[name] for name in after} == after
-    assert again.networks.keys() == {*tables.settings["config"]["networks"]}
-    for name, stage in again.networks.items():
-        assert stage.folder == plan.networks[name].folder
+    assert again.graph.networks.keys() == {*tables.settings["config"]["networks"]}
+    for name, stage in again.graph.networks.items():
+        assert stage.folder == plan.graph.networks[name].folder
 
 
 def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks_own_decoder():
     (bottleneck,) = (chains().experiments["240118"].tables.settings["bottleneck"],)
     assert [choice["index"] for choice in bottleneck["choices"]] == [6, 7]
-    of_b = chains(("experiments.240118.outputs", yaml.safe_load(CHAINS)["experiments"]["240118"]["outputs"][6:7]))
+    of_b = yaml.safe_load(CHAINS)["experiments"]["240118"]["outputs"][9]
+    of_b = chains(("experiments.240118.outputs", {9: of_b}))
     assert of_b.experiments["240118"].tables.settings["bottleneck"] is None
 
 
@@ -238,7 +243,7 @@ def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks
         ([("networks.manifold_b.finetune", ["nn4"])], "manifold_b.finetune: found ['nn4']", "name of a network"),
         ([("networks.vqs", VQS), ("networks.nn4_decoder.finetune", "vqs")], "nn4_decoder", "makes b_hat instead"),
         ([("networks.late.nn", 5), ("networks.ls", FSQ)], "networks.ls.finetune: 'late' quantises itself", "plain"),
-        ([TWICE], "outputs.0.networks: 'vq' is of several of them", "of one"),
+        ([TWICE], "outputs.1.networks: 'vq' is of several of them", "of one"),
         ([("studies", {"s": {**BITS, "bits": 3}})], "bits: found 3", "at least 4"),
         ([("studies", {"s": {**BITS, "sizes": [16, 16]}})], "sizes: found 16, 16", "once"),
         ([("studies", {"s": {**BITS, "chains": REPEATED}})], "chains.x.stages: found [1, 1]", "once"),
@@ -248,16 +253,17 @@ def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks
         ([("quantisers.b18.network", "nn4")], "quantisers.b18: expected exactly one of network", "corpus"),
         ([("quantisers.b18.corpus", "voice")], "quantisers.b18.corpus: 'voice'", "'voices'"),
         ([("quantisers.b18.predict", 1)], "quantisers.b18.predict: found 1", "0 to 0.95"),
-        ([("quantisers.b18.kind", "beam")], "quantisers.b18: predict goes with kind predictive", "only"),
-        ([("quantisers.vq.stretch", 5)], "quantisers.vq: stretch goes with kind predictive", "only"),
+        ([("quantisers.b18.kind", "beam")], "quantisers.b18: predict goes with kind predictive only", "beam"),
+        ([("quantisers.vq.stretch", 5)], "quantisers.vq: stretch is now called", "reset_every"),
+        ([("quantisers.vq.reset_every", 5)], "quantisers.vq: reset_every goes with kind predictive only", "lbg"),
         ([("quantisers.b18.interval_ms", 30)], "quantisers.b18.interval_ms: found 30", "10, 20 or 40"),
         (
             [("networks.wide", NN4 | {"ncat": 8}), ("quantisers.slow.network", "wide")],
             "quantisers.slow.interval_ms: found 40",
             "multiple of 80",
         ),
-        ([("studies", {"s": {"kind": "noise", "quantiser": "slow", "noise_vars": [0]}})], "s.quantiser: 'slow'", "lbg"),
-        ([("studies", {"s": {"kind": "uniform_vq", "quantiser": "b18"}})], "s.quantiser: 'b18'", "every vector"),
+        ([("studies", {"s": {"kind": "noise", "quantiser": "slow", "noise_vars": [0]}})], "s.quantiser: found", "lbg"),
+        ([("studies", {"s": {"kind": "uniform_vq", "quantiser": "b18"}})], "s.quantiser: found 'b18'", "every vector"),
     ],
 )  # fmt: skip
 def test_a_chain_that_cannot_be_is_one_line_that_names_the_key(edits, says, expected):
@@ -268,11 +274,11 @@ def test_a_chain_that_cannot_be_is_one_line_that_names_the_key(edits, says, expe
 
 def test_shapes_are_b_without_its_mean_and_pairs_leave_out_what_is_quiet():
     records = np.random.default_rng(1).normal(30, 10, (12, 22)).astype(np.float32)
-    shapes = vectors.shapes(records)
+    shapes = gain.without_gain(records)
     np.testing.assert_allclose(shapes.mean(axis=1), 0, atol=1e-5)
-    np.testing.assert_allclose(vectors.from_shapes(shapes, records), records, atol=1e-5)
+    np.testing.assert_allclose(gain.with_gain(shapes, records), records, atol=1e-5)
     loud = np.arange(12) != 5
-    pairs = vectors.to_train_on(shapes, loud, 2)
+    pairs = chosen.to_train_on(shapes, loud, 2)
     kept = [i for i in range(2, 12) if i not in (5, 7)]
     np.testing.assert_array_equal(pairs, np.concatenate([shapes[[i - 2 for i in kept]], shapes[kept]], axis=1))
 

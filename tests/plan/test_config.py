@@ -1,15 +1,12 @@
-"""The schema of config.yaml, its one-line errors, and the keys of cached stages."""
+"""The blocks of the configuration, their one-line errors, and what a change of a setting makes anew."""
 
-import ast
 import copy
-import functools
+import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import textwrap
-import tomllib
 from pathlib import Path
 
 import pytest
@@ -28,12 +25,13 @@ from support.configs import (
     rows_of,
 )
 
-from mlquant.core import keys
 from mlquant.core.errors import InputError
 from mlquant.plan import config
-from mlquant.plan.graph import Plan
+from mlquant.plan.plan import Plan
 from mlquant.speech import archives
+from mlquant.speech.settings import SeededChoice
 
+FROM_SEARCH = {"quantised", "decoded", "inferred", "synthesised", "measures", "experiments"}
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -41,7 +39,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_the_configuration_of_the_repository_is_valid_and_its_plan_is_complete():
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    raw = config.read(ROOT)
     plan = Plan(config.load(raw))
     published = plan.experiments["240118"]
     assert set(published.measured) == {"big_dog", "two_lines", "hts1a", "kristoff", "mmt1"}
@@ -59,8 +57,8 @@ def test_the_configuration_of_the_repository_is_valid_and_its_plan_is_complete()
 
 def test_every_input_of_a_plan_is_made_by_another_of_its_stages():
     plan = planned()
-    made = {folder for folder in plan.stages}
-    consumed = {path for stage in plan.stages.values() for paths in stage.inputs.values() for path in paths}
+    made = {folder for folder in plan.nodes}
+    consumed = {path for stage in plan.nodes.values() for paths in stage.inputs.values() for path in paths}
     assert consumed
     assert {path.rsplit("/", 1)[0] for path in consumed} <= made
 
@@ -93,12 +91,12 @@ MISTAKES = {
         "experiments.240118: unknown key 'sample'",
         "'samples'",
     ),
-    "unknown key of an output": ((f"{OUTPUTS}.3.m_best", 5), f"{OUTPUTS}.3: unknown key 'm_best'", "'mbest'"),
+    "unknown key of an output": ((f"{OUTPUTS}.6.m_best", 5), f"{OUTPUTS}.6: unknown key 'm_best'", "'mbest'"),
     "a key that is no text": (("networks.nn4.True", 1), "networks.nn4: unknown key 'True'", "nearest"),
     "text for a number": (("networks.nn4.epochs", "many"), "networks.nn4.epochs: found 'many'", "integer"),
     "a fraction for a whole number": (("networks.nn4.epochs", 2.5), "networks.nn4.epochs: found 2.5", "integer"),
     "a block for a number": (("networks.nn4.lr", {"a": 1}), "networks.nn4.lr: found {'a': 1}", "number"),
-    "text for a list": ((f"{OUTPUTS}.1.networks", "manifold"), f"{OUTPUTS}.1.networks: found 'manifold'", "list"),
+    "text for a list": ((f"{OUTPUTS}.3.networks", "manifold"), f"{OUTPUTS}.3.networks: found 'manifold'", "list"),
     "text for a list of globs": (
         ("corpora.voices.parts.men.include", "m/*"),
         "corpora.voices.parts.men.include: found 'm/*'",
@@ -115,27 +113,27 @@ MISTAKES = {
     "nothing held out": (("networks.nn4.held_out", 0), "networks.nn4.held_out: found 0", "greater than 0"),
     "an unknown loss": (("networks.nn4.loss", "wlos"), "networks.nn4.loss: found 'wlos'", "'wloss'"),
     "an unknown optimiser": (("networks.nn4.optimiser", "adm"), "networks.nn4.optimiser: found 'adm'", "'adam'"),
-    "an unknown process": ((f"{OUTPUTS}.0.process", "orig"), f"{OUTPUTS}.0.process: found 'orig'", "'original'"),
-    "an unknown mode": ((f"{OUTPUTS}.5.mode", 3201), f"{OUTPUTS}.5.mode: found 3201", "3200"),
+    "an unknown process": ((f"{OUTPUTS}.1.process", "orig"), f"{OUTPUTS}.1.process: found 'orig'", "'original'"),
+    "an unknown mode": ((f"{OUTPUTS}.8.mode", 3201), f"{OUTPUTS}.8.mode: found 3201", "3200"),
     "a factor of voices out of range": (
         ("corpora.voices.parts.men.resample", [1.0, 3.0]),
         "corpora.voices.parts.men.resample.1: found 3.0",
         "less than or equal to 2",
     ),
     "a checksum that is none": (("samples.ann.sha256", "abc"), "samples.ann.sha256: found 'abc'", "pattern"),
-    "a tag with a slash": ((f"{OUTPUTS}.0.tag", "../out"), f"{OUTPUTS}.0.tag: found '../out'", "pattern"),
+    "a tag with a slash": ((f"{OUTPUTS}.1.tag", "../out"), f"{OUTPUTS}.1.tag: found '../out'", "pattern"),
     "a name with a space": (("networks.my network", {}), "networks.my network", "pattern"),
     "a codebook of 100": (("quantisers.vq.stages.0.size", 100), "vq.stages.0.size: found 100", "power of two"),
-    "survivors of LBG training": (("quantisers.vq.mbest", 5), "quantisers.vq: mbest goes with kinds beam and", "only"),
-    "no survivors of beam training": (
-        ("quantisers.vq.kind", "beam"),
-        "quantisers.vq: mbest goes with kinds beam and",
-        "",
+    "survivors of LBG training": (
+        ("quantisers.vq.mbest", 5),
+        "quantisers.vq: mbest goes with kind beam or predictive only",
+        "lbg",
     ),
+    "no survivors of beam training": (("quantisers.vq.kind", "beam"), "quantisers.vq.mbest: is missing", "expected"),
     "an unknown kind of quantiser": (("quantisers.vq.kind", "ball"), "quantisers.vq.kind: found 'ball'", "'beam'"),
     "no codebooks": (("quantisers.vq.stages", []), "quantisers.vq.stages: found []", "at least 1"),
     "no samples": (("experiments.240118.samples", []), "experiments.240118.samples: found []", "at least 1"),
-    "no outputs": ((OUTPUTS, []), f"{OUTPUTS}: found []", "at least 1"),
+    "no outputs": ((OUTPUTS, {}), f"{OUTPUTS}: found {{}}", "at least 1"),
     # names that refer to nothing
     "an unknown source of a sample": (("samples.ann.source", "promts"), "samples.ann.source: 'promts'", "'prompts'"),
     "an unknown source of a part": (
@@ -150,11 +148,11 @@ MISTAKES = {
         "'nn4'",
     ),
     "an unknown network of an output": (
-        (f"{OUTPUTS}.2.networks", ["nn4", "manifolt"]),
-        f"{OUTPUTS}.2.networks.1: 'manifolt' names no network",
+        (f"{OUTPUTS}.5.networks", ["nn4", "manifolt"]),
+        f"{OUTPUTS}.5.networks.1: 'manifolt' names no network",
         "'manifold'",
     ),
-    "an unknown quantiser": ((f"{OUTPUTS}.3.quantiser", "qv"), f"{OUTPUTS}.3.quantiser: 'qv' names no", "'vq'"),
+    "an unknown quantiser": ((f"{OUTPUTS}.6.quantiser", "qv"), f"{OUTPUTS}.6.quantiser: 'qv' names no", "'vq'"),
     "an unknown sample": (
         ("experiments.240118.samples", ["ann", "bop"]),
         "experiments.240118.samples.1: 'bop' names no sample or file in speech/",
@@ -244,29 +242,61 @@ MISTAKES = {
         "quantisers.vq.network: 'manifold'",
         "no bottleneck",
     ),
-    "more stages than the quantiser has": ((f"{OUTPUTS}.3.stages", 4), f"{OUTPUTS}.3.stages: found 4", "has 3 stages"),
+    "more stages than the quantiser has": ((f"{OUTPUTS}.6.stages", 4), f"{OUTPUTS}.6.stages: found 4", "has 3 stages"),
     "a quantiser of a network that is not in the chain": (
-        (f"{OUTPUTS}.3.networks", ["manifold"]),
-        f"{OUTPUTS}.3.quantiser",
+        (f"{OUTPUTS}.6.networks", ["manifold"]),
+        f"{OUTPUTS}.6.quantiser",
         "'nn4'",
     ),
     "networks in the wrong order": (
-        (f"{OUTPUTS}.2.networks", ["manifold", "nn4"]),
-        f"{OUTPUTS}.2.networks.0: 'manifold' makes y_hat",
+        (f"{OUTPUTS}.5.networks", ["manifold", "nn4"]),
+        f"{OUTPUTS}.5.networks.0: 'manifold' makes y_hat",
         "b_hat before the last",
     ),
     "a chain that ends in b_hat": (
-        (f"{OUTPUTS}.2.networks", ["nn4"]),
-        f"{OUTPUTS}.2.networks.0: 'nn4' makes b_hat",
+        (f"{OUTPUTS}.5.networks", ["nn4"]),
+        f"{OUTPUTS}.5.networks.0: 'nn4' makes b_hat",
         "y_hat from the last",
     ),
-    "networks of an original": ((f"{OUTPUTS}.0.networks", ["manifold"]), f"{OUTPUTS}.0: networks", "vocoder only"),
-    "codec2 without a mode": ((f"{OUTPUTS}.5.mode", ABSENT), f"{OUTPUTS}.5: mode", "codec2"),
-    "a mode without codec2": ((f"{OUTPUTS}.0.mode", 3200), f"{OUTPUTS}.0: mode", "codec2"),
-    "an index and tag twice": (
-        (f"{OUTPUTS}.1", {"index": 1, "tag": "out", "process": "vocoder"}),
-        "_1_out.wav is also that of outputs.0",
-        "expected another index or tag",
+    "networks of an original": ((f"{OUTPUTS}.1.networks", ["manifold"]), f"{OUTPUTS}.1: networks", "vocoder only"),
+    "codec2 without a mode": ((f"{OUTPUTS}.8.mode", ABSENT), f"{OUTPUTS}.8: mode", "codec2"),
+    "a mode without codec2": ((f"{OUTPUTS}.1.mode", 3200), f"{OUTPUTS}.1: mode", "codec2"),
+    "a list of outputs, as there was": (
+        (OUTPUTS, [{"index": 1, "tag": "out", "process": "original"}]),
+        f"{OUTPUTS}: found a list",
+        "by index: for each, in place of '- index: 6' write '6:'",
+    ),
+    "an output with an index as there was": ((f"{OUTPUTS}.1.index", 1), f"{OUTPUTS}.1: index is no longer a key", "6:"),
+    "an index that is none": ((f"{OUTPUTS}.six", {}), f"{OUTPUTS}.six.[key]: found 'six'", "integer"),
+    "the old name of a postfilter": ((f"{OUTPUTS}.6.expand", 1.2), f"{OUTPUTS}.6: expand is now called", "postfilter"),
+    "the old name of a reset": (("quantisers.vq.stretch", 5), "quantisers.vq: stretch is now called", "reset_every"),
+    "test samples forbidden by hand": (
+        ("corpora.voices.parts.men.forbid", ["1" * 64]),
+        "corpora.voices.parts.men: forbid is no longer a key",
+        "the program itself refuses test samples",
+    ),
+    "an unknown key of what parts have in common": (
+        ("corpora.voices.parts_with", {"minute": 3}),
+        "corpora.voices.parts_with: unknown key 'minute'",
+        "'minutes'",
+    ),
+    "an unknown key of parts once more": (
+        ("corpora.voices.parts_again", {"low": {"resampel": [0.9]}}),
+        "corpora.voices.parts_again.low: unknown key 'resampel'",
+        "'resample'",
+    ),
+    "no settings of parts": (("corpora.voices.parts_with", [1]), "corpora.voices.parts_with: found [1]", "settings"),
+    "an entry like one that is not there": (
+        ("networks.nn4.like", "manifolt"),
+        "networks.nn4.like: 'manifolt' names no network",
+        "'manifold'",
+    ),
+    "an entry like itself": (("networks.nn4.like", "nn4"), "networks.nn4.like: found 'nn4'", "from 'nn4' itself"),
+    "an entry like what is no name": (("networks.nn4.like", ["nn4"]), "networks.nn4.like: found ['nn4']", "name of a"),
+    "a sweep of a network that is not there": (
+        ("sweeps", {"s": {"base": {"like": "nn5"}, "rows": {"a": {}}}}),
+        "sweeps.s.base.like: 'nn5' names no network",
+        "'nn4'",
     ),
 }
 
@@ -294,8 +324,8 @@ COMPARED_MISTAKES = {
     "a row without a rate": (("sweeps.rates.base.lr", ABSENT), "sweeps.rates.rows.plain: lr: is missing", "expected"),
     "a sweep without rows": (("sweeps.rates.rows", {}), "sweeps.rates.rows: found {}", "at least 1"),
     "a row's unknown corpus": (("sweeps.rates.rows.slow.corpus", "voice"), "rows.slow.corpus: 'voice'", "'voices'"),
-    "an unknown kind of study": (("studies.noise.kind", "nois"), "config: studies.noise", "nois"),
-    "an unknown key of a study": (("studies.noise.noise", 1), "studies.noise.noise: unknown key 'noise'", "noise_vars"),
+    "an unknown kind of study": (("studies.noise.kind", "nois"), "studies.noise.kind: found 'nois'", "'noise'"),
+    "an unknown key of a study": (("studies.noise.noise", 1), "studies.noise: unknown key 'noise'", "noise_vars"),
     "an unknown quantiser of a study": (("studies.noise.quantiser", "qv"), "noise.quantiser: 'qv' names no", "'vq'"),
     "an unknown network of a study": (("studies.latents.network", "nn5"), "latents.network: 'nn5' names no", "'nn4'"),
     "an unknown sample of a study": (("studies.demo.sample", "bop"), "studies.demo.sample: 'bop' names no", "'bob'"),
@@ -315,28 +345,28 @@ def test_a_mistake_in_a_sweep_or_a_study_is_one_line_too(mistake):
 
 
 def test_noise_at_inference_goes_on_one_bottleneck_and_not_beside_a_quantiser():
-    plan = planned((f"{OUTPUTS}.2.noise_var", 0.01))
+    plan = planned((f"{OUTPUTS}.5.noise_var", 0.01))
     row = rows_of(plan, "ann")[2]
-    noisy = [stage for stage in plan.stages.values() if stage.kind == "inferred" and stage.settings]
+    noisy = [stage for stage in plan.nodes.values() if stage.kind == "inferred" and stage.settings["noise_var"]]
     assert {stage.name for stage in noisy} == each_sample("*_nn4")
     assert all(stage.settings == {"noise_var": 0.01, "seed": 1} for stage in noisy)
     assert row["files"]["b_hat"] in {stage.file("hat.f32") for stage in noisy}
-    seeded = planned((f"{OUTPUTS}.2.noise_var", 0.01), (f"{OUTPUTS}.2.seed", 2))
+    seeded = planned((f"{OUTPUTS}.5.noise_var", 0.01), (f"{OUTPUTS}.5.seed", 2))
     assert redone(plan, seeded) >= each_sample("inferred/*_nn4")
-    for edit in ((f"{OUTPUTS}.1.noise_var", 0.01), (f"{OUTPUTS}.3.noise_var", 0.01), (f"{OUTPUTS}.0.noise_var", 0.01)):
+    for edit in ((f"{OUTPUTS}.3.noise_var", 0.01), (f"{OUTPUTS}.6.noise_var", 0.01), (f"{OUTPUTS}.1.noise_var", 0.01)):
         with pytest.raises(InputError, match="noise_var"):
             planned(edit)
 
 
 def test_a_network_that_takes_y_starts_a_chain():
     network = {"corpus": "voices", "family": "autoencoder2", "nn": 1, "d": 4, "lr": 1e-3, "epochs": 2}
-    output = {"index": 5, "tag": "ae2", "process": "vocoder", "networks": ["ae2"]}
-    plan = planned(("networks.ae2", network), (OUTPUTS, [output]))
-    (stage,) = [stage for stage in plan.stages.values() if (stage.kind, stage.name) == ("inferred", "ann_ae2")]
+    output = {"tag": "ae2", "process": "vocoder", "networks": ["ae2"]}
+    plan = planned(("networks.ae2", network), (OUTPUTS, {5: output}))
+    (stage,) = [stage for stage in plan.nodes.values() if (stage.kind, stage.name) == ("inferred", "ann_ae2")]
     assert [Path(path).name for path in stage.inputs["features"]] == ["y.f32"]
     assert stage.inputs["energy"] == stage.inputs["features"]
     with pytest.raises(InputError, match="takes y, expected one that takes b_hat"):
-        planned(("networks.ae2", network), (OUTPUTS, [{**output, "networks": ["nn4", "ae2"]}]))
+        planned(("networks.ae2", network), (OUTPUTS, {5: {**output, "networks": ["nn4", "ae2"]}}))
 
 
 # --- sweeps and studies ----------------------------------------------------------------------------------
@@ -372,15 +402,15 @@ def test_a_variant_that_an_experiment_has_is_trained_once():
     raw["sweeps"]["widths"] = {"base": raw["networks"]["nn4"], "rows": {"d10": {}, "d12": {"d": 12}}}
     plan = Plan(config.load(raw))
     assert redone(compared(), plan) == {"networks/widths_d12"}
-    assert plan.sweeps["widths"].settings["variants"][0]["folder"] == plan.networks["nn4"].folder
+    assert plan.sweeps["widths"].settings["variants"][0]["folder"] == plan.graph.networks["nn4"].folder
 
 
 def test_limits_hold_for_every_training_corpus_and_codebook():
     plan = compared(("max_epochs", 2), ("max_minutes", 0.5), ("max_entries", 32))
-    stages = {kind: [s.settings for s in plan.stages.values() if s.kind == kind] for kind in ("networks", "corpora")}
+    stages = {kind: [s.settings for s in plan.nodes.values() if s.kind == kind] for kind in ("networks", "corpora")}
     assert {settings["epochs"] for settings in stages["networks"]} == {2}
     assert {settings["minutes"] for settings in stages["corpora"]} == {0.5}
-    sizes = {stage.name: stage.settings["size"] for stage in plan.stages.values() if stage.kind == "codebooks"}
+    sizes = {stage.name: stage.settings["m"] for stage in plan.nodes.values() if stage.kind == "codebooks"}
     assert sizes == {"vq_1": 16, "vq_2": 32, "vq_3": 32}
     assert all(variant["settings"]["epochs"] == 2 for variant in plan.sweeps["rates"].settings["variants"])
 
@@ -390,19 +420,19 @@ def test_what_sweeps_and_studies_take_is_made_by_stages_and_named_in_their_setti
     assert plan.studies.keys() == {"noise", "against", "latents", "survivors", "channel", "demo"}
     for summary in (*plan.sweeps.values(), *plan.studies.values()):
         assert summary.files
-        assert {path.rsplit("/", 1)[0] for path in summary.files} <= plan.stages.keys()
-        text = plan.params("study", summary.settings)
+        assert {path.rsplit("/", 1)[0] for path in summary.files} <= plan.nodes.keys()
+        text = plan.params(("mlquant.studies.stages:study",), summary.settings)
         assert all(path.rsplit("/", 1)[0] in text for path in summary.files)
     networks = plan.studies["channel"].settings["networks"]
     assert [(network["d"], network["snr_dB"]) for network in networks] == [
         (d, snr) for d in (4, 6) for snr in (None, 0, 2.5)
     ]
-    trained = [plan.stages[network["weights"].rsplit("/", 1)[0]].settings["noise_var"] for network in networks]
+    trained = [plan.nodes[network["weights"].rsplit("/", 1)[0]].settings["noise_var"] for network in networks]
     assert trained == pytest.approx(2 * [0, 0.5, 0.5 / 10**0.25], rel=1e-5)
 
 
 def test_the_original_experiments_sweeps_and_studies_are_in_the_configuration():
-    plan = Plan(config.load(yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))))
+    plan = Plan(config.load(config.read(ROOT)))
     tags = {
         name: [f"{output['index']}_{output['tag']}" for output in experiment.tables.settings["outputs"]]
         for name, experiment in plan.experiments.items()
@@ -417,13 +447,13 @@ def test_the_original_experiments_sweeps_and_studies_are_in_the_configuration():
     assert [rows[f"auto_test_{group}"] for group in "abcde"] == [8, 10, 7, 5, 5]
     assert {"gamma", "epochs", "bottleneck"} <= rows.keys()
     assert plan.studies.keys() >= {"noise", "uniform_vq", "latents", "analog", "vq", "basic", "dim_reduction"}
-    analysed = [stage.name for stage in plan.stages.values() if stage.kind == "models"]
+    analysed = [stage.name for stage in plan.nodes.values() if stage.kind == "models"]
     assert len(analysed) == len(set(analysed)), "each sample and part of a corpus is analysed once"
 
 
 def test_the_experiment_of_the_readme_is_valid():
     block = (ROOT / "README.md").read_text(encoding="utf-8").split("`wide.yaml`:\n\n")[1].split("\n\nwhich")[0]
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    raw = config.read(ROOT)
     for section, entries in yaml.safe_load(textwrap.dedent(block)).items():
         raw[section] |= entries
     rows = rows_of(Plan(config.load(raw)), "big_dog", "wide")
@@ -439,12 +469,12 @@ def test_a_file_that_holds_no_mapping_is_one_line(raw):
 @pytest.mark.parametrize(
     "edit",
     [
-        (f"{OUTPUTS}.2.stages", 2),  # the quantiser was forgotten: unquantised speech under the name of quantised
+        (f"{OUTPUTS}.5.stages", 2),  # the quantiser was forgotten: unquantised speech under the name of quantised
         ("networks.nn4.epochs", True),
         ("networks.nn4.lr", float("inf")),
         ("networks.nn4.thresh", float("nan")),
         ("corpora.voices.parts.men.minutes", float("inf")),
-        (f"{OUTPUTS}.3.networks", ["nn4", "nn4", "manifold"]),  # would be quantised twice, and counted once
+        (f"{OUTPUTS}.6.networks", ["nn4", "nn4", "manifold"]),  # would be quantised twice, and counted once
         ("experiments.240118.samples", ["ann", "ann"]),
         ("experiments", {}),
     ],
@@ -460,7 +490,7 @@ def test_names_and_tags_that_yaml_reads_as_numbers_are_text():
     assert 240118 in yaml.safe_load(unquoted)["experiments"]
     plan = Plan(config.load(yaml.safe_load(unquoted)))
     assert list(plan.experiments) == ["240118"]
-    assert plan.stages.keys() == planned().stages.keys()
+    assert plan.nodes.keys() == planned().nodes.keys()
     assert plan.experiments["240118"].tables.settings["outputs"][5]["tag"] == "3200"
 
 
@@ -474,12 +504,12 @@ def test_anchors_that_would_fill_the_memory_written_out_are_one_line():
 def test_a_number_that_yaml_reads_as_text_is_that_number():
     text = yaml.safe_load(CONFIG.replace("lr: 1.0e-3", "lr: 1e-3"))
     assert text["networks"]["nn4"]["lr"] == "1e-3"
-    assert Plan(config.load(text)).stages.keys() == planned().stages.keys()
+    assert Plan(config.load(text)).nodes.keys() == planned().nodes.keys()
 
 
 def test_a_default_that_is_written_out_changes_no_key():
     plan = planned(("networks.nn4.gamma", 0.5), ("networks.nn4.batch", 256), ("features", {"floor_dB": -80}))
-    assert plan.stages.keys() == planned().stages.keys()
+    assert plan.nodes.keys() == planned().nodes.keys()
 
 
 def test_the_page_shows_the_bottleneck_that_is_quantised_and_how():
@@ -495,11 +525,11 @@ def test_the_page_shows_the_bottleneck_that_is_quantised_and_how():
 
 def test_without_a_quantiser_the_page_shows_the_last_bottleneck_and_without_one_none():
     outputs = edited()["experiments"]["240118"]["outputs"]
-    plan = planned((OUTPUTS, outputs[:3]))
+    plan = planned((OUTPUTS, {index: outputs[index] for index in (1, 3, 5)}))
     bottleneck = plan.experiments["240118"].tables.settings["bottleneck"]
     assert (bottleneck["network"], bottleneck["codebooks"], bottleneck["choices"]) == ("nn4", [], [])
-    assert {path.rsplit("/", 1)[0] for path in plan.experiments["240118"].latents.values()} <= plan.stages.keys()
-    plan = planned((OUTPUTS, outputs[:2]))
+    assert {path.rsplit("/", 1)[0] for path in plan.experiments["240118"].latents.values()} <= plan.nodes.keys()
+    plan = planned((OUTPUTS, {index: outputs[index] for index in (1, 3)}))
     assert plan.experiments["240118"].tables.settings["bottleneck"] is None
     assert plan.experiments["240118"].latents == {}
 
@@ -546,31 +576,31 @@ def test_the_width_of_the_bottleneck_redoes_its_network_and_not_the_manifold():
         "synthesised/*",
         "measures/240118_*",
     )
-    assert before.networks["manifold"] == after.networks["manifold"]
+    assert before.graph.networks["manifold"] == after.graph.networks["manifold"]
 
 
 def test_mbest_redoes_one_search_of_each_sample_and_what_follows():
-    before, after = planned(), planned((f"{OUTPUTS}.3.mbest", 3))
+    before, after = planned(), planned((f"{OUTPUTS}.6.mbest", 3))
     expected = {"experiments/240118"} | each_sample(
         "quantised/*_vq", "decoded/*_nn4", "inferred/*_manifold", "synthesised/*", "measures/240118_*"
     )
     assert redone(before, after) == expected
-    assert len(after.stages.keys() - before.stages.keys()) == len(expected)
+    assert len(after.nodes.keys() - before.nodes.keys()) == len(expected)
 
 
 def test_a_postfilter_redoes_the_speech_of_its_output_and_what_follows():
-    before, after = planned(), planned((f"{OUTPUTS}.3.expand", 1.2))
+    before, after = planned(), planned((f"{OUTPUTS}.6.postfilter", 1.2))
     assert redone(before, after) == {"experiments/240118"} | each_sample("synthesised/*", "measures/240118_*")
-    assert {stage.command for stage in after.stages.values() if stage.settings == {"expand": 1.2}} == {"synth"}
-    with pytest.raises(InputError, match="expand go with process vocoder"):
-        planned((f"{OUTPUTS}.0.expand", 1.2))
+    assert {stage.command for stage in after.nodes.values() if stage.settings == {"postfilter": 1.2}} == {"synth"}
+    with pytest.raises(InputError, match="postfilter go with process vocoder"):
+        planned((f"{OUTPUTS}.1.postfilter", 1.2))
 
 
 def test_a_third_stage_trains_one_codebook():
-    before, after = planned(), planned((f"{OUTPUTS}.3.stages", 3))
+    before, after = planned(), planned((f"{OUTPUTS}.6.stages", 3))
     assert {name for name in redone(before, after) if "/vq_" in name or "networks" in name} == {"codebooks/vq_3"}
-    assert before.stages.keys() - after.stages.keys() == {
-        folder for folder, stage in before.stages.items() if folder not in after.stages and stage.kind in FROM_SEARCH
+    assert before.nodes.keys() - after.nodes.keys() == {
+        folder for folder, stage in before.nodes.items() if folder not in after.nodes and stage.kind in FROM_SEARCH
     }
 
 
@@ -581,10 +611,10 @@ def test_the_second_codebook_leaves_the_first_and_what_uses_only_that():
 
 
 def test_later_stages_of_a_beam_quantiser_take_the_latents_and_all_codebooks_before_them():
-    before, beam = planned((f"{OUTPUTS}.3.stages", 3)), beam_of(5)
-    books = {stage.name: stage for stage in beam.stages.values() if stage.kind == "codebooks"}
+    before, beam = planned((f"{OUTPUTS}.6.stages", 3)), beam_of(5)
+    books = {stage.name: stage for stage in beam.nodes.values() if stage.kind == "codebooks"}
     latents = books["vq_1"].inputs["train"]
-    assert books["vq_1"].folder in before.stages, "the first stage is that of an LBG quantiser"
+    assert books["vq_1"].folder in before.nodes, "the first stage is that of an LBG quantiser"
     after = [books[name].file("vq.f32") for name in ("vq_1", "vq_2")]
     assert books["vq_2"].inputs == {"train": latents, "after": after[:1]}
     assert books["vq_3"].inputs == {"train": latents, "after": after}
@@ -600,11 +630,11 @@ def test_the_survivors_of_beam_training_leave_its_first_stage():
 
 def beam_of(mbest):
     """A plan with all three stages of a quantiser in use, trained on so many survivors."""
-    return planned((f"{OUTPUTS}.3.stages", 3), ("quantisers.vq.kind", "beam"), ("quantisers.vq.mbest", mbest))
+    return planned((f"{OUTPUTS}.6.stages", 3), ("quantisers.vq.kind", "beam"), ("quantisers.vq.mbest", mbest))
 
 
 def test_a_codebook_that_no_output_uses_yet_changes_no_key():
-    assert planned(("quantisers.vq.stages.2.size", 128)).stages.keys() == planned().stages.keys()
+    assert planned(("quantisers.vq.stages.2.size", 128)).nodes.keys() == planned().nodes.keys()
 
 
 def test_a_new_sample_leaves_every_stage_of_the_others():
@@ -634,7 +664,7 @@ def test_a_url_or_checksum_redoes_the_source_and_what_is_cut_from_it():
 
 
 def test_legends_titles_and_voices_redo_no_wav():
-    edits = [("experiments.240118.title", "new"), (f"{OUTPUTS}.3.processing", "new"), ("samples.ann.sex", "m")]
+    edits = [("experiments.240118.title", "new"), (f"{OUTPUTS}.6.processing", "new"), ("samples.ann.sex", "m")]
     before, after = planned(), planned(*edits)
     assert redone(before, after) == {"measures/240118_ann", "measures/ann_anchors", "experiments/240118"}
     assert gathering(before) != gathering(after)
@@ -642,9 +672,9 @@ def test_legends_titles_and_voices_redo_no_wav():
 
 def test_a_parameter_changed_back_restores_every_key():
     before = planned()
-    for edit in (("networks.nn4.d", 8), (f"{OUTPUTS}.3.mbest", 3), ("corpora.voices.seed", 2)):
-        assert planned(edit).stages.keys() != before.stages.keys()
-        assert planned().stages == before.stages
+    for edit in (("networks.nn4.d", 8), (f"{OUTPUTS}.6.mbest", 3), ("corpora.voices.seed", 2)):
+        assert planned(edit).nodes.keys() != before.nodes.keys()
+        assert planned().nodes == before.nodes
 
 
 def test_entries_with_equal_settings_share_one_stage():
@@ -653,15 +683,15 @@ def test_entries_with_equal_settings_share_one_stage():
     twin["networks"]["twin"] = copy.deepcopy(twin["networks"]["nn4"])
     twin["experiments"]["other"] = copy.deepcopy(twin["experiments"]["240118"])
     shared = Plan(config.load(twin))
-    assert shared.networks["twin"] is shared.networks["nn4"]
+    assert shared.graph.networks["twin"] is shared.graph.networks["nn4"]
     assert redone(plan, shared) == {"experiments/other"}, "not even the measures"
     twin["networks"]["twin"]["seed"] = 2
-    assert Plan(config.load(twin)).networks["twin"].key != shared.networks["nn4"].key
+    assert Plan(config.load(twin)).graph.networks["twin"].key != shared.graph.networks["nn4"].key
 
 
 def test_keys_are_the_same_in_every_process():
-    script = "import sys, yaml; from mlquant.plan.config import load; from mlquant.plan.graph import Plan\n"
-    script += "print(*Plan(load(yaml.safe_load(sys.stdin))).stages, sep='\\n')"
+    script = "import sys, yaml; from mlquant.plan.config import load; from mlquant.plan.plan import Plan\n"
+    script += "print(*Plan(load(yaml.safe_load(sys.stdin))).nodes, sep='\\n')"
     for seed in ("1", "2"):
         done = subprocess.run(
             [sys.executable, "-c", script],
@@ -671,12 +701,12 @@ def test_keys_are_the_same_in_every_process():
             check=True,
             env=os.environ | {"PYTHONHASHSEED": seed},
         )
-        assert done.stdout.split() == list(planned().stages)
+        assert done.stdout.split() == list(planned().nodes)
 
 
 def test_a_folder_that_the_configuration_does_not_make_is_named_with_the_nearest():
     plan = planned()
-    wanted = plan.networks["nn4"].folder
+    wanted = plan.graph.networks["nn4"].folder
     with pytest.raises(InputError, match=rf"nothing in the configuration makes it.*{wanted}"):
         plan[wanted[:-1]]
 
@@ -692,12 +722,12 @@ def test_a_file_in_the_speech_folder_wins_over_a_source(suffix):
     own.touch()
     after = planned()
     assert {name for name in redone(before, after) if "may" not in name} == {"experiments/240118"}
-    (speech,) = [stage for stage in after.stages.values() if (stage.kind, stage.name) == ("samples", "may")]
+    (speech,) = [stage for stage in after.nodes.values() if (stage.kind, stage.name) == ("samples", "may")]
     assert speech.inputs == {"speech": [str(own)]}
     assert not after.experiments["240118"].optional, "it is there, so it is no longer optional"
-    assert not any(stage.kind == "optional_sources" for stage in after.stages.values())
+    assert not any(stage.kind == "optional_sources" for stage in after.nodes.values())
     own.unlink()
-    assert planned().stages == before.stages
+    assert planned().nodes == before.nodes
 
 
 def test_a_sample_needs_no_entry_when_its_file_is_in_the_speech_folder():
@@ -720,11 +750,11 @@ def test_two_outputs_of_one_published_name_are_refused():
     Path("speech").mkdir()
     for name in ("ann", "ann_1"):
         Path(f"speech/{name}.wav").touch()
-    outputs = [
-        {"index": 1, "tag": "2_x", "process": "original"},
-        {"index": 2, "tag": "x", "process": "codec2", "mode": 1200},
-    ]
-    with pytest.raises(InputError):
+    outputs = {
+        1: {"tag": "2_x", "process": "original"},
+        2: {"tag": "x", "process": "codec2", "mode": 1200},
+    }
+    with pytest.raises(InputError, match=r"outputs\.2: its file ann_1_2_x.wav is also that of outputs\.1"):
         planned(("experiments.240118.samples", ["ann", "ann_1"]), (OUTPUTS, outputs))
 
 
@@ -735,12 +765,12 @@ def test_own_training_files_count_by_their_paths():
     before = planned(part)
     Path("voices/a.wav").write_bytes(b"two")
     Path("voices/notes.txt").touch()
-    assert planned(part).stages == before.stages
+    assert planned(part).nodes == before.nodes
     Path("voices/more/b.flac").touch()
     after = planned(part)
     assert "corpora/voices_men" in redone(before, after)
-    (corpus,) = [stage for stage in after.stages.values() if stage.name == "voices_men" and stage.kind == "corpora"]
-    assert corpus.inputs == {"speech": ["voices/a.wav", "voices/more/b.flac"]}
+    (corpus,) = [stage for stage in after.nodes.values() if stage.name == "voices_men" and stage.kind == "corpora"]
+    assert corpus.inputs == {"own": ["voices/a.wav", "voices/more/b.flac"]}
 
 
 def test_own_files_are_prepared_in_shards_that_share_the_minutes():
@@ -749,12 +779,12 @@ def test_own_files_are_prepared_in_shards_that_share_the_minutes():
         Path(f"voices/{name}.wav").touch()
     part = {"files": "voices", "minutes": 6, "shards": 2}
     plan = planned(("corpora.voices.parts", {"own": part}))
-    shards = {stage.name: stage for stage in plan.stages.values() if stage.kind == "corpora"}
+    shards = {stage.name: stage for stage in plan.nodes.values() if stage.kind == "corpora"}
     assert shards.keys() == {"voices_own_1", "voices_own_2"}
-    assert shards["voices_own_1"].inputs["speech"] == ["voices/a.wav", "voices/c.wav", "voices/e.wav"]
-    assert shards["voices_own_2"].inputs["speech"] == ["voices/b.wav", "voices/d.wav"]
+    assert shards["voices_own_1"].inputs["own"] == ["voices/a.wav", "voices/c.wav", "voices/e.wav"]
+    assert shards["voices_own_2"].inputs["own"] == ["voices/b.wav", "voices/d.wav"]
     assert {stage.settings["minutes"] for stage in shards.values()} == {3}
-    assert len(plan.networks["manifold"].inputs["features"]) == 2
+    assert len(plan.graph.networks["manifold"].inputs["features"]) == 2
     for refused, reason in (({"shards": 6}, "at most 5"), ({"files": None, "source": "prompts"}, "shards goes with")):
         with pytest.raises(InputError, match=f"corpora.voices.parts.own.*{reason}"):
             planned(("corpora.voices.parts", {"own": part | refused}))
@@ -762,9 +792,9 @@ def test_own_files_are_prepared_in_shards_that_share_the_minutes():
 
 def test_ready_made_features_are_trained_on_as_they_are():
     plan = planned(("corpora.voices.parts", {"ready": {"b": "train_b20_ml.f32", "y": "train_y80_ml.f32"}}))
-    assert plan.networks["manifold"].inputs == {"features": ["train_b20_ml.f32"], "targets": ["train_y80_ml.f32"]}
-    assert plan.networks["nn4"].inputs == {"features": ["train_b20_ml.f32"]}
-    assert not any(stage.kind == "corpora" for stage in plan.stages.values())
+    assert plan.graph.networks["manifold"].inputs == {"features": ["train_b20_ml.f32"], "targets": ["train_y80_ml.f32"]}
+    assert plan.graph.networks["nn4"].inputs == {"features": ["train_b20_ml.f32"]}
+    assert not any(stage.kind == "corpora" for stage in plan.nodes.values())
 
 
 def folders_behind(files):
@@ -775,13 +805,13 @@ def folders_behind(files):
 def test_a_part_that_is_held_out_is_measured_on_and_nothing_is_trained_on_it():
     before, after = planned(), planned(("corpora.voices.parts.men.held_out", True))
     for network in ("manifold", "nn4"):
-        assert "held_out_features" not in before.networks[network].inputs
-        inputs = after.networks[network].inputs
+        assert "held_out_features" not in before.graph.networks[network].inputs
+        inputs = after.graph.networks[network].inputs
         assert folders_behind(inputs["features"]) == ["voices_women"]
         assert folders_behind(inputs["held_out_features"]) == ["voices_men"]
-    assert folders_behind(after.networks["manifold"].inputs["held_out_targets"]) == ["voices_men"]
-    assert "held_out_targets" not in after.networks["nn4"].inputs
-    (latents,) = [stage for stage in after.stages.values() if stage.kind == "latents" and stage.name == "voices"]
+    assert folders_behind(after.graph.networks["manifold"].inputs["held_out_targets"]) == ["voices_men"]
+    assert "held_out_targets" not in after.graph.networks["nn4"].inputs
+    (latents,) = [stage for stage in after.nodes.values() if stage.kind == "latents" and stage.name == "voices"]
     assert folders_behind(latents.inputs["features"]) == ["voices_women"]
     assert not {"corpora/voices_men", "features/voices_men", "networks/voices_women"} & redone(before, after)
     assert {"networks/manifold", "networks/nn4", "codebooks/vq_1"} <= redone(before, after)
@@ -791,18 +821,18 @@ def test_speakers_held_out_are_prepared_apart_and_as_they_are():
     changed = {"resample": [1.0, 1.1], "equalise": 4.0, "noise": [10, 30], "gain": [-20, 0]}
     part = {"source": "prompts", "minutes": 2, "speakers": r"m/(\w+)/", "held_out_speakers": 3, **changed}
     plan = planned(("corpora.voices.parts.men", part))
-    made = {stage.name: stage.settings for stage in plan.stages.values() if stage.kind == "corpora"}
+    made = {stage.name: stage.settings for stage in plan.nodes.values() if stage.kind == "corpora"}
     assert made.keys() == {"voices_women", "voices_men", "voices_men_held_out"}
     assert {key: made["voices_men"][key] for key in changed} == changed and "held_out" not in made["voices_men"]
     as_it_is = {"resample": [1.0], "equalise": 0.0, "noise": None, "gain": None}
     assert made["voices_men_held_out"] == made["voices_men"] | as_it_is | {"held_out": True}
-    inputs = plan.networks["manifold"].inputs
+    inputs = plan.graph.networks["manifold"].inputs
     assert folders_behind(inputs["features"]) == ["voices_women", "voices_men"]
     assert folders_behind(inputs["held_out_features"]) == ["voices_men_held_out"]
     louder = planned(("corpora.voices.parts.men", part | {"gain": [-10, 0]}))
     assert not any("held_out" in name for name in redone(plan, louder))
     for settings in made.values():
-        settings.SeededChoice(**settings)
+        SeededChoice(**settings)
 
 
 def test_ready_made_features_and_shards_of_own_files_can_be_held_out():
@@ -810,13 +840,13 @@ def test_ready_made_features_and_shards_of_own_files_can_be_held_out():
     for name in "abcd":
         Path(f"voices/{name}.wav").touch()
     parts = {"ready": {"b": "b.f32", "y": "y.f32"}, "own": {"files": "voices", "shards": 2, "held_out": True}}
-    inputs = planned(("corpora.voices.parts", parts)).networks["manifold"].inputs
+    inputs = planned(("corpora.voices.parts", parts)).graph.networks["manifold"].inputs
     assert inputs["features"] == ["b.f32"] and folders_behind(inputs["held_out_features"]) == [
         "voices_own_1",
         "voices_own_2",
     ]
     parts = {"own": {"files": "voices"}, "ready": {"b": "b.f32", "y": "y.f32", "held_out": True}}
-    inputs = planned(("corpora.voices.parts", parts)).networks["manifold"].inputs
+    inputs = planned(("corpora.voices.parts", parts)).graph.networks["manifold"].inputs
     assert (inputs["held_out_features"], inputs["held_out_targets"]) == (["b.f32"], ["y.f32"])
     parts = {"own": {"files": "voices", "shards": 2, "speakers": "(.)", "held_out_speakers": 1}}
     with pytest.raises(InputError, match="speakers: found with shards"):
@@ -824,16 +854,16 @@ def test_ready_made_features_and_shards_of_own_files_can_be_held_out():
 
 
 def test_the_corpora_for_users_with_a_network_hold_voices_out():
-    raw = yaml.safe_load((ROOT / "config.yaml").read_text())
+    raw = config.read(ROOT)
     for corpus in ("librispeech", "arctic"):
         raw["networks"][f"of_{corpus}"] = {**raw["networks"]["manifold"], "corpus": corpus}
     plan = Plan(config.load(raw))
-    inputs = {corpus: plan.networks[f"of_{corpus}"].inputs for corpus in ("librispeech", "arctic")}
+    inputs = {corpus: plan.graph.networks[f"of_{corpus}"].inputs for corpus in ("librispeech", "arctic")}
     assert folders_behind(inputs["librispeech"]["features"]) == ["librispeech_readers"]
     assert folders_behind(inputs["librispeech"]["held_out_features"]) == ["librispeech_readers_held_out"]
     assert len(inputs["arctic"]["features"]) == 6
     assert folders_behind(inputs["arctic"]["held_out_features"]) == ["arctic_rms", "arctic_slt"]
-    behind = {name: plan.behind(inputs[name]["features"] + inputs[name]["held_out_features"]) for name in inputs}
+    behind = {name: plan.graph.behind(inputs[name]["features"] + inputs[name]["held_out_features"]) for name in inputs}
     sources = {name: [stage for stage in some.values() if stage.kind == "sources"] for name, some in behind.items()}
     assert [len(sources[name]) for name in inputs] == [1, 8]
     assert all(
@@ -844,9 +874,8 @@ def test_the_corpora_for_users_with_a_network_hold_voices_out():
     )
     part = raw["corpora"]["librispeech"]["parts"]["readers"]
     assert re.search(part["speakers"], "LibriSpeech/dev-clean/84/121123/84-121123-0000.flac")[1] == "84"
-    assert archives.matches(
-        "cmu_us_slt_arctic/wav/arctic_a0001.wav", raw["corpora"]["arctic"]["parts"]["slt"]["include"][0]
-    )
+    (recorded,) = plan.config.corpora["arctic"].parts["slt"].include
+    assert archives.matches("cmu_us_slt_arctic/wav/arctic_a0001.wav", recorded)
 
 
 def test_the_settings_of_a_stage_fit_on_a_command_line_with_a_large_corpus():
@@ -854,212 +883,4 @@ def test_the_settings_of_a_stage_fit_on_a_command_line_with_a_large_corpus():
     for i in range(3000):
         Path(f"voices/a_name_of_some_length_{i:05}.wav").touch()
     plan = planned(("corpora.voices.parts.men", {"files": "voices"}))
-    assert max(len(stage.params) for stage in plan.stages.values()) < 100_000
-
-
-# --- keys: code ------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def package(tmp_path, monkeypatch):
-    """A copy of the package that keys are taken from, to edit."""
-    folder = tmp_path / "package" / "mlquant"
-    shutil.copytree(Path(config.__file__).parent, folder, ignore=shutil.ignore_patterns("__pycache__"))
-    monkeypatch.setattr(keys.resources, "files", lambda name: folder)
-    for function in (
-        "code_of",
-        "_used",
-        "_meaning",
-        "_parse",
-        "digest_of_code",
-    ):  # caches of its own; those of the real package stay
-        monkeypatch.setattr(keys, function, functools.cache(getattr(keys, function).__wrapped__))
-    return folder
-
-
-def forget():
-    keys.code_of.cache_clear()
-    keys._used.cache_clear()
-    keys._parse.cache_clear()
-    keys._meaning.cache_clear()
-    keys.digest_of_code.cache_clear()
-
-
-def after_edit(path, edit):
-    path.write_text(edit(path.read_text(encoding="utf-8")), encoding="utf-8")
-    forget()
-    return planned()
-
-
-def with_other_comments(text):
-    """The code with another docstring everywhere that one is, comments before every statement, and blank lines."""
-    lines = text.splitlines()
-    tree = ast.parse(text)
-    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
-    for node in ast.walk(tree):
-        if isinstance(node, kinds) and ast.get_docstring(node):
-            at = node.body[0].lineno - 1
-            lines[at] = lines[at].replace('"""', '"""Edited: ', 1)
-    for node in reversed(tree.body):
-        first = min([node.lineno, *(item.lineno for item in getattr(node, "decorator_list", []))])
-        lines.insert(first - 1, "# edited\n\n")
-    return "\n".join(lines) + "\n\n\n# the end\n"
-
-
-def with_other_formatting(text):
-    """The code as another formatter would write it: all on few lines, single quotes, other blank lines."""
-    return ast.unparse(ast.parse(text))
-
-
-def with_other_code(text):
-    return text + "\nEDITED = 1\n"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("edit", [with_other_comments, with_other_formatting])
-def test_comments_docstrings_and_formatting_change_no_key(package, edit):
-    before = planned()
-    for path in package.rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        assert not text or edit(text) != text
-        path.write_text(edit(text), encoding="utf-8")
-    forget()
-    after = planned()
-    assert redone(before, after) == set()
-    assert gathering(after) == gathering(before)
-
-
-SPEECH = {"sources", "optional_sources", "samples", "corpora"}
-FROM_MEASURES = {"measures", "experiments"}
-FROM_SEARCH = {"quantised", "decoded", "inferred", "synthesised"} | FROM_MEASURES
-FROM_LATENTS = {"latents", "codebooks"} | FROM_SEARCH
-FROM_TRAINING = {"networks", "figures"} | FROM_LATENTS
-FROM_FEATURES = {"features"} | FROM_TRAINING
-FROM_ANALYSIS = {"models", "resynthesised"} | FROM_FEATURES
-KINDS_OF_MODULE = {
-    "files": SPEECH | FROM_ANALYSIS | {"anchors"},
-    "speech": SPEECH | FROM_ANALYSIS | {"anchors"},
-    "sinusoidal/analysis": FROM_ANALYSIS | {"anchors"},  # which take its high pass
-    "sinusoidal/synthesis": {"resynthesised", "synthesised"} | FROM_MEASURES,
-    "sinusoidal/decoder": {"synthesised"} | FROM_MEASURES,
-    "features": FROM_FEATURES,
-    "architectures": FROM_TRAINING,
-    "settings": FROM_TRAINING,
-    "inputs": FROM_TRAINING,
-    "schema": set(),  # it words errors, and says nothing of a result
-    "provenance": set(),  # it tells of a result, and changes none
-    "networks": FROM_TRAINING,
-    "losses": FROM_TRAINING,
-    "training": FROM_TRAINING,
-    "dense": FROM_LATENTS,
-    "inference": FROM_LATENTS,
-    "vectors": FROM_LATENTS,
-    "vq": {"codebooks"} | FROM_SEARCH,
-    "anchor": {"anchors"} | FROM_MEASURES,
-    "measures": FROM_MEASURES,
-    "tables": {"experiments"},
-    "figures": {"figures"},
-    **{
-        "page/__init__": set(),
-        "page/data": set(),
-        "report/__init__": set(),
-        "report/kinds": set(),
-        "compare": set(),
-        "sweeps": set(),
-        "studies": set(),
-        "rates": set(),
-        "channel": set(),
-    },
-    **{"config": set(), "keys": set(), "plan": set(), "runs": set()},
-    **{"prune": set(), "verify": set(), "why": set()},
-}
-
-
-@pytest.fixture(scope="module")
-def unedited():
-    return planned()
-
-
-@pytest.mark.parametrize("module", KINDS_OF_MODULE)
-def test_an_edit_of_a_module_redoes_the_stages_that_run_it_and_what_follows(unedited, package, module):
-    after = after_edit(package / f"{module}.py", with_other_code)
-    assert {name.split("/")[0] for name in redone(unedited, after)} == KINDS_OF_MODULE[module]
-
-
-@pytest.mark.slow
-def test_an_edit_of_the_search_trains_no_network_and_one_of_the_page_only_gathers(package):
-    before = planned()
-    after = after_edit(package / "vq.py", with_other_code)
-    assert after.networks == before.networks
-    gathered = gathering(before)
-    for name in ("page/data.py", "page/page.html", "page/style.css", "page/main.js"):
-        last = after_edit(package / name, with_other_code)
-        assert last.stages.keys() == after.stages.keys()
-        assert gathering(last)[0] == gathering(after)[0] and gathering(last)[1] != gathered[1]
-        gathered = gathering(last)
-
-
-def test_an_edit_of_a_command_redoes_that_command_only(package):
-    def edit(text):
-        assert text.count("synthesis.synthesise_in_chunks(_chunks(args.model))") == 1
-        return text.replace("synthesis.synthesise_in_chunks(_chunks(args.model))", "[None]")
-
-    before = planned()
-    after = after_edit(package / "cli.py", edit)
-    expected = each_sample("resynthesised/*", "measures/240118_*", "measures/*_anchors")
-    assert redone(before, after) == expected | {"experiments/240118"}
-
-
-def test_a_changed_number_inside_a_function_is_seen(package):
-    before = keys.code_of("plot-losses")
-    path = package / "figures.py"
-    text = path.read_text(encoding="utf-8")
-    (function,) = [node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef)][:1]
-    lines = text.splitlines()
-    last = function.body[-1]
-    lines.insert(last.lineno - 1, " " * last.col_offset + "edited = 1")
-    path.write_text("\n".join(lines), encoding="utf-8")
-    forget()
-    assert keys.code_of("plot-losses") != before
-
-
-def test_all_modules_have_an_entry_in_the_table():
-    folder = Path(config.__file__).parent
-    modules = {path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.py")}
-    empty = {"__init__", "sinusoidal/__init__"}
-    assert modules - empty == {*KINDS_OF_MODULE, "cli"}
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "import mlquant.helper",
-        "import mlquant.helper as other",
-        "from mlquant import helper",
-        "from mlquant.helper import VALUE",
-        "def later():\n    from mlquant import helper",
-        "from . import helper",
-        "from .helper import VALUE",
-    ],
-)
-def test_an_edit_behind_an_import_is_seen(package, line):
-    (package / "helper.py").write_text("VALUE = 1\n")
-    figures = (package / "figures.py").read_text(encoding="utf-8")
-    (package / "figures.py").write_text(f"{figures}\n{line}\n")
-    forget()
-    before = keys.code_of("plot-losses")
-    (package / "helper.py").write_text("VALUE = 2\n")
-    forget()
-    assert keys.code_of("plot-losses") != before
-
-
-# --- the environment -------------------------------------------------------------------------------------
-
-
-def test_conda_and_pip_install_the_same_versions():
-    root = Path(__file__).parents[2]
-    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    conda = yaml.safe_load((root / "envs/mlquant.yaml").read_text())["dependencies"][-1]["pip"]
-    locked = (root / "constraints.txt").read_text().splitlines()
-    assert sorted(conda) == sorted(project["dependencies"])
-    assert {*project["dependencies"], *project["optional-dependencies"]["dev"]} <= {*locked}
+    assert max(len(json.dumps(stage.settings)) for stage in plan.nodes.values()) < 100_000

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 from support.configs import COMPARED, edited
 from support.workflow import copy_of_checkout, synthetic_speech
 
-from mlquant.core import errors, figures
-from mlquant.core.blocks import shown
+from mlquant.core import errors, figures, tables
+from mlquant.core.blocks import quoted
 from mlquant.core.disk import read_json
 from mlquant.core.errors import InputError
 from mlquant.plan import config
-from mlquant.plan.graph import Plan
+from mlquant.plan.plan import Plan
 
 ODD = ["a b", "it's", '"', "$(touch pwned)", "`touch pwned`", "x;y", "&&", "|", "ü", "a.b", "*", "?", "~", "\\", "#%41"]
 REFUSED = {
@@ -41,7 +41,7 @@ NAMES = {
     "corpora.voices.parts.{}": {"source": "prompts"},
     "networks.{}": {"corpus": "voices", "family": "manifold", "nn": 1, "lr": 0.1, "epochs": 1},
     "quantisers.{}": {"network": "nn4", "stages": [{"size": 16}]},
-    "experiments.{}": {"samples": ["ann"], "outputs": [{"index": 1, "tag": "out", "process": "original"}]},
+    "experiments.{}": {"samples": ["ann"], "outputs": {1: {"tag": "out", "process": "original"}}},
     "sweeps.{}": {"base": {}, "rows": {"r": {"corpus": "voices", "family": "manifold", "nn": 1, "lr": 1, "epochs": 1}}},
     "sweeps.rates.rows.{}": {},
     "studies.{}": {"kind": "latents", "network": "nn4"},
@@ -51,8 +51,8 @@ LINES = (
     "experiments.240118.title",
     "sweeps.rates.title",
     "studies.demo.title",
-    "experiments.240118.outputs.0.processing",
-    "experiments.240118.outputs.0.shows",
+    "experiments.240118.outputs.1.processing",
+    "experiments.240118.outputs.1.shows",
 )
 SAFE = re.compile(r"results(/[A-Za-z0-9][A-Za-z0-9_.+-]*){2,}")
 
@@ -70,7 +70,7 @@ def changed(place, value):
     raw = base()
     block = raw
     for part in parent.split(".") if parent else ():
-        block = block[int(part) if isinstance(block, list) else part]
+        block = block[int(part) if part.isdigit() and len(part) < 4 else part]
     block[last] = value
     return raw
 
@@ -100,7 +100,7 @@ def refusal(raw):
 def test_a_name_that_is_no_plain_word_is_refused_by_name(place, name):
     line = refusal(named(place, name))
     assert place.split(".")[0] in line or "the key" in line
-    assert shown(name) in line
+    assert quoted(name) in line
 
 
 @pytest.mark.parametrize("place", NAMES)
@@ -112,7 +112,7 @@ def test_whatever_name_is_taken_makes_paths_of_plain_words(place, name):
     except InputError as error:
         assert len(str(error).splitlines()) == 1
         return
-    for stage in Plan(loaded).stages.values():
+    for stage in Plan(loaded).nodes.values():
         assert SAFE.fullmatch(stage.folder), stage.folder
         assert len(stage.folder.split("/")[-1]) <= 200
 
@@ -122,16 +122,19 @@ def test_a_sample_of_an_odd_name_is_refused_though_its_file_is_there(sample):
     Path("speech").mkdir()
     if len(sample) < 100 and "/" not in sample:
         Path("speech", f"{sample}.wav").touch()
-    assert shown(sample) in refusal(changed("experiments.240118.samples", ["ann", sample]))
+    assert quoted(sample) in refusal(changed("experiments.240118.samples", ["ann", sample]))
 
 
 @pytest.mark.parametrize("tag", [*ODD[:8], "-o", "..", "a/b", "n" * 300])
 def test_an_odd_tag_is_refused_by_name(tag):
-    assert shown(tag) in refusal(changed("experiments.240118.outputs.0.tag", tag))
+    assert quoted(tag) in refusal(changed("experiments.240118.outputs.1.tag", tag))
 
 
 def test_an_index_that_no_file_name_holds_is_refused():
-    assert "outputs.0.index" in refusal(changed("experiments.240118.outputs.0.index", 10**300))
+    output = {"tag": "out", "process": "original"}
+    for index in (10**300, 10000, -1):
+        line = refusal(changed("experiments.240118.outputs", {index: output}))
+        assert f"240118.outputs.{str(index)[:100]}.[key]" in line
 
 
 def test_two_files_of_one_sample_are_refused_by_name():
@@ -153,7 +156,7 @@ def test_a_text_is_any_line_and_line_breaks_are_spaces(place):
     for written, expected in ((text, text), ("two\nlines\u2028and\tmore\n", "two lines and more")):
         loaded = config.load(changed(place, written)).model_dump()
         for part in place.split("."):
-            loaded = loaded[int(part) if isinstance(loaded, list) else part]
+            loaded = loaded[int(part) if part.isdigit() and len(part) < 4 else part]
         assert loaded == expected
     for bad in ("a\x1b[31mb", "a\0b", "n" * 1001):
         assert place.rpartition(".")[2] in refusal(changed(place, bad))
@@ -169,7 +172,7 @@ def test_a_path_that_cannot_work_is_refused_by_name(place, path):
     line = refusal(changed(place, path_value(place, path)))
     assert place in line
     if "\udcff" not in path:
-        assert shown(path) in line
+        assert quoted(path) in line
 
 
 @pytest.mark.parametrize("key", ["b", "y"])
@@ -213,12 +216,12 @@ OVERLAY = {
         "corpus": "odd", "family": "manifold", "nn": 1, "lr": 0.1, "epochs": 1}}}},
     "studies": {},
     "experiments": {
-        "odd": {"title": HOSTILE, "samples": ["ann"], "published": "../pub'lished $(touch pwned)", "outputs": [
-            {"index": 1, "tag": "out", "process": "original", "processing": HOSTILE, "shows": HOSTILE},
-            {"index": 3, "tag": "a.b+c", "process": "vocoder", "networks": ["manifold"], "processing": HOSTILE},
-        ]},
-        "not_made": {"title": "", "samples": ["dan", "eve"], "outputs": [
-            {"index": 1, "tag": "out", "process": "original"}]},
+        "odd": {"title": HOSTILE, "samples": ["ann"], "published": "../pub'lished $(touch pwned)", "outputs": {
+            1: {"tag": "out", "process": "original", "processing": HOSTILE, "shows": HOSTILE},
+            3: {"tag": "a.b+c", "process": "vocoder", "networks": ["manifold"], "processing": HOSTILE},
+        }},
+        "not_made": {"title": "", "samples": ["dan", "eve"], "outputs": {
+            1: {"tag": "out", "process": "original"}}},
     },
 }  # fmt: skip
 
@@ -311,7 +314,7 @@ def test_every_value_reaches_its_command_as_it_stands(odd, tmp_path):
 
 def test_names_that_look_like_numbers_or_nothing_stay_names(tmp_path):
     (tmp_path / "t.csv").write_text("sample,tag,index,value\nNA,007,1,\nnull,1e3,2,0.5\n")
-    table = figures.read_table(tmp_path / "t.csv", "sample")
+    table = tables.read_table(tmp_path / "t.csv", "sample")
     assert table["sample"].to_list() == ["NA", "null"] and table["tag"].to_list() == ["007", "1e3"]
     assert table["value"].isna().to_list() == [True, False] and table["index"].to_list() == [1, 2]
 

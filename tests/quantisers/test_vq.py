@@ -386,8 +386,8 @@ def test_what_prediction_leaves_is_what_the_process_is_driven_by():
 
 def test_one_path_takes_the_nearest_entries_to_what_the_decoders_past_leaves():
     vectors, codebooks = processes(63, 1, 50, 3, 0.8), [10 * normal(64, 16, 3), 4 * normal(65, 16, 3)]
-    indices = vq.search_predictive(vectors, codebooks, 1, 0.75, stretch=20)
-    decoded = vq.decode_predictive(indices, codebooks, 0.75, stretch=20)
+    indices = vq.search_predictive(vectors, codebooks, 1, 0.75, reset_every=20)
+    decoded = vq.decode_predictive(indices, codebooks, 0.75, reset_every=20)
     for frame, vector in enumerate(vectors):
         prediction = np.float32(0.75) * decoded[frame - 1] if frame % 20 else np.zeros(3, np.float32)
         (expected,) = vq.search((vector - prediction)[None], codebooks, 1)
@@ -402,14 +402,14 @@ def test_enough_paths_find_the_least_error_that_any_indices_give_interpolated_ve
     sent = -(-len(vectors) // every)
 
     def error(indices):
-        decoded = vq.decode_predictive(np.array(indices)[:, None], [codebook], 0.7, stretch=stretch)
+        decoded = vq.decode_predictive(np.array(indices)[:, None], [codebook], 0.7, reset_every=stretch)
         squared = np.square(vectors - vq.interpolated(decoded, every, len(vectors))).sum(axis=1)
         # What lies between two stretches is in none of them.
         inside = (np.arange(len(vectors)) % (every * (stretch or sent))) <= every * ((stretch or sent) - 1)
         return squared[inside].sum()
 
     least = min(itertools.product(range(3), repeat=sent), key=error)
-    found = vq.search_predictive(vectors, [codebook], 3**sent, 0.7, every=every, stretch=stretch)[:, 0]
+    found = vq.search_predictive(vectors, [codebook], 3**sent, 0.7, send_every=every, reset_every=stretch)[:, 0]
     assert error(found) == pytest.approx(error(least), rel=1e-5)
 
 
@@ -417,39 +417,39 @@ def test_more_paths_lower_the_error():
     vectors, codebooks = processes(79, 20, 50, 4, 0.85), [normal(80, 16, 4) * 8, normal(81, 16, 4) * 4]
     errors = []
     for mbest in (1, 4, 16):
-        indices = vq.search_predictive(vectors, codebooks, mbest, 0.85, stretch=50)
-        errors.append(vq.mean_squared_error(vectors, vq.decode_predictive(indices, codebooks, 0.85, stretch=50)))
+        indices = vq.search_predictive(vectors, codebooks, mbest, 0.85, reset_every=50)
+        errors.append(vq.mean_squared_error(vectors, vq.decode_predictive(indices, codebooks, 0.85, reset_every=50)))
     assert errors[2] < 0.95 * errors[1] < 0.9 * errors[0]
 
 
 def test_each_stretch_is_searched_as_if_it_were_alone():
     vectors, codebooks = processes(82, 1, 55, 3, 0.8), [10 * normal(83, 16, 3), 4 * normal(84, 16, 3)]
-    indices = vq.search_predictive(vectors, codebooks, 4, 0.75, every=2, stretch=10)
+    indices = vq.search_predictive(vectors, codebooks, 4, 0.75, send_every=2, reset_every=10)
     for start in range(0, 28, 10):
         # Up to what is sent last: what comes after it belongs to no stretch.
         alone = vectors[2 * start : min(2 * (start + 9) + 1, 55)]
-        expected = vq.search_predictive(alone, codebooks, 4, 0.75, every=2)
+        expected = vq.search_predictive(alone, codebooks, 4, 0.75, send_every=2)
         np.testing.assert_array_equal(indices[start : start + 10], expected)
 
 
 def test_vectors_that_are_not_counted_decide_nothing():
     vectors, codebooks = normal(64, 23, 3), [normal(65, 8, 3), normal(66, 8, 3) / 3]
     filled = np.concatenate([vectors, normal(67, 7, 3) + 5])
-    options = {"every": 2, "stretch": 5}
+    options = {"send_every": 2, "reset_every": 5}
     found = vq.search_predictive(filled, codebooks, 4, 0.8, counted=np.arange(15) < 12, **options)
     np.testing.assert_array_equal(found[:12], vq.search_predictive(vectors, codebooks, 4, 0.8, **options))
 
 
 def test_when_one_vector_is_sent_it_does_not_matter_how_few_are():
     vectors, codebook = normal(68, 9, 3), normal(69, 8, 3)
-    one, other = (vq.search_predictive(vectors, [codebook], 2, 0.8, every=every) for every in (9, 10**15))
+    one, other = (vq.search_predictive(vectors, [codebook], 2, 0.8, send_every=every) for every in (9, 10**15))
     np.testing.assert_array_equal(one, other)
     assert one.shape == (1, 1)
 
 
 def test_with_a_coefficient_of_0_it_is_the_search_without_prediction():
     vectors, codebooks = normal(66, 300, 3), [normal(67, 16, 3), 0.4 * normal(68, 16, 3)]
-    indices = vq.search_predictive(vectors, codebooks, 3, 0, stretch=7)
+    indices = vq.search_predictive(vectors, codebooks, 3, 0, reset_every=7)
     np.testing.assert_array_equal(indices, vq.search(vectors, codebooks, 3))
     np.testing.assert_array_equal(vq.decode_predictive(indices, codebooks, 0), vq.decode(indices, codebooks))
 
@@ -458,8 +458,8 @@ def test_prediction_needs_fewer_bits_than_a_quantiser_without():
     a, vectors = 0.9, processes(69, 40, 200, 2, 0.9)
     without = [vq.train(vectors, 16, seed=1).codebook]
     codebooks = [vq.train(vq.unpredicted(vectors[1:], vectors[:-1], a), 8, seed=1).codebook]
-    indices = vq.search_predictive(vectors, codebooks, 1, a, stretch=200)
-    decoded = vq.decode_predictive(indices, codebooks, a, stretch=200)
+    indices = vq.search_predictive(vectors, codebooks, 1, a, reset_every=200)
+    decoded = vq.decode_predictive(indices, codebooks, a, reset_every=200)
     assert vq.mean_squared_error(vectors, decoded) < 0.8 * mean_error(vectors, without, 1)
 
 
@@ -467,12 +467,12 @@ def test_prediction_needs_fewer_bits_than_a_quantiser_without():
 def test_a_lost_frame_is_made_up_for_within_the_frames_stated(a, frames):
     # The difference begins as what was lost of 8 dB RMS in all, the loss of one frame in each stretch.
     vectors, codebooks = processes(70, 300, 80, 20, a, mean=5), [normal(71, 64, 20)]
-    indices = vq.search_predictive(vectors, codebooks, 1, a, stretch=80)
+    indices = vq.search_predictive(vectors, codebooks, 1, a, reset_every=80)
     part = vq.decode(indices[10::80], codebooks)
     codebooks[0] *= 8 / np.sqrt(np.square(part).mean())
     lost = np.zeros(len(vectors), bool)
     lost[10::80] = True
-    heard, meant = (vq.decode_predictive(indices, codebooks, a, stretch=80, lost=which) for which in (lost, None))
+    heard, meant = (vq.decode_predictive(indices, codebooks, a, reset_every=80, lost=which) for which in (lost, None))
     rms = np.sqrt(np.square(heard - meant).reshape(300, 80, 20).mean(axis=(0, 2)))
     assert rms[10] == pytest.approx(8, rel=1e-3) and (rms[:10] == 0).all()
     assert (rms[10 + frames :] < 0.5).all() and rms[10 + frames - 1] >= 0.5
@@ -494,7 +494,7 @@ def test_a_coefficient_by_which_losses_would_not_fade_is_refused(a):
 def test_stretches_and_vectors_before_that_cannot_be_are_refused():
     vectors = normal(74, 9, 3)
     with pytest.raises(InputError, match="stretch: 0"):
-        vq.search_predictive(vectors, [vectors], 1, 0.5, stretch=0)
+        vq.search_predictive(vectors, [vectors], 1, 0.5, reset_every=0)
     for function in (vq.predictor, lambda *pairs: vq.unpredicted(*pairs, 0.5)):
         with pytest.raises(InputError, match=r"vectors before: shape \(8, 3\), expected \(9, 3\)"):
             function(vectors, vectors[:8])
@@ -503,7 +503,7 @@ def test_stretches_and_vectors_before_that_cannot_be_are_refused():
 # Intervals
 
 
-@given(frames=some.integers(1, 40), every=some.integers(1, 9))
+@given(frames=some.integers(1, 40), send_every=some.integers(1, 9))
 def test_what_lies_on_straight_lines_between_vectors_sent_is_had_back_exactly(frames, every):
     knots = normal(75, 41, 3)
     lines = vq.interpolated(knots[: -(-frames // every)], every, frames)

@@ -1017,14 +1017,25 @@ def test_a_corpus_holds_every_usable_file_once_in_whole_frames(tmp_path, voices,
     assert len(left_out) == 5 and any(f"{voices}: usr/v/page.wav: not audio" in line for line in left_out)
 
 
-def test_globs_choose_and_forbidden_contents_never_come_in(tmp_path, voices, capsys):
+def test_globs_choose_what_is_taken(tmp_path, voices, capsys):
     _, rows = corpus_of(tmp_path, [voices], include=["v/0?.wav", "nothing*"], exclude=["03.wav", "v/*5.wav"])
     assert sorted(row["path"][-6:] for row in rows) == [f"{i:02}.wav" for i in (0, 1, 2, 4, 6, 7, 8, 9)]
     assert "nothing matches include 'nothing*'" in capsys.readouterr().err
-    of_file, of_samples = sha256(wav(tone(1.026, 120))), sha256(tone(1, 100).tobytes())
-    _, rows = corpus_of(tmp_path, [voices], include=["*"], forbid=[of_file.upper(), of_samples])
-    assert len(rows) == 10
-    assert not {"usr/v/00.wav", "usr/v/00.raw", "usr/v/02.wav"} & {row["path"] for row in rows}
+
+
+def test_a_test_sample_in_a_corpus_is_refused_by_the_checksum_of_its_samples(tmp_path, voices):
+    corpus_of(tmp_path, [voices], include=["*"], resample=[1.1], equalise=3)
+    manifest = tmp_path / "c.csv"
+    others = {"ann": sha256(tone(1, 101).tobytes()), "bob": ""}
+    corpus.refuse_samples(others, [manifest, manifest])
+    for seconds, hertz in ((1, 100), (1.026, 120)):  # of a raw and a wav file
+        with pytest.raises(InputError, match=r"c\.csv: usr/v/0\d\.(wav|raw) is the test sample eve.* exclude") as error:
+            corpus.refuse_samples(others | {"eve": sha256(tone(seconds, hertz).tobytes())}, [manifest])
+        assert "\n" not in str(error.value)
+    old = tmp_path / "old.csv"
+    old.write_text("path,sha256,factor,start_frame,frames\na,b,1.0,0,3\n")
+    with pytest.raises(InputError, match=r"old\.csv: has no column samples_sha256"):
+        corpus.refuse_samples(others, [old])
 
 
 def test_the_order_depends_on_seed_and_content_only(tmp_path, voices):

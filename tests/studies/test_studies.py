@@ -7,12 +7,13 @@ import pandas as pd
 import pytest
 import torch
 
+from mlquant import studies
 from mlquant.core import figures, records
 from mlquant.core.errors import InputError
 from mlquant.networks import dense, inference, training
 from mlquant.networks.settings import NetworkSettings
 from mlquant.quantisers import vq
-from mlquant.studies import channel, studies
+from mlquant.studies import analog, demo, latents, mbest, noise, shared, uniform_vq
 from mlquant.vocoder import features
 
 SMALL = {"family": "autoencoder1", "nn": 4, "d": 4, "loss": "sd", "lr": 2e-3, "batch": 64, "epochs": 2, "held_out": 0.2}
@@ -84,7 +85,7 @@ def made(tmp_path_factory):
         "noise": {**quantised, "noise_vars": [0, 1e-3, 1e-2, 1e-1], "frame_ms": 20},
         "uniform_vq": quantised,
         "latents": {"lags": 10, "seconds": 0.5},
-        "vq": {**quantised, "stages": [1, 2], "mbest": [2, 4, 16]},
+        "mbest": {**quantised, "stages": [1, 2], "mbest": [2, 4, 16]},
         "analog": {
             "snr_dB": [0, 5, 10],
             "networks": networks,
@@ -154,23 +155,23 @@ def test_the_channel_s_symbols_are_those_that_networks_are_trained_with():
 
 def test_noise_has_half_of_N0_in_each_dimension():
     latents = np.random.default_rng(1).uniform(-0.7, 0.7, (20000, 10)).astype(np.float32)
-    noise = channel.awgn(latents, 0.3, np.random.default_rng(2)) - latents
+    noise = analog.awgn(latents, 0.3, np.random.default_rng(2)) - latents
     assert np.var(noise) == pytest.approx(0.15, rel=0.02) and abs(noise.mean()) < 0.005
     assert abs(np.corrcoef(noise[:, 0], noise[:, 1])[0, 1]) < 0.03
 
 
 def test_the_SNR_in_a_bandwidth_is_that_of_the_symbol_rate_by_their_ratio():
     # Es*d/(2*N0*Ts*B): 10 latents every 10 ms are 500 symbols a second.
-    assert channel.snr_in_bandwidth(2.0, 5, 0.01, 500) == pytest.approx(2.0)
-    assert channel.snr_in_bandwidth(2.0, 5, 0.01, 3000) == pytest.approx(2.0 * 10 / (2 * 0.01 * 3000))
+    assert analog.snr_in_bandwidth(2.0, 5, 0.01, 500) == pytest.approx(2.0)
+    assert analog.snr_in_bandwidth(2.0, 5, 0.01, 3000) == pytest.approx(2.0 * 10 / (2 * 0.01 * 3000))
 
 
 @pytest.mark.parametrize("snr_dB", [0, 4, 8])
 def test_QPSK_has_the_bit_error_rate_of_theory(snr_dB):
     snr, count = 10 ** (snr_dB / 10), 40000
     indices = np.random.default_rng(3).integers(0, 4096, (count, 2))
-    received, rate = channel.qpsk(indices, 12, snr, np.random.default_rng(4))
-    expected, bits = channel.qpsk_bit_error_rate(snr), 24 * count
+    received, rate = analog.qpsk(indices, 12, snr, np.random.default_rng(4))
+    expected, bits = analog.qpsk_bit_error_rate(snr), 24 * count
     assert abs(rate - expected) < 4 * np.sqrt(expected * (1 - expected) / bits)
     wrong = np.unpackbits((received ^ indices).astype(">u2").view(np.uint8)).sum()
     assert wrong == round(rate * bits) and received.shape == indices.shape
@@ -178,14 +179,14 @@ def test_QPSK_has_the_bit_error_rate_of_theory(snr_dB):
 
 def test_QPSK_without_noise_to_speak_of_gives_back_the_indices():
     indices = np.arange(64).reshape(-1, 2)
-    received, rate = channel.qpsk(indices, 6, 1e4, np.random.default_rng(1))
+    received, rate = analog.qpsk(indices, 6, 1e4, np.random.default_rng(1))
     np.testing.assert_array_equal(received, indices)
     assert rate == 0
 
 
 @pytest.mark.parametrize(("snr_dB", "rate"), [(0, 0.158655), (9.8, 1.0e-3), (12.6, 1.0e-5)])
 def test_the_bit_error_rate_is_the_tail_of_a_normal_distribution(snr_dB, rate):
-    assert channel.qpsk_bit_error_rate(10 ** (snr_dB / 10)) == pytest.approx(rate, rel=0.05)
+    assert analog.qpsk_bit_error_rate(10 ** (snr_dB / 10)) == pytest.approx(rate, rel=0.05)
 
 
 # --- statistics of latents -------------------------------------------------------------------------------
@@ -195,7 +196,7 @@ def test_components_have_the_shares_of_a_known_covariance():
     rng = np.random.default_rng(1)
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     vectors = (5 + rng.standard_normal((50000, 3)) * [3, 2, 1]) @ turn
-    np.testing.assert_allclose(studies.component_shares(vectors), np.array([9, 4, 1]) / 14, rtol=0.03)
+    np.testing.assert_allclose(latents.component_shares(vectors), np.array([9, 4, 1]) / 14, rtol=0.03)
 
 
 def test_an_AR1_series_has_powers_of_its_coefficient_as_correlation():
@@ -203,14 +204,14 @@ def test_an_AR1_series_has_powers_of_its_coefficient_as_correlation():
     for i, draw in enumerate(rng.standard_normal(series.shape)):
         series[i] = series[i - 1] * [0.9, -0.5] + draw
     expected = np.power([[0.9, -0.5]], np.arange(7)[:, None])
-    np.testing.assert_allclose(studies.correlations([series + 3], 6), expected, atol=0.03)
+    np.testing.assert_allclose(latents.correlations([series + 3], 6), expected, atol=0.03)
 
 
 def test_correlation_never_spans_files():
     one, other = np.tile([[1.0], [-1.0]], (50, 1)), np.tile([[-1.0], [1.0]], (50, 1))
     # Alternating signs correlate by -1; where the one file met the other there would be a +1.
-    np.testing.assert_allclose(studies.correlations([one, other], 3)[:, 0], [1, -1, 1, -1], atol=1e-12)
-    np.testing.assert_array_equal(studies.correlations([np.ones((9, 1))], 2), np.zeros((3, 1)))
+    np.testing.assert_allclose(latents.correlations([one, other], 3)[:, 0], [1, -1, 1, -1], atol=1e-12)
+    np.testing.assert_array_equal(latents.correlations([np.ones((9, 1))], 2), np.zeros((3, 1)))
 
 
 # --- bits of a VQ ----------------------------------------------------------------------------------------
@@ -228,14 +229,14 @@ def traces(tmp_path):
 
 
 def test_traces_of_stages_are_chained_behind_full_stages(traces):
-    trace = studies.chained(traces)
+    trace = shared.chained(traces)
     assert trace["bits"].tolist() == [1, 2, 3, 4, 5, 6, 7, 8]
     assert trace["stages"].tolist() == [1] * 4 + [2] * 4
 
 
 def test_the_bits_for_a_noise_are_the_fewest_with_no_more_variance(made, traces):
     settings = made[1]["noise"] | {"traces": traces, "noise_vars": [0, 1e-4, 0.0126, 0.0125, 0.2, 0.02]}
-    table = studies.noise(settings)["noise"].set_index("noise_var")
+    table = noise.tables(settings)["noise"].set_index("noise_var")
     # 0.2/16 = 0.0125 is the last size of the first stage, 0.2/256 = 0.00078 the least there is.
     np.testing.assert_array_equal(table["vq_bits"], [np.nan, np.nan, 4, 4, 1, 4])
     np.testing.assert_array_equal(table["vq_stages"], [np.nan, np.nan, 1, 1, 1, 1])
@@ -243,7 +244,7 @@ def test_the_bits_for_a_noise_are_the_fewest_with_no_more_variance(made, traces)
 
 
 def test_the_bits_needed_are_interpolated_and_the_uniform_ones_those_of_theory(made, traces):
-    needed = studies.uniform_vq(made[1]["uniform_vq"] | {"traces": traces})["needed"].set_index("variance")
+    needed = uniform_vq.tables(made[1]["uniform_vq"] | {"traces": traces})["needed"].set_index("variance")
     assert needed.loc[0.0015, "uniform_bits"] == pytest.approx(4 * 3.898, rel=1e-3)
     assert needed.loc[0.0015, "vq_bits"] == pytest.approx(np.log2(0.2 / 0.0015))
     assert np.isnan(needed.loc[3e-4, "vq_bits"])
@@ -255,7 +256,7 @@ def test_the_bits_needed_are_interpolated_and_the_uniform_ones_those_of_theory(m
 
 def test_distortion_grows_with_the_noise_and_starts_at_that_of_training(made):
     folder, kinds = made
-    table = studies.noise(kinds["noise"])["noise"]
+    table = noise.tables(kinds["noise"])["noise"]
     last = pd.read_csv(folder / "small/losses.csv").iloc[-1]
     assert table["sd_held_out_dB2"][0] == pytest.approx(last["held_out_sd_dB2"], rel=1e-3)
     for column in ("sd_training_dB2", "sd_held_out_dB2"):
@@ -265,8 +266,8 @@ def test_distortion_grows_with_the_noise_and_starts_at_that_of_training(made):
 def test_voices_held_out_are_what_a_study_measures_as_held_out(made, tmp_path):
     _, kinds = made
     records.write_f32(tmp_path / "b.f32", records_of(50, 3))
-    plain = studies.noise(kinds["noise"])["noise"]
-    table = studies.noise(kinds["noise"] | {"held_out_features": [str(tmp_path / "b.f32")]})["noise"]
+    plain = noise.tables(kinds["noise"])["noise"]
+    table = noise.tables(kinds["noise"] | {"held_out_features": [str(tmp_path / "b.f32")]})["noise"]
     assert (table["sd_training_dB2"] == plain["sd_training_dB2"]).all()
     network, trained = inference.load(kinds["noise"]["weights"])
     b, b_hat = records_of(50, 3), inference.infer(network, trained, records_of(50, 3))
@@ -280,8 +281,8 @@ def test_a_network_that_takes_y_is_studied_on_y(made, kind):
         "weights": str(folder / "of_y/weights.safetensors"),
         "targets": [str(folder / f"y{i}.f32") for i in (0, 1)],
     }
-    tables = getattr(studies, kind)(kinds[kind] | changes)
-    assert tables.keys() == getattr(studies, kind)(kinds[kind]).keys()
+    tables = studies.kinds()[kind].tables(kinds[kind] | changes)
+    assert tables.keys() == studies.kinds()[kind].tables(kinds[kind]).keys()
     if kind == "noise":
         last = pd.read_csv(folder / "of_y/losses.csv").iloc[-1]
         assert tables["noise"]["sd_held_out_dB2"][0] == pytest.approx(last["held_out_sd_dB2"], rel=1e-3)
@@ -289,12 +290,12 @@ def test_a_network_that_takes_y_is_studied_on_y(made, kind):
 
 def test_another_threshold_is_of_the_vectors_and_not_of_the_network(made):
     settings = made[1]["noise"]
-    everything, loud = (studies.noise(settings | {"thresh": thresh})["noise"] for thresh in (-100, 55))
+    everything, loud = (noise.tables(settings | {"thresh": thresh})["noise"] for thresh in (-100, 55))
     assert (everything["sd_training_dB2"] != loud["sd_training_dB2"]).all()
 
 
 def test_the_uniform_quantiser_is_better_with_more_bits_and_the_VQ_with_more_stages(made):
-    table = studies.uniform_vq(made[1]["uniform_vq"])["uniform_vq"]
+    table = uniform_vq.tables(made[1]["uniform_vq"])["uniform_vq"]
     for _, part in table.groupby(["quantiser", "measured_on"]):
         assert part["bits_per_frame"].is_monotonic_increasing and part["variance"].is_monotonic_decreasing
     assert table["bits_per_frame"][table["quantiser"] == "uniform"].tolist() == [4, 4, 8, 8, 12, 12, 16, 16, 20, 20]
@@ -303,7 +304,7 @@ def test_the_uniform_quantiser_is_better_with_more_bits_and_the_VQ_with_more_sta
 
 
 def test_survivors_lower_the_error_of_two_stages_and_gains_are_on_one(made):
-    table = studies.vq(made[1]["vq"])["vq"].set_index(["stages", "mbest"])
+    table = mbest.tables(made[1]["mbest"])["mbest"].set_index(["stages", "mbest"])
     assert table.loc[1, "gain_dB"].abs().max() == 0
     two = table.loc[2]
     assert two.index.tolist() == [1, 2, 4, 16] and two["mse"].is_monotonic_decreasing
@@ -315,7 +316,7 @@ def test_the_stretch_is_where_the_energy_is(made, tmp_path):
     array[120:150, :20] += 30
     records.write_f32(tmp_path / "b.f32", array)
     changes = {"features": [str(tmp_path / "b.f32")], "seconds": 0.3}
-    tables = studies.latents(made[1]["latents"] | changes)
+    tables = latents.tables(made[1]["latents"] | changes)
     np.testing.assert_allclose(tables["stretch"]["time_s"], np.arange(120, 150) / 100)
     expected = inference.encode(*inference.load(made[1]["latents"]["weights"]), array)[120:150]
     np.testing.assert_array_equal(tables["stretch"].iloc[:, 1:], expected)
@@ -325,7 +326,7 @@ def test_the_stretch_is_where_the_energy_is(made, tmp_path):
 
 
 def test_each_network_stands_at_its_own_SNR_and_the_VQ_at_all(made):
-    table = studies.analog(made[1]["analog"])["analog"].fillna({"trained": ""})
+    table = analog.tables(made[1]["analog"])["analog"].fillna({"trained": ""})
     rows = table.groupby(["scheme", "trained"])["snr_dB"].apply(list).to_dict()
     assert rows == {("analog", "plain"): [0, 5, 10], ("analog", "matched"): [5], ("digital", ""): [0, 5, 10]}
     difference = (table["snr_3000_dB"] - table["snr_dB"]).groupby(table["scheme"]).unique()
@@ -338,7 +339,7 @@ def test_each_network_stands_at_its_own_SNR_and_the_VQ_at_all(made):
 
 
 def test_the_demo_s_distortion_is_that_of_its_frames(made):
-    tables = studies.demo(made[1]["demo"])
+    tables = demo.tables(made[1]["demo"])
     frames, shown = tables["frames"], tables["shown"]
     error = (shown["b_dB"] - shown["b_hat_dB"]) ** 2
     by_frame = error.groupby(shown["frame"]).mean()
@@ -367,7 +368,7 @@ COLUMNS = {
         "stretch": ["time_s", *ELEMENTS],
         "histogram": ["element", "latent", "density"],
     },
-    "vq": {"vq": ["stages", "mbest", "mse", "gain_dB"]},
+    "mbest": {"mbest": ["stages", "mbest", "mse", "gain_dB"]},
     "analog": {
         "analog": [
             "scheme",
@@ -410,13 +411,13 @@ def test_a_study_writes_its_tables_and_figures_that_follow_from_them_byte_by_byt
         (other / f"{name}.csv").write_bytes(written[f"{name}.csv"])
     for name in wavs:
         assert len(records.read_speech(one / name)) == 4800
-    figures.plot_study(kind, other)
+    studies.draw(kind, other)
     assert {name: (other / name).read_bytes() for name in drawn} == {name: written[name] for name in drawn}
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_a_study_finds_the_same_numbers_twice(made, kind):
-    tables, again = (getattr(studies, kind)(made[1][kind]) for _ in range(2))
+    tables, again = (studies.kinds()[kind].tables(made[1][kind]) for _ in range(2))
     for name, table in tables.items():
         pd.testing.assert_frame_equal(table, again[name], check_exact=True)
 
@@ -439,9 +440,13 @@ def test_a_loss_curve_without_epochs_is_an_empty_figure(tmp_path):
 # --- bad input -------------------------------------------------------------------------------------------
 
 REFUSED = {
-    "a kind there is not": ("noise", {"kind": "quiet"}, "'quiet', expected one of noise"),
-    "no files": ("vq", {"features": []}, "features: none"),
-    "a lost file": ("vq", {"features": ["none.f32"]}, "none.f32: no such file"),
+    "a kind there is not": (
+        "noise",
+        {"kind": "quiet"},
+        "'quiet', expected one of analog, bits",
+    ),
+    "no files": ("mbest", {"features": []}, "features: none"),
+    "a lost file": ("mbest", {"features": ["none.f32"]}, "none.f32: no such file"),
     "no bottleneck": ("noise", {"weights": "manifold"}, "no bottleneck"),
     "latents of none": ("latents", {"weights": "manifold"}, "no bottleneck"),
     "y without its files": ("noise", {"weights": "of_y"}, "needs y"),
@@ -449,7 +454,7 @@ REFUSED = {
     "too many frames": ("demo", {"frames": 1000}, "frames: found 1000"),
     "no trace": ("noise", {"traces": ["none.csv"]}, "none.csv: no such file"),
     "no trace either": ("uniform_vq", {"traces": ["small/losses.csv"]}, "variance"),
-    "half a codebook": ("vq", {"codebooks": ["odd"]}, "1301 bytes"),
+    "half a codebook": ("mbest", {"codebooks": ["odd"]}, "1301 bytes"),
     "an SNR without network": ("analog", {"wav_snr_dB": [7]}, "found 7, but no network of d 4"),
     "a setting that is not there": ("analog", {"bandwidth": None}, "have no 'bandwidth'"),
 }
@@ -474,7 +479,7 @@ def test_codebooks_of_other_sizes_cannot_be_sent(made, tmp_path):
     records.write_f32(tmp_path / "q.f32", codebook[:8])
     quantiser = settings["quantiser"] | {"codebooks": [settings["quantiser"]["codebooks"][0], str(tmp_path / "q.f32")]}
     with pytest.raises(InputError, match=r"\[16, 8\] entries"):
-        studies.analog(settings | {"networks": [], "quantiser": quantiser})
+        analog.tables(settings | {"networks": [], "quantiser": quantiser})
 
 
 @pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n", "\x00\xff"])
@@ -485,4 +490,4 @@ def test_a_table_that_cannot_be_drawn_is_refused(tmp_path, content):
         figures.plot_curves(tmp_path / "losses.csv", "sd_dB2", "SD", "", tmp_path / "x")
     assert "\n" not in str(error.value) and not list(tmp_path.glob("x*"))
     with pytest.raises(InputError, match="no such file"):
-        figures.plot_study("noise", tmp_path)
+        studies.draw("noise", tmp_path)

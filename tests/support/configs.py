@@ -3,7 +3,7 @@
 import yaml
 
 from mlquant.plan import config
-from mlquant.plan.graph import Plan
+from mlquant.plan.plan import Plan
 
 CONFIG = """
 sources:
@@ -26,12 +26,12 @@ experiments:
   "240118":
     samples: [ann, bob, may]
     outputs:
-      - {index: 1, tag: out, process: original}
-      - {index: 3, tag: y_hat, process: vocoder, networks: [manifold]}
-      - {index: 5, tag: nn4, process: vocoder, networks: [nn4, manifold]}
-      - {index: 6, tag: vq2, process: vocoder, networks: [nn4, manifold], quantiser: vq, stages: 2, mbest: 5}
-      - {index: 7, tag: vq1, process: vocoder, networks: [nn4, manifold], quantiser: vq, stages: 1, mbest: 1}
-      - {index: 8, tag: 3200, process: codec2, mode: 3200}
+      1: {tag: out, process: original}
+      3: {tag: y_hat, process: vocoder, networks: [manifold]}
+      5: {tag: nn4, process: vocoder, networks: [nn4, manifold]}
+      6: {tag: vq2, process: vocoder, networks: [nn4, manifold], quantiser: vq, stages: 2, mbest: 5}
+      7: {tag: vq1, process: vocoder, networks: [nn4, manifold], quantiser: vq, stages: 1, mbest: 1}
+      8: {tag: 3200, process: codec2, mode: 3200}
 """.replace("ONES", "1" * 64)
 COMPARED = (
     CONFIG
@@ -47,7 +47,7 @@ studies:
   noise: {kind: noise, quantiser: vq, noise_vars: [0, 0.01]}
   against: {kind: uniform_vq, quantiser: vq}
   latents: {kind: latents, network: nn4}
-  survivors: {kind: vq, quantiser: vq, stages: [2, 3], mbest: [1, 5]}
+  survivors: {kind: mbest, quantiser: vq, stages: [2, 3], mbest: [1, 5]}
   channel:
     kind: analog
     base: {corpus: voices, family: autoencoder1, nn: 4, lr: 1.0e-3, epochs: 2}
@@ -86,7 +86,7 @@ def planned(*edits):
 
 def gathering(plan, experiment="240118"):
     """What the folder of an experiment depends on beside files that are keyed themselves."""
-    return plan.experiments[experiment].tables.folder, plan.params("page", {})
+    return plan.experiments[experiment].tables.folder, plan.params(("mlquant.experiments.stages:page",), {})
 
 
 def rows_of(plan, sample, experiment="240118"):
@@ -96,7 +96,7 @@ def rows_of(plan, sample, experiment="240118"):
 
 def redone(before, after):
     """Stages of a plan that another one does not have: what would run, as kind/name."""
-    return {f"{stage.kind}/{stage.name}" for folder, stage in after.stages.items() if folder not in before.stages}
+    return {f"{stage.kind}/{stage.name}" for folder, stage in after.nodes.items() if folder not in before.nodes}
 
 
 def each_sample(*stages):

@@ -19,6 +19,8 @@ import soundfile
 import yaml
 from support.reference import found
 
+from mlquant.plan import config
+
 ROOT = Path(__file__).resolve().parents[2]
 
 # Over config.yaml, so that the published experiment itself runs: its outputs, names and chains, on other speech.
@@ -38,10 +40,10 @@ OVERLAY = {
         "pair": {
             "title": "",
             "samples": ["bob", "ann", "late"],
-            "outputs": [
-                {"index": 1, "tag": "out", "process": "original", "processing": "original phases"},
-                {"index": 8, "tag": "1300", "process": "codec2", "mode": 1300, "processing": "Codec 2"},
-            ],
+            "outputs": {
+                "1": {"tag": "out", "process": "original", "processing": "original phases"},
+                "8": {"tag": "1300", "process": "codec2", "mode": 1300, "processing": "Codec 2"},
+            },
         },
     },
 }
@@ -134,10 +136,7 @@ class Checkout:
 
     def outputs(self, index, **changes):
         """An overlay that changes the output of an index in the published experiment."""
-        config = yaml.safe_load((self.folder / "config.yaml").read_text(encoding="utf-8"))
-        outputs = config["experiments"]["240118"]["outputs"]
-        next(output for output in outputs if output["index"] == index).update(changes)
-        return {"experiments": {"240118": {"outputs": outputs}}}
+        return {"experiments": {"240118": {"outputs": {index: changes}}}}
 
     def copy(self, folder):
         """A copy in which Snakemake finds as little to do as here: times of files are kept."""
@@ -152,19 +151,9 @@ class Checkout:
         return {path: (self.folder / path).read_bytes() for path in self.files(pattern)}
 
 
-def merged(base, overlay):
-    return {
-        **base,
-        **{
-            key: merged(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
-            for key, value in overlay.items()
-        },
-    }
-
-
 def configuration():
     """The configuration of the repository, as it is read."""
-    return yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    return config.read(ROOT)
 
 
 def copy_of_checkout(folder, overlay=OVERLAY):
@@ -175,9 +164,12 @@ def copy_of_checkout(folder, overlay=OVERLAY):
     for name in ("workflow", "envs", "src"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     (folder / "profiles").symlink_to("workflow/profiles")
-    config = merged(configuration(), overlay)
-    config["experiments"] = {name: config["experiments"][name] for name in overlay["experiments"]}
-    (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
+    raw = config.merged(configuration(), overlay)
+    raw["experiments"] = {name: raw["experiments"][name] for name in overlay["experiments"]}
+    (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
+    for path in config.files(folder):  # all of it is in config.yaml
+        if path.parent.name == "config":
+            path.unlink()
 
     (folder / "speech").mkdir()
     speech_of("big_dog", 1.0, 110, 1).astype("<i2").tofile(folder / "speech" / "ann.raw")

@@ -11,9 +11,9 @@ import yaml
 from support.commands import run
 from support.configs import COMPARED, edited
 
+from mlquant.cli import kinds
 from mlquant.plan.config import load
-from mlquant.plan.graph import Plan
-from mlquant.tools import prune
+from mlquant.plan.plan import Plan
 
 OLD = "results/networks/nn4.00000000"
 
@@ -24,7 +24,7 @@ def made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     configure("config.yaml")
     plan = Plan(load(yaml.safe_load(COMPARED)))
-    for stage in plan.stages.values():
+    for stage in plan.nodes.values():
         add(stage.folder)
     return plan
 
@@ -71,7 +71,7 @@ def test_what_the_configuration_makes_is_kept(made):
 
 
 def test_the_kinds_are_those_of_the_plan(made):
-    assert {stage.kind for stage in made.stages.values()} <= {*prune.KINDS}
+    assert {stage.kind for stage in made.nodes.values()} <= {*kinds()}
 
 
 def test_what_it_no_longer_makes_is_listed_with_sizes_the_newest_last(made):
@@ -171,10 +171,10 @@ def test_a_file_over_the_configuration_counts(made):
     Path("wide.yaml").write_text(yaml.safe_dump({"networks": {"nn4": {"d": 12}}}))
     wide = Plan(load(configure("config.yaml", ("networks.nn4.d", 12))))
     configure("config.yaml", ("networks.nn4.d", 8))
-    for folder in wide.stages:
+    for folder in wide.nodes:
         add(folder)
-    assert wide.networks["nn4"].folder in listed()
-    assert wide.networks["nn4"].folder not in listed("--configfile", "wide.yaml")
+    assert wide.graph.networks["nn4"].folder in listed()
+    assert wide.graph.networks["nn4"].folder not in listed("--configfile", "wide.yaml")
 
 
 def test_beside_a_sweep_of_another_configuration_nothing_is_removed(made):
@@ -207,7 +207,7 @@ def test_what_cannot_be_read_ends_in_a_line_and_removes_nothing(made):
     assert (ended.status, len(ended.err)) == (1, 1) and "results/wide_wav/provenance.json: not JSON" in ended.err[0]
     Path("config.yaml").write_text("networks: [")
     ended = run("prune", "--delete")
-    assert (ended.status, len(ended.err)) == (1, 1) and "not valid JSON or YAML" in ended.err[0]
+    assert (ended.status, len(ended.err)) == (1, 1) and "config.yaml, line 2" in ended.err[0]
     Path("config.yaml").unlink()
     assert "mlquant prune: config.yaml: " in run("prune", "--delete").err[0]
     assert Path(OLD).is_dir()

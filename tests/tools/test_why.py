@@ -15,8 +15,9 @@ import yaml
 from support.commands import run
 from support.workflow import OVERLAY, Checkout, copy_of_checkout
 
+from mlquant.cli import stages
 from mlquant.core import keys
-from mlquant.plan.graph import Stage
+from mlquant.plan.graph import Node
 from mlquant.tools import why
 
 SMALL = {
@@ -40,11 +41,11 @@ for word in sys.argv:
 
 def content(path, plan, behind):
     """What a file tells of the stages behind it, if it is one that does."""
-    stage = plan.stages.get(os.path.dirname(path))
+    stage = plan.nodes.get(os.path.dirname(path))
     if path.endswith("provenance.json"):
         told = behind if stage.kind == "experiments" else [stage]
         record = {
-            "modules": keys.modules_of({stage.command for stage in told}),
+            "definitions": {name: one for stage in told for name, one in keys.reached(stage.stage.entry).items()},
             "stages": {stage.folder: {"settings": stage.settings, "inputs": stage.inputs} for stage in told},
         }
         entry = {name: stage.settings.get(name) for name in ("name", "samples", "outputs")}
@@ -73,7 +74,7 @@ def made(tmp_path_factory):
         patch.setattr(why, "would_run", lambda *_: jobs)
         with contextlib.redirect_stdout(io.StringIO()) as out:
             why.explain("all_experiments", [], [], 2)
-        behind = [plan.stages[job.folder] for job in jobs if job.folder in plan.stages]
+        behind = [plan.nodes[job.folder] for job in jobs if job.folder in plan.nodes]
         behind = [stage for stage in behind if stage.kind not in ("measures", "experiments", "figures")]
         for job in jobs:
             texts = {path: content(path, plan, behind) for path in job.outputs}
@@ -191,31 +192,31 @@ def job(name, *inputs, reason="", outputs=(), threads=1):
 
 
 def stage(key, inputs, **settings):
-    return Stage("codebooks", "vq-train", "vq", key, settings, {"train": inputs})
+    return Node(stages()["vq-train"], "codebooks", "vq", key, settings, {"train": inputs})
 
 
-def variant(of, **modules):
-    return why.Variant(of.settings, of.inputs, keys.modules_of([of.command]) | modules, 0.0)
+def variant(of, **definitions):
+    return why.Variant(of.settings, of.inputs, keys.reached(of.stage.entry) | definitions, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("before", "modules", "causes"),
+    ("before", "definitions", "causes"),
     [
-        (stage("00000001", ["a"], size=16), {"mlquant.vq": "0"}, ["module vq is another"]),
-        (stage("00000001", ["a"], size=16), {"vq_train": "0"}, ["function vq_train of cli is another"]),
-        (stage("00000001", ["a"], size=16), {"mlquant.page": "0"}, ["is another, no record tells why"]),
+        (stage("00000001", ["a"], size=16), {"quantisers.vq.train": "0"}, ["vq.train is another"]),
+        (stage("00000001", ["a"], size=16), {"quantisers.stages.vq_train": "0"}, ["stages.vq_train is another"]),
+        (stage("00000001", ["a"], size=16), {"experiments.page.write": "0"}, ["is another, no record tells why"]),
         (stage("00000001", ["a", "b"], size=8, stop=1), {}, ["size: 8 -> 16", "stop: 1 -> -", "input b is gone"]),
         (stage("00000001", "51 files, from a to z", size=16), {}, ["input train: 1 files"]),
         (stage("00000001", "1 files, from a to a", size=8), {}, ["size: 8 -> 16"]),
         (stage("00000002", ["a"], size=16), {}, ["vq.f32 is missing"]),
     ],
 )
-def test_what_is_recorded_of_an_earlier_variant_is_compared(tmp_path, monkeypatch, before, modules, causes):
+def test_what_is_recorded_of_an_earlier_variant_is_compared(tmp_path, monkeypatch, before, definitions, causes):
     monkeypatch.chdir(tmp_path)
     Path(before.folder).mkdir(parents=True)
     now = stage("00000002", ["a"], size=16)
     made = job(now.folder, "a", reason=f"Missing output files: {now.folder}/vq.f32", outputs=[f"{now.folder}/vq.f32"])
-    variants = {("codebooks", "vq"): {before.folder: variant(before, **modules)}}
+    variants = {("codebooks", "vq"): {before.folder: variant(before, **definitions)}}
     assert why.causes(made, {now.folder: now}, variants) == causes
 
 
@@ -273,7 +274,9 @@ def test_a_target_or_a_configuration_that_cannot_be_is_refused_in_a_line(made):
 def test_a_provenance_that_cannot_be_read_is_named_and_passed_over(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     network = "results/networks/a.00000000"
-    for i, value in enumerate([[], {"stages": [], "modules": 3}, {"stages": {"a": {}, f"{network}": {"settings": 3}}}]):
+    for i, value in enumerate(
+        [[], {"stages": [], "definitions": 3}, {"stages": {"a": {}, f"{network}": {"settings": 3}}}]
+    ):
         path = Path(f"results/experiments/240118.0000000{i}/provenance.json")
         path.parent.mkdir(parents=True)
         path.write_text(json.dumps(value))

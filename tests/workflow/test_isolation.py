@@ -12,10 +12,10 @@ from mlquant.core.disk import read_json
 
 SAMPLES = [f"s{i}" for i in range(10)]
 BROKEN = "s3"
-OUTPUTS = [
-    {"index": 1, "tag": "out", "process": "original"},
-    {"index": 8, "tag": "1300", "process": "codec2", "mode": 1300},
-]
+OUTPUTS = {
+    1: {"tag": "out", "process": "original"},
+    8: {"tag": "1300", "process": "codec2", "mode": 1300},
+}
 OVERLAY = {"experiments": {"ten": {"title": "", "samples": SAMPLES, "outputs": OUTPUTS}}}
 
 

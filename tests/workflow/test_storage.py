@@ -5,7 +5,9 @@ import json
 import shutil
 
 import pytest
-from support.workflow import OVERLAY, TABLES, copy_of_checkout, merged
+from support.workflow import OVERLAY, TABLES, copy_of_checkout
+
+from mlquant.plan.config import merged
 
 TARGETS = ("all_experiments", "results/compare/240118_vs_pair", "results/sweeps/tiny", "results/studies/tiny")
 TINY = {

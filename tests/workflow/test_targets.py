@@ -8,7 +8,9 @@ import pytest
 import soundfile
 import yaml
 from support.pages import opened, state
-from support.workflow import configuration, copy_of_checkout, speech_of
+from support.workflow import copy_of_checkout, speech_of
+
+from mlquant.plan.config import alike
 
 EXPERIMENTS = ("240104", "240118", "240121A", "240121B", "240125", "240125A")
 ON_B = ("best24", "best18", "best12")  # without a bottleneck
@@ -48,13 +50,10 @@ pytestmark = pytest.mark.slow
 
 def checkout_in(folder):
     """A checkout whose corpora are the machine's own speech, and its configuration."""
-    corpora = configuration()["corpora"]
     checkout = copy_of_checkout(folder, OVERLAY)
     path = checkout.folder / "config.yaml"
     config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for name in OVERLAY["corpora"]:
-        for part in corpora[name]["parts"]:
-            del config["corpora"][name]["parts"][part]
+    config["corpora"] |= OVERLAY["corpora"]
     for sweep in config["sweeps"].values():  # a network each, of which two are enough
         sweep["rows"] = dict(list(sweep["rows"].items())[:2])
     path.write_text(yaml.safe_dump(config, sort_keys=False), encoding="utf-8")
@@ -74,8 +73,8 @@ def made(tmp_path_factory):
 def test_every_experiment_has_its_published_files(made):
     checkout, config, _ = made
     for name in (*EXPERIMENTS, *ON_B):
-        outputs = config["experiments"][name]["outputs"]
-        wavs = {f"results/{name}_wav/big_dog_{output['index']}_{output['tag']}.wav" for output in outputs}
+        outputs = alike(config)["experiments"][name]["outputs"]
+        wavs = {f"results/{name}_wav/big_dog_{index}_{output['tag']}.wav" for index, output in outputs.items()}
         assert checkout.files(f"results/{name}_wav/*.wav") == wavs
         for wav in wavs:
             speech, rate = soundfile.read(checkout.folder / wav)

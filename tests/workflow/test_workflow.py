@@ -473,8 +473,8 @@ def test_an_optional_sample_is_there_once_its_file_is(finished):
 
 def test_what_cannot_be_used_ends_in_a_line_each_and_the_rest_is_made(finished):
     soundfile.write(finished.folder / "speech/zeros.wav", np.zeros(8000, np.int16), 8000, "PCM_16")
-    output = {"index": 8, "tag": "1300", "process": "codec2", "mode": 1300}
-    overlay = {"experiments": {"bad": {"samples": ["zeros", "gone", "bob"], "outputs": [output]}}}
+    output = {"tag": "1300", "process": "codec2", "mode": 1300}
+    overlay = {"experiments": {"bad": {"samples": ["zeros", "gone", "bob"], "outputs": {8: output}}}}
     done = finished.run("--cores", 2, "results/bad_wav", overlay=overlay)
     assert done.status == 1
     lines = done.text.splitlines()

@@ -1,72 +1,112 @@
-# The plan that config.yaml stands for, and the functions by which rules look things up in it.
+# The plan that the configuration stands for, and the functions by which rules look things up in it.
 
+import json
 import os
 import re
+from pathlib import Path
 
 from mlquant.core.errors import InputError
-from mlquant.plan.config import load
-from mlquant.plan.graph import Plan
-from mlquant.vocoder.codec2 import MODES
+from mlquant.plan.config import files, load, read
+from mlquant.plan.plan import Plan
+from mlquant.plan.records import WITH_SIDECAR
+from mlquant.vocoder.types import MODES
 
 if re.search("[{}]", str(workflow.basedir)):
     raise WorkflowError(
         f"{workflow.basedir}: has braces in its name, which Snakemake takes for a wildcard"
     )
+# The files of the configuration are read here, not by `configfile:`, so that 240118 and "240118" are one experiment
+# whichever file or --config it stands in. Snakemake is told of them for --report.
+CHECKOUT = Path(str(workflow.basedir))
+workflow.configfiles += files(CHECKOUT)
 try:
-    PLAN = Plan(load(config))
+    PLAN = Plan(
+        load(
+            read(
+                CHECKOUT,
+                workflow.overwrite_configfiles,
+                workflow.config_settings.config,
+            )
+        )
+    )
 except InputError as error:
     raise WorkflowError(str(error))
 
+config |= PLAN.captions()  # as captions find it in snakemake.config
 
+own = None  # a pattern: files of the user's own, which no rule makes
+FOLDER = r"[\w-]+\.[0-9a-f]{8}"
 STAGE_FILE = re.compile(r"(.+/)?results/\w+/[\w-]+\.[0-9a-f]{8}/[^/]+")
+NODES = {folder.rpartition("/")[2]: folder for folder in PLAN.nodes}
 
 
-def stage(wildcards, kind):
-    """The stage that a job makes, by its folder."""
+def node(wildcards):
+    """The node of the plan that a job makes."""
+    folder = NODES.get(wildcards.stage, f"results/{wildcards.stage}")
     try:
-        return PLAN[f"results/{kind}/{wildcards.stage}"]
+        return PLAN[folder]
     except InputError as error:
         raise WorkflowError(str(error))
 
 
-def files_of(kind, name):
-    """Input function: the files that a stage takes under a name; none when it takes none."""
-    return lambda wildcards: [
-        here(path) for path in stage(wildcards, kind).inputs.get(name, [])
+def taken(name, *patterns):
+    """Input function: the files that a node takes under a name, each of which must be of one of the patterns."""
+    known = [
+        re.compile(re.escape(pattern).replace(r"\{\}", FOLDER))
+        for pattern in patterns
+        if pattern is not own
     ]
 
+    def files(wildcards):
+        paths = node(wildcards).inputs.get(name, [])
+        for path in paths:
+            made = path.rpartition("/")[0] in PLAN.nodes
+            if not any(one.fullmatch(path) for one in known) and (
+                made or own not in patterns
+            ):
+                raise WorkflowError(
+                    f"{wildcards.stage}: its {name} is {path}, which the rule does not name"
+                )
+        return [here(path) for path in paths]
 
-def setting(kind, name):
-    """Params function: one setting of a stage."""
-    return lambda wildcards: stage(wildcards, kind).settings[name]
+    return files
 
 
-def settings(kind):
-    """Params function: all settings of a stage as one sorted JSON text."""
-    return lambda wildcards: stage(wildcards, kind).params
-
-
-def options(kind):
-    """Params function: all settings of a stage as options of its command; those that are null are left out."""
-    return lambda wildcards: [
-        f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
-        for name, value in stage(wildcards, kind).settings.items()
-        if value is not None
+def made_by(command):
+    """Regular expression: the nodes that a command makes, where two commands make results of one kind."""
+    names = [
+        re.escape(folder.rpartition("/")[2])
+        for folder, found in PLAN.nodes.items()
+        if found.command == command
     ]
+    return "|".join(names) or "none"
 
 
-def predicted(kind):
-    """Params function: the options of prediction over time, by a coefficient that is given, or that of a file."""
+def arguments(wildcards, input, output):
+    """Params function: the words of a node's command, as the signature of its function says."""
+    found = node(wildcards)
+    stage = found.stage
+    values = (
+        dict(found.settings)
+        if not stage.whole
+        else {stage.whole.name: params(found.settings)}
+    )
+    for name, one in stage.inputs.items():
+        paths = list(input.get(name, []))
+        values[name] = paths if one.several else (paths[0] if paths else None)
+    for name, files in stage.outputs.items():
+        several = stage.parameters[name].several
+        values[name] = (
+            list(output) if several else output.get(name) or os.path.dirname(output[0])
+        )
+    if "record" in stage.parameters and found.kind in WITH_SIDECAR:
+        values["record"] = PLAN.sidecar(found)
+    return stage.words(values) + root(wildcards, input) * ("root" in stage.parameters)
 
-    def words(wildcards, input):
-        settings = stage(wildcards, kind).settings
-        coefficient = input.predictor or [settings.get("predict")]
-        given = {"predict": coefficient[0], "stretch": settings.get("stretch")}
-        return [
-            f"--{name}={value}" for name, value in given.items() if value is not None
-        ]
 
-    return words
+def params(settings):
+    """All settings as one sorted JSON text."""
+    return json.dumps(settings, sort_keys=True)
 
 
 def root(wildcards, input):
@@ -85,5 +125,5 @@ def folder_of(wildcards, output):
 
 
 def here(path):
-    """A file that no stage makes lies where its name says, whatever storage results are kept in."""
-    return path if path.rpartition("/")[0] in PLAN.stages else local(path)
+    """A file that no node makes lies where its name says, whatever storage results are kept in."""
+    return path if path.rpartition("/")[0] in PLAN.nodes else local(path)

@@ -1,11 +1,13 @@
 # Sinusoidal analysis, and the features b and y.
 
 
-rule analyse_speech:
+rule analyse:
     input:
-        speech=files_of("models", "speech"),
+        speech=taken(
+            "speech", "results/samples/{}/speech.raw", "results/corpora/{}/speech.raw"
+        ),
     output:
-        "results/models/{stage}/model.bin",
+        model="results/models/{stage}/model.bin",
     log:
         "results/logs/models/{stage}.log",
     benchmark:
@@ -15,15 +17,17 @@ rule analyse_speech:
     resources:
         mem_mb=2000,
         runtime=15,
+    params:
+        arguments=arguments,
     message:
         "Analysing {wildcards.stage}"
     shell:
-        "mlquant analyse {input.speech:q} -o {output:q} > {log:q} 2>&1"
+        "mlquant analyse {params.arguments:q} > {log:q} 2>&1"
 
 
-rule compute_features:
+rule features:
     input:
-        model=files_of("features", "model"),
+        model=taken("model", "results/models/{}/model.bin"),
     output:
         b="results/features/{stage}/b.f32",
         y="results/features/{stage}/y.f32",
@@ -37,8 +41,8 @@ rule compute_features:
         mem_mb=1000,
         runtime=15,
     params:
-        floor=setting("features", "floor_dB"),
+        arguments=arguments,
     message:
         "Computing features of {wildcards.stage}"
     shell:
-        "mlquant features {input.model:q} --b {output.b:q} --y {output.y:q} --floor={params.floor:q} > {log:q} 2>&1"
+        "mlquant features {params.arguments:q} > {log:q} 2>&1"

@@ -1,16 +1,12 @@
 # Networks: trained, and put to work on features.
 
 
-rule train_network:
+rule train:
     input:
-        features=files_of("networks", "features"),
-        targets=files_of("networks", "targets"),
-        held_out_features=files_of("networks", "held_out_features"),
-        held_out_targets=files_of("networks", "held_out_targets"),
-        start=files_of("networks", "start"),
-        latents=files_of("networks", "latents"),
-        held_out_latents=files_of("networks", "held_out_latents"),
-        codebooks=files_of("networks", "codebooks"),
+        features=taken("features", "results/features/{}/b.f32", own),
+        targets=taken("targets", "results/features/{}/y.f32", own),
+        held_out_features=taken("held_out_features", "results/features/{}/b.f32", own),
+        held_out_targets=taken("held_out_targets", "results/features/{}/y.f32", own),
     output:
         weights="results/networks/{stage}/weights.safetensors",
         settings="results/networks/{stage}/settings.json",
@@ -21,47 +17,79 @@ rule train_network:
         "results/logs/networks/{stage}.log",
     benchmark:
         "results/benchmarks/networks/{stage}.tsv"
+    wildcard_constraints:
+        stage=made_by("train"),
     priority: 1  # the longest way to the end
     conda:
         "../../envs/mlquant.yaml"
-    threads: setting("networks", "threads")
+    threads: lambda w: node(w).settings["threads"]
     resources:
         mem_mb=3000,
         runtime=120,
-        gpu=lambda w: int(stage(w, "networks").settings["device"] == "cuda"),
+        gpu=lambda w: int(node(w).settings["device"] == "cuda"),
     params:
-        command=lambda w, input: (
-            ["train-on", *input.start] if input.start else ["train"]
-        ),
-        settings=settings("networks"),
-        others=lambda w, input: [
-            word
-            for option, paths in (
-                ("--target", input.targets),
-                ("--held-out", input.held_out_features),
-                ("--held-out-target", input.held_out_targets),
-                ("--latents", input.latents),
-                ("--held-out-latents", input.held_out_latents),
-                ("--loop", [",".join(input.codebooks)] if input.codebooks else []),
-            )
-            if paths
-            for word in (option, *paths)
-        ],
-        record=lambda w: PLAN.record(stage(w, "networks")),
-        root=root,
-        folder=folder_of,
+        arguments=arguments,
     message:
         "Training network {wildcards.stage}; progress in {log}"
     shell:
-        "mlquant {params.command:q} --keep-failure --settings {params.settings:q} --features {input.features:q} {params.others:q} "
-        "--record {params.record:q} {params.root:q} -o {params.folder:q} > {log:q} 2>&1"
+        "mlquant train {params.arguments:q} --keep-failure > {log:q} 2>&1"
+
+
+rule train_on:
+    input:
+        initial=taken("initial", "results/networks/{}/weights.safetensors"),
+        features=taken(
+            "features",
+            "results/features/{}/b.f32",
+            "results/gain_restored/{}/b_hat.f32",
+            "results/decoded/{}/hat.f32",
+            own,
+        ),
+        targets=taken("targets", "results/features/{}/y.f32", own),
+        held_out_features=taken(
+            "held_out_features",
+            "results/features/{}/b.f32",
+            "results/gain_restored/{}/b_hat.f32",
+            "results/decoded/{}/hat.f32",
+            own,
+        ),
+        held_out_targets=taken("held_out_targets", "results/features/{}/y.f32", own),
+        latents=taken("latents", "results/quantised/{}/l_hat.f32"),
+        held_out_latents=taken("held_out_latents", "results/quantised/{}/l_hat.f32"),
+        codebooks=taken("codebooks", "results/codebooks/{}/vq.f32"),
+    output:
+        weights="results/networks/{stage}/weights.safetensors",
+        settings="results/networks/{stage}/settings.json",
+        losses="results/networks/{stage}/losses.csv",
+        report="results/networks/{stage}/training.json",
+        provenance="results/networks/{stage}/provenance.json",
+    log:
+        "results/logs/networks/{stage}.log",
+    benchmark:
+        "results/benchmarks/networks/{stage}.tsv"
+    wildcard_constraints:
+        stage=made_by("train-on"),
+    priority: 1  # the longest way to the end
+    conda:
+        "../../envs/mlquant.yaml"
+    threads: lambda w: node(w).settings["threads"]
+    resources:
+        mem_mb=3000,
+        runtime=120,
+        gpu=lambda w: int(node(w).settings["device"] == "cuda"),
+    params:
+        arguments=arguments,
+    message:
+        "Training network {wildcards.stage} on; progress in {log}"
+    shell:
+        "mlquant train-on {params.arguments:q} --keep-failure > {log:q} 2>&1"
 
 
 rule plot_losses:
     input:
-        losses=files_of("figures", "losses"),
+        losses=taken("losses", "results/networks/{}/losses.csv"),
     output:
-        report(
+        png=report(
             "results/figures/{stage}/losses.png",
             caption="../report/losses.rst",
             category="Networks",
@@ -78,19 +106,27 @@ rule plot_losses:
         mem_mb=1000,
         runtime=5,
     params:
-        title=setting("figures", "title"),
+        arguments=arguments,
     message:
         "Plotting the losses of {wildcards.stage}"
     shell:
-        "mlquant plot-losses {input.losses:q} --title {params.title:q} -o {output:q} > {log:q} 2>&1"
+        "mlquant plot-losses {params.arguments:q} > {log:q} 2>&1"
 
 
-rule export_latents:
+rule encode:
     input:
-        weights=files_of("latents", "weights"),
-        features=files_of("latents", "features"),
+        weights=taken("weights", "results/networks/{}/weights.safetensors"),
+        features=taken(
+            "features",
+            "results/features/{}/b.f32",
+            "results/features/{}/y.f32",
+            "results/gain_restored/{}/b_hat.f32",
+            "results/inferred/{}/hat.f32",
+            "results/decoded/{}/hat.f32",
+            own,
+        ),
     output:
-        "results/latents/{stage}/l.f32",
+        l="results/latents/{stage}/l.f32",
     log:
         "results/logs/latents/{stage}.log",
     benchmark:
@@ -101,47 +137,29 @@ rule export_latents:
         mem_mb=2000,
         runtime=10,
     params:
-        part=options("latents"),
+        arguments=arguments,
     message:
         "Exporting latents of {wildcards.stage}"
     shell:
-        "mlquant encode {input.weights:q} {input.features:q} {params.part:q} -o {output:q} > {log:q} 2>&1"
+        "mlquant encode {params.arguments:q} > {log:q} 2>&1"
 
 
-rule infer_features:
+rule decode:
     input:
-        weights=files_of("inferred", "weights"),
-        features=files_of("inferred", "features"),
-        energy=files_of("inferred", "energy"),
+        weights=taken("weights", "results/networks/{}/weights.safetensors"),
+        latents=taken("latents", "results/quantised/{}/l_hat.f32"),
+        features=taken(
+            "features",
+            "results/features/{}/b.f32",
+            "results/features/{}/y.f32",
+            "results/inferred/{}/hat.f32",
+            "results/decoded/{}/hat.f32",
+            "results/gain_restored/{}/b_hat.f32",
+            own,
+        ),
+        energy=taken("energy", "results/features/{}/y.f32"),
     output:
-        "results/inferred/{stage}/hat.f32",
-    log:
-        "results/logs/inferred/{stage}.log",
-    benchmark:
-        "results/benchmarks/inferred/{stage}.tsv"
-    conda:
-        "../../envs/mlquant.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=3,
-    params:
-        energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
-        noise=options("inferred"),
-    message:
-        "Passing features through a network: {wildcards.stage}"
-    shell:
-        "mlquant infer {input.weights:q} {input.features:q} {params.energy:q} {params.noise:q} "
-        "-o {output:q} > {log:q} 2>&1"
-
-
-rule decode_latents:
-    input:
-        weights=files_of("decoded", "weights"),
-        latents=files_of("decoded", "latents"),
-        features=files_of("decoded", "features"),
-        energy=files_of("decoded", "energy"),
-    output:
-        "results/decoded/{stage}/hat.f32",
+        hat="results/decoded/{stage}/hat.f32",
     log:
         "results/logs/decoded/{stage}.log",
     benchmark:
@@ -152,9 +170,39 @@ rule decode_latents:
         mem_mb=1000,
         runtime=3,
     params:
-        energy=lambda w, input: ["--energy-from", *input.energy] if input.energy else [],
+        arguments=arguments,
     message:
         "Decoding quantised latents of {wildcards.stage}"
     shell:
-        "mlquant decode {input.weights:q} {input.latents:q} --features {input.features:q} {params.energy:q} "
-        "-o {output:q} > {log:q} 2>&1"
+        "mlquant decode {params.arguments:q} > {log:q} 2>&1"
+
+
+rule infer:
+    input:
+        weights=taken("weights", "results/networks/{}/weights.safetensors"),
+        features=taken(
+            "features",
+            "results/features/{}/b.f32",
+            "results/features/{}/y.f32",
+            "results/gain_restored/{}/b_hat.f32",
+            "results/inferred/{}/hat.f32",
+            "results/decoded/{}/hat.f32",
+        ),
+        energy=taken("energy", "results/features/{}/y.f32"),
+    output:
+        hat="results/inferred/{stage}/hat.f32",
+    log:
+        "results/logs/inferred/{stage}.log",
+    benchmark:
+        "results/benchmarks/inferred/{stage}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=3,
+    params:
+        arguments=arguments,
+    message:
+        "Passing features through a network: {wildcards.stage}"
+    shell:
+        "mlquant infer {params.arguments:q} > {log:q} 2>&1"

@@ -1,33 +1,37 @@
-# Vector quantisers: codebooks trained stage by stage, latents or the shapes of b quantised by M-best search.
+# Vector quantisers: codebooks trained stage by stage, latents or the shape of b quantised by M-best search.
 
 
-rule export_shapes:
+rule remove_gain:
     input:
-        features=files_of("shapes", "features"),
+        features=taken(
+            "features", "results/features/{}/b.f32", "results/features/{}/y.f32", own
+        ),
     output:
-        "results/shapes/{stage}/s.f32",
+        shape="results/gain_removed/{stage}/shape.f32",
     log:
-        "results/logs/shapes/{stage}.log",
+        "results/logs/gain_removed/{stage}.log",
     benchmark:
-        "results/benchmarks/shapes/{stage}.tsv"
+        "results/benchmarks/gain_removed/{stage}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
         mem_mb=2000,
         runtime=10,
     params:
-        part=options("shapes"),
+        arguments=arguments,
     message:
-        "Exporting shapes of {wildcards.stage}"
+        "Taking the gain out of b: {wildcards.stage}"
     shell:
-        "mlquant shapes {input.features:q} {params.part:q} -o {output:q} > {log:q} 2>&1"
+        "mlquant remove-gain {params.arguments:q} > {log:q} 2>&1"
 
 
-rule fit_predictor:
+rule vq_predictor:
     input:
-        pairs=files_of("predictors", "pairs"),
+        pairs=taken(
+            "pairs", "results/gain_removed/{}/shape.f32", "results/latents/{}/l.f32"
+        ),
     output:
-        "results/predictors/{stage}/a.f32",
+        coefficient="results/predictors/{stage}/a.f32",
     log:
         "results/logs/predictors/{stage}.log",
     benchmark:
@@ -38,18 +42,22 @@ rule fit_predictor:
         mem_mb=2000,
         runtime=10,
     params:
-        k=setting("predictors", "k"),
+        arguments=arguments,
     message:
         "Fitting the prediction coefficient of {wildcards.stage}"
     shell:
-        "mlquant vq-predictor {input.pairs:q} -k {params.k} -o {output:q} > {log:q} 2>&1"
+        "mlquant vq-predictor {params.arguments:q} > {log:q} 2>&1"
 
 
-rule train_vq_stage:
+rule vq_train:
     input:
-        train=files_of("codebooks", "train"),
-        after=files_of("codebooks", "after"),
-        predictor=files_of("codebooks", "predictor"),
+        train=taken(
+            "train",
+            "results/gain_removed/{}/shape.f32",
+            "results/latents/{}/l.f32",
+            "results/codebooks/{}/residual.f32",
+        ),
+        predictor=taken("predictor", "results/predictors/{}/a.f32"),
     output:
         codebook="results/codebooks/{stage}/vq.f32",
         residual="results/codebooks/{stage}/residual.f32",
@@ -59,6 +67,8 @@ rule train_vq_stage:
         "results/logs/codebooks/{stage}.log",
     benchmark:
         "results/benchmarks/codebooks/{stage}.tsv"
+    wildcard_constraints:
+        stage=made_by("vq-train"),
     conda:
         "../../envs/mlquant.yaml"
     threads: 1  # so that it runs beside another training; a large codebook on a cluster may want more
@@ -66,36 +76,54 @@ rule train_vq_stage:
         mem_mb=2000,
         runtime=30,
     params:
-        k=setting("codebooks", "k"),
-        size=setting("codebooks", "size"),
-        stop=setting("codebooks", "stop"),
-        seed=setting("codebooks", "seed"),
-        beam=lambda w, input: (
-            [
-                f"--after={','.join(input.after)}",
-                f"--mbest={stage(w, 'codebooks').settings['mbest']}",
-            ]
-            if input.after
-            else []
-        ),
-        predict=predicted("codebooks"),
-        record=lambda w: PLAN.record(stage(w, "codebooks")),
-        root=root,
+        arguments=arguments,
     message:
         "Training codebook {wildcards.stage}"
     shell:
-        "mlquant vq-train {input.train:q} -k {params.k} -m {params.size} --stop {params.stop} --seed {params.seed} "
-        "{params.beam:q} {params.predict:q} --threads {threads} --record {params.record:q} {params.root:q} -o {output.codebook:q} "
-        "--residual {output.residual:q} --trace {output.trace:q} > {log:q} 2>&1"
+        "mlquant vq-train {params.arguments:q} --threads {threads} > {log:q} 2>&1"
 
 
-rule quantise_latents:
+rule vq_train_beam:
     input:
-        latents=files_of("quantised", "latents"),
-        codebooks=files_of("quantised", "codebooks"),
-        predictor=files_of("quantised", "predictor"),
+        train=taken(
+            "train", "results/gain_removed/{}/shape.f32", "results/latents/{}/l.f32"
+        ),
+        after=taken("after", "results/codebooks/{}/vq.f32"),
+        predictor=taken("predictor", "results/predictors/{}/a.f32"),
     output:
-        latents="results/quantised/{stage}/l_hat.f32",
+        codebook="results/codebooks/{stage}/vq.f32",
+        residual="results/codebooks/{stage}/residual.f32",
+        trace="results/codebooks/{stage}/trace.csv",
+        provenance="results/codebooks/{stage}/provenance.json",
+    log:
+        "results/logs/codebooks/{stage}.log",
+    benchmark:
+        "results/benchmarks/codebooks/{stage}.tsv"
+    wildcard_constraints:
+        stage=made_by("vq-train-beam"),
+    conda:
+        "../../envs/mlquant.yaml"
+    threads: 1  # so that it runs beside another training; a large codebook on a cluster may want more
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        arguments=arguments,
+    message:
+        "Training codebook {wildcards.stage}"
+    shell:
+        "mlquant vq-train-beam {params.arguments:q} --threads {threads} > {log:q} 2>&1"
+
+
+rule vq_search:
+    input:
+        latents=taken(
+            "latents", "results/latents/{}/l.f32", "results/gain_removed/{}/shape.f32"
+        ),
+        codebooks=taken("codebooks", "results/codebooks/{}/vq.f32"),
+        predictor=taken("predictor", "results/predictors/{}/a.f32"),
+    output:
+        l_hat="results/quantised/{stage}/l_hat.f32",
         indices="results/quantised/{stage}/indices.npy",
     log:
         "results/logs/quantised/{stage}.log",
@@ -107,34 +135,31 @@ rule quantise_latents:
         mem_mb=1000,
         runtime=20,
     params:
-        k=setting("quantised", "k"),
-        mbest=setting("quantised", "mbest"),
-        every=setting("quantised", "every"),
-        predict=predicted("quantised"),
-        codebooks=lambda w, input: ",".join(input.codebooks),
+        arguments=arguments,
     message:
         "Quantising {wildcards.stage}"
     shell:
-        "mlquant vq-search {input.latents:q} -k {params.k} -q {params.codebooks:q} --mbest {params.mbest} --every {params.every} "
-        "{params.predict:q} --usage --indices {output.indices:q} -o {output.latents:q} > {log:q} 2>&1"
+        "mlquant vq-search {params.arguments:q} --usage > {log:q} 2>&1"
 
 
-rule restore_shapes:
+rule restore_gain:
     input:
-        shapes=files_of("restored", "shapes"),
-        features=files_of("restored", "features"),
+        shapes=taken("shapes", "results/quantised/{}/l_hat.f32"),
+        features=taken("features", "results/features/{}/b.f32", own),
     output:
-        "results/restored/{stage}/b_hat.f32",
+        b_hat="results/gain_restored/{stage}/b_hat.f32",
     log:
-        "results/logs/restored/{stage}.log",
+        "results/logs/gain_restored/{stage}.log",
     benchmark:
-        "results/benchmarks/restored/{stage}.tsv"
+        "results/benchmarks/gain_restored/{stage}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
         mem_mb=1000,
         runtime=3,
+    params:
+        arguments=arguments,
     message:
-        "Putting the mean back to quantised shapes: {wildcards.stage}"
+        "Putting the gain back to quantised shapes: {wildcards.stage}"
     shell:
-        "mlquant from-shapes {input.shapes:q} --features {input.features:q} -o {output:q} > {log:q} 2>&1"
+        "mlquant restore-gain {params.arguments:q} > {log:q} 2>&1"

@@ -1,7 +1,7 @@
-# What is told of results: comparisons of two experiments, and the report of all.
+# Comparisons of two experiments, and the report of all results.
 
 
-rule compare_experiments:
+rule compare:
     input:
         a=lambda w: files_compared(w.a),
         b=lambda w: files_compared(w.b),
@@ -29,15 +29,17 @@ rule compare_experiments:
             for name, files in ((w.a, input.a), (w.b, input.b))
         ],
         root=root,
-        code=PLAN.params("compare", {}),
+        code=PLAN.params(("mlquant.experiments.stages:compare",), {}),
     message:
         "Comparing {wildcards.a} and {wildcards.b}"
     shell:
         "mlquant compare {params.folders:q} {params.root:q} -o {output:q} 2>&1 | tee {log:q}"
 
 
-# Of those whose folders are there when Snakemake starts, brought up to date first.
-rule write_report:
+# Of those whose folders are there when Snakemake starts, brought up to date first. Also what `snakemake --report
+# report.zip` shows: what is there.
+rule report:
+    default_target: any(argument.startswith("--report") for argument in sys.argv)
     input:
         lambda w: with_results(),
     output:
@@ -61,7 +63,7 @@ rule write_report:
         mem_mb=1000,
         runtime=10,
     params:
-        report=lambda w: PLAN.params("report", PLAN.report(with_results())),
+        report=lambda w: PLAN.report(with_results()),
     message:
         "Writing {output}"
     shell:

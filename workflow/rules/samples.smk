@@ -21,12 +21,10 @@ def optional(experiment):
 
 
 def obtained(sources):
-    """Those of optional samples, with the stages that fetch them, that could be obtained."""
+    """Those of optional samples, with the nodes that fetch them, that could be obtained."""
     available = []
     for name, source in sources.items():
-        fetched = checkpoints.fetch_optional_source.get(
-            stage=source.folder.rsplit("/", 1)[1]
-        )
+        fetched = checkpoints.fetch_optional.get(stage=source.folder.rsplit("/", 1)[1])
         with open(fetched.output.manifest) as manifest:
             if json.load(manifest)["available"]:
                 available.append(name)
@@ -41,7 +39,7 @@ def obtained(sources):
 
 def experiment_of(wildcards):
     """The experiment whose tables a job makes."""
-    return stage(wildcards, "experiments").name
+    return node(wildcards).name
 
 
 def folder_compared(name):
@@ -54,18 +52,18 @@ def folder_compared(name):
 def files_compared(name):
     """What such tables and their page are made from; an older variant is there, or can no longer be made."""
     folder = folder_compared(name)
-    if folder not in PLAN.stages:
+    if folder not in PLAN.nodes:
         if not os.path.exists(f"{folder}/provenance.json"):
             raise WorkflowError(
                 f"{name}: neither an experiment of the configuration nor a folder in results/experiments, "
                 f"expected one of {', '.join(PLAN.experiments)}"
             )
         return []
-    experiment = PLAN.stages[folder].name
+    experiment = PLAN.nodes[folder].name
     return [
         *(f"{folder}/{name}" for name in TABLES),
-        *shown(experiment, required(experiment) + optional(experiment)),
-        *PLAN.experiments[experiment].shown,
+        *files_on_page(experiment, required(experiment) + optional(experiment)),
+        *PLAN.experiments[experiment].on_page,
     ]
 
 
@@ -73,7 +71,7 @@ def measured(experiment, samples):
     """The measures of some of an experiment's samples."""
     plan = PLAN.experiments[experiment]
     return [
-        stage.file("measured.json") for name in samples for stage in plan.measured[name]
+        node.file("measured.json") for name in samples for node in plan.measured[name]
     ]
 
 
@@ -83,11 +81,11 @@ def origins(experiment):
     return [here(path) for path in PLAN.origins(experiment, samples)]
 
 
-def shown(experiment, samples):
+def files_on_page(experiment, samples):
     """What an experiment's page shows of some of its samples: wavs, features and latents."""
     plan = PLAN.experiments[experiment]
-    stages = [stage for name in samples for stage in plan.measured[name]]
-    files = [here(path) for stage in stages for path in stage.inputs["files"]]
+    nodes = [node for name in samples for node in plan.measured[name]]
+    files = [here(path) for node in nodes for path in node.inputs["files"]]
     return files + [plan.latents[name] for name in samples if name in plan.latents]
 
 
@@ -105,7 +103,7 @@ def there_of(samples):
 
 def samples_rated(wildcards):
     """The samples of a rated chain, without the optional ones that could not be obtained."""
-    return there_of(stage(wildcards, "rates").settings["samples"])
+    return there_of(node(wildcards).settings["samples"])
 
 
 def anchors_of(study):

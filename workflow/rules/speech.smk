@@ -1,7 +1,7 @@
 # Speech: obtained, and prepared as 16-bit 8 kHz samples and corpora.
 
 
-rule fetch_source:
+rule fetch:
     output:
         archive="results/sources/{stage}/speech.tar",
         manifest="results/sources/{stage}/manifest.json",
@@ -16,16 +16,15 @@ rule fetch_source:
         mem_mb=1000,
         runtime=10,
     params:
-        source=settings("sources"),
+        arguments=arguments,
     message:
         "Obtaining speech: {wildcards.stage}"
     shell:
-        "mlquant fetch {params.source:q} --apt results/apt -o {output.archive:q} --manifest {output.manifest:q} "
-        "> {log:q} 2>&1"
+        "mlquant fetch {params.arguments:q} --apt results/apt > {log:q} 2>&1"
 
 
 # Whether an optional source can be had is known only when it has been tried.
-checkpoint fetch_optional_source:
+checkpoint fetch_optional:
     output:
         archive="results/optional_sources/{stage}/speech.tar",
         manifest="results/optional_sources/{stage}/manifest.json",
@@ -40,19 +39,23 @@ checkpoint fetch_optional_source:
         mem_mb=1000,
         runtime=10,
     params:
-        source=settings("optional_sources"),
+        arguments=arguments,
     message:
         "Obtaining optional speech: {wildcards.stage}"
     shell:
-        "mlquant fetch {params.source:q} --optional -o {output.archive:q} --manifest {output.manifest:q} "
-        "2>&1 | tee {log:q}"
+        "mlquant fetch {params.arguments:q} --optional 2>&1 | tee {log:q}"
 
 
 rule prepare_sample:
     input:
-        speech=files_of("samples", "speech"),
+        speech=taken(
+            "speech",
+            "results/sources/{}/speech.tar",
+            "results/optional_sources/{}/speech.tar",
+            own,
+        ),
     output:
-        "results/samples/{stage}/speech.raw",
+        raw="results/samples/{stage}/speech.raw",
     log:
         "results/logs/samples/{stage}.log",
     benchmark:
@@ -63,22 +66,19 @@ rule prepare_sample:
         mem_mb=1000,
         runtime=5,
     params:
-        origin=lambda w: [
-            f"--{name}={value}"
-            for name, value in stage(w, "samples").settings.items()
-            if value
-        ],
+        arguments=arguments,
     message:
         "Preparing sample {wildcards.stage}"
     shell:
-        "mlquant prepare-sample {input.speech:q} {params.origin:q} -o {output:q} > {log:q} 2>&1"
+        "mlquant prepare-sample {params.arguments:q} > {log:q} 2>&1"
 
 
 rule prepare_corpus:
     input:
-        speech=files_of("corpora", "speech"),
+        speech=taken("speech", "results/sources/{}/speech.tar"),
+        own=taken("own", own),
     output:
-        speech="results/corpora/{stage}/speech.raw",
+        raw="results/corpora/{stage}/speech.raw",
         manifest="results/corpora/{stage}/manifest.csv",
     log:
         "results/logs/corpora/{stage}.log",
@@ -90,13 +90,8 @@ rule prepare_corpus:
         mem_mb=2000,
         runtime=15,
     params:
-        settings=settings("corpora"),
-        # A user's own files can be too many for a command line: the settings name their folder.
-        archive=lambda w, input: [
-            path for path in input.speech if path.endswith(".tar")
-        ],
+        arguments=arguments,
     message:
         "Preparing training speech {wildcards.stage}"
     shell:
-        "mlquant prepare-corpus {params.archive:q} --settings {params.settings:q} "
-        "-o {output.speech:q} --manifest {output.manifest:q} > {log:q} 2>&1"
+        "mlquant prepare-corpus {params.arguments:q} > {log:q} 2>&1"

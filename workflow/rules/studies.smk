@@ -1,7 +1,7 @@
 # What compares networks and quantisers: sweeps, rated chains and studies.
 
 
-rule summarise_sweep:
+rule sweep:
     input:
         lambda w: PLAN.sweeps[w.sweep].files,
     output:
@@ -24,7 +24,9 @@ rule summarise_sweep:
         mem_mb=1000,
         runtime=10,
     params:
-        sweep=lambda w: PLAN.params("sweep", PLAN.sweeps[w.sweep].settings),
+        sweep=lambda w: PLAN.params(
+            ("mlquant.studies.stages:sweep",), PLAN.sweeps[w.sweep].settings
+        ),
         root=root,
     message:
         "Summarising sweep {wildcards.sweep}"
@@ -32,20 +34,26 @@ rule summarise_sweep:
         "mlquant sweep {params.sweep:q} {params.root:q} -o {output:q} 2>&1 | tee {log:q}"
 
 
-rule rate_chain:
+rule rate:
     input:
-        trained=files_of("rates", "trained"),
-        features=files_of("rates", "features"),
-        targets=files_of("rates", "targets"),
-        held_out_features=files_of("rates", "held_out_features"),
-        held_out_targets=files_of("rates", "held_out_targets"),
+        trained=taken(
+            "trained",
+            "results/networks/{}/weights.safetensors",
+            "results/codebooks/{}/vq.f32",
+            "results/predictors/{}/a.f32",
+        ),
+        features=taken("features", "results/features/{}/b.f32", own),
+        targets=taken("targets", "results/features/{}/y.f32", own),
+        held_out_features=taken("held_out_features", "results/features/{}/b.f32", own),
+        held_out_targets=taken("held_out_targets", "results/features/{}/y.f32", own),
         samples=lambda w: [
             here(path)
             for name in samples_rated(w)
-            for path in stage(w, "rates").inputs[f"sample_{name}"]
+            for path in node(w).settings["samples"][name].values()
         ],
+        manifests=lambda w: PLAN.manifests(node(w)),
     output:
-        "results/rates/{stage}/rates.csv",
+        table="results/rates/{stage}/rates.csv",
     log:
         "results/logs/rates/{stage}.log",
     benchmark:
@@ -56,16 +64,16 @@ rule rate_chain:
         mem_mb=2000,
         runtime=30,
     params:
-        chain=settings("rates"),
-        samples=samples_rated,
-        root=root,
+        arguments=arguments,
+        samples=lambda w: [f"--samples={name}" for name in samples_rated(w)],
+        manifests=lambda w, input: [f"--manifests={path}" for path in input.manifests],
     message:
         "Measuring rate and distortion of {wildcards.stage}"
     shell:
-        "mlquant rate {params.chain:q} --samples {params.samples:q} {params.root:q} -o {output:q} > {log:q} 2>&1"
+        "mlquant rate {params.arguments:q} {params.samples:q} {params.manifests:q} > {log:q} 2>&1"
 
 
-rule make_study:
+rule study:
     input:
         files=lambda w: [here(path) for path in PLAN.studies[w.study].files],
         anchors=lambda w: anchors_of(w.study),
@@ -88,7 +96,9 @@ rule make_study:
         mem_mb=3000,
         runtime=60,
     params:
-        study=lambda w: PLAN.params("study", settings_of_study(w.study)),
+        study=lambda w: PLAN.params(
+            PLAN.code_of_study(w.study), settings_of_study(w.study)
+        ),
         root=root,
     message:
         "Making study {wildcards.study}"

@@ -1,11 +1,11 @@
 # Speech: from the model's own phases, from y_hat with phase0, and from Codec 2 for comparison.
 
 
-rule resynthesise_wav:
+rule resynth:
     input:
-        model=files_of("resynthesised", "model"),
+        model=taken("model", "results/models/{}/model.bin"),
     output:
-        "results/resynthesised/{stage}/speech.wav",
+        wav="results/resynthesised/{stage}/speech.wav",
     log:
         "results/logs/resynthesised/{stage}.log",
     benchmark:
@@ -15,18 +15,25 @@ rule resynthesise_wav:
     resources:
         mem_mb=1000,
         runtime=3,
+    params:
+        arguments=arguments,
     message:
         "Resynthesising {wildcards.stage} with original phases"
     shell:
-        "mlquant resynth {input.model:q} -o {output:q} > {log:q} 2>&1"
+        "mlquant resynth {params.arguments:q} > {log:q} 2>&1"
 
 
-rule synthesise_wav:
+rule synth:
     input:
-        model=files_of("synthesised", "model"),
-        y_hat=files_of("synthesised", "y_hat"),
+        model=taken("model", "results/models/{}/model.bin"),
+        y_hat=taken(
+            "y_hat",
+            "results/features/{}/y.f32",
+            "results/inferred/{}/hat.f32",
+            "results/decoded/{}/hat.f32",
+        ),
     output:
-        "results/synthesised/{stage}/speech.wav",
+        wav="results/synthesised/{stage}/speech.wav",
     log:
         "results/logs/synthesised/{stage}.log",
     benchmark:
@@ -37,18 +44,18 @@ rule synthesise_wav:
         mem_mb=1000,
         runtime=3,
     params:
-        amplitudes=options("synthesised"),
+        arguments=arguments,
     message:
         "Synthesising {wildcards.stage}"
     shell:
-        "mlquant synth {input.model:q} {input.y_hat:q} {params.amplitudes} -o {output:q} > {log:q} 2>&1"
+        "mlquant synth {params.arguments:q} > {log:q} 2>&1"
 
 
-rule code_anchors:
+rule anchor:
     input:
-        speech=files_of("anchors", "speech"),
+        speech=taken("speech", "results/samples/{}/speech.raw"),
     output:
-        expand("results/anchors/{{stage}}/{mode}.wav", mode=MODES),
+        wavs=expand("results/anchors/{{stage}}/{mode}.wav", mode=MODES),
     log:
         "results/logs/anchors/{stage}.log",
     benchmark:
@@ -59,11 +66,8 @@ rule code_anchors:
         mem_mb=1000,
         runtime=3,
     params:
-        modes=lambda w: [
-            f"--mode={mode}" for mode in stage(w, "anchors").settings["modes"]
-        ],
-        wavs=lambda w, output: [f"--out={path}" for path in output],
+        arguments=arguments,
     message:
         "Coding {wildcards.stage} with Codec 2"
     shell:
-        "mlquant anchor {input.speech:q} {params.modes:q} {params.wavs:q} > {log:q} 2>&1"
+        "mlquant anchor {params.arguments:q} > {log:q} 2>&1"

@@ -154,3 +154,15 @@ def require(value: dict, where: str, *names: str) -> None:
     for name in names:
         if name not in value:
             raise InputError(f"{where}: has no {name!r}, expected {', '.join(names)}")
+
+
+@contextlib.contextmanager
+def working_in(folder: Path | None) -> Iterator[None]:
+    """Work in the folder that paths in records are meant from; in the current one for None."""
+    before = Path.cwd()
+    try:
+        if folder:
+            os.chdir(folder)
+        yield
+    finally:
+        os.chdir(before)

@@ -19,8 +19,8 @@ from mlquant.core.disk import file_sha256, require, write_bytes, write_json
 from mlquant.core.errors import InputError
 
 NAME = "provenance.json"
-_PACKAGES = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors", "scipy")
-_PACKAGES += ("snakemake", "soundfile", "soxr", "threadpoolctl", "vector-quantize-pytorch")
+_PACKAGES: tuple[str, ...] = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors")
+_PACKAGES += ("scipy", "snakemake", "soundfile", "soxr", "threadpoolctl", "vector-quantize-pytorch")
 _UNCHANGED = hashlib.sha256(b"").hexdigest()
 
 
@@ -28,8 +28,8 @@ def sidecar(folder: Path, record: dict, settings: dict, inputs: dict[str, str], 
     """Write provenance.json into the folder of a network or codebook, all other files of which are there.
 
     `record` is what the workflow knows of it: its `command` and, by folder, the `stages` behind it, its own among
-    them, and the `modules` that ran. Without a workflow it is empty. `inputs` are checksums of what it was made from.
-    Hidden files are not listed.
+    them, and the `definitions` of code that ran. Without a workflow it is empty. `inputs` are checksums of what it was
+    made from. Hidden files are not listed.
     """
     outputs = [path for path in sorted(folder.iterdir()) if path.name != NAME and not path.name.startswith(".")]
     about = {

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, Literal
 
 import numpy as np
 
@@ -94,7 +94,7 @@ def write_f32(path: str | Path, array: np.ndarray) -> None:
 def open_f32(path: str | Path) -> Iterator[Callable[[np.ndarray], object]]:
     """Yield a function that appends an array to the file as `write_f32` writes it; the file appears at the end."""
     with atomic(path) as temporary, open(temporary, "wb") as file:
-        yield lambda array: file.write(np.ascontiguousarray(array, "<f4"))
+        yield lambda array: file.write(np.ascontiguousarray(array, "<f4").data)
 
 
 def read_features(path: str | Path) -> np.ndarray:
@@ -168,7 +168,7 @@ def write_model(path: str | Path, chunks: Model | Iterable[Model]) -> None:
             records = np.empty(len(model), _MODEL_RECORD)
             for field in fields(Model):
                 records[field.name] = getattr(model, field.name)
-            file.write(records)
+            file.write(records.data)
 
 
 def read_speech(path: str | Path, silent: bool = False) -> np.ndarray:
@@ -281,7 +281,8 @@ def _as_speech(path: Path, sound: soundfile.SoundFile, size: int) -> tuple[np.nd
 
 def _refuse_half_a_file(path: Path, data: bytes | mmap.mmap) -> None:
     """Raise InputError for a wav or aiff that ends before its data does, which libsndfile reads without a word."""
-    order = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}.get(data[:4])
+    orders: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
+    order = orders.get(data[:4])
     place = 12
     while order and place + 8 <= min(len(data), _CHUNK):
         name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], order)

@@ -1,13 +1,28 @@
-"""What a stage is: a function from files to files, of which command, rule and plan know all by its signature.
+"""What a stage is: a function from files to files, stated once.
 
-This module imports neither numpy nor pydantic, so that a command starts fast.
+From the signature of such a function follow its command, the words of its rule, the check of what the plan gives it,
+and what its key holds:
+
+    @stage("quantised", l_hat="l_hat.f32", indices="indices.npy", example="l.f32 -k 10 -q vq1.f32 -o l_hat.f32")
+    def vq_search(latents: Path, codebooks: Codebooks, *, k: Width, mbest: Survivors = 5, l_hat: Output) -> None:
+
+Parameters before the asterisk are inputs, those behind it settings, but for the outputs, which the decorator names with
+their files, and for `Aside` ones, which change no result. This module imports neither numpy nor pydantic, so that a
+command starts fast.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+import math
+import types
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from mlquant.core.errors import InputError
 
 
 class _Unset:
@@ -43,9 +58,223 @@ class Setting:
         named = {"gt": self.gt, "ge": self.ge, "lt": self.lt, "le": self.le}
         return {name: bound for name, bound in named.items() if bound is not None}
 
+    def refuse_outside(self, name: str, value: float) -> None:
+        """Raise InputError for a number outside the bounds."""
+        good = {
+            "gt": lambda bound: value > bound,
+            "ge": lambda bound: value >= bound,
+            "lt": lambda bound: value < bound,
+            "le": lambda bound: value <= bound,
+        }
+        if not math.isfinite(value) or not all(good[kind](bound) for kind, bound in self.bounds.items()):
+            said = {"gt": "above", "ge": "at least", "lt": "below", "le": "at most"}
+            bounds = " and ".join(f"{said[kind]} {bound:g}" for kind, bound in self.bounds.items())
+            raise InputError(f"{name}: found {value:g}, expected a number {bounds}".rstrip())
+
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict]) -> dict:
-        schema = handler(source)
-        return {**schema, **self.bounds}
+        return {**handler(source), **self.bounds}
 
     def __get_pydantic_json_schema__(self, schema: dict, handler: Callable[[dict], dict]) -> dict:
         return handler(schema) | ({"description": self.help} if self.help else {})
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """What is to say of an input or an output: its help; `flag`, where it is an option; `commas` between several."""
+
+    help: str = ""
+    flag: str | None = None
+    metavar: str | None = None
+    commas: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aside(Setting):
+    """A setting of a command that changes no result, and is no setting of a stage."""
+
+
+Json = dict
+"""Settings of a stage as a whole: JSON text, or the path of a JSON file."""
+Root = Annotated[
+    Path | None,
+    Aside(help="folder that paths in records are meant from (default: this one)", flag="--root", metavar="DIR"),
+]
+Record = Annotated[
+    Json | None,
+    Aside(help="text or file: what provenance.json is to tell besides", flag="--record", metavar="JSON"),
+]
+
+Role = Literal["input", "setting", "output", "aside"]
+Function = TypeVar("Function", bound=Callable)
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter of a stage's function: its `kind` is the type of a value, of which there may be `several`."""
+
+    name: str
+    role: Role
+    kind: type
+    several: bool
+    default: Any
+    about: Setting | File
+    keyword: bool
+
+    @property
+    def flag(self) -> str | None:
+        """Its option; None of a positional one."""
+        if self.about.flag:
+            return self.about.flag
+        if not self.keyword and (self.default is UNSET or self.several):
+            return None
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def commas(self) -> bool:
+        return isinstance(self.about, File) and self.about.commas
+
+    def words(self, value: Any) -> list[str]:
+        """The words that give a value, or several, to the command; none for None, nothing and False."""
+        if value is None or value is False or (self.several and not value):
+            return []
+        if value is True:
+            return [str(self.flag)]
+        values = [str(item) for item in value] if self.several else [str(value)]
+        if self.commas:
+            values = [",".join(values)]
+        if self.flag is None:
+            return values
+        if self.role != "input" or len(values) == 1:  # a value may begin with a dash
+            joined = [f"{self.flag}={item}" for item in values] if self.flag.startswith("--") else []
+            return joined or [word for item in values for word in (self.flag, item)]
+        return [self.flag, *values]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A function from files to files, and what follows from its signature.
+
+    `folder` is the kind of its results, results/<folder>/<name>.<key>/; None of a command that makes no keyed result.
+    `outputs` are file names, by parameter: several of a parameter that is a folder. `found` names inputs that the
+    command finds through its settings, and that no parameter takes; `beside` names files that it
+    makes beside its outputs.
+    """
+
+    function: Callable
+    folder: str | None
+    outputs: Mapping[str, str | tuple[str, ...]]
+    example: str
+    found: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
+
+    @property
+    def command(self) -> str:
+        return self.function.__name__.replace("_", "-")
+
+    @property
+    def entry(self) -> str:
+        """Where the function stands, as `keys` takes it."""
+        return f"{self.function.__module__}:{self.function.__name__}"
+
+    @cached_property
+    def parameters(self) -> dict[str, Parameter]:
+        hints = get_type_hints(self.function, include_extras=True)
+        signature = inspect.signature(self.function)
+        return {name: self._parameter(found, hints[name]) for name, found in signature.parameters.items()}
+
+    def _parameter(self, found: inspect.Parameter, hint: Any) -> Parameter:
+        kind, several, about = _unwrapped(hint)
+        default = UNSET if found.default is inspect.Parameter.empty else found.default
+        role: Role = "input"
+        keyword = found.kind is inspect.Parameter.KEYWORD_ONLY
+        if isinstance(about, Aside):
+            role = "aside"
+        elif keyword:
+            role = "output" if found.name in self.outputs else "aside" if kind is Path else "setting"
+        elif kind is not Path:
+            role = "setting"
+        return Parameter(found.name, role, kind, several, default, about or Setting(), keyword)
+
+    @cached_property
+    def inputs(self) -> dict[str, Parameter]:
+        return {name: one for name, one in self.parameters.items() if one.role == "input"}
+
+    @cached_property
+    def settings(self) -> dict[str, Parameter]:
+        return {name: one for name, one in self.parameters.items() if one.role == "setting"}
+
+    @cached_property
+    def whole(self) -> Parameter | None:
+        """The parameter that takes all settings as one JSON text, where there is one."""
+        return next((one for one in self.settings.values() if one.kind is dict), None)
+
+    def filled(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings with those left out at their defaults; ValueError for one that is missing or unknown.
+
+        These are mistakes in the plan, not in a configuration.
+        """
+        if self.whole:
+            return dict(settings)
+        unknown = [name for name in settings if name not in self.settings]
+        missing = [name for name, one in self.settings.items() if one.default is UNSET and name not in settings]
+        if unknown or missing:
+            raise ValueError(f"{self.command}: settings {unknown} are unknown, {missing} are missing")
+        return {name: settings.get(name, one.default) for name, one in self.settings.items()}
+
+    @cached_property
+    def neutral(self) -> dict[str, Any]:
+        """The neutral values of the settings that have one."""
+        named = {name: getattr(one.about, "neutral", UNSET) for name, one in self.settings.items()}
+        return {name: value for name, value in named.items() if value is not UNSET}
+
+    def check_inputs(self, given: Iterable[str]) -> None:
+        """ValueError for inputs that are missing or unknown: a mistake in the plan."""
+        unknown = set(given) - {*self.inputs, *self.found}
+        missing = {name for name, one in self.inputs.items() if one.default is UNSET} - set(given)
+        if unknown or missing:
+            raise ValueError(f"{self.command}: inputs {sorted(unknown)} are unknown, {sorted(missing)} are missing")
+
+    def files(self) -> list[str]:
+        """The names of all files that it makes."""
+        named = [[names] if isinstance(names, str) else names for names in self.outputs.values()]
+        return [*(name for names in named for name in names), *self.beside]
+
+    def words(self, values: Mapping[str, Any]) -> list[str]:
+        """The words behind the command that give values to its parameters; positional ones come first."""
+        given = [(found, values.get(name)) for name, found in self.parameters.items()]
+        given.sort(key=lambda pair: pair[0].flag is not None)
+        return [word for found, value in given if value != found.default for word in found.words(value)]
+
+
+def stage(
+    folder: str | None = None,
+    *,
+    example: str,
+    found: tuple[str, ...] = (),
+    beside: tuple[str, ...] = (),
+    **outputs: str | tuple[str, ...],
+) -> Callable[[Function], Function]:
+    """Declare a function to be a stage; it stays the function that it is, with its `stage` as an attribute."""
+
+    def declare(function: Function) -> Function:
+        function.stage = Stage(function, folder, outputs, example, found, beside)  # type: ignore[attr-defined]
+        return function
+
+    return declare
+
+
+def _unwrapped(hint: Any) -> tuple[type, bool, Setting | File | None]:
+    """Type of a value, whether there may be several, and what is said of it, of an annotation."""
+    about, several = None, False
+    while True:
+        if get_origin(hint) is Annotated:
+            hint, *extras = get_args(hint)
+            about = next((one for one in extras if isinstance(one, Setting | File)), None) or about
+        elif get_origin(hint) in (Union, types.UnionType):
+            hint = next(one for one in get_args(hint) if one is not type(None))
+        elif get_origin(hint) is list:
+            (hint,), several = get_args(hint), True
+        elif get_origin(hint) is dict or hint is dict:
+            return dict, several, about
+        else:
+            return hint, several, about

@@ -21,28 +21,29 @@ from tabulate import tabulate
 
 from mlquant.core.disk import read_json, require, write_text
 from mlquant.core.errors import InputError, markdown
-from mlquant.core.figures import read_table
+from mlquant.core.tables import read_table
+from mlquant.measures import columns
+from mlquant.measures.columns import Column
 
 BLOCK = 25  # frames of 10 ms in a block of the bootstrap
 RESAMPLES = 1000
-MAIN = ["pesq", "stoi", "estoi", "sd_dB2", "sd_voiced_dB2", "sd_b_dB2", "latent_mse", "lsd_dB", "bit_per_s"]
-"""Measures of the printed table; measures.csv has all."""
 COLUMNS = ["index", "tag", "tag_b", "measure", "samples", "a", "b", "difference", "low", "high", "interval", "verdict"]
 _KEYS = ["sample", "index", "tag"]
 _LEGEND = (
     "Over frames: what is chance within these sentences; over samples: among sentences like them. Same: it holds 0."
 )
-_KINDS = {"experiment": "Experiment", "settings": "Settings", "modules": "Code", "versions": "Versions"}
+_KINDS = {"experiment": "Experiment", "settings": "Settings", "definitions": "Code", "versions": "Versions"}
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What differs between A and B.
 
-    names: their folders' names. differences: a row each, with kind (experiment, settings, modules, versions), where,
-    a, b ("-" on the side that has no such thing). measures: a row an output and measure, with COLUMNS; tag_b is empty
-    where it is tag, interval is "frames", "samples" or empty, verdict of B is better, worse or same, or empty where a
-    measure has no better or no interval.
+    `names` are those of their folders. `differences` has a row for each difference, with its kind (experiment,
+    settings, definitions or versions), where it is, and the values a and b, "-" on the side that has no such thing.
+    `measures` has a row for each output and measure, with COLUMNS: tag_b is empty where it is as tag; interval is
+    "frames", "samples" or empty; the verdict of B is better, worse or same, or empty where a measure has no better
+    values, or no interval.
     """
 
     names: tuple[str, str]
@@ -71,7 +72,7 @@ def compare(a: Path, b: Path, seed: int = 1) -> Comparison:
     rows = [
         *(("experiment", *row) for row in _of_experiment(*provenance)),
         *(("settings", *row) for row in _of_stages(*provenance)),
-        *(("modules", *row) for row in changes(*(side.get("modules", {}) for side in provenance))),
+        *(("definitions", *row) for row in changes(*(side.get("definitions", {}) for side in provenance))),
         *(("versions", *row) for row in changes(*map(_versions, provenance))),
     ]
     names = (a.absolute().name, b.absolute().name)
@@ -113,10 +114,10 @@ def _measures(folder: Path) -> pd.DataFrame:
 
 def _frames(folder: Path) -> pd.DataFrame:
     """frames.csv of an experiment's folder, in its order of frames; empty for one made before there were any."""
-    columns = [*_KEYS, "frame", "voiced", "sd_dB2", "sd_b_dB2", "lsd_dB"]
+    names = [*_KEYS, "frame", *columns.FRAMES]
     if not (folder / "frames.csv").exists():
-        return pd.DataFrame(columns=columns)
-    return _typed(read_table(folder / "frames.csv", *columns, what="the frames of an experiment"))
+        return pd.DataFrame(columns=names)
+    return _typed(read_table(folder / "frames.csv", *names, what="the frames of an experiment"))
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
@@ -213,8 +214,9 @@ def _listed(names: list[str]) -> str:
 def _of_stages(a: dict, b: dict) -> list[tuple[str, str, str]]:
     """What differs between the settings of stages of one kind and name, whatever their key and sample.
 
-    Of several such stages, as of the searches of two outputs, the values that only one side has. Inputs that differ
-    by their key are not told: what made them is. Nor is what a sample needs that only one side has.
+    Where a side has several such stages, as the searches of two outputs, a row names the values that only one side
+    has. Inputs that differ by their key alone have no row, as the stage that made them has one; nor has what belongs
+    to a sample that only one side has.
     """
     common = set(a["experiment"]["samples"]) & set(b["experiment"]["samples"])
     ours, theirs = (_values(side, common) for side in (a, b))
@@ -254,89 +256,72 @@ def _values(provenance: dict, common: set[str]) -> dict[str, dict[str, set[str]]
 # what differs in measures
 
 
-def _direction(measure: str) -> int | None:
-    """1 where more of a measure is better, -1 where less is, 0 where it is to be near 0; None where neither is."""
-    if measure.startswith(("published_", "bit", "delay")):
-        return None
-    if measure.endswith(("pesq", "stoi")):
-        return 1
-    if measure.startswith("crest_"):
-        return 0
-    less = measure.endswith("lsd_dB") or measure.startswith(("sd_", "frames_above_", "share_above_", "latent_mse"))
-    return -1 if less else None
-
-
-def _has_frames(measure: str) -> bool:
-    return measure in ("sd_dB2", "sd_voiced_dB2", "sd_b_dB2", "lsd_dB") or "_above_" in measure
-
-
-def _of_frames(measure: str, frames: pd.DataFrame) -> np.ndarray:
-    """Values [F] of frames whose mean is the measure, NaN where a frame does not count."""
-    if measure in ("sd_b_dB2", "lsd_dB"):
-        return frames[measure].to_numpy(float)
-    distortion = frames["sd_dB2"].to_numpy(float)
-    if measure == "sd_voiced_dB2":
+def _of_frames(measure: Column, frames: pd.DataFrame) -> np.ndarray:
+    """Return the values [F] of frames whose mean is the measure; NaN where a frame does not count."""
+    distortion = frames[measure.per_frame].to_numpy(float)
+    if measure.voiced:
         return np.where(frames["voiced"] > 0, distortion, np.nan)
-    if "_above_" in measure:
-        what, _, limit = measure.removesuffix("dB").split("_")
-        frames_each = 1 if what == "share" else np.isfinite(distortion).sum()
-        return np.where(np.isfinite(distortion), frames_each * (distortion > float(limit) ** 2), np.nan)
+    if measure.above is not None:
+        weight = np.isfinite(distortion).sum() if measure.whole else 1  # a count is a share of all frames, times these
+        return np.where(np.isfinite(distortion), weight * (distortion > measure.above**2), np.nan)
     return distortion
 
 
 def _differences(measured: list[pd.DataFrame], frames: list[pd.DataFrame], matched: dict, seed: int) -> pd.DataFrame:
     """The table of `Comparison.measures`. Means are over the samples that have a measure in both."""
     numeric = [table.select_dtypes("number").columns for table in measured]
-    measures = [name for name in numeric[0] if name not in _KEYS and name in numeric[1]]
+    names = [name for name in numeric[0] if name not in _KEYS and name in numeric[1]]
+    # A measure of another version has no row in the table of measures: nothing is known of it.
+    measures = [columns.COLUMNS.get(name, Column(name=name, label=name)) for name in names]
     by_output = [dict(list(table.groupby(["index", "tag"]))) for table in measured]
     by_sample = [dict(list(table.groupby(_KEYS))) for table in frames]
     rows = []
     for outputs in matched.items():
         ours, theirs = (of[output].set_index("sample") for of, output in zip(by_output, outputs, strict=True))
         for measure in measures:
-            pair = pd.concat([ours[measure], theirs[measure]], axis=1, keys=["a", "b"], join="inner").dropna()
-            direction = _direction(measure)
-            if pair.empty or (direction is None and pair["a"].equals(pair["b"])):
+            values = [side[measure.name] for side in (ours, theirs)]
+            pair = pd.concat(values, axis=1, keys=["a", "b"], join="inner").dropna()
+            if pair.empty or (measure.better is None and pair["a"].equals(pair["b"])):
                 continue
             tables = [
                 tuple(of.get((sample, *output)) for of, output in zip(by_sample, outputs, strict=True))
                 for sample in pair.index
             ]
             interval, (a, b) = _interval(measure, pair, tables, seed), pair.mean()
-            row = [*outputs[0], outputs[1][1] if outputs[1] != outputs[0] else "", measure, len(pair), a, b, b - a]
-            rows.append([*row, *interval, _verdict(direction, pair, interval, seed)])
+            row = [*outputs[0], outputs[1][1] if outputs[1] != outputs[0] else "", measure.name, len(pair), a, b, b - a]
+            rows.append([*row, *interval, _verdict(measure, pair, interval, seed)])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def _interval(
-    measure: str, pair: pd.DataFrame, tables: list[tuple[pd.DataFrame | None, pd.DataFrame | None]], seed: int
+    measure: Column, pair: pd.DataFrame, tables: list[tuple[pd.DataFrame | None, pd.DataFrame | None]], seed: int
 ) -> tuple[float, float, str]:
     """low, high and interval of a measure's difference: over frames, or over samples for what frames do not have.
 
     `tables` are the frames of A and B of each sample. An interval is empty where these are not as many in both.
     """
-    if not _has_frames(measure):
+    if measure.per_frame is None:
         found = sample_interval((pair["b"] - pair["a"]).to_numpy(), seed)
     elif all(x is not None and y is not None and np.array_equal(x["frame"], y["frame"]) for x, y in tables):
         found = frame_interval([(_of_frames(measure, x), _of_frames(measure, y)) for x, y in tables], seed)
     else:
         found = None
-    return (*found, "frames" if _has_frames(measure) else "samples") if found else (np.nan, np.nan, "")
+    return (*found, "frames" if measure.per_frame else "samples") if found else (np.nan, np.nan, "")
 
 
-def _verdict(direction: int | None, pair: pd.DataFrame, interval: tuple[float, float, str], seed: int) -> str:
-    """better, worse or same, for an interval that holds 0; empty where there is no interval or nothing is better.
+def _verdict(measure: Column, pair: pd.DataFrame, interval: tuple[float, float, str], seed: int) -> str:
+    """Return better or worse, or same for an interval that holds 0; "" without an interval or a better direction.
 
-    What is to be near 0 is better when it surely is nearer, whatever its sign.
+    A measure that is better near 0 is better when it surely is nearer, whatever its sign.
     """
     low, high, over = interval
-    if direction is None or not over:
+    if measure.better is None or not over:
         return ""
-    if direction == 0:
+    if measure.better == "near 0":
         low, high = sample_interval(pair.to_numpy(), seed, lambda mean: np.abs(mean[:, 1]) - np.abs(mean[:, 0]))
     if low <= 0 <= high:
         return "same"
-    return "better" if (low > 0) == (direction > 0) else "worse"
+    return "better" if (low > 0) == (measure.better == "higher") else "worse"
 
 
 def frame_interval(
@@ -409,6 +394,8 @@ def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]]
         else:
             yield f"{heading}{name}"
             yield table(rows[["where", "a", "b"]].to_numpy().tolist(), ["", "A", "B"])
+    in_order = sorted(columns.MEASURES, key=lambda one: not one.of_speech)
+    compared = [column.name for column in in_order if column.compared]
     yield f"{heading}Measures: means over the samples of both, B - A, its 95 % interval"
     for (index, tag), rows in measures.groupby(["index", "tag"], sort=False):
         tag_b = f" -> {rows['tag_b'].iloc[0]}" * bool(rows["tag_b"].iloc[0])
@@ -417,9 +404,9 @@ def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]]
         if not rows["difference"].any():
             yield f"{title}: no difference"
             continue
-        shown = rows[rows["measure"].isin(MAIN)].sort_values("measure", key=lambda names: names.map(MAIN.index))
+        main = rows[rows["measure"].isin(compared)].sort_values("measure", key=lambda names: names.map(compared.index))
         yield title
-        yield table([_row(row) for row in shown.itertuples()], ["", "A", "B", "B - A", "95 % interval", "over", "B is"])
+        yield table([_row(row) for row in main.itertuples()], ["", "A", "B", "B - A", "95 % interval", "over", "B is"])
     yield _LEGEND
 
 

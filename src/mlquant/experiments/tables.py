@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pandas as pd
@@ -9,53 +10,63 @@ import pandas as pd
 from mlquant.core import provenance
 from mlquant.core.disk import file_sha256, read_json, require, write_json, write_text
 from mlquant.core.errors import markdown
-from mlquant.measures.measures import COLUMNS, FRAME_COLUMNS
+from mlquant.measures.columns import COLUMNS, FRAMES, NAMES
+from mlquant.speech.corpus import refuse_samples
 
-_WHOLE = ["bits_per_frame", "frame_ms", "frames", "frames_above_2dB", "frames_above_4dB", "delay_samples"]
 _WRITTEN = ("README.md", "anchors.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv")
-_NAMES = ["sample", "sex", "index", "tag"]
 GROUPS = {"all": ("m", "f", None), "male": ("m",), "female": ("f",)}
 
 
-def tabulate(experiment: dict, measured: list[Path], sidecars: list[Path], origins: dict[str, str], out: Path) -> None:
+def tabulate(
+    experiment: dict,
+    measured: list[Path],
+    sidecars: list[Path],
+    origins: dict[str, str],
+    out: Path,
+    manifests: Collection[Path] = (),
+) -> None:
     """Write measures.csv, means.csv, anchors.csv, frames.csv, README.md, config.yaml and provenance.json into a folder.
 
-    `experiment` is its config entry with its name, and what its page shows beside the tables; `measured` holds a
+    `experiment` is its config entry with its name, and what its page shows besides the tables; `measured` holds a
     measured.json for each sample and, of rows without an index, for its anchors (see the command `measure`);
     `sidecars` the provenance.json of each network and codebook, `origins` checksums of where the speech came from. The
-    key in the folder's name goes into the provenance. Raises InputError for records that lack something.
+    key in the folder's name goes into the provenance. Raises InputError for records that lack something, and for a
+    sample whose speech is in one of the corpora that the `manifests` are of.
     """
     started = provenance.now()
     records = [read_json(path) for path in measured]
     for path, record in zip(measured, records, strict=True):
         require(record, str(path), "sample", "sex", "references", "rows", "stages", "measures", "frames", "pesq")
         require(record, str(path), "files")
-    beside = [read_json(path) for path in sidecars]
-    for path, record in zip(sidecars, beside, strict=True):
+    speech = {record["sample"]: record["files"].get(record["references"].get("source"), "") for record in records}
+    refuse_samples(speech, manifests)
+    sidecar_records = [read_json(path) for path in sidecars]
+    for path, record in zip(sidecars, sidecar_records, strict=True):
         require(record, str(path), "key", "started", "seconds", "seed", "stages", "files", "folder")
     require(experiment, "experiment", "name", "title", "samples", "outputs", "speech_dir", "networks", "codebooks")
-    require(experiment, "experiment", "bottleneck", "modules", "published", "config")
-    measures = pd.DataFrame([row for record in records for row in record["measures"]], columns=COLUMNS)
-    measures = measures.astype(dict.fromkeys(_WHOLE, "Int64"))
+    require(experiment, "experiment", "bottleneck", "definitions", "published", "config")
+    measures = pd.DataFrame([row for record in records for row in record["measures"]], columns=[*NAMES, *COLUMNS])
+    measures = measures.astype({name: "Int64" for name, column in COLUMNS.items() if column.whole})
     anchors = measures[measures["index"].isna()].dropna(axis="columns", how="all")
     measures = measures[measures["index"].notna()].astype({"index": int})
     made = set(measures["sample"])
     left_out = [name for name in experiment["samples"] if name not in made]
+    none = dict.fromkeys(FRAMES)
     frames = [
-        pd.DataFrame({"sample": record["sample"], "index": row["index"], "tag": row["tag"], **values})
+        pd.DataFrame({"sample": record["sample"], "index": row["index"], "tag": row["tag"], **none, **values})
         for record in records
         for row, values in zip(record["rows"], record["frames"], strict=True)
         if row["index"] is not None
     ]
     frames = [table.rename_axis("frame").reset_index() for table in frames]
-    columns = ["sample", "index", "tag", "frame", *FRAME_COLUMNS]
+    columns = ["sample", "index", "tag", "frame", *FRAMES]
     tables = {"measures": measures, "means": means(measures), "anchors": anchors, "frames": pd.concat(frames)[columns]}
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     write_text(out / "README.md", _readme(experiment, measures, left_out))
     entries = {record["sample"]: record["entry"] for record in records if record.get("entry")}
     write_json(out / "config.yaml", experiment["config"] | {"samples": dict(sorted(entries.items()))})  # JSON is YAML
-    about = _provenance(experiment, records, beside, left_out) | {"key": out.name.rpartition(".")[2]}
+    about = _provenance(experiment, records, sidecar_records, left_out) | {"key": out.name.rpartition(".")[2]}
     about["files"] = dict(sorted({**about["files"], **origins}.items()))
     about["folder"] = {name: file_sha256(out / name) for name in _WRITTEN}
     write_json(out / provenance.NAME, about | provenance.ran_since(started))
@@ -118,7 +129,7 @@ def _table(rows: list[list]) -> str:
     return "\n".join(f"| {' | '.join(markdown(str(cell)) for cell in line)} |" for line in lines)
 
 
-def _provenance(experiment: dict, records: list[dict], beside: list[dict], left_out: list[str]) -> dict:
+def _provenance(experiment: dict, records: list[dict], sidecar_records: list[dict], left_out: list[str]) -> dict:
     """Every key, file, setting and version behind the experiment."""
     samples, wavs = {}, {}
     for record in records:
@@ -129,24 +140,24 @@ def _provenance(experiment: dict, records: list[dict], beside: list[dict], left_
                 name = f"{record['sample']}_{row['index']}_{row['tag']}.wav"
                 wavs[name] = {"from": row["files"]["wav"], "index": row["index"], "tag": row["tag"]}
     stages, files, trained = {}, {}, {}
-    for record in records + beside:
+    for record in records + sidecar_records:
         stages |= record["stages"]
         files |= record["files"]
-    for record in beside:
+    for record in sidecar_records:
         (folder,) = (folder for folder, stage in record["stages"].items() if stage["key"] == record["key"])
         files |= {f"{folder}/{name}": sha256 for name, sha256 in record["folder"].items()}
         trained[folder] = {name: record[name] for name in ("started", "seconds", "seed")}
     latents = {record["sample"]: record["latents"] for record in records if record.get("latents")}
     folder = f"results/{experiment['name']}_wav"
-    shown = ("networks", "codebooks", "bottleneck", "modules", "config")
+    elsewhere = ("networks", "codebooks", "bottleneck", "definitions", "config")
     return {
-        "experiment": {name: value for name, value in experiment.items() if name not in shown},
+        "experiment": {name: value for name, value in experiment.items() if name not in elsewhere},
         "command": f"snakemake {folder} --configfile {folder}/config.yaml",
         "left_out": left_out,
         "pesq": all(record["pesq"] for record in records),
         "wavs": dict(sorted(wavs.items())),
         "samples": samples,
-        **{name: experiment[name] for name in ("networks", "codebooks", "modules")},
+        **{name: experiment[name] for name in ("networks", "codebooks", "definitions")},
         "bottleneck": experiment["bottleneck"] and experiment["bottleneck"] | {"latents": latents},
         "trained": trained,
         "stages": dict(sorted(stages.items())),

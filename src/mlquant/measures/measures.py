@@ -1,7 +1,8 @@
 """Measures of an experiment's outputs: of their features, and of the speech itself.
 
 Perceptual measures are those of the packages pesq (ITU-T P.862, narrow band; an optional extra) and pystoi (Taal et
-al., 2011; Jensen and Taal, 2016). Everything is per sample and output; means over samples are made by `tables`.
+al., 2011; Jensen and Taal, 2016). Everything is per sample and output; means over samples are made by
+`tables`. What a measure is called, and what its readers need to know of it, stands in `columns`.
 """
 
 from __future__ import annotations
@@ -14,68 +15,57 @@ import scipy.signal
 
 from mlquant.core import errors, records
 from mlquant.core.records import FRAME, SAMPLE_RATE
+from mlquant.measures.columns import REFERENCES
 from mlquant.vocoder import features
 
 DELAY = 209
-"""Samples by which every output is late: 50 of the high pass, and 159 from a frame's centre to where it is heard."""
+"""Samples by which every output is behind its source: 50 of the high pass, 159 from a frame's centre to its sound."""
 CREST_BANDS = {"low": (300, 1000), "mid": (1000, 2000), "high": (2000, 3700)}  # Hz
-REFERENCES = {"": "source", "original_": "original", "ideal_y_": "ideal_y"}
-"""Prefix of a column to the speech that its measure compares with."""
 _BAND = (200, 3700)  # Hz, as of the spectral distortion
 _SHORTEST_STOI = 3200  # samples: 30 frames, before silent ones are left out
 _ACTIVE = 40.0  # dB below the loudest frame; quieter ones are no speech
 
-_AUDIO = ["pesq", "stoi", "estoi", "lsd_dB"]
-COLUMNS = ["sample", "sex", "index", "tag"]
-COLUMNS += ["bits_per_frame", "frame_ms", "bit_per_s", "bit_per_s_10ms", "bit_per_s_20ms"]
-COLUMNS += ["frames", "sd_dB2", "sd_voiced_dB2", "frames_above_2dB", "share_above_2dB", "frames_above_4dB"]
-COLUMNS += ["share_above_4dB", "sd_b_dB2", "latent_mse"]
-COLUMNS += [f"{prefix}{name}" for prefix in REFERENCES for name in _AUDIO]
-COLUMNS += [f"crest_{band}_dB" for band in CREST_BANDS] + ["delay_samples", "delay_measured"]
-COLUMNS += [f"published_{name}" for name in _AUDIO]
-FRAME_COLUMNS = ["voiced", "sd_dB2", "sd_b_dB2", "lsd_dB"]
-
 
 def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
-    """Measures of each row of a sample, and their values frame by frame: lists of FRAME_COLUMNS.
+    """Return the measures of each row of a sample, and the values of some frame by frame, as lists [F].
 
     `record["references"]` names the files of the source speech, of the outputs `original` and `ideal_y`, and of the
-    `features` b; `record["rows"]` the outputs. `record["pesq"]` says whether PESQ is measured. Raises InputError for
+    `features` b; `record["rows"]` the outputs. `record["pesq"]` says whether PESQ is measured. Each measure has the
+    name of its column (see `columns`); one that an output does not have is left out, or None. Raises InputError for
     files that do not fit each other.
     """
     named = record["references"]
     feature_records = records.read_features(named["features"])
-    heard = {name: records.read_speech(named[name], silent=name != "source") for name in REFERENCES.values()}
-    crest = crest_dB(heard["source"], feature_records, 0)
-    measured = [_measure_output(row, feature_records, heard, crest, record["pesq"]) for row in record["rows"]]
+    compared_with = {name: records.read_speech(named[name], silent=name != "source") for name in REFERENCES.values()}
+    crest = crest_dB(compared_with["source"], feature_records, 0)
+    measured = [_measure_output(row, feature_records, compared_with, crest, record["pesq"]) for row in record["rows"]]
     return [measures for measures, _ in measured], [frames for _, frames in measured]
 
 
 def _measure_output(
-    row: dict, feature_records: np.ndarray, heard: dict, crest: list, with_pesq: bool
+    row: dict, feature_records: np.ndarray, compared_with: dict, crest: list, with_pesq: bool
 ) -> tuple[dict, dict]:
     named, bits = row["files"], row["bits_per_frame"]
-    result = dict.fromkeys(COLUMNS) | {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
-    if bits:
-        result["bit_per_s"] = 1000 * bits / row["frame_ms"]
-        if "y_hat" in named and not row.get("interval_ms"):
-            # Of features quantised every 10 ms, or each second one of them only.
-            result |= {"bit_per_s_10ms": result["bit_per_s"], "bit_per_s_20ms": result["bit_per_s"] / 2}
+    result = {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
+    result["bit_per_s"] = 1000 * bits / row["frame_ms"] if bits else None
+    if bits and "y_hat" in named and not row.get("interval_ms"):
+        # Of features quantised every 10 ms, or each second one of them only.
+        result |= {"bit_per_s_10ms": result["bit_per_s"], "bit_per_s_20ms": result["bit_per_s"] / 2}
     frames = {"voiced": (feature_records[:, 21] > 0).astype(int).tolist()}
     for measure in (_of_spectra, _of_b, _of_latents):
         measures, per_frame = measure(named, feature_records)
         result |= measures
         frames |= per_frame
     speech = records.read_speech(named["wav"], silent=True)
-    measures, frames["lsd_dB"] = _of_speech(speech, row["late"], heard, feature_records, crest, with_pesq)
+    measures, frames["lsd_dB"] = _of_speech(speech, row["delay"], compared_with, feature_records, crest, with_pesq)
     result |= measures
     if "published" in named:
         published = records.read_speech(named["published"], silent=True)
-        of_it, _ = audio_measures(heard["source"], published, DELAY + row["late"], with_pesq)
+        of_it, _ = audio_measures(compared_with["source"], published, DELAY + row["delay"], with_pesq)
         result |= {f"published_{name}": value for name, value in of_it.items()}
     # Where memory happens to lie may change the last bit of a library's sums: nine digits are the same in every run.
     rounded = {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()}
-    return rounded, {name: frames.get(name) for name in FRAME_COLUMNS}
+    return rounded, frames
 
 
 def _of_spectra(named: dict, records: np.ndarray) -> tuple[dict, dict]:
@@ -109,22 +99,22 @@ def _of_latents(named: dict, _: np.ndarray) -> tuple[dict, dict]:
 
 
 def _of_speech(
-    speech: np.ndarray, late: int, heard: dict, records: np.ndarray, crest: list, with_pesq: bool
+    speech: np.ndarray, delay: int, compared_with: dict, records: np.ndarray, crest: list, with_pesq: bool
 ) -> tuple[dict, list]:
-    """Measures of speech [N] int16, `late` samples behind the vocoder's, against every reference; and its LSD by frame.
+    """Return the measures of speech [N] int16 against every reference, and its LSD of each frame.
 
-    The LSD is against the source, in dB; `crest` is the source's.
+    The speech is `delay` samples behind the vocoder's. The LSD is against the source, in dB; `crest` is the source's.
     """
-    result, per_frame, source = {}, {}, heard["source"]
+    result, per_frame, source = {}, {}, compared_with["source"]
     for prefix, name in REFERENCES.items():
-        behind = late + DELAY if name == "source" else late
-        measures, per_frame[name] = audio_measures(heard[name], speech, behind, with_pesq)
+        behind = delay + DELAY if name == "source" else delay
+        measures, per_frame[name] = audio_measures(compared_with[name], speech, behind, with_pesq)
         result |= {f"{prefix}{measure}": value for measure, value in measures.items()}
-    of_this = crest_dB(speech, records, late + DELAY)
+    of_this = crest_dB(speech, records, delay + DELAY)
     for band, of_speech, of_source in zip(CREST_BANDS, of_this, crest, strict=True):
         known = of_speech is not None and of_source is not None
         result[f"crest_{band}_dB"] = of_speech - of_source if known else None
-    result |= {"delay_samples": late + DELAY, "delay_measured": measured_delay(source, speech)}
+    result |= {"delay_samples": delay + DELAY, "delay_measured": measured_delay(source, speech)}
     lsd = np.full(len(records), np.nan)
     known = per_frame["source"][: len(lsd)]
     lsd[: len(known)] = known
@@ -132,18 +122,18 @@ def _of_speech(
 
 
 def audio_measures(
-    reference: np.ndarray, speech: np.ndarray, late: int, with_pesq: bool
+    reference: np.ndarray, speech: np.ndarray, delay: int, with_pesq: bool
 ) -> tuple[dict[str, float | None], np.ndarray]:
-    """PESQ-NB, STOI, ESTOI and mean LSD (dB) of speech [N] int16 that is `late` samples behind a reference [N] int16.
+    """Return PESQ-NB, STOI, ESTOI and the mean LSD in dB of speech against a reference, and the LSD [F] of each frame.
 
-    And the LSD [F] of each frame. PESQ finds the delay itself. None where a measure is not defined: for speech too
-    short or silent, and for PESQ when it is not asked for.
+    Both are [N] int16; the speech is `delay` samples behind, which PESQ finds by itself. A measure is None where it
+    is not defined: for speech that is too short or silent, and for PESQ when it is not asked for.
     """
-    lsd = log_spectral_distance(np.pad(reference, (late, 0))[: len(speech)], speech)
+    lsd = log_spectral_distance(np.pad(reference, (delay, 0))[: len(speech)], speech)
     result = {
         "pesq": pesq_nb(reference, speech) if with_pesq else None,
-        "stoi": _stoi(*_aligned(reference, speech, late), extended=False),
-        "estoi": _stoi(*_aligned(reference, speech, late), extended=True),
+        "stoi": _stoi(*_aligned(reference, speech, delay), extended=False),
+        "estoi": _stoi(*_aligned(reference, speech, delay), extended=True),
         "lsd_dB": _mean(lsd[np.isfinite(lsd)]),
     }
     return result, lsd
@@ -174,10 +164,10 @@ def _stoi(reference: np.ndarray, speech: np.ndarray, extended: bool) -> float | 
             return None
 
 
-def _aligned(reference: np.ndarray, speech: np.ndarray, late: int) -> tuple[np.ndarray, np.ndarray]:
+def _aligned(reference: np.ndarray, speech: np.ndarray, delay: int) -> tuple[np.ndarray, np.ndarray]:
     """Reference and speech without the delay, as long as what both have."""
-    length = max(min(len(reference), len(speech) - late), 0)
-    return reference[:length], speech[late : late + length]
+    length = max(min(len(reference), len(speech) - delay), 0)
+    return reference[:length], speech[delay : delay + length]
 
 
 def measured_delay(reference: np.ndarray, speech: np.ndarray) -> int | None:
@@ -222,15 +212,15 @@ def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> np.ndarr
     return np.where(level > level.max() - _ACTIVE, distance, np.nan)
 
 
-def crest_dB(signal: np.ndarray, records: np.ndarray, late: int) -> list[float | None]:
+def crest_dB(signal: np.ndarray, records: np.ndarray, delay: int) -> list[float | None]:
     """Peak to RMS ratio in dB of the envelope within a pitch cycle, a mean over voiced frames for each of CREST_BANDS.
 
-    `records` [F, 22] give Wo and voicing of the source, behind which the signal [N] is `late` samples: in the
-    vocoder's output, DELAY late, frame i is heard at sample 80*i + 79.
+    `records` [F, 22] give Wo and voicing of the source, behind which the signal [N] is `delay` samples: in the
+    vocoder's output, DELAY behind, frame i comes out at sample 80*i + 79.
     A voice whose energy comes in one pulse a cycle, as from phases that all start together, has a high ratio: it
     sounds buzzy. Quiet cycles are left out; None for a signal without voiced ones.
     """
-    centre = FRAME * np.arange(len(records)) + FRAME - 1 - DELAY + late
+    centre = FRAME * np.arange(len(records)) + FRAME - 1 - DELAY + delay
     period = np.rint(2 * np.pi / np.maximum(records[:, 20], np.float32(1e-6))).astype(int)
     start = centre - period // 2
     whole = (records[:, 21] > 0) & (start >= 0) & (start + period <= len(signal))

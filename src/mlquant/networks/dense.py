@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -16,7 +17,7 @@ from threadpoolctl import threadpool_limits
 
 from mlquant.core.errors import InputError
 from mlquant.networks.inputs import cosine_basis
-from mlquant.networks.rows import POOLING, ROWS, row_of, widths_of
+from mlquant.networks.rows import POOLING, checked_row, row_of, widths_of
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 """W [outputs, inputs] and b [outputs] of each layer, float32; between layers is a ReLU."""
@@ -142,7 +143,7 @@ def load(weights: str | Path, make: Callable[[dict, dict[str, np.ndarray]], obje
         raise InputError(f"{weights}: not weights written by mlquant train ({reason})") from None
 
 
-def _checked(settings: object) -> dict:
+def _checked(settings: Any) -> dict:
     """The settings in a weights file; ValueError, naming the key, for those that no network can have.
 
     They are checked as far as the work of a network depends on them: the schema, which checks them all before a
@@ -163,12 +164,14 @@ def _checked(settings: object) -> dict:
     for name in ("norm", "zero_mean", "dct", "symbols"):
         expect(name, isinstance(settings[name], bool), "true or false")
     numbers = {"lower_limit_dB": (-1e9, 1e9), "thresh": (-1e9, 1e9), "noise_var": (0, 1e9), "held_out": (0, 1)}
-    for name, (least, most) in numbers.items():
+    for name, (lowest, highest) in numbers.items():
         value = settings[name]
-        number = type(value) in (int, float) and least <= value <= most
-        expect(name, number or (value is None and least < 0), f"a number, {least:g} to {most:g}")
-    expect("nn", (settings["family"], settings["nn"]) in ROWS, f"a network of family {settings['family'][:50]}")
-    row = row_of(settings)
+        number = type(value) in (int, float) and lowest <= value <= highest
+        expect(name, number or (value is None and lowest < 0), f"a number, {lowest:g} to {highest:g}")
+    try:
+        row = checked_row(settings["row"])
+    except ValueError as error:
+        raise ValueError(f"settings.row: {error}") from None
     expect("d", (settings["d"] is not None) == bool(row.encoder), "a width for a network with a bottleneck, else none")
     expect("ncat", settings["ncat"] == 1 or row.inputs == "b", "1")
     expect("ncat", settings["ncat"] % POOLING == 0 or row.layers != "conv", f"a multiple of {POOLING}")

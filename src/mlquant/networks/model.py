@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from mlquant.networks.inputs import cosine_basis
-from mlquant.networks.rows import ENTRIES, LEVELS, POOLING, row_of, widths_of
+from mlquant.networks.rows import ENTRIES, LEVELS, POOLING, Row, row_of, widths_of
 
 COMMITMENT = 0.25
 """Weight of the mean squared distance of latents from what an outer quantiser makes of them."""
@@ -30,6 +30,11 @@ class Network(nn.Module):
     out, so that losses are always those of b. After a pass in training `commitment` is the quantiser's own loss, and
     `entries_used` [codebooks, ENTRIES] says which entries any pass has used since it was last cleared.
     """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    mean: torch.Tensor | None  # [20 * ncat], of b
+    basis: torch.Tensor | None  # [20, 20], of the cosine transform
 
     def __init__(self, settings: dict):
         super().__init__()
@@ -44,7 +49,7 @@ class Network(nn.Module):
             stacks = widths_of(settings)
             self.encoder, self.decoder = (_stack(widths, self.row.layers == "normalised") for widths in stacks)
         self.activation = {"tanh": torch.tanh, "relu": torch.relu}[self.row.bottleneck]
-        self.quantiser = _quantiser(self.row, d, settings["nvq"])
+        self.quantiser = _quantiser(self.row, settings)
         self.commitment: torch.Tensor | float = 0.0
         self.entries_used = torch.zeros(settings["nvq"], ENTRIES, dtype=torch.bool)
         self.register_buffer("mean", torch.zeros(20 * frames) if settings["zero_mean"] else None)
@@ -72,7 +77,7 @@ class Network(nn.Module):
         if self.symbols:
             pairs = latents.reshape(len(latents), -1, 2)
             latents = (pairs / pairs.norm(dim=2, keepdim=True).clamp(min=1)).reshape(latents.shape)
-        return latents if self.quantiser is None else self._quantised(latents)
+        return latents if self.quantiser is None else self._quantised(latents, self.quantiser)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Outputs [F, outputs] of latents [F, latent_width]."""
@@ -113,11 +118,11 @@ class Network(nn.Module):
         x = x if self.mean is None else x - self.mean
         return x if self.basis is None else (x.reshape(-1, 20) @ self.basis).reshape(x.shape)
 
-    def _quantised(self, latents: torch.Tensor) -> torch.Tensor:
+    def _quantised(self, latents: torch.Tensor, quantiser: nn.Module) -> torch.Tensor:
         if self.row.quantised == "fsq":
             blocks = latents.reshape(len(latents), len(self.entries_used), -1)
-            return self.quantiser(blocks)[0].reshape(latents.shape)
-        output, indices, commitment = self.quantiser(latents[None])
+            return quantiser(blocks)[0].reshape(latents.shape)
+        output, indices, commitment = quantiser(latents[None])
         self.commitment = commitment.sum()
         for codebook, used in zip(indices[0].reshape(len(latents), -1).T, self.entries_used, strict=True):
             used[codebook.cpu()] = True
@@ -190,7 +195,7 @@ def _stack(widths: list[int], normalised: bool = False) -> nn.Sequential:
     return nn.Sequential(*layers[: -2 if normalised else -1])
 
 
-def _quantiser(row, d: int | None, nvq: int) -> nn.Module | None:
+def _quantiser(row: Row, settings: dict) -> nn.Module | None:
     if row.quantised is None:
         return None
     from loguru import logger
@@ -199,9 +204,9 @@ def _quantiser(row, d: int | None, nvq: int) -> nn.Module | None:
     logger.disable("vector_quantize_pytorch")  # warns of a first batch with fewer vectors than entries
     if row.quantised == "fsq":
         # The latents' tanh is the bound: a second one would leave 6 levels. A list of all 8^d codes finds no room.
-        return FSQ([LEVELS] * d, bound_hard_clamp=True, return_indices=False)
+        return FSQ([LEVELS] * settings["d"], bound_hard_clamp=True, return_indices=False)
     # Entries start at vectors of the first batch, and ones that fall out of use move to vectors of a later one.
     trained = {"codebook_size": ENTRIES, "decay": 0.8, "kmeans_init": True, "threshold_ema_dead_code": 2}
     if row.encoder:
-        return VectorQuantize(dim=d, commitment_weight=1.0, **trained)
-    return ResidualVQ(dim=row.inputs, num_quantizers=nvq, commitment_weight=0.25, **trained)
+        return VectorQuantize(dim=settings["d"], commitment_weight=1.0, **trained)
+    return ResidualVQ(dim=row.inputs, num_quantizers=settings["nvq"], commitment_weight=0.25, **trained)

@@ -1,23 +1,32 @@
 """The networks as rows of layer widths, one row for each network of the original experiments.
 
-Shapes are those of the original's autoencoder scripts and its manifold project. Building them is in `networks`; this
-table needs no torch, so that the configuration can be checked and plain networks run without it.
+Shapes are those of the original's autoencoder scripts and its manifold project. Building them is in `model`; this
+module needs no torch, so that the configuration can be checked and plain networks run without it.
+
+The table is data: `settings.NetworkSettings` puts a network's row among its settings, from where it gets into its
+weights, and all else takes it from there (`row_of`). So another row in the table is nothing to a network that has its
+own, and weights of a network that the table does not know can be used.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, get_args
 
 H = 512
 LEVELS = 8
 """Values of an element after finite scalar quantisation."""
 ENTRIES = 512
 """Entries of a codebook that is trained with its network."""
-SHAPING = ("family", "nn", "d", "ncat", "nvq", "norm", "zero_mean", "dct", "lower_limit_dB", "symbols")
+SHAPING = ("family", "nn", "row", "d", "ncat", "nvq", "norm", "zero_mean", "dct", "lower_limit_dB", "symbols")
 """Settings that a network has in common with one that it is trained on from."""
 POOLING = 4
 """Frames of which the convolutional network makes one vector of latents."""
+_WIDEST = 2048  # elements of a layer
+_DEEPEST = 16  # layers of an encoder or a decoder
+Bottleneck = Literal["tanh", "relu"]
+Layers = Literal["linear", "normalised", "conv", "pitch"]
+Quantised = Literal["fsq", "vq"]
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,10 @@ class Row:
 
     encoder: tuple
     decoder: tuple
-    bottleneck: Literal["tanh", "relu"] = "tanh"
+    bottleneck: Bottleneck = "tanh"
     noisy: bool = False
-    quantised: Literal["fsq", "vq"] | None = None
-    layers: Literal["linear", "normalised", "conv", "pitch"] = "linear"
+    quantised: Quantised | None = None
+    layers: Layers = "linear"
 
     @property
     def inputs(self) -> str | int:
@@ -87,7 +96,65 @@ ROWS = {
 
 def row_of(settings: dict) -> Row:
     """The row of a network, for settings as of `settings.NetworkSettings`."""
-    return ROWS[settings["family"], settings["nn"]]
+    row = settings["row"]
+    return Row(**row | {"encoder": tuple(row["encoder"]), "decoder": tuple(row["decoder"])})
+
+
+def as_settings(row: Row) -> dict:
+    """A row as it stands among settings, with lists in place of tuples, as JSON has them."""
+    return asdict(row) | {"encoder": list(row.encoder), "decoder": list(row.decoder)}
+
+
+def checked_row(value: Any) -> Row:
+    """The row that an object from JSON or YAML stands for.
+
+    Raises ValueError, one line that names the key, for one of which no network can be built.
+    """
+    if not isinstance(value, dict):
+        raise ValueError(f"found {repr(value)[:50]}, expected an object")
+    known = [field.name for field in fields(Row)]
+    if unknown := [key for key in value if key not in known]:
+        raise ValueError(f"unknown key {str(unknown[0])[:50]!r}, expected {', '.join(known)}")
+
+    def expect(key: str, good: bool, expected: str) -> None:
+        if not good:
+            raise ValueError(f"{key}: found {repr(value.get(key))[:100]}, expected {expected}")
+
+    def is_width(width: Any) -> bool:
+        return width in ("b", "d") if isinstance(width, str) else type(width) is int and 1 <= width <= _WIDEST
+
+    for key, least in (("encoder", 0), ("decoder", 2)):
+        widths = value.get(key)
+        good = isinstance(widths, list | tuple) and least <= len(widths) <= _DEEPEST and all(map(is_width, widths))
+        expect(key, good, f'a list of widths, each "b", "d" or a whole number, 1 to {_WIDEST}')
+    for key, choice in (("bottleneck", Bottleneck), ("layers", Layers), ("quantised", Quantised)):
+        names = get_args(choice)
+        absent = key not in value or (key == "quantised" and value[key] is None)
+        expect(key, absent or (isinstance(value[key], str) and value[key] in names), f"one of {', '.join(names)}")
+    expect("noisy", isinstance(value.get("noisy", False), bool), "true or false")
+
+    row = row_of({"row": value})
+    expect("encoder", not row.encoder or (len(row.encoder) > 1 and row.encoder[-1] == "d"), 'a list that ends in "d"')
+    expect("decoder", not row.encoder or row.decoder[0] == "d", 'a list that begins with "d", as the encoder ends')
+    first, last = row.inputs, row.decoder[-1]
+    start = "encoder" if row.encoder else "decoder"
+    expect(start, first in ("b", 20, 22, 79), 'a list that begins with "b", 20, 22 or 79')
+    expect("decoder", last in ("b", 20, 79) and (last == 79 or last == first), "a list that ends in 79, or as b begins")
+    expect("decoder", first != "b" or last == "b", 'a list that ends in "b", of as many frames as go in')
+    inside = row.encoder[1:-1] + row.decoder[1:-1] if row.encoder else row.decoder[1:-1]
+    expect("decoder", "b" not in inside and (row.encoder or "d" not in inside), "whole numbers between the ends")
+    expect("noisy", bool(row.encoder) or not row.noisy, "false without an encoder")
+    expect("quantised", bool(row.encoder) or row.quantised != "fsq", "another than fsq without an encoder")
+    expect("quantised", bool(row.encoder) or row.quantised is None or type(first) is int, "none, for sequences of b")
+    if row.layers == "conv":
+        hidden = row.encoder[1:-1]
+        good = len(hidden) == 1 and type(hidden[0]) is int
+        good = good and (row.encoder, row.decoder) == (("b", *hidden, "d"), ("d", *hidden, "b")) and not row.quantised
+        expect("layers", good, 'others than conv, which goes from "b" through one width to "d" and back')
+    if row.layers == "pitch":
+        good = not row.encoder and len(row.decoder) == 4 and first == 22 and not row.quantised
+        expect("layers", good, "others than pitch, which goes from 22 through two widths to the output")
+    return row
 
 
 def latent_width(settings: dict) -> int | None:

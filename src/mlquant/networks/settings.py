@@ -1,48 +1,90 @@
-"""The settings of a network's training, and which of them contradict its row of the table of networks."""
+"""The settings of a network and of its training, and which of them contradict its row of the table of networks."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from mlquant.core.blocks import Block, Positive, Seed, refusal
-from mlquant.networks.rows import POOLING, ROWS
+from mlquant.core.blocks import Block, Positive, refusal
+from mlquant.core.stage import Setting
+from mlquant.networks.rows import POOLING, ROWS, Row, as_settings, checked_row
+from mlquant.networks.types import NoiseVar, Seed, Share, Stages, Survivors, Threads, Thresh
+
+
+def _row(value: Any) -> Row:
+    try:
+        return value if isinstance(value, Row) else checked_row(value)
+    except ValueError as error:
+        raise refusal(str(error)) from None
+
+
+def _row_of_table(settings: dict[str, Any]) -> Row | None:
+    """The row of the table for the settings above it; None where there is none."""
+    return ROWS.get((settings.get("family"), settings.get("nn")))
 
 
 class NetworkSettings(Block):
-    """Everything that defines the training of a network but its data; what is left out has these values."""
+    """Everything that defines the training of a network but its data; what is left out has these values.
 
-    family: str
-    nn: int
-    d: Annotated[int, Field(gt=0, le=1024)] | None = None
-    ncat: Annotated[int, Field(gt=0, le=1024)] = 1
-    nvq: Annotated[int, Field(gt=0, le=64)] = 1
-    norm: bool = True
-    zero_mean: bool = False
-    dct: bool = False
-    lower_limit_dB: float | None = None
-    noise_var: Annotated[float, Field(ge=0)] = 0.0
-    symbols: bool = False
-    loss: Literal["sd", "wloss"] = "wloss"
-    gamma: Annotated[float, Field(ge=0, le=1)] = 0.5
-    optimiser: Literal["sgd", "adam"] = "adam"
-    lr: Annotated[float, Field(gt=0)]
-    schedule: Literal["constant", "cosine"] = "cosine"
-    batch: Positive = 256
-    epochs: Positive
-    seed: Seed = 1
-    thresh: float | None = None
-    voiced_only: bool = False
-    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    threads: Annotated[int, Field(gt=0, le=1024)] = 1
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    mbest: Positive = 5  # survivors of the search, with vector quantisation in the loop
-    refresh: Positive = 5  # epochs between refreshes of its codebooks
+    The row, where left out, is that of the table for `family` and `nn`; one that is given stands, whatever these are.
+    """
+
+    family: Annotated[str, Setting(help="with `nn` the row of the table in src/mlquant/networks/rows.py")]
+    nn: Annotated[int, Setting(help="number of the row in its family")]
+    row: Annotated[
+        Row,
+        BeforeValidator(_row),
+        PlainSerializer(as_settings),
+        Field(default_factory=_row_of_table),
+        Setting(help="layer widths and kind of the network; that of the table, where left out"),
+    ]
+    d: Annotated[
+        Annotated[int, Setting(gt=0, le=1024)] | None,
+        Setting(help="width of the bottleneck; required of a network that has one"),
+    ] = None
+    ncat: Annotated[int, Setting(help="adjacent frames that make one vector", gt=0, le=1024)] = 1
+    nvq: Annotated[int, Setting(help="quantisers in a network that quantises by itself", gt=0, le=64)] = 1
+    norm: Annotated[bool, Setting(help="the energy of a frame is taken out of b and passed on")] = True
+    zero_mean: Annotated[bool, Setting(help="the mean of each element of b over the corpus is taken out")] = False
+    dct: Annotated[bool, Setting(help="the network sees the cosine transform of b")] = False
+    lower_limit_dB: Annotated[float | None, Setting(help="what is less in b is raised to this; none by default")] = None
+    noise_var: Annotated[NoiseVar, Setting(help="variance of Gaussian noise on the latents in training")] = 0.0
+    symbols: Annotated[bool, Setting(help="two latents make a complex symbol of energy 1, sent over a channel")] = False
+    loss: Annotated[
+        Literal["sd", "wloss"],
+        Setting(help="wloss: squared error of linear amplitudes, weighted; sd: squared error in dB"),
+    ] = "wloss"
+    gamma: Annotated[float, Setting(help="of wloss: 1 counts linear amplitudes alike, 0 nearly as dB", ge=0, le=1)] = (
+        0.5
+    )
+    optimiser: Annotated[Literal["sgd", "adam"], Setting(help="method of the training")] = "adam"
+    lr: Annotated[float, Setting(help="learning rate", gt=0)]
+    schedule: Annotated[Literal["constant", "cosine"], Setting(help="cosine: the rate falls to 0 as half a cosine")] = (
+        "cosine"
+    )
+    batch: Annotated[Positive, Setting(help="vectors in a batch")] = 256
+    epochs: Annotated[Positive, Setting(help="how often the training goes through the corpus")]
+    seed: Annotated[Seed, Setting(help="of weights, order and noise")] = 1
+    thresh: Annotated[Thresh | None, Setting(help="dB: frames with no more energy of b are left out")] = None
+    voiced_only: Annotated[bool, Setting(help="unvoiced frames are left out")] = False
+    held_out: Annotated[
+        Share,
+        Setting(
+            help="share of each file, its end, that is never trained on; measured where the corpus holds out no voice"
+        ),
+    ] = 0.05
+    threads: Threads = 1
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"],
+        Setting(help="where it is trained; auto: on a CUDA device if there is one"),
+    ] = "auto"
+    mbest: Annotated[Survivors, Setting(help="survivors of the search, of a network that is trained on")] = 5
+    refresh: Annotated[Positive, Setting(help="of vq_in_loop: epochs between refreshes of the codebooks")] = 5
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkSettings:
-        row = ROWS.get((self.family, self.nn))
+        row = self.row
         if row is None:
             known = ", ".join(f"{family} {nn}" for family, nn in ROWS)
             raise refusal(f"family and nn: found {self.family} {self.nn}, expected one of {known}")
@@ -64,8 +106,51 @@ class NetworkSettings(Block):
         for key, (found, reason) in contradictions.items():
             if found:
                 raise refusal(f"{key}: found {getattr(self, key)}, but {name} {reason}")
-        if self.symbols and self.d % 2:
+        if self.symbols and (self.d or 0) % 2:
             raise refusal(f"d: found {self.d}, expected an even number, for symbols of two latents each")
         if row.layers == "conv" and self.ncat % POOLING:
             raise refusal(f"ncat: found {self.ncat}, expected a multiple of {POOLING} for {name}")
         return self
+
+
+class Network(NetworkSettings):
+    """A network, the corpus that it is trained on, and the network that it is trained on from, if any.
+
+    With `finetune` or `vq_in_loop` it has the settings of the network named there where it has none of its own.
+    """
+
+    corpus: Annotated[str, Setting(help="name of the corpus that it is trained on")]
+    finetune: Annotated[
+        str | None,
+        Setting(
+            help="name of a network that this one starts from. Its input is quantised: b of the whole corpus or, of a "
+            "network with a bottleneck, the latents, of which it trains the decoder alone"
+        ),
+    ] = None
+    vq_in_loop: Annotated[
+        str | None,
+        Setting(
+            help="name of a network that this one starts from. Encoder and decoder are trained through a quantiser "
+            "between them, whose codebooks are refreshed"
+        ),
+    ] = None
+    quantiser: Annotated[str | None, Setting(help="name of the quantiser, with finetune or vq_in_loop")] = None
+    stages: Annotated[Stages | None, Setting(help="how many of the quantiser's stages are used; by default all")] = None
+
+    @model_validator(mode="after")
+    def _trained_on(self) -> Network:
+        if self.finetune and self.vq_in_loop:
+            raise refusal("has finetune and vq_in_loop, expected at most one of them")
+        if (self.initial is None) != (self.quantiser is None):
+            raise refusal("quantiser goes with finetune or vq_in_loop, and only with them")
+        for name, goes_with in (("stages", "quantiser"), ("mbest", "quantiser"), ("refresh", "vq_in_loop")):
+            if getattr(self, name) != type(self).model_fields[name].default and not getattr(self, goes_with):
+                raise refusal(f"{name} goes with {goes_with}, and only with it")
+        if self.noise_var and self.initial:
+            raise refusal(f"noise_var: found {self.noise_var:g}, expected 0 where latents are quantised instead")
+        return self
+
+    @property
+    def initial(self) -> str | None:
+        """The network that this one is trained on from."""
+        return self.finetune or self.vq_in_loop

@@ -64,14 +64,16 @@ def training_set(
     _check_targets(settings, features, targets)
     if others or others_y:
         _check_targets(settings, others, others_y)
-        targets = None if targets is None else [*targets, *others_y]
+        targets = None if targets is None else [*targets, *(others_y or [])]
     row, ncat = row_of(settings), settings["ncat"]
     if latents is not None:
         _check_latents(settings, [*features, *others], [*latents[0], *latents[1]])
-    inputs, outputs = ([], []), ([], [])
+    inputs: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
+    outputs: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
     for i, records in enumerate([*features, *others]):
-        x = network_inputs(settings, targets[i] if row.source == "y" else records)
-        t = x if targets is None else normalised(targets[i])
+        y = None if targets is None else targets[i]
+        x = network_inputs(settings, y if y is not None and row.source == "y" else records)
+        t = x if y is None else normalised(y)
         keep = np.ones(len(records), bool)
         if settings["thresh"] is not None:
             keep &= energy_dB(records[:, :20]) > settings["thresh"]
@@ -96,7 +98,7 @@ def training_set(
                 f"{name} set: 0 vectors are left with thresh {settings['thresh']}, voiced_only "
                 f"{settings['voiced_only']}, held_out {settings['held_out']}, expected at least one"
             )
-    return tuple(arrays)
+    return arrays[0], arrays[1], arrays[2], arrays[3]
 
 
 def _check_targets(settings: dict, features: list[np.ndarray], targets: list[np.ndarray] | None) -> None:
@@ -165,8 +167,8 @@ def train(
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(settings["seed"])
     arrays = training_set(settings, features, targets, held_out, latents)
-    codebooks = [torch.tensor(codebook, device=device) for codebook in codebooks or ()]
-    identity = _identity(settings, *arrays, *(start[0].values() if start else ()), *codebooks)
+    trained_codebooks = [torch.tensor(codebook, device=device) for codebook in codebooks or ()]
+    identity = _identity(settings, *arrays, *(start[0].values() if start else ()), *trained_codebooks)
     network = Network(settings)
     if start:
         network.load_state_dict(start[0])
@@ -176,13 +178,13 @@ def train(
     optimiser = _optimiser(settings, network if latents is None else network.decoder)
     x, t, x_held, t_held = (array.to(device) for array in arrays)
     folder.mkdir(parents=True, exist_ok=True)
-    curve, seconds = _resume(folder / CHECKPOINT, identity, network, optimiser, codebooks)
+    curve, seconds = _resume(folder / CHECKPOINT, identity, network, optimiser, trained_codebooks)
 
     def quantise(latents: torch.Tensor) -> torch.Tensor:
-        return searched(latents, codebooks, settings["mbest"])
+        return searched(latents, trained_codebooks, settings["mbest"])
 
     def outputs(x: torch.Tensor, noise: torch.Generator | None = None) -> torch.Tensor:
-        return network.decode(x) if latents is not None else network(x, noise, quantise if codebooks else None)
+        return network.decode(x) if latents is not None else network(x, noise, quantise if trained_codebooks else None)
 
     started = time.monotonic() - seconds
     log(f"{len(x)} training and {len(x_held)} held-out vectors, {settings['epochs']} epochs after {len(curve)}")
@@ -191,8 +193,8 @@ def train(
         seed = settings["seed"] * 1_000_003 + epoch
         draws = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # quantisers in a network draw from here
-        if codebooks and (epoch - 1) % settings["refresh"] == 0:
-            _refresh(settings, network.eval(), x, codebooks, refined)
+        if trained_codebooks and refined and (epoch - 1) % settings["refresh"] == 0:
+            _refresh(settings, network.eval(), x, trained_codebooks, refined)
         order = torch.randperm(len(x), generator=draws)
         if network.row.layers == "normalised" and len(x) % settings["batch"] == 1:
             order = order[:-1]  # alone in a batch it would have no variance to be normalised by
@@ -227,7 +229,7 @@ def train(
         )
         if epoch % _CHECKPOINT_EVERY == 0 and epoch < settings["epochs"]:
             run = {"identity": identity, "curve": curve, "seconds": time.monotonic() - started}
-            _save_checkpoint(folder / CHECKPOINT, run, network, optimiser, codebooks)
+            _save_checkpoint(folder / CHECKPOINT, run, network, optimiser, trained_codebooks)
     # One metadata entry: with several their order in the file is not defined.
     weights = safetensors.torch.save(network.cpu().state_dict(), {"settings": json.dumps(settings, sort_keys=True)})
     report = {"failed": None, "seconds": round(time.monotonic() - started, 3), "device": device.type}
@@ -256,8 +258,8 @@ def _check_start(settings: dict, start: tuple | None, latents: tuple | None, cod
     name, row = f"{settings['family']} nn {settings['nn']}", row_of(settings)
     if start is None and (latents is not None or codebooks):
         raise InputError(f"start: none, expected weights to train on {'latents' if codebooks is None else 'codebooks'}")
-    for key in SHAPING if start else ():
-        if start[1][key] != settings[key]:
+    for key in SHAPING:
+        if start is not None and start[1][key] != settings[key]:
             raise InputError(f"{key}: found {settings[key]}, expected {start[1][key]} as of the weights to start from")
     if codebooks and latents is not None:
         raise InputError("codebooks: found with latents, expected one of both")
@@ -420,7 +422,8 @@ def _resume(
     except Exception as error:  # safetensors and JSON raise many kinds on a file that is no checkpoint
         log(f"{path}: not a checkpoint that can be continued ({one_line(str(error))[:200]}), starting anew")
         return [], 0.0
-    weights, momentum = {}, {}
+    weights: dict[str, torch.Tensor] = {}
+    momentum: dict[int, dict[str, torch.Tensor]] = {}
     for name, tensor in tensors.items():
         part, rest = name.split(".", 1)
         if part == "network":

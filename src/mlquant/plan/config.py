@@ -1,399 +1,212 @@
-"""The schema of config.yaml. `load` checks all of it, so that a mistake is one line that names the key.
+"""The configuration: the files that it is read from, and the checks of all of it, so that a mistake is one line.
 
-Used by the Snakefile only: no stage reads the configuration.
+`read` merges the library in workflow/config, config.yaml and what a user puts over them; `load` makes blocks of that.
+Used by the Snakefile and by tools only: no stage reads the configuration.
 """
 
 from __future__ import annotations
 
+import glob
+import json
+import os
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+import yaml
+from pydantic import Field
 
-from mlquant.core.blocks import Block, Factor, Positive, Seed, nearest, refusal, shown, validate
+from mlquant import studies
+from mlquant.chains.settings import Chain, RatedChain
+from mlquant.chains.steps import encoder_of
+from mlquant.core.blocks import (
+    CONTROL,
+    Block,
+    FilePath,
+    Name,
+    Positive,
+    by_kind,
+    nearest,
+    quoted,
+    unfit,
+    validate,
+)
 from mlquant.core.errors import InputError
-from mlquant.networks.rows import ROWS, SHAPING, Row
-from mlquant.networks.settings import NetworkSettings
-from mlquant.speech.settings import OWN, Choice, Sha256, Source, audio_files, url_problem
-from mlquant.vocoder.codec2 import MODES
-
-_CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"  # among them what stands for bytes that are no UTF-8
-
-
-def _text(value: str) -> str:
-    """Text that has no control characters."""
-    if re.search(_CONTROL, value):
-        raise refusal(f"found {shown(value)}, expected no control characters")
-    return value
-
-
-def _line(value: str) -> str:
-    """The same as one line, as titles stand in tables."""
-    return _text(" ".join(value.split()))
-
-
-def _path(value: str) -> str:
-    """A path that can be an input of a rule and an argument of a command."""
-    if value.startswith("-"):
-        raise refusal(f"found {shown(value)}, expected no dash in front, which commands take for an option")
-    if problem := unfit(value):
-        raise refusal(f"found {shown(value)}, {problem}")
-    return value
-
-
-def unfit(path: str) -> str | None:
-    """Why a path cannot be that of an input; None for one that can, also with spaces, quotes and dollars."""
-    if re.search(_CONTROL, path):
-        return "expected no control characters, and UTF-8"
-    if re.search("[{}]", path):
-        return "expected no braces, which Snakemake takes for a wildcard"
-    if not path.strip() or max(len(part.encode()) for part in path.split("/")) > 255:
-        return "expected a path, each part of it up to 255 bytes"
-    return None
-
-
-# Up to three names stand in the name of a file, which 255 bytes must be enough for.
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
-Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
-Text = Annotated[str, AfterValidator(_text)]
-Line = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_line)]
-FilePath = Annotated[str, AfterValidator(_path)]
-
-
-class Sample(Block):
-    sex: Literal["m", "f"] | None = None
-    source: str | None = None
-    file: Text | None = None
-    url: str | None = None
-    sha256: Sha256 | None = None
-    optional: bool = False
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Sample:
-        if (self.source is None) != (self.file is None):
-            raise refusal("has only one of source and file, expected both or neither")
-        if self.source and self.url:
-            raise refusal("has both source and url, expected at most one")
-        if self.source and self.optional:
-            raise refusal("is optional, which needs a url of its own instead of a source")
-        if self.url is not None and (problem := url_problem(self.url, self.sha256)):
-            raise refusal(problem)
-        return self
-
-
-class Part(Choice):
-    source: str | None = None
-    files: FilePath | None = None
-    b: FilePath | None = None
-    y: FilePath | None = None
-    shards: Positive = 1
-    held_out: bool = False
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Part:
-        if self.speakers and (self.b or self.shards > 1):
-            raise refusal(f"speakers: found with {'b' if self.b else 'shards'}, expected speech that one job prepares")
-        if self.speakers and self.held_out:
-            raise refusal("has held_out and held_out_speakers, expected at most one of them")
-        if self.shards > 1 and not self.files:
-            raise refusal("shards goes with files of your own, and only with them")
-        if sum(origin is not None for origin in (self.source, self.files, self.b)) != 1:
-            raise refusal("expected exactly one of source, files and b")
-        if self.y and not self.b:
-            raise refusal("has y without b, expected both")
-        return self
-
-
-class Corpus(Block):
-    seed: Seed = 1
-    parts: Annotated[dict[Name, Part], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _something_to_train_on(self) -> Corpus:
-        if all(part.held_out for part in self.parts.values()):
-            raise refusal("parts: all are held out, expected one to train on")
-        return self
-
-
-class Features(Block):
-    floor_dB: Annotated[float, Field(ge=-200, le=40)] = -80.0
-
-
-class Network(NetworkSettings):
-    corpus: str
-    finetune: str | None = None
-    vq_in_loop: str | None = None
-    quantiser: str | None = None
-    stages: Positive | None = None
-
-    @model_validator(mode="after")
-    def _trained_on(self) -> Network:
-        if self.finetune and self.vq_in_loop:
-            raise refusal("has finetune and vq_in_loop, expected at most one of them")
-        if (self.start is None) != (self.quantiser is None):
-            raise refusal("quantiser goes with finetune or vq_in_loop, and only with them")
-        for name, goes_with in (("stages", "quantiser"), ("mbest", "quantiser"), ("refresh", "vq_in_loop")):
-            if getattr(self, name) != type(self).model_fields[name].default and not getattr(self, goes_with):
-                raise refusal(f"{name} goes with {goes_with}, and only with it")
-        if self.noise_var and self.start:
-            raise refusal(f"noise_var: found {self.noise_var:g}, expected 0 where latents are quantised instead")
-        return self
-
-    @property
-    def row(self) -> Row:
-        """The network's row of the table: its layers, and what goes in and comes out."""
-        return ROWS[self.family, self.nn]
-
-    @property
-    def start(self) -> str | None:
-        """The network that this one is trained on from."""
-        return self.finetune or self.vq_in_loop
-
-
-def _power_of_two(value: int) -> int:
-    if value & (value - 1):
-        raise refusal(f"found {value}, expected a power of two")
-    return value
-
-
-Entries = Annotated[int, Field(ge=2, le=1 << 20), AfterValidator(_power_of_two)]
-
-
-class CodebookStage(Block):
-    size: Entries = 4096
-    stop: Annotated[float, Field(gt=0)] = 1e-4
-    seed: Seed = 1
-
-
-def _coefficient(value: Any) -> Any:
-    """A prediction coefficient; the largest is that of `vq.predictor`."""
-    if value == "fit" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 0.95):
-        return value
-    raise refusal(f"found {shown(value)}, expected fit, or a number, 0 to 0.95")
-
-
-Predict = Annotated[Any, AfterValidator(_coefficient)]
-
-
-class Quantiser(Block):
-    network: str | None = None
-    corpus: str | None = None
-    kind: Literal["lbg", "beam", "predictive"] = "lbg"
-    mbest: Positive | None = None
-    predict: Predict | None = None
-    stretch: Positive | None = None
-    interval_ms: Literal[10, 20, 40] | None = None
-    thresh: float | None = None
-    stages: Annotated[list[CodebookStage], Field(min_length=1)]
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Quantiser:
-        if (self.network is None) == (self.corpus is None):
-            raise refusal("expected exactly one of network, for its latents, and corpus, for b itself")
-        if (self.kind == "lbg") == (self.mbest is not None):
-            raise refusal("mbest goes with kinds beam and predictive, and only with them")
-        if (self.kind == "predictive") != (self.predict is not None):
-            raise refusal("predict goes with kind predictive, and only with it")
-        if self.stretch and self.kind != "predictive":
-            raise refusal("stretch goes with kind predictive, and only with it")
-        return self
-
-
-def _mode(value: str) -> str:
-    if value not in MODES:
-        raise refusal(f"found {value}, expected one of {', '.join(MODES)}")
-    return value
-
-
-class Output(Block):
-    index: Annotated[int, Field(ge=0, le=9999)]
-    tag: Tag
-    processing: Line = ""
-    shows: Line = ""
-    process: Literal["original", "vocoder", "codec2"]
-    networks: list[str] = []
-    quantiser: str | None = None
-    stages: Positive | None = None
-    mbest: Positive = 5
-    noise_var: Annotated[float, Field(ge=0)] = 0.0
-    seed: Seed = 1
-    expand: Factor = 1.0
-    mode: Annotated[str, AfterValidator(_mode)] | None = None
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Output:
-        for name in ("stages", "mbest"):
-            if name in self.model_fields_set and self.quantiser is None:
-                raise refusal(f"has {name} without a quantiser, expected both")
-        if len(set(self.networks)) < len(self.networks):
-            raise refusal(f"networks: found {', '.join(self.networks)}, expected each once")
-        if (self.process == "codec2") != (self.mode is not None):
-            raise refusal("mode goes with process codec2, and only with it")
-        if self.process != "vocoder" and (self.networks or self.quantiser or self.noise_var or self.expand != 1):
-            raise refusal("networks, quantiser, noise_var and expand go with process vocoder only")
-        if self.noise_var and self.quantiser:
-            raise refusal("has noise_var and quantiser, expected at most one of them")
-        return self
-
-
-class Experiment(Block):
-    title: Line = ""
-    in_all: bool = True
-    published: FilePath | None = None
-    samples: Annotated[list[Name], Field(min_length=1)]
-    outputs: Annotated[list[Output], Field(min_length=1)]
-
-
-class Sweep(Block):
-    title: Line = ""
-    base: dict[str, Any] = {}
-    rows: Annotated[dict[Name, dict[str, Any]], Field(min_length=1)]
-    repeats: Positive = 1
-
-
-class NoiseStudy(Block):
-    kind: Literal["noise"]
-    quantiser: str
-    noise_vars: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=1)]
-    frame_ms: Positive = 20
-    seed: Seed = 1
-
-
-class UniformStudy(Block):
-    kind: Literal["uniform_vq"]
-    quantiser: str
-    mbest: Positive = 5
-
-
-class MbestStudy(Block):
-    kind: Literal["vq"]
-    quantiser: str
-    stages: Annotated[list[Positive], Field(min_length=1)]
-    mbest: Annotated[list[Positive], Field(min_length=1)]
-
-
-class LatentStudy(Block):
-    kind: Literal["latents"]
-    network: str
-    lags: Positive = 25
-    seconds: Annotated[float, Field(gt=0)] = 4.0
-
-
-class AnalogStudy(Block):
-    kind: Literal["analog"]
-    base: dict[str, Any]
-    d: Annotated[list[Positive], Field(min_length=1)]
-    snr_dB: Annotated[list[float], Field(min_length=1)]
-    quantiser: str
-    stages: Positive = 2
-    mbest: Positive = 5
-    sample: Name
-    manifold: str
-    wav_snr_dB: list[float]
-    bandwidth: Positive = 3000
-    seed: Seed = 1
-
-
-class DemoStudy(Block):
-    kind: Literal["demo"]
-    title: Line = ""
-    network: str
-    sample: Name
-    frames: Positive = 4
-
-
-class Kind(Block):
-    """Settings of a kind of quantiser, beside those of the study that compares it with others."""
-
-    mbest: Positive | None = None
-    predict: Predict | None = None
-    stretch: Positive | None = None
-
-
-class Chain(Block):
-    """A quantised chain of networks, measured with each of so many stages."""
-
-    networks: Annotated[list[str], Field(min_length=1)]
-    quantiser: str
-    stages: Annotated[list[Positive], Field(min_length=1)]
-    mbest: Positive = 5
-    expand: Factor = 1.0
-
-
-class BitsStudy(Block):
-    kind: Literal["bits"]
-    samples: Annotated[list[Name], Field(min_length=1)]
-    corpus: str
-    network: str
-    manifold: str
-    kinds: Annotated[dict[Literal["lbg", "beam", "predictive"], Kind], Field(min_length=1)]
-    sizes: Annotated[list[Entries], Field(min_length=1)]
-    bits: Positive = 36
-    interval_ms: Annotated[list[Literal[10, 20, 40]], Field(min_length=1)]
-    thresh: float = 30.0
-    stop: Annotated[float, Field(gt=0)] = 1e-3
-    mbest: Positive = 5
-    seconds: Annotated[float, Field(gt=0)] = 10.0
-    chains: dict[Name, Chain] = {}
-
-    @model_validator(mode="after")
-    def _something_to_compare(self) -> BitsStudy:
-        for name in ("samples", "sizes", "interval_ms"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise refusal(f"{name}: found {', '.join(map(str, values))}, expected each once")
-        for name, chain in self.chains.items():
-            if len(set(chain.stages)) < len(chain.stages):
-                raise refusal(f"chains.{name}.stages: found {chain.stages}, expected each once")
-        if self.bits < (least := max(self.sizes).bit_length() - 1):
-            raise refusal(f"bits: found {self.bits}, expected at least {least}, those of a stage of {max(self.sizes)}")
-        return self
-
-
-Study = NoiseStudy | UniformStudy | MbestStudy | LatentStudy | AnalogStudy | DemoStudy | BitsStudy
+from mlquant.core.stage import Setting
+from mlquant.experiments.settings import Experiment
+from mlquant.networks.rows import SHAPING
+from mlquant.networks.settings import Network
+from mlquant.quantisers.settings import Quantiser, Size, VectorQuantiser
+from mlquant.speech.archives import matches
+from mlquant.speech.settings import OWN, Corpus, Part, Sample, Source, audio_files
+from mlquant.studies import sweep
+from mlquant.vocoder.settings import Features
+
+LIBRARY = ("sources", "samples", "corpora", "networks", "quantisers", "experiments", "sweeps", "studies")
+"""Files of workflow/config, in the order in which they are read, before config.yaml."""
+
+
+Study = by_kind(*(study.Settings for study in studies.kinds().values()))
+"""A study of one kind or another: the kinds are the files of the package `studies`."""
 
 
 class Config(Block):
-    max_epochs: Positive | None = None
-    max_minutes: Annotated[float, Field(gt=0)] | None = None
-    max_entries: Entries | None = None
-    speech_dir: FilePath = "speech"
-    features: Features = Features()
-    sources: dict[Name, Source] = {}
-    samples: dict[Name, Sample] = {}
-    corpora: dict[Name, Corpus] = {}
-    networks: dict[Name, Network] = {}
-    quantisers: dict[Name, Quantiser] = {}
-    experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
-    sweeps: dict[Name, Sweep] = {}
-    studies: dict[Name, Annotated[Study, Field(discriminator="kind")]] = {}
+    """All settings. A changed one redoes what depends on it, and only that; what was made with the old value stays."""
 
-    def every(self, quantiser: Quantiser) -> int:
+    max_epochs: Annotated[Positive | None, Setting(help="upper limit of every training, for a quick look")] = None
+    max_minutes: Annotated[
+        Annotated[float, Setting(gt=0)] | None,
+        Setting(help="upper limit of each part of a corpus, in minutes of speech"),
+    ] = None
+    max_entries: Annotated[Size | None, Setting(help="upper limit of the entries of every codebook")] = None
+    speech_dir: Annotated[
+        FilePath,
+        Setting(
+            help="folder of your own test samples, <sample>.wav, .flac or .raw (headerless 16-bit 8 kHz); a file there "
+            "wins over an entry in `samples`, and needs none"
+        ),
+    ] = "speech"
+    features: Annotated[Features, Setting(help="how features are computed; see Features")] = Features()
+    sources: Annotated[dict[Name, Source], Setting(help="where speech comes from; see below, as of all sections")] = {}
+    samples: Annotated[dict[Name, Sample], Setting(help="test samples")] = {}
+    corpora: Annotated[dict[Name, Corpus], Setting(help="training speech")] = {}
+    networks: Annotated[dict[Name, Network], Setting(help="networks, each trained on a corpus")] = {}
+    quantisers: Annotated[dict[Name, Quantiser], Setting(help="vector quantisers of latents, or of b")] = {}
+    experiments: Annotated[
+        dict[Name, Experiment], Field(min_length=1), Setting(help="samples, and what is made of them")
+    ]
+    sweeps: Annotated[dict[Name, sweep.Settings], Setting(help="networks that differ in a few settings, compared")] = {}
+    studies: Annotated[dict[Name, Study], Setting(help="tables and figures of networks and quantisers")] = {}
+    complete: Annotated[
+        bool,
+        Setting(
+            help="an entry of this file takes the place of one of its name in the files before, where it would change "
+            "it otherwise; so it is in the config.yaml of a results folder"
+        ),
+    ] = False
+
+    def send_every(self, quantiser: VectorQuantiser) -> int:
         """Of how many vectors a quantiser sends one."""
         return (quantiser.interval_ms or self.vector_ms(quantiser)) // self.vector_ms(quantiser)
 
-    def vector_ms(self, quantiser: Quantiser) -> int:
-        """The time of a vector that a quantiser takes."""
+    def vector_ms(self, quantiser: VectorQuantiser) -> int:
+        """The time in ms of a vector that a quantiser takes."""
         return 10 * self.networks[quantiser.network].ncat if quantiser.network else 10
 
-    def plain(self, quantiser: Quantiser) -> bool:
-        """Whether a quantiser takes each vector of latents by itself."""
-        return bool(quantiser.network) and quantiser.kind != "predictive" and self.every(quantiser) == 1
+    def check_chain(self, where: str, chain: Chain) -> None:
+        """Raise InputError for a chain that does not go from b, or y, to y_hat; `where` is its place."""
+        _check_chain(self, where, chain)
+
+    def is_memoryless(self, quantiser: VectorQuantiser) -> bool:
+        """Whether a quantiser takes every vector of a network's latents, each by itself."""
+        return bool(quantiser.network) and quantiser.kind != "predictive" and self.send_every(quantiser) == 1
 
 
-def load(raw: dict) -> Config:
+# reading
+
+
+def files(root: Path) -> list[Path]:
+    """The files of a configuration, in the order in which they are read: the library of the checkout, config.yaml.
+
+    A config.yaml in the working directory comes in the place of that of the checkout.
+    """
+    library = [path for name in LIBRARY if (path := root / "workflow/config" / f"{name}.yaml").is_file()]
+    own = Path("config.yaml")
+    return [*library, own if own.is_file() else root / own]
+
+
+def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | None = None) -> dict:
+    """The configuration of a checkout, as `load` takes it, with files and then single entries over it.
+
+    Blocks are merged as Snakemake merges them, deeply; all else that comes later takes the place of what was before.
+    But names are compared as text, file by file, so that 240118 and "240118" are one. For the same reason this reads
+    the files itself, and not the `configfile:` of the Snakefile: merged there, it is no longer known which is later.
+    Raises InputError for a file that holds no configuration, and OSError for one that is not there.
+    """
+    raw: dict = {}
+    for path in (*files(root), *map(Path, configfiles)):
+        layer = _parsed(path)
+        if not isinstance(layer, dict):
+            raise InputError(f"{path}: found {quoted(layer)}, expected keys at its top level")
+        layer = _named_by_text(layer)
+        if layer.pop("complete", False) is True:
+            raw = raw | {key: value | layer[key] for key, value in raw.items() if _are_dicts(value, layer.get(key))}
+        raw = merged(raw, layer)
+    return merged(raw, _nulls(_named_by_text(dict(entries or {}))))
+
+
+def _parsed(path: Path) -> Any:
+    text = path.read_bytes()
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        pass
+    # The loader in C is six times as fast, but its stack overflows in a file that is nested deeply.
+    known = path.parent.parts[-2:] == ("workflow", "config")
+    try:
+        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader) if known else yaml.SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{where}: {getattr(error, 'problem', None) or error}, expected YAML") from None
+
+
+def _nulls(value: Any) -> Any:
+    """Entries of `--config`, in which Snakemake reads null as text, with the null that is meant."""
+    if isinstance(value, dict):
+        return {key: _nulls(item) for key, item in value.items()}
+    return None if value in ("null", "~") else value
+
+
+def _are_dicts(*values: Any) -> bool:
+    return all(isinstance(value, dict) for value in values)
+
+
+def merged(base: Any, own: Any) -> Any:
+    """A block with another put over it, deeply; of all else the second. Neither is changed."""
+    if not _are_dicts(base, own):
+        return own
+    return base | {key: merged(base[key], value) if key in base else value for key, value in own.items()}
+
+
+def _named_by_text(raw: Any) -> Any:
+    """A configuration whose keys are all text, as names may be numbers to YAML; of one that is twice, both merged."""
+    try:
+        return _with_text_keys(raw, {})
+    except RecursionError:
+        raise InputError("config: is nested too deeply, or in itself, expected a few levels") from None
+
+
+def _with_text_keys(value: Any, done: dict[int, Any]) -> Any:
+    """What anchors share stays shared, in `done` by identity: written out, ten lines of them fill any memory."""
+    if isinstance(value, Mapping | list) and id(value) not in done:
+        done[id(value)] = _copied(value, done)
+    return done.get(id(value), value)
+
+
+def _copied(value: Mapping | list, done: dict[int, Any]) -> dict | list:
+    if isinstance(value, list):
+        return [_with_text_keys(item, done) for item in value]
+    if odd := [key for key in value if isinstance(key, str) and re.search(CONTROL, key)]:
+        raise InputError(f"config: the key {quoted(odd[0])} holds a control character, expected none")
+    text: dict[str, Any] = {}
+    for key, item in value.items():
+        found = _with_text_keys(item, done)
+        text[str(key)] = merged(text[str(key)], found) if str(key) in text else found
+    return text
+
+
+def load(raw: Any) -> Config:
     """Check a configuration as read from YAML; raises InputError, one line that names the key.
 
     The networks of sweeps and studies join `networks`, each under its place in the configuration; max_epochs,
     max_minutes and max_entries are put into force everywhere.
     """
-    try:
-        text = _with_text_keys(raw, {})
-    except RecursionError:
-        raise InputError("config: is nested too deeply, or in itself, expected a few levels") from None
+    text = _named_by_text(raw)
+    if isinstance(text, dict):
+        text = _by_index(alike(text))
     config = validate(Config, _trained_on(text), "config")
     derived = {"networks": config.networks | _derived_networks(config)}
     derived["quantisers"] = config.quantisers | _derived_quantisers(config)
@@ -401,18 +214,79 @@ def load(raw: dict) -> Config:
     _check_references(config)
     _check_studies(config)
     _check_own_files(config)
-    return _limited(config)
+    return _limited(_without_samples(config))
 
 
-_OWN = (
-    "finetune",
-    "vq_in_loop",
-    "quantiser",
-    "stages",
-    "mbest",
-    "refresh",
-    "noise_var",
-)  # settings that a start does not pass on
+ALIKE = {
+    "corpora": "corpus",
+    "networks": "network",
+    "quantisers": "quantiser",
+    "experiments": "experiment",
+    "sweeps": "sweep",
+    "studies": "study",
+}
+"""Sections whose entries can be `like` another, and what one of them is called."""
+
+
+def alike(raw: dict) -> dict:
+    """A configuration as read, with the settings that its entries take from others by `like`.
+
+    The base of a sweep or study is a network's settings, so that it takes those of a network.
+    """
+    done: dict[str, Any] = {}
+
+    def filled(section: str, block: Any, place: str, above: tuple[str, ...]) -> Any:
+        if not isinstance(block, dict) or "like" not in block:
+            return block
+        name, own = block["like"], {key: value for key, value in block.items() if key != "like"}
+        if name is None:
+            return own
+        if isinstance(name, list | dict):
+            raise InputError(f"config: {place}.like: found {quoted(name)}, expected the name of a {ALIKE[section]}")
+        name, entries = str(name), raw.get(section)
+        _check(f"{place}.like", name, entries if isinstance(entries, dict) else {}, ALIKE[section])
+        if name in above:
+            taken = f"which takes its settings from {above[-1]!r} itself"
+            raise InputError(f"config: {place}.like: found {name!r}, {taken}")
+        return merged(entry(section, name, above), own)
+
+    def entry(section: str, name: str, above: tuple[str, ...] = ()) -> Any:
+        place = f"{section}.{name}"
+        if place not in done:
+            done[place] = filled(section, raw[section][name], place, (*above, name))
+        return done[place]
+
+    sections = {section: raw[section] for section in ALIKE if isinstance(raw.get(section), dict)}
+    found = {section: {name: entry(section, name) for name in entries} for section, entries in sections.items()}
+    for section in {"sweeps", "studies"} & found.keys():
+        for name, block in found[section].items():
+            if isinstance(block, dict) and "base" in block:
+                base = filled("networks", block["base"], f"{section}.{name}.base", ())
+                found[section][name] = block | {"base": base}
+    return raw | found
+
+
+def _by_index(raw: dict) -> dict:
+    """A configuration as read, without the outputs that are null; InputError for a list of outputs, as there was."""
+    experiments = raw.get("experiments")
+    if not isinstance(experiments, dict):
+        return raw
+    found = {}
+    for name, entry in experiments.items():
+        outputs = entry.get("outputs") if isinstance(entry, dict) else None
+        if isinstance(outputs, list):
+            raise InputError(
+                f"config: experiments.{name}.outputs: found a list, expected outputs by index: for each, in place of "
+                f"'- index: 6' write '6:' and its other settings below"
+            )
+        if isinstance(outputs, dict):
+            entry = entry | {"outputs": {index: output for index, output in outputs.items() if output is not None}}
+        found[name] = entry
+    return raw | {"experiments": found}
+
+
+_OWN = ("finetune", "vq_in_loop", "quantiser", "stages", "mbest", "refresh", "noise_var")
+"""Settings of a network that one that is trained on from it does not take over."""
 
 
 def _start(entry: dict, place: str) -> tuple[str, str | None]:
@@ -420,7 +294,7 @@ def _start(entry: dict, place: str) -> tuple[str, str | None]:
     key = "finetune" if entry.get("finetune") else "vq_in_loop"
     value = entry.get(key)
     if isinstance(value, list | dict):
-        raise InputError(f"config: {place}.{key}: found {shown(value)}, expected the name of a network")
+        raise InputError(f"config: {place}.{key}: found {quoted(value)}, expected the name of a network")
     return f"{place}.{key}", str(value) if value else None  # YAML may have read it as a number
 
 
@@ -452,59 +326,39 @@ def _trained_on(raw: Any) -> Any:
 
 
 def _derived_networks(config: Config) -> dict[str, Network]:
-    """The networks of every row of every sweep, and those of studies of a channel, by their places."""
+    """The networks that sweeps and studies train, by their places."""
     found = {}
 
-    def add(place: str, *settings: dict) -> None:
+    def add(place: str, *settings: dict) -> Network:
         merged = {key: value for block in settings for key, value in block.items()}
         key, start = _start(merged, place)
         if start:
             _check(key, start, config.networks, "network")
             merged = config.networks[start].model_dump(exclude={*_OWN}) | merged
         found[place] = validate(Network, merged, f"config: {place}")
+        return found[place]
 
-    for name, sweep in config.sweeps.items():
-        for row, changes in sweep.rows.items():
-            place = f"sweeps.{name}.rows.{row}"
-            add(place, sweep.base, changes)
-            for repeat in range(1, sweep.repeats):
-                seed = found[place].seed + repeat
-                add(f"{place}.seed{seed}", sweep.base, changes, {"seed": seed})
-    for name, study in config.studies.items():
-        if isinstance(study, AnalogStudy):
-            for place, d, snr in channel_networks(name, study):
-                # N0/2, the noise of a real dimension, at this ratio of a symbol's energy, 1, to N0.
-                noise_var = 0.0 if snr is None else float(f"{0.5 * 10 ** (-snr / 10):.6g}")
-                add(place, study.base, {"d": d, "noise_var": noise_var, "symbols": True})
+    for name, settings in config.sweeps.items():
+        sweep.networks(name, settings, add)
+    for name, settings in config.studies.items():
+        if derive := getattr(studies.kinds()[settings.kind], "networks", None):
+            derive(name, settings, add)
     return found
 
 
-def _derived_quantisers(config: Config) -> dict[str, Quantiser]:
-    """The quantisers that studies compare, by their places."""
+def _derived_quantisers(config: Config) -> dict[str, VectorQuantiser]:
+    """The quantisers that studies train, by their places."""
     found = {}
-    for name, study in config.studies.items():
-        if isinstance(study, BitsStudy):
-            _check(f"studies.{name}.network", study.network, config.networks, "network")
-            _check(f"studies.{name}.corpus", study.corpus, config.corpora, "corpus")
-            found |= {place: quantiser for place, *_, quantiser in compared_quantisers(name, study)}
+
+    def add(place: str, settings: dict) -> None:
+        found[place] = validate(Quantiser, settings, f"config: {place}")
+
+    for name, settings in config.studies.items():
+        if derive := getattr(studies.kinds()[settings.kind], "quantisers", None):
+            _check(f"studies.{name}.network", getattr(settings, "network", None), config.networks, "network")
+            _check(f"studies.{name}.corpus", getattr(settings, "corpus", None), config.corpora, "corpus")
+            derive(name, settings, add)
     return found
-
-
-def compared_quantisers(name: str, study: BitsStudy) -> Iterator[tuple[str, str, int, int, Quantiser]]:
-    """What a study compares: place, source (latents or b), entries of a stage, interval in ms, and the quantiser."""
-    sources = {"latents": {"network": study.network}, "b": {"corpus": study.corpus}}
-    for source, (kind, own), size, ms in product(sources, study.kinds.items(), study.sizes, study.interval_ms):
-        stages = [{"size": size, "stop": study.stop}] * (study.bits // (size.bit_length() - 1))
-        settings = sources[source] | {"kind": kind, "interval_ms": ms, "thresh": study.thresh, "stages": stages}
-        place = f"studies.{name}.{source}.{kind}.{size}.{ms}ms"
-        quantiser = validate(Quantiser, settings | own.model_dump(), f"config: {place}")
-        yield place, source, size, ms, quantiser
-
-
-def channel_networks(name: str, study: AnalogStudy) -> Iterator[tuple[str, int, float | None]]:
-    """The networks that a study trains: name, latents d and dB of the channel, None for none."""
-    for d, snr in product(study.d, (None, *study.snr_dB)):
-        yield f"studies.{name}.base.d{d}" + ("" if snr is None else f"_{snr:g}dB".replace(".", "p")), d, snr
 
 
 def _limited(config: Config) -> Config:
@@ -523,28 +377,6 @@ def _limited(config: Config) -> Config:
         stages = [least(stage, "size", config.max_entries) for stage in quantiser.stages]
         quantisers[name] = quantiser.model_copy(update={"stages": stages})
     return config.model_copy(update={"networks": networks, "corpora": corpora, "quantisers": quantisers})
-
-
-def _with_text_keys(value: Any, done: dict[int, Any]) -> Any:
-    """Experiments are named by dates, which YAML reads as numbers: make every key text.
-
-    What anchors share stays shared, in `done` by identity: written out, ten lines of them fill any memory.
-    """
-    if isinstance(value, dict | list) and id(value) not in done:
-        done[id(value)] = _copied(value, done)
-    return done.get(id(value), value)
-
-
-def _copied(value: dict | list, done: dict[int, Any]) -> dict | list:
-    if isinstance(value, dict):
-        if odd := [key for key in value if isinstance(key, str) and re.search(_CONTROL, key)]:
-            raise InputError(f"config: the key {shown(odd[0])} holds a control character, expected none")
-        text = {str(key): _with_text_keys(item, done) for key, item in value.items()}
-        if len(text) < len(value):
-            twice = next(key for key in value if not isinstance(key, str) and str(key) in value)
-            raise InputError(f"config: the key {twice} is there twice, with and without quotes, expected once")
-        return text
-    return [_with_text_keys(item, done) for item in value]
 
 
 def _check(where: str, name: str | None, known: Collection[str], what: str) -> None:
@@ -578,21 +410,21 @@ def _check_references(config: Config) -> None:
                 f"{vector_ms}, the time of a vector of {quantiser.network!r}"
             )
     for name, network in config.networks.items():
-        if network.start:
+        if network.initial:
             _check_start(config, name if "." in name else f"networks.{name}", network)
     for name, experiment in config.experiments.items():
         for i, sample in enumerate(experiment.samples):
             _check(f"experiments.{name}.samples.{i}", sample, samples, f"sample or file in {config.speech_dir}/")
             if experiment.samples.index(sample) != i:
                 raise InputError(f"config: experiments.{name}.samples.{i}: {sample!r} is there twice, expected once")
-        for i, output in enumerate(experiment.outputs):
-            _check_chain(config, f"experiments.{name}.outputs.{i}", output)
+        for index, output in experiment.outputs.items():
+            _check_chain(config, f"experiments.{name}.outputs.{index}", output)
         seen: dict[str, int] = {}
-        for sample, (i, output) in product(experiment.samples, enumerate(experiment.outputs)):
-            published = f"{sample}_{output.index}_{output.tag}.wav"
-            if (first := seen.setdefault(published, i)) != i:
+        for sample, (index, output) in product(experiment.samples, experiment.outputs.items()):
+            published = f"{sample}_{index}_{output.tag}.wav"
+            if (first := seen.setdefault(published, index)) != index:
                 raise InputError(
-                    f"config: experiments.{name}.outputs.{i}: its file {published} is also that of "
+                    f"config: experiments.{name}.outputs.{index}: its file {published} is also that of "
                     f"outputs.{first}, expected another index or tag"
                 )
 
@@ -600,73 +432,67 @@ def _check_references(config: Config) -> None:
 def _check_start(config: Config, where: str, network: Network) -> None:
     """A network that is trained on must be of its start's shape, its quantiser one that comes before or inside it."""
     key = "finetune" if network.finetune else "vq_in_loop"
-    _check(f"{where}.{key}", network.start, config.networks, "network")
-    start = config.networks[network.start]
+    _check(f"{where}.{key}", network.initial, config.networks, "network")
+    start = config.networks[network.initial]
     _check(f"{where}.quantiser", network.quantiser, config.quantisers, "quantiser")
     quantiser = config.quantisers[network.quantiser]
     for setting in SHAPING:
         found, expected = getattr(network, setting), getattr(start, setting)
         if found != expected:
-            raise InputError(f"config: {where}.{setting}: found {found}, expected {expected} as of {network.start!r}")
+            raise InputError(f"config: {where}.{setting}: found {found}, expected {expected} as of {network.initial!r}")
     if (network.stages or 1) > len(quantiser.stages):
         raise InputError(
             f"config: {where}.stages: found {network.stages}, but quantiser {network.quantiser!r} has "
             f"{len(quantiser.stages)} stages"
         )
     if network.row.encoder:
-        if encoder_of(config, network.start) != quantiser.network:
+        if encoder_of(config.networks, network.initial) != quantiser.network:
             raise InputError(
-                f"config: {where}.quantiser: {network.quantiser!r} is not of the latents of {network.start!r}"
+                f"config: {where}.quantiser: {network.quantiser!r} is not of the latents of {network.initial!r}"
             )
         if network.row.quantised or network.symbols:
             inside = "quantises" if network.row.quantised else "makes symbols"
-            raise InputError(f"config: {where}.{key}: {network.start!r} {inside} itself, expected a plain bottleneck")
+            raise InputError(f"config: {where}.{key}: {network.initial!r} {inside} itself, expected a plain bottleneck")
         if network.vq_in_loop and quantiser.kind == "predictive":
             raise InputError(f"config: {where}.quantiser: found kind predictive, expected lbg or beam in the loop")
     elif network.vq_in_loop:
-        raise InputError(f"config: {where}.{key}: {network.start!r} has no bottleneck to quantise")
+        raise InputError(f"config: {where}.{key}: {network.initial!r} has no bottleneck to quantise")
     elif network.row.target != "y":
         raise InputError(
-            f"config: {where}.{key}: {network.start!r} has no bottleneck, and makes b_hat instead of y_hat"
+            f"config: {where}.{key}: {network.initial!r} has no bottleneck, and makes b_hat instead of y_hat"
         )
     elif quantiser.network and config.networks[quantiser.network].row.target != "b":
         raise InputError(f"config: {where}.quantiser: {network.quantiser!r} gives no b_hat, which {where} takes")
 
 
-def encoder_of(config: Config, name: str) -> str:
-    """The network whose encoder a network has: its own, or that of the one whose decoder it is a fine-tuned one of."""
-    while start := config.networks[name].finetune:
-        name = start
-    return name
-
-
-def _check_chain(config: Config, where: str, output: Output) -> None:
-    """The networks of an output must follow each other from b to y_hat, its quantiser must belong to one."""
-    for i, network in enumerate(output.networks):
+def _check_chain(config: Config, where: str, chain: Chain) -> None:
+    """The networks of a chain must follow each other from b to y_hat, its quantiser must belong to one."""
+    for i, network in enumerate(chain.networks):
         _check(f"{where}.networks.{i}", network, config.networks, "network")
         row = config.networks[network].row
-        target = "y" if i == len(output.networks) - 1 else "b"
+        target = "y" if i == len(chain.networks) - 1 else "b"
         if i and row.source == "y":
             raise InputError(f"config: {where}.networks.{i}: {network!r} takes y, expected one that takes b_hat")
         if row.target != target:
             expected = f"{target}_hat {'from' if target == 'y' else 'before'} the last network"
             raise InputError(f"config: {where}.networks.{i}: {network!r} makes {row.target}_hat, expected {expected}")
-    if output.noise_var and sum(config.networks[network].d is not None for network in output.networks) != 1:
+    if chain.noise_var and sum(config.networks[network].d is not None for network in chain.networks) != 1:
         raise InputError(f"config: {where}.noise_var: expected one network with a bottleneck to put noise on")
-    if output.quantiser is None:
+    if chain.quantiser is None:
         return
-    _check(f"{where}.quantiser", output.quantiser, config.quantisers, "quantiser")
-    quantiser = config.quantisers[output.quantiser]
+    _check(f"{where}.quantiser", chain.quantiser, config.quantisers, "quantiser")
+    quantiser = config.quantisers[chain.quantiser]
     if quantiser.network:
-        encoders = [encoder_of(config, network) for network in output.networks]
+        encoders = [encoder_of(config.networks, network) for network in chain.networks]
         _check(f"{where}.quantiser (of network {quantiser.network})", quantiser.network, encoders, "network of it")
         if encoders.count(quantiser.network) > 1:
-            raise InputError(f"config: {where}.networks: {output.quantiser!r} is of several of them, expected of one")
-    elif not output.networks or config.networks[output.networks[0]].row.source == "y":
-        raise InputError(f"config: {where}.quantiser: {output.quantiser!r} is of b, expected a network that takes b")
-    if (output.stages or 1) > len(quantiser.stages):
+            raise InputError(f"config: {where}.networks: {chain.quantiser!r} is of several of them, expected of one")
+    elif not chain.networks or config.networks[chain.networks[0]].row.source == "y":
+        raise InputError(f"config: {where}.quantiser: {chain.quantiser!r} is of b, expected a network that takes b")
+    most = max(chain.stages) if isinstance(chain, RatedChain) else chain.stages or 1
+    if most > len(quantiser.stages):
         raise InputError(
-            f"config: {where}.stages: found {output.stages}, but quantiser {output.quantiser!r} has "
+            f"config: {where}.stages: found {most}, but quantiser {chain.quantiser!r} has "
             f"{len(quantiser.stages)} stages"
         )
 
@@ -681,54 +507,18 @@ def _check_studies(config: Config) -> None:
         "corpus": config.corpora,
     }
     for name, study in config.studies.items():
-        where = f"config: studies.{name}"
         for key, entries in known.items():
             _check(f"studies.{name}.{key}", getattr(study, key, None), entries, key)
-        if isinstance(study, BitsStudy):
-            _check_bits(config, name, study)
-        quantiser = config.quantisers.get(getattr(study, "quantiser", None))
-        if quantiser and not config.plain(quantiser):
-            expected = "expected lbg or beam, of every vector of a network's latents"
-            raise InputError(f"{where}.quantiser: {study.quantiser!r} is not one to study so, {expected}")
-        if isinstance(study, LatentStudy) and config.networks[study.network].d is None:
-            raise InputError(f"{where}.network: {study.network!r} has no bottleneck, so no latents")
-        if isinstance(study, MbestStudy | AnalogStudy):
-            available = len(config.quantisers[study.quantiser].stages)
-            if (most := max(study.stages) if isinstance(study, MbestStudy) else study.stages) > available:
-                raise InputError(f"{where}.stages: found {most}, but {study.quantiser!r} has {available} stages")
-        targets = {"network": ("b", study.network)} if isinstance(study, DemoStudy) else {}
-        if isinstance(study, AnalogStudy):
-            targets["base"] = ("b", next(channel_networks(name, study))[0])
-            targets["quantiser"] = ("b", config.quantisers[study.quantiser].network)
-            targets["manifold"] = ("y", study.manifold)
-        for key, (target, network) in targets.items():
-            row = config.networks[network].row
-            if (row.source, row.target) != ("b", target):
-                made = f"from {row.source} to {row.target}_hat"
-                raise InputError(f"{where}.{key}: {network!r} goes {made}, expected from b to {target}_hat")
-
-
-def _check_bits(config: Config, name: str, study: BitsStudy) -> None:
-    """All chains of a study of rates must go from b to y_hat, through networks of one corpus or another."""
-    for i, sample in enumerate(study.samples):
-        _check(f"studies.{name}.samples.{i}", sample, _samples(config), f"sample or file in {config.speech_dir}/")
-    for part, settings in config.corpora[study.corpus].parts.items():
-        if settings.b and not settings.y:
-            raise InputError(f"config: studies.{name}.corpus: part {part} has no y, which it is measured by")
-    grid = next(place for place, source, *_ in compared_quantisers(name, study) if source == "latents")
-    chains = {"network": Chain(networks=[study.network, study.manifold], quantiser=grid, stages=[1])}
-    chains |= {f"chains.{chain}": block for chain, block in study.chains.items()}
-    for key, chain in chains.items():
-        where = f"studies.{name}.{key}"
-        settings = chain.model_dump() | {"index": 0, "tag": "rate", "process": "vocoder", "stages": max(chain.stages)}
-        _check_chain(config, where, validate(Output, settings, f"config: {where}"))
+        for i, sample in enumerate(getattr(study, "samples", ())):
+            what = f"sample or file in {config.speech_dir}/"
+            _check(f"studies.{name}.samples.{i}", sample, known["sample"], what)
+        if check := getattr(studies.kinds()[study.kind], "check", None):
+            check(config, name, study)
 
 
 def _check_own_files(config: Config) -> None:
     """Of the user's own speech files each must have a path that can be used, and a sample no more than one."""
-    used = {sample for experiment in config.experiments.values() for sample in experiment.samples}
-    used |= {study.sample for study in config.studies.values() if isinstance(study, AnalogStudy | DemoStudy)}
-    used |= {name for study in config.studies.values() if isinstance(study, BitsStudy) for name in study.samples}
+    used = _used_samples(config)
     seen: dict[str, Path] = {}
     for path in own_files(config):
         if (first := seen.setdefault(path.stem, path)) != path and path.stem in used:
@@ -742,7 +532,45 @@ def _check_own_files(config: Config) -> None:
                 raise InputError(f"{where}{error}") from None
             for path in found:
                 if problem := unfit(path):
-                    raise InputError(f"{where}files: found {shown(path)}, {problem}")
+                    raise InputError(f"{where}files: found {quoted(path)}, {problem}")
+
+
+def _used_samples(config: Config) -> set[str]:
+    """The samples of all experiments and studies."""
+    used = {sample for experiment in config.experiments.values() for sample in experiment.samples}
+    for study in config.studies.values():
+        used |= {*getattr(study, "samples", []), *filter(None, [getattr(study, "sample", None)])}
+    return used
+
+
+def _without_samples(config: Config) -> Config:
+    """The same with parts of corpora that leave out the files of test samples which their settings would take.
+
+    A part that takes none stays as it is, so that a new sample redoes no corpus that it is not in. What lies elsewhere
+    under another name is found by its checksum, when an experiment is tabulated; see `corpus.refuse_samples`.
+    """
+    used = _used_samples(config)
+    own = {os.path.realpath(path) for path in own_files(config) if path.stem in used}
+    in_source: dict[str, list[str]] = {}
+    for sample in config.samples.values():
+        if sample.source:
+            in_source.setdefault(sample.source, []).append(sample.file)
+
+    def samples_of(part: Part) -> list[str]:
+        if part.files:
+            found = audio_files(part.files) if own else []
+            return [glob.escape(path) for path in found if os.path.realpath(path) in own]
+        files = in_source.get(part.source, ())
+        return [file for file in files if any(matches(file, pattern) for pattern in part.include)]
+
+    corpora = {}
+    for name, corpus in config.corpora.items():
+        parts = {}
+        for place, part in corpus.parts.items():
+            files = [file for file in samples_of(part) if not any(matches(file, pattern) for pattern in part.exclude)]
+            parts[place] = part.model_copy(update={"exclude": [*part.exclude, *files]}) if files else part
+        corpora[name] = corpus.model_copy(update={"parts": parts})
+    return config.model_copy(update={"corpora": corpora})
 
 
 def own_files(config: Config) -> list[Path]:

@@ -1,54 +1,52 @@
-"""The plan that a configuration stands for: every stage with its settings, inputs and key.
+"""The graph: what is made of what, from speech to measures, in the order in which it is made.
 
-Used by the Snakefile only. Stages come in the order of the graph: speech, models, features, networks, codebooks,
-then what is made of each sample of each experiment. Of stages that are the same in all but their name there is
-one, under the name that comes first.
+A node is one run of a stage's command: its folder is `results/<folder>/<name>.<key>`. Of nodes that are the same in all
+but their name there is one, under the name that comes first.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from mlquant.chains import steps
 from mlquant.core import keys
 from mlquant.core.blocks import nearest
 from mlquant.core.errors import InputError
+from mlquant.core.stage import Stage
+from mlquant.measures import stages as measures
+from mlquant.networks import stages as networks
 from mlquant.networks.rows import latent_width
 from mlquant.networks.settings import NetworkSettings
-from mlquant.plan.config import (
-    AnalogStudy,
-    BitsStudy,
-    Chain,
-    Config,
-    DemoStudy,
-    Experiment,
-    MbestStudy,
-    Network,
-    Output,
-    Part,
-    Quantiser,
-    UniformStudy,
-    channel_networks,
-    compared_quantisers,
-    encoder_of,
-    own_files,
-)
+from mlquant.plan.config import own_files
+from mlquant.plan.records import WITH_SIDECAR, recorded
+from mlquant.quantisers import stages as quantisers
+from mlquant.speech import stages as speech
 from mlquant.speech.settings import AS_IT_IS, Choice, Source, Url, audio_files
-from mlquant.vocoder.codec2 import MODES
+from mlquant.studies import stages as studies
+from mlquant.vocoder import stages as vocoder
+from mlquant.vocoder.types import MODES
+
+if TYPE_CHECKING:
+    from mlquant.chains.settings import Chain, Output
+    from mlquant.plan.config import Config
+
+HELD_OUT = NetworkSettings.model_fields["held_out"].default
+"""Share of each part of a corpus that quantisers of b are not trained on."""
+PESQ = find_spec("pesq") is not None
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One run of a command: its folder is `results/<kind>/<name>.<key>`."""
+class Node:
+    """One run of a stage, with all its settings, and its inputs by the names of the stage's parameters."""
 
+    stage: Stage
     kind: str
-    command: str
     name: str
     key: str
-    settings: dict
+    settings: dict[str, Any]
     inputs: dict[str, list[str]]
 
     @property
@@ -56,166 +54,113 @@ class Stage:
         return f"results/{self.kind}/{self.name}.{self.key}"
 
     @property
-    def params(self) -> str:
-        return json.dumps(self.settings, sort_keys=True)
+    def command(self) -> str:
+        return self.stage.command
 
     def file(self, name: str) -> str:
         return f"{self.folder}/{name}"
 
 
-_WITH_SIDECAR = {"networks": "weights.safetensors", "codebooks": "vq.f32"}  # what has a provenance.json, and its file
-_HELD_OUT = NetworkSettings.model_fields["held_out"].default  # of each part, by quantisers of b
-_NAMED = 50  # inputs of a stage that its record names one by one; it travels as one argument, 128 kB on Linux
-
-
 @dataclass(frozen=True)
-class ExperimentPlan:
-    """What an experiment is made of.
+class Sample:
+    """What is made of a sample before any output: paths of its speech, its model and its features.
 
-    The stage of its tables; for each sample the stages that measure it, where an optional one comes from, and the
-    latents that its page starts from; the loss curves of its networks, and what else its page shows of them.
+    `optional` is the node that fetches it, where it may be left out.
     """
 
-    tables: Stage
-    measured: dict[str, list[Stage]]
-    optional: dict[str, Stage]
-    latents: dict[str, str]
-    curves: list[str]
-    shown: list[str]
+    name: str
+    speech: str
+    model: str
+    b: str
+    y: str
+    optional: Node | None
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What a sweep's or a study's folder is made of: settings, paths among them, and all files that it takes."""
-
-    settings: dict
-    files: list[str]
-    anchors: dict[str, str]  # of a study's samples, their measured anchors
-
-
-class Plan:
-    """All stages of a configuration, by folder, and the experiments, sweeps and studies made of them."""
+class Graph:
+    """All nodes of a configuration, by folder. Each method adds what it is called for, once, and returns it."""
 
     def __init__(self, config: Config):
         self.config = config
-        self.stages: dict[str, Stage] = {}
-        self._by_key: dict[tuple[str, str], Stage] = {}
-        self._own = {path.stem: str(path) for path in reversed(own_files(config))}  # of two of a name, the first
+        self.nodes: dict[str, Node] = {}
+        self.networks: dict[str, Node] = {}
+        self._by_key: dict[tuple[str, str], Node] = {}
+        self._own = {path.stem: str(path) for path in reversed(own_files(config))}
         # Every network, and every quantised output of every sample, asks for these again.
         self._corpora: dict[tuple[str, bool], tuple[list[str], list[str]]] = {}
-        self._trained: dict[tuple[str, int], list[str]] = {}
-        self.networks: dict[str, Stage] = {}
-        for name in config.networks:
-            self._network(name)
-        self.experiments = {name: self._experiment(name) for name in config.experiments}
-        self.sweeps = {name: self._sweep(name) for name in config.sweeps}
-        self.studies = {name: self._study(name) for name in config.studies}
+        self._codebooks: dict[tuple[str, int], list[str]] = {}
+        self._samples: dict[str, Sample] = {}
 
-    def __getitem__(self, folder: str) -> Stage:
-        """The stage of a folder; InputError for one that the configuration does not make (any more)."""
-        if folder not in self.stages:
-            raise InputError(f"{folder}: nothing in the configuration makes it, {nearest(folder, self.stages)}")
-        return self.stages[folder]
+    def __getitem__(self, folder: str) -> Node:
+        """The node of a folder; InputError for one that the configuration does not make (any more)."""
+        if folder not in self.nodes:
+            raise InputError(f"{folder}: nothing in the configuration makes it, {nearest(folder, self.nodes)}")
+        return self.nodes[folder]
 
-    def params(self, command: str, settings: dict) -> str:
-        """What a folder that is not keyed depends on beside its files, as one JSON text."""
-        return json.dumps({**settings, "code": keys.digest_of_code(command)}, sort_keys=True)
+    def add(
+        self,
+        function: Callable,
+        name: str,
+        settings: Mapping[str, Any] | None = None,
+        counted: Mapping[str, Any] | None = None,
+        /,
+        **inputs: Sequence[str] | str,
+    ) -> Node:
+        """Add a run of a stage; one that is the same as an earlier one in all but its name is that one.
 
-    def folders(self) -> dict[str, tuple[str, str]]:
-        """Kind and name of every experiment, study and sweep, by the folder that it ends in."""
-        return {
-            **{f"results/{name}_wav": ("experiment", name) for name in self.experiments},
-            **{f"results/studies/{name}": ("study", name) for name in self.studies},
-            **{f"results/sweeps/{name}": ("sweep", name) for name in self.sweeps},
-        }
+        `counted` are the settings as the key holds them, of a stage that takes all of them as one JSON text: without
+        those at their neutral value, and without what only records.
+        """
+        stage: Stage = function.stage  # type: ignore[attr-defined]
+        return self._add(stage, stage.folder, name, settings or {}, inputs, counted)
 
-    def needed_for(self, targets: list[str]) -> set[str]:
-        """Folders of the stages that targets are made from; of all stages for a target that is not a folder or file."""
-        files, known = [], self.folders()
-        for target in targets:
-            kind, name = known.get(target, (None, None))
-            if kind == "experiment":
-                plan = self.experiments[name]
-                files += [plan.tables.file("provenance.json"), *plan.curves]
-            elif kind:
-                summary = (self.studies if kind == "study" else self.sweeps)[name]
-                files += [*summary.files, *summary.anchors.values()]
-            elif target.rpartition("/")[0] in self.stages:
-                files.append(target)
-            else:
-                return {*self.stages, *known}
-        return {*self.behind(files), *targets}
-
-    def report(self, folders: list[str]) -> dict:
-        """What the report of these folders is filled in with beside their tables: their settings."""
-        known, entries, networks, quantisers = self.folders(), [], {}, {}
-        blocks = {"experiment": self.config.experiments, "study": self.config.studies, "sweep": self.config.sweeps}
-        for folder in folders:
-            kind, name = known[folder]
-            block = blocks[kind][name]
-            users = block.outputs if isinstance(block, Experiment) else [block, *getattr(block, "chains", {}).values()]
-            quantised = {user.quantiser for user in users if getattr(user, "quantiser", None)}
-            used = [network for user in users for network in getattr(user, "networks", [])]
-            used += [getattr(block, key) for key in ("network", "manifold") if hasattr(block, key)]
-            used, quantised = self._with_starts(used, quantised)
-            networks |= {network: self.config.networks[network].model_dump() for network in used}
-            quantisers |= {quantiser: self.config.quantisers[quantiser].model_dump() for quantiser in quantised}
-            if isinstance(block, AnalogStudy):  # one for each d and ratio, alike in all else
-                place = next(channel_networks(name, block))[0]
-                networks[f"studies.{name}"] = self.config.networks[place].model_dump(exclude={"d", "noise_var"})
-                used.append(f"studies.{name}")
-            entry = {"kind": kind, "name": name, "folder": folder, "settings": block.model_dump()}
-            entries.append(entry | {"networks": [*dict.fromkeys(used)], "quantisers": sorted(quantised)})
-        return {"entries": entries, "networks": networks, "quantisers": quantisers}
-
-    def _with_starts(self, networks: list[str], quantisers: Collection[str]) -> tuple[list[str], set[str]]:
-        """Networks and quantisers, with all that they are trained on."""
-        networks, quantisers = [*networks], {*quantisers}
-        networks += [network for name in sorted(quantisers) if (network := self.config.quantisers[name].network)]
-        for name in networks:  # which grows
-            network = self.config.networks[name]
-            if network.start:
-                quantisers.add(network.quantiser)
-                networks += filter(None, (network.start, self.config.quantisers[network.quantiser].network))
-        return [*dict.fromkeys(networks)], quantisers
-
-    def _add(self, kind: str, command: str, name: str, settings: dict, inputs: dict[str, list[str]]) -> Stage:
-        """Register a stage; one that is the same as an earlier one in all but its name is that one."""
-        key = keys.stage_key(kind, command, settings, inputs)
-        stage = self._by_key.setdefault((kind, key), Stage(kind, command, name, key, settings, inputs))
-        return self.stages.setdefault(stage.folder, stage)
+    def _add(
+        self, stage: Stage, kind: str, name: str, settings: Mapping, inputs: Mapping, counted: Mapping | None = None
+    ) -> Node:
+        taken = {name: [paths] if isinstance(paths, str) else [*paths] for name, paths in inputs.items()}
+        taken = {name: paths for name, paths in taken.items() if paths}
+        stage.check_inputs(taken)
+        filled = stage.filled(settings)
+        if counted is None:
+            counted = keys.without_neutral(filled, stage.neutral)
+        key = keys.stage_key(kind, counted, taken, keys.digest((stage.entry,)))
+        node = self._by_key.setdefault((kind, key), Node(stage, kind, name, key, filled, taken))
+        return self.nodes.setdefault(node.folder, node)
 
     # speech
 
-    def _source(self, name: str, source: Source, optional: bool = False) -> Stage:
-        kind = "optional_sources" if optional else "sources"
-        return self._add(kind, "fetch", name, source.model_dump(exclude_defaults=True) | {"name": name}, {})
+    def source(self, name: str, source: Source, optional: bool = False) -> Node:
+        """Where speech comes from; an optional source is another kind, as it may give nothing."""
+        settings = source.model_dump(exclude_defaults=True) | {"name": name}
+        return self._add(speech.fetch.stage, "optional_sources" if optional else "sources", name, settings, {})
 
-    def _sample(self, name: str) -> tuple[Stage, Stage | None]:
-        """The stage that makes a sample's speech, and the one that fetches it when it is optional."""
+    def sample(self, name: str) -> Sample:
+        """A sample's speech, its model and its features."""
+        if name not in self._samples:
+            raw, optional = self._speech_of(name)
+            features = self.features(name, raw)
+            model, b, y = features.inputs["model"][0], features.file("b.f32"), features.file("y.f32")
+            self._samples[name] = Sample(name, raw.file("speech.raw"), model, b, y, optional)
+        return self._samples[name]
+
+    def _speech_of(self, name: str) -> tuple[Node, Node | None]:
+        """The node that makes a sample's speech, and the one that fetches it when it is optional."""
         if own := self._own.get(name):
-            return self._add("samples", "prepare-sample", name, {}, {"speech": [own]}), None
+            return self.add(speech.prepare_sample, name, speech=own), None
         sample = self.config.samples[name]
         if sample.source:
-            archive = self._source(sample.source, self.config.sources[sample.source])
+            archive = self.source(sample.source, self.config.sources[sample.source])
         elif sample.url:
             url = Url(url=sample.url, sha256=sample.sha256)
-            archive = self._source(name, Source(urls=[url]), sample.optional)
+            archive = self.source(name, Source(urls=[url]), sample.optional)
         else:
             raise InputError(
                 f"config: samples.{name}: has no source and no url, and there is no {self.config.speech_dir}/{name}.wav"
             )
         settings = {"member": sample.file or "*", "sha256": sample.sha256}
-        speech = self._add("samples", "prepare-sample", name, settings, {"speech": [archive.file("speech.tar")]})
-        return speech, archive if sample.optional else None
+        raw = self.add(speech.prepare_sample, name, settings, speech=archive.file("speech.tar"))
+        return raw, archive if sample.optional else None
 
-    def _features(self, name: str, speech: Stage) -> Stage:
-        """Analysis and features of speech; the model is the features' input."""
-        model = self._add("models", "analyse", name, {}, {"speech": [speech.file("speech.raw")]})
-        settings = self.config.features.model_dump()
-        return self._add("features", "features", name, settings, {"model": [model.file("model.bin")]})
-
-    def _corpus(self, name: str, held_out: bool = False) -> tuple[list[str], list[str]]:
+    def corpus(self, name: str, held_out: bool = False) -> tuple[list[str], list[str]]:
         """The b and the y files of a corpus, a pair for each part: of the voices to train on, or of those held out."""
         if (name, held_out) in self._corpora:
             return self._corpora[name, held_out]
@@ -229,575 +174,339 @@ class Plan:
                 y += [part.y] if part.y else []
                 continue
             try:
-                speech = self._part(f"{name}_{part_name}", corpus.seed, part, held_out)
+                prepared = self._part(f"{name}_{part_name}", corpus.seed, part, held_out)
             except InputError as error:
                 raise InputError(f"config: corpora.{name}.parts.{part_name}.{error}") from None
-            features = [self._features(stage.name, stage) for stage in speech]
-            b += [stage.file("b.f32") for stage in features]
-            y += [stage.file("y.f32") for stage in features]
+            made = [self.features(node.name, node) for node in prepared]
+            b += [node.file("b.f32") for node in made]
+            y += [node.file("y.f32") for node in made]
         self._corpora[name, held_out] = b, y
         return b, y
 
-    def _part(self, label: str, seed: int, part: Part, held_out: bool) -> list[Stage]:
-        """The stages that prepare a part's speech: one, or one for each shard of its files."""
+    def _part(self, label: str, seed: int, part: Any, held_out: bool) -> list[Node]:
+        """The nodes that prepare a part's speech: one, or one for each shard of its files."""
         settings = {"seed": seed, **part.model_dump(include=set(Choice.model_fields))}
         if part.speakers and held_out:  # measured on as they are, whatever is trained on
             settings |= {"held_out": True, **AS_IT_IS}
             label += "_held_out"
         if part.source:
-            archive = self._source(part.source, self.config.sources[part.source])
-            return [self._add("corpora", "prepare-corpus", label, settings, {"speech": [archive.file("speech.tar")]})]
+            archive = self.source(part.source, self.config.sources[part.source])
+            return [self.add(speech.prepare_corpus, label, settings, speech=archive.file("speech.tar"))]
         files, shards = audio_files(part.files), part.shards
         if len(files) < shards:
             raise InputError(f"shards: found {shards}, expected at most {len(files)}, the files in {part.files}")
         settings["files"] = part.files
         if shards == 1:
-            return [self._add("corpora", "prepare-corpus", label, settings, {"speech": files})]
+            return [self.add(speech.prepare_corpus, label, settings, own=files)]
         if part.minutes:
             settings["minutes"] = part.minutes / shards
         return [
-            self._add(
-                "corpora",
-                "prepare-corpus",
+            self.add(
+                speech.prepare_corpus,
                 f"{label}_{shard + 1}",
                 settings | {"shard": shard, "shards": shards},
-                {"speech": files[shard::shards]},
+                own=files[shard::shards],
             )
             for shard in range(shards)
         ]
 
-    # networks and quantisers
+    # features
 
-    def _network(self, name: str) -> Stage:
+    def features(self, name: str, prepared: Node) -> Node:
+        """Analysis and features of speech; the model is the features' input."""
+        model = self.add(vocoder.analyse, name, speech=prepared.file("speech.raw"))
+        return self.add(vocoder.features, name, self.config.features.model_dump(), model=model.file("model.bin"))
+
+    # networks
+
+    def network(self, name: str) -> Node:
+        """A trained network."""
         if name in self.networks:
             return self.networks[name]
-        settings = self.config.networks[name]
-        b, y = self._corpus(settings.corpus)
-        inputs = {"features": b}
-        if settings.row.target == "y":
-            inputs["targets"] = y
-        inputs |= self._held_out(settings)
-        if settings.start:
-            inputs |= self._start(settings, inputs)
+        block = self.config.networks[name]
+        b, y = self.corpus(block.corpus)
+        others_b, others_y = self.corpus(block.corpus, held_out=True)
+        makes_y = block.row.target == "y"
+        inputs: dict[str, Sequence[str] | str] = {
+            "features": b,
+            "targets": y if makes_y else [],
+            "held_out_features": others_b,
+            "held_out_targets": others_y if makes_y and others_b else [],
+        }
         # A derived network is named by its place: sweeps.gamma.rows.g85 is gamma_g85.
         label = name if "." not in name else "_".join([name.split(".")[1], *name.split(".")[3:]])
-        training = settings.model_dump(include={*NetworkSettings.model_fields})
-        stage = self._add("networks", "train-on" if settings.start else "train", label, training, inputs)
-        self.networks[name] = stage
-        return stage
+        settings = block.model_dump(include={*NetworkSettings.model_fields})
+        function, given = networks.train, inputs
+        if block.initial:
+            function, given = quantisers.train_on, inputs | self._trained_on(block, inputs)
+        counted = keys.without_neutral(settings, keys.neutral_of(NetworkSettings))
+        self.networks[name] = self.add(function, label, settings, counted, **given)
+        return self.networks[name]
 
-    def _start(self, settings: Network, inputs: dict[str, list[str]]) -> dict[str, list[str]]:
-        """What a network that is trained on takes besides, or instead: weights, and quantised inputs or codebooks.
+    def _trained_on(self, block: Any, inputs: Mapping[str, Sequence[str] | str]) -> dict[str, Sequence[str] | str]:
+        """What a network takes that is trained on from another: its weights, and quantised inputs or codebooks.
 
         A decoder takes quantised latents of every file that its encoder takes, any other network b_hat in place of b.
         """
-        start = self._network(settings.start).file("weights.safetensors")
-        if settings.vq_in_loop:
-            return {"start": [start], "codebooks": self._codebooks(settings.quantiser, settings.stages)}
-        quantiser, changed = self.config.quantisers[settings.quantiser], {"start": [start]}
-        taken = "features" if settings.row.source == "b" else "targets"
+        initial = self.network(block.initial).file("weights.safetensors")
+        if block.vq_in_loop:
+            return {"initial": initial, "codebooks": self.codebooks(block.quantiser, block.stages)}
+        changed: dict[str, list[str]] = {}
+        given = "features" if block.row.source == "b" else "targets"
         for prefix in ("", "held_out_"):
-            for features in inputs.get(f"{prefix}{taken}", ()):
-                made_by = self.stages.get(features.rpartition("/")[0])  # none of a user's own features
+            for features in inputs[f"{prefix}{given}"]:
+                made_by = self.nodes.get(features.rpartition("/")[0])  # none of a user's own features
                 name = made_by.name if made_by else "features"
-                files = self._quantised(name, features, settings)
-                if settings.row.encoder:
-                    changed.setdefault(f"{prefix}latents", []).append(files["l_hat"])
+                if block.row.encoder:
+                    vectors = self.latents(name, self.config.quantisers[block.quantiser].network, features)
+                    changed.setdefault(f"{prefix}latents", []).append(self._quantised(name, vectors, block))
                 else:
-                    hat = self._restored(name, quantiser.network, files["l_hat"], features)
+                    hat = self._hat(name, features, block)
                     changed.setdefault(f"{prefix}features", []).append(hat)
-        return changed
+        return {"initial": initial, **changed}
 
-    def _held_out(self, network: Network) -> dict[str, list[str]]:
-        """Features of the voices that a network's corpus holds out, and their targets; nothing where it has none."""
-        b, y = self._corpus(network.corpus, held_out=True)
-        if not b:
-            return {}
-        return {"held_out_features": b, **({"held_out_targets": y} if network.row.target == "y" else {})}
+    def _hat(self, name: str, features: str, block: Any) -> str:
+        """b_hat of features through a quantiser, of b or of a network's latents."""
+        of = self.config.quantisers[block.quantiser].network
+        if of is None:
+            return self._restored(name, self._quantised(name, self._shape(name, features), block), features)
+        l_hat = self._quantised(name, self.latents(name, of, features), block)
+        return self._decoded(name, of, l_hat, features, None)
 
-    def _codebooks(self, name: str, stages: int | None) -> list[str]:
+    def latents(self, name: str, network: str, features: str) -> str:
+        """Latents of features, by a network."""
+        trained = self.network(network)
+        weights = trained.file("weights.safetensors")
+        return self.add(networks.encode, f"{name}_{trained.name}", weights=weights, features=features).file("l.f32")
+
+    # quantisers
+
+    def codebooks(self, name: str, stages: int | None) -> list[str]:
         """The codebook files of the first stages of a quantiser, or of all.
 
-        Each is trained on the residual of the last; where survivors are told, on the residuals of all of those before.
+        Each is trained on the residual of the last; where the search keeps survivors, on those of all of them.
         """
         quantiser = self.config.quantisers[name]
         stages = stages or len(quantiser.stages)
-        if (name, stages) in self._trained:
-            return self._trained[name, stages]
+        if (name, stages) in self._codebooks:
+            return self._codebooks[name, stages]
         train, codebooks = self._to_train_on(quantiser), []
-        predicted = {"predictor": self._predictor(quantiser)}
-        for i, stage in enumerate(quantiser.stages[:stages], 1):
-            settings, inputs = {"k": self._width(quantiser), **stage.model_dump()}, {"train": [train]}
-            if quantiser.mbest and codebooks:
-                settings["mbest"] = quantiser.mbest
-                inputs["after"] = [*codebooks]
-            if quantiser.kind == "predictive":
-                settings["predict"] = None if predicted["predictor"] else quantiser.predict
-                inputs |= predicted
+        mbest = getattr(quantiser, "mbest", None)
+        predicted = self._prediction(quantiser)
+        for i, one in enumerate(quantiser.stages[:stages], 1):
+            settings = {"k": self._width(quantiser), "m": one.size, "stop": one.stop, "seed": one.seed, **predicted[0]}
             label = f"{name.removeprefix('studies.').replace('.', '_')}_{i}"
-            codebook = self._add("codebooks", "vq-train", label, settings, inputs)
+            if mbest and codebooks:
+                settings["mbest"] = mbest
+                beam = {"train": train, "after": [*codebooks], **predicted[1]}
+                codebook = self.add(quantisers.vq_train_beam, label, settings, **beam)
+            else:
+                codebook = self.add(quantisers.vq_train, label, settings, train=train, **predicted[1])
             codebooks.append(codebook.file("vq.f32"))
-            train = train if quantiser.mbest else codebook.file("residual.f32")
-        self._trained[name, stages] = codebooks
+            train = train if mbest else codebook.file("residual.f32")
+        self._codebooks[name, stages] = codebooks
         return codebooks
 
-    def _to_train_on(self, quantiser: Quantiser) -> str:
+    def _to_train_on(self, quantiser: Any) -> str:
         """The vectors that a quantiser's codebooks are trained on, in pairs for prediction."""
-        settings = {"thresh": quantiser.thresh}
+        settings: dict[str, Any] = {"thresh": quantiser.thresh}
         if quantiser.kind == "predictive":
-            settings["pairs"] = self.config.every(quantiser)
+            settings["pairs"] = self.config.send_every(quantiser)
         if quantiser.network is None:
-            settings["held_out"] = _HELD_OUT
-            inputs = {"features": self._corpus(quantiser.corpus)[0]}
-            return self._add("shapes", "shapes", quantiser.corpus, settings, inputs).file("s.f32")
+            settings["held_out"] = HELD_OUT
+            features = self.corpus(quantiser.corpus)[0]
+            return self.add(quantisers.remove_gain, quantiser.corpus, settings, features=features).file("shape.f32")
         network = self.config.networks[quantiser.network]
-        weights = self._network(quantiser.network).file("weights.safetensors")
+        weights = self.network(quantiser.network).file("weights.safetensors")
         settings["training_share"] = True
-        inputs = {"weights": [weights], "features": self._corpus(network.corpus)[network.row.source == "y"]}
-        return self._add("latents", "encode", network.corpus, settings, inputs).file("l.f32")
+        features = self.corpus(network.corpus)[network.row.source == "y"]
+        node = self.add(networks.encode, network.corpus, settings, weights=weights, features=features)
+        return node.file("l.f32")
 
-    def _predictor(self, quantiser: Quantiser) -> list[str]:
-        """The file of a quantiser's fitted coefficient; none where it is given or not needed."""
+    def _prediction(self, quantiser: Any) -> tuple[dict[str, Any], dict[str, str]]:
+        """Settings and inputs of prediction: a coefficient that is given, or the file of one that is fitted."""
+        if quantiser.kind != "predictive":
+            return {}, {}
         if quantiser.predict != "fit":
-            return []
-        inputs, settings = {"pairs": [self._to_train_on(quantiser)]}, {"k": self._width(quantiser)}
+            return {"predict": str(quantiser.predict)}, {}
         name = quantiser.network or quantiser.corpus
-        return [self._add("predictors", "vq-predictor", name, settings, inputs).file("a.f32")]
+        settings = {"k": self._width(quantiser)}
+        fitted = self.add(quantisers.vq_predictor, name, settings, pairs=self._to_train_on(quantiser))
+        return {}, {"predictor": fitted.file("a.f32")}
 
-    def _width(self, quantiser: Quantiser) -> int:
+    def predict(self, quantiser: Any) -> str | None:
+        """The coefficient of a quantiser, as a number or the file of it; None of one without prediction."""
+        settings, inputs = self._prediction(quantiser)
+        return inputs.get("predictor", settings.get("predict"))
+
+    def _width(self, quantiser: Any) -> int:
         """Elements of a vector."""
         return latent_width(self.config.networks[quantiser.network].model_dump()) if quantiser.network else 20
 
-    def _quantised(self, name: str, features: str, by: Network | Output) -> dict[str, str]:
-        """Latents of features, or their shapes, before and after the quantiser of a network or an output."""
-        quantiser = self.config.quantisers[by.quantiser]
-        if quantiser.network:
-            vectors = self._latents(name, quantiser.network, features)
-        else:
-            vectors = self._add("shapes", "shapes", name, {}, {"features": [features]}).file("s.f32")
-        settings = {"k": self._width(quantiser), "mbest": by.mbest, "every": self.config.every(quantiser)}
-        inputs = {"latents": [vectors], "codebooks": self._codebooks(by.quantiser, by.stages)}
-        if quantiser.kind == "predictive":
-            inputs["predictor"] = self._predictor(quantiser)
-            settings |= {"predict": None if inputs["predictor"] else quantiser.predict, "stretch": quantiser.stretch}
-        searched = self._add("quantised", "vq-search", f"{name}_{by.quantiser}", settings, inputs)
-        return {"l": vectors, "l_hat": searched.file("l_hat.f32")}
+    # a chain of steps, over the files of a sample
 
-    def _restored(self, name: str, network: str | None, vectors: str, features: str, y: str | None = None) -> str:
-        """Features of latents of a network, with the energy of y where it makes y_hat; without one, of shapes."""
-        if network is None:
-            inputs = {"shapes": [vectors], "features": [features]}
-            return self._add("restored", "from-shapes", name, {}, inputs).file("b_hat.f32")
-        weights = self._network(network).file("weights.safetensors")
-        inputs = {"weights": [weights], "latents": [vectors], "features": [features]}
-        if self.config.networks[network].row.target == "y":
-            inputs["energy"] = [y]
-        return self._add("decoded", "decode", f"{name}_{self.networks[network].name}", {}, inputs).file("hat.f32")
-
-    # what is made of a sample
-
-    def _experiment(self, name: str) -> ExperimentPlan:
-        experiment = self.config.experiments[name]
-        measured, optional, latents = {}, {}, {}
-        used = {self.networks[name].name: self.networks[name] for out in experiment.outputs for name in out.networks}
-        bottleneck = self._bottleneck(experiment)
-        for sample in experiment.samples:
-            speech, fetched = self._sample(sample)
-            features = self._features(sample, speech)
-            references = self._references(sample, speech, features)
-            rows = [self._output(sample, speech, features, output) for output in experiment.outputs]
-            for row in rows if experiment.published else ():
-                published = Path(experiment.published) / f"{sample}_{row['index']}_{row['tag']}.wav"
-                row["files"] |= {"published": str(published)} if published.is_file() else {}
-            if bottleneck:
-                takes = features.file("b.f32" if self._takes_b(bottleneck["network"]) else "y.f32")
-                latents[sample] = self._latents(sample, bottleneck["network"], takes)
-            measured[sample] = [
-                self._measure(f"{name}_{sample}", sample, references, rows, latents.get(sample)),
-                self._measure(f"{sample}_anchors", sample, references, self._anchors(sample, speech, references)),
-            ]
-            if fetched:
-                optional[sample] = fetched
-        if experiment.published and not any(
-            "published" in row["files"] for stages in measured.values() for row in stages[0].settings["rows"]
-        ):
-            raise InputError(
-                f"config: experiments.{name}.published: {experiment.published} holds no wav of the experiment's, "
-                f"expected <sample>_<index>_<tag>.wav"
-            )
-        codebooks = [Path(path).parent for output in experiment.outputs for path in self._output_codebooks(output)]
-        settings = {
-            **{"name": name, **experiment.model_dump(exclude={"in_all"}), "speech_dir": self.config.speech_dir},
-            "networks": {name: stage.folder for name, stage in used.items()},
-            "codebooks": {folder.name.rsplit(".", 1)[0]: str(folder) for folder in codebooks},
-            "bottleneck": bottleneck,
-            "config": self._config_of(name),
-        }
-        inputs = {"measured": [stage.file("measured.json") for stages in measured.values() for stage in stages]}
-        behind = self.behind(inputs["measured"])
-        inputs["sidecars"] = [stage.file("provenance.json") for stage in behind.values() if stage.kind in _WITH_SIDECAR]
-        settings["modules"] = keys.modules_of({stage.command for stage in behind.values()})
-        tables = self._add("experiments", "tabulate", name, settings, inputs)
-        curves = [
-            self._add("figures", "plot-losses", name, {"title": name}, {"losses": [stage.file("losses.csv")]})
-            for name, stage in used.items()
-        ]
-        shown = [f"{folder}/{file}" for folder in codebooks for file in ("vq.f32", "trace.csv")]
-        files = ("weights.safetensors", "settings.json", "losses.csv")
-        shown += [stage.file(file) for stage in used.values() for file in files]
-        figures = [curve.file("losses.png") for curve in curves]
-        return ExperimentPlan(tables, measured, optional, latents, figures, shown)
-
-    def _config_of(self, name: str) -> dict:
-        """The part of the configuration that an experiment is made by, as it is in force; its samples' aside."""
-        config, experiment = self.config, self.config.experiments[name]
-        quantised = [output for output in experiment.outputs if output.quantiser]
-        used = [network for output in experiment.outputs for network in output.networks]
-        networks, quantisers = self._with_starts(used, {output.quantiser for output in quantised})
-        quantised += [config.networks[network] for network in networks if config.networks[network].quantiser]
-        corpora = {config.networks[network].corpus for network in networks}
-        corpora |= {config.quantisers[name].corpus for name in quantisers} - {None}
-        sources = {part.source for corpus in corpora for part in config.corpora[corpus].parts.values()}
-        sources |= {config.samples[sample].source for sample in experiment.samples if sample in config.samples}
-        chosen = {"sources": sources - {None}, "corpora": corpora, "networks": networks, "quantisers": quantisers}
-        entries = {
-            kind: {entry: getattr(config, kind)[entry].model_dump(mode="json") for entry in sorted(names)}
-            for kind, names in chosen.items()
-        }
-        for quantiser, entry in entries["quantisers"].items():
-            users = [user for user in quantised if user.quantiser == quantiser]
-            entry["stages"] = entry["stages"][: max(user.stages or len(entry["stages"]) for user in users)]
-        # Of an output only what was set: not everything goes with everything.
-        outputs = [output.model_dump(mode="json", exclude_unset=True) for output in experiment.outputs]
-        entries["experiments"] = {name: experiment.model_dump(mode="json", exclude={"in_all"}) | {"outputs": outputs}}
-        return {"speech_dir": config.speech_dir, "features": config.features.model_dump(), **entries}
-
-    def origins(self, experiment: str, samples: list[str]) -> list[str]:
-        """What the speech of some of an experiment's samples, and of its networks, came from: own files, archives.
-
-        And the manifest of each corpus, which tells what was taken of them.
-        """
-        files, plan = [], self.experiments[experiment]
-        measured = [stage.file("measured.json") for name in samples for stage in plan.measured[name]]
-        for stage in self.behind(measured).values():
-            if stage.kind in ("sources", "optional_sources"):
-                files += [stage.file("speech.tar"), stage.file("manifest.json")]
-            elif stage.kind == "corpora":
-                files.append(stage.file("manifest.csv"))
-            elif stage.kind == "samples" and stage.inputs["speech"][0].rpartition("/")[0] not in self.stages:
-                files += stage.inputs["speech"]
+    def coded(self, sample: Sample, chain: Chain) -> dict[str, str]:
+        """The files that the steps of a chain make of a sample: l, l_hat, b_hat, y_hat and wav, as far as they do."""
+        config, files = self.config, {"y": sample.y}
+        hat = sample.b if chain.networks and config.networks[chain.networks[0]].row.source == "b" else sample.y
+        vectors = taken = hat
+        for step in steps.steps_of(chain.networks, chain.quantiser, chain.stages, config.networks, config.quantisers):
+            match step:
+                case steps.RemoveGain():
+                    vectors, taken = self._shape(sample.name, hat), hat
+                case steps.Encode(network):
+                    vectors, taken = self.latents(sample.name, network, hat), hat
+                case steps.Quantise():
+                    files |= {"l": vectors, "l_hat": (vectors := self._quantised(sample.name, vectors, chain))}
+                case steps.RestoreGain():
+                    hat = self._restored(sample.name, vectors, taken)
+                case steps.Decode(network):
+                    hat = self._decoded(sample.name, network, vectors, taken, sample.y)
+                case steps.Infer(network):
+                    hat = self._inferred(sample, network, hat, chain)
+                case steps.Synthesise():
+                    files |= {"y_hat": hat, "wav": self.synthesised(sample.name, sample.model, hat, chain)}
+            makes_b = isinstance(step, steps.Decode | steps.Infer) and config.networks[step.network].row.target == "b"
+            if makes_b or isinstance(step, steps.RestoreGain):
+                files |= {"b": sample.b, "b_hat": hat}
         return files
 
-    def _references(self, sample: str, speech: Stage, features: Stage) -> dict[str, str]:
+    def _shape(self, name: str, features: str) -> str:
+        """The shape of b of features."""
+        return self.add(quantisers.remove_gain, name, features=features).file("shape.f32")
+
+    def _quantised(self, name: str, vectors: str, by: Any) -> str:
+        """Vectors quantised by the quantiser of a chain, or of a network that is trained on."""
+        quantiser = self.config.quantisers[by.quantiser]
+        settings, inputs = self._prediction(quantiser)
+        settings |= {"k": self._width(quantiser), "send_every": self.config.send_every(quantiser)}
+        settings |= {"reset_every": getattr(quantiser, "reset_every", None)} | self._given(quantisers.vq_search, by)
+        codebooks = self.codebooks(by.quantiser, by.stages)
+        label = f"{name}_{by.quantiser}"
+        node = self.add(quantisers.vq_search, label, settings, latents=vectors, codebooks=codebooks, **inputs)
+        return node.file("l_hat.f32")
+
+    def _restored(self, name: str, shapes: str, features: str) -> str:
+        """b_hat of shapes, with the gain of features."""
+        return self.add(quantisers.restore_gain, name, shapes=shapes, features=features).file("b_hat.f32")
+
+    def _decoded(self, name: str, network: str, latents: str, features: str, y: str | None) -> str:
+        """Features of latents by a network, with the energy of y where it makes y_hat."""
+        trained = self.network(network)
+        inputs = {"weights": trained.file("weights.safetensors"), "latents": latents, "features": features}
+        if self.config.networks[network].row.target == "y" and y:
+            inputs["energy"] = y
+        return self.add(networks.decode, f"{name}_{trained.name}", **inputs).file("hat.f32")
+
+    def _inferred(self, sample: Sample, network: str, hat: str, chain: Chain) -> str:
+        """Features straight through a network, with the noise of the chain where it has a bottleneck."""
+        trained, block = self.network(network), self.config.networks[network]
+        inputs = {"weights": trained.file("weights.safetensors"), "features": hat}
+        if block.row.target == "y":
+            inputs["energy"] = sample.y
+        noisy = chain.noise_var and block.d
+        settings = self._given(networks.infer, chain) if noisy else {}
+        return self.add(networks.infer, f"{sample.name}_{trained.name}", settings, **inputs).file("hat.f32")
+
+    def synthesised(self, name: str, model: str, y_hat: str, chain: Chain | None = None) -> str:
+        """Speech of y_hat."""
+        settings = self._given(vocoder.synth, chain) if chain else {}
+        return self.add(vocoder.synth, name, settings, model=model, y_hat=y_hat).file("speech.wav")
+
+    def _given(self, function: Callable, block: Any) -> dict[str, Any]:
+        """Of the settings of a stage those that a block of the configuration, as a chain, has."""
+        names = function.stage.settings  # type: ignore[attr-defined]
+        return {name: getattr(block, name) for name in names if name in type(block).model_fields}
+
+    # speech to compare with, and measures
+
+    def original(self, sample: Sample) -> str:
+        """Speech of a model's own amplitudes and phases."""
+        return self.add(vocoder.resynth, sample.name, model=sample.model).file("speech.wav")
+
+    def codec2(self, sample: Sample) -> Node:
+        """A sample coded by Codec 2 in all of its modes."""
+        return self.add(vocoder.anchor, sample.name, {"modes": [*MODES]}, speech=sample.speech)
+
+    def references(self, sample: Sample) -> dict[str, str]:
         """Files that a sample's outputs are measured against, and the true features behind them."""
-        model, y = features.inputs["model"][0], features.file("y.f32")
-        original = self._add("resynthesised", "resynth", sample, {}, {"model": [model]})
-        ideal = self._speech(f"{sample}_ideal_y", model, y)
         return {
-            **{"source": speech.file("speech.raw"), "model": model, "features": features.file("b.f32"), "y": y},
-            **{"original": original.file("speech.wav"), "ideal_y": ideal},
+            **{"source": sample.speech, "model": sample.model, "features": sample.b, "y": sample.y},
+            "original": self.original(sample),
+            "ideal_y": self.synthesised(f"{sample.name}_ideal_y", sample.model, sample.y),
         }
 
-    def _anchors(self, sample: str, speech: Stage, references: dict[str, str]) -> list[dict]:
-        """Rows of what outputs are judged by: the references made by the vocoder, and every mode of Codec 2."""
-        coded = self._coded(sample, speech)
-        wavs = {name: references[name] for name in ("original", "ideal_y")}
-        wavs |= {mode: coded.file(f"{mode}.wav") for mode in MODES}
-        rows = []
-        for tag, wav in wavs.items():
-            bits, frame_ms, late = MODES.get(tag, (None, None, 0))
-            rows.append(_row(None, tag, bits, frame_ms, late, {"wav": wav}))
-        return rows
+    def output(self, sample: Sample, index: int, output: Output) -> dict:
+        """One output of one sample: its index, tag, bit rate, and the files to measure it by."""
+        quantiser = self.config.quantisers[output.quantiser] if output.quantiser else None
+        interval_ms = quantiser and quantiser.interval_ms
+        if output.process == "original":
+            row = _row(index, output.tag, {"wav": self.original(sample)})
+        elif output.process == "codec2":
+            wav = self.codec2(sample).file(f"{output.mode}.wav")
+            row = _row(index, output.tag, {"wav": wav}, *MODES[output.mode])
+        else:
+            files = self.coded(sample, output)
+            bits = frame_ms = None
+            if quantiser:
+                bits = sum(one.size.bit_length() - 1 for one in quantiser.stages[: output.stages])
+                frame_ms = self.config.send_every(quantiser) * self.config.vector_ms(quantiser)
+            row = _row(index, output.tag, files, bits, frame_ms)
+        return row | {"interval_ms": interval_ms}
 
-    def _coded(self, sample: str, speech: Stage) -> Stage:
-        """A sample coded by Codec 2 in all of its modes."""
-        return self._add("anchors", "anchor", sample, {"modes": [*MODES]}, {"speech": [speech.file("speech.raw")]})
+    def anchors(self, sample: Sample) -> Node:
+        """Measures of what outputs are judged by: the references made by the vocoder, and every mode of Codec 2."""
+        references, coded = self.references(sample), self.codec2(sample)
+        rows = [_row(None, name, {"wav": references[name]}) for name in ("original", "ideal_y")]
+        rows += [_row(None, mode, {"wav": coded.file(f"{mode}.wav")}, *MODES[mode]) for mode in MODES]
+        return self.measured(f"{sample.name}_anchors", sample, rows)
 
-    def _measure(
-        self, name: str, sample: str, references: dict[str, str], rows: list[dict], latents: str | None = None
-    ) -> Stage:
-        """Measures of outputs of one sample; its settings record every stage behind them.
+    def measured(self, name: str, sample: Sample, rows: list[dict], latents: str | None = None) -> Node:
+        """Measures of outputs of one sample; its settings record every node behind them.
 
         And `latents`, those that the experiment's page starts from.
         """
+        references = self.references(sample)
         files = sorted({*references.values(), *(path for row in rows for path in row["files"].values())})
-        entry = self.config.samples.get(sample)
+        entry = self.config.samples.get(sample.name)
         settings = {
-            **{"sample": sample, "sex": entry and entry.sex, "references": references, "rows": rows},
+            **{"sample": sample.name, "sex": entry and entry.sex, "references": references, "rows": rows},
             # What is behind a network or codebook stands in the provenance beside it, once for all samples.
-            "stages": _recorded(self.behind(files, besides=_WITH_SIDECAR)),
-            "pesq": find_spec("pesq") is not None,
+            "stages": recorded(self.behind(files, besides=WITH_SIDECAR)),
+            "pesq": PESQ,
             "latents": latents,
             "entry": entry and entry.model_dump(mode="json"),
         }
-        return self._add("measures", "measure", name, settings, {"files": files})
+        counted = {name: value for name, value in settings.items() if name != "stages"}  # the files say it too
+        return self.add(measures.measure, name, settings, counted, files=files)
 
-    def _bottleneck(self, experiment: Experiment) -> dict | None:
-        """The network whose decoder runs in the page: of the quantised outputs, else the last with a bottleneck."""
-        quantised = [output for output in experiment.outputs if self._runs_in_page(output)]
-        used = [network for output in experiment.outputs for network in output.networks]
-        network = next((name for name in reversed(used) if self.config.networks[name].d), None)
-        if quantised:
-            network = self.config.quantisers[quantised[0].quantiser].network
-            quantised = [output for output in quantised if output.quantiser == quantised[0].quantiser]
-        if network is None:
-            return None
-        codebooks = [self._output_codebooks(output) for output in quantised]
-        return {
-            "network": network,
-            "weights": self.networks[network].file("weights.safetensors"),
-            "codebooks": max(codebooks, key=len, default=[]),
-            "choices": [
-                {"index": output.index, "tag": output.tag, "stages": len(paths), "mbest": output.mbest}
-                for output, paths in zip(quantised, codebooks, strict=True)
-            ],
-        }
+    def rated(self, name: str, settings: dict[str, Any], **inputs: Sequence[str]) -> Node:
+        """Rate and distortion of a chain, for a study that compares chains."""
+        return self.add(studies.rate, name, settings, **inputs)
 
-    def _runs_in_page(self, output: Output) -> bool:
-        """Whether an output is quantised frame by frame by the latents of one of its networks."""
-        quantiser = self.config.quantisers.get(output.quantiser)
-        return quantiser is not None and self.config.plain(quantiser) and quantiser.network in output.networks
+    def behind(self, files: Sequence[str], besides: Collection[str] = ()) -> dict[str, Node]:
+        """Every node that the files come from, by folder, sorted; without those of some kinds and what is behind them.
 
-    def _takes_b(self, network: str) -> bool:
-        return self.config.networks[network].row.source == "b"
-
-    def behind(self, files: list[str], besides: Collection[str] = ()) -> dict[str, Stage]:
-        """Every stage that the files come from, by folder, sorted; without those of some kinds and what is behind them.
-
-        Files that no stage makes have none.
+        Files that no node makes have none.
         """
-        found: dict[str, Stage] = {}
+        found: dict[str, Node] = {}
         pending = list(files)
         while pending:
             folder = pending.pop().rpartition("/")[0]
-            stage = self.stages.get(folder)
-            if stage and folder not in found and stage.kind not in besides:
-                found[folder] = stage
-                pending += [path for paths in stage.inputs.values() for path in paths]
+            node = self.nodes.get(folder)
+            if node and folder not in found and node.kind not in besides:
+                found[folder] = node
+                pending += [path for paths in node.inputs.values() for path in paths]
         return dict(sorted(found.items()))
 
-    def record(self, stage: Stage) -> str:
-        """What the provenance beside a network or codebook tells beside its settings, as one JSON text."""
-        files = [path for paths in stage.inputs.values() for path in paths]
-        stages = {stage.folder: stage, **self.behind(files, besides=_WITH_SIDECAR)}
-        record = {
-            "command": f"snakemake {stage.file(_WITH_SIDECAR[stage.kind])}",
-            "stages": _recorded(stages),
-            "modules": keys.modules_of({stage.command}),
-        }
-        return json.dumps(record, sort_keys=True)
 
-    def _output(self, sample: str, speech: Stage, features: Stage, output: Output) -> dict:
-        """One output of one sample: its index, tag, bit rate, and the files to measure it by."""
-        model = features.inputs["model"][0]
-        files: dict[str, str] = {}
-        bits, frame_ms, late = None, None, 0
-        quantiser = self.config.quantisers.get(output.quantiser)
-        if output.process == "original":
-            wav = self._add("resynthesised", "resynth", sample, {}, {"model": [model]}).file("speech.wav")
-        elif output.process == "codec2":
-            wav = self._coded(sample, speech).file(f"{output.mode}.wav")
-            bits, frame_ms, late = MODES[output.mode]
-        else:
-            b, y = features.file("b.f32"), features.file("y.f32")
-            hat = b if output.networks and self._takes_b(output.networks[0]) else y
-            if quantiser:
-                stages = quantiser.stages[: output.stages]
-                bits = sum(stage.size.bit_length() - 1 for stage in stages)
-                frame_ms = self.config.every(quantiser) * self.config.vector_ms(quantiser)
-            if quantiser and quantiser.network is None:
-                files |= self._quantised(sample, hat, output)
-                hat = self._restored(sample, None, files["l_hat"], hat)
-                files |= {"b": b, "b_hat": hat}
-            for network in output.networks:
-                if quantiser and encoder_of(self.config, network) == quantiser.network:
-                    files |= self._quantised(sample, hat, output)
-                    hat = self._restored(sample, network, files["l_hat"], hat, y)
-                else:
-                    hat = self._inferred(sample, network, hat, features, output)
-                if self.config.networks[network].row.target == "b":
-                    files |= {"b": b, "b_hat": hat}
-            files |= {"y": features.file("y.f32"), "y_hat": hat}
-            wav = self._speech(sample, model, hat, output.expand)
-        interval = quantiser and quantiser.interval_ms
-        return _row(output.index, output.tag, bits, frame_ms, late, {"wav": wav, **files}) | {"interval_ms": interval}
-
-    def _speech(self, name: str, model: str, y_hat: str, expand: float = 1.0) -> str:
-        """Speech of y_hat."""
-        inputs = {"model": [model], "y_hat": [y_hat]}
-        return self._add("synthesised", "synth", name, {"expand": expand}, inputs).file("speech.wav")
-
-    def _inferred(self, sample: str, network: str, hat: str, features: Stage, output: Output) -> str:
-        """Features straight through a network."""
-        inputs = {"weights": [self.networks[network].file("weights.safetensors")], "features": [hat]}
-        if self.config.networks[network].row.target == "y":
-            inputs["energy"] = [features.file("y.f32")]
-        noisy = output.noise_var and self.config.networks[network].d
-        settings = output.model_dump(include={"noise_var", "seed"}) if noisy else {}
-        name = f"{sample}_{self.networks[network].name}"
-        return self._add("inferred", "infer", name, settings, inputs).file("hat.f32")
-
-    def _latents(self, sample: str, network: str, features: str) -> str:
-        """Latents of a sample's features."""
-        trained = self._network(network)
-        inputs = {"weights": [trained.file("weights.safetensors")], "features": [features]}
-        return self._add("latents", "encode", f"{sample}_{trained.name}", {}, inputs).file("l.f32")
-
-    def _output_codebooks(self, output: Output) -> list[str]:
-        """The codebooks that an output is quantised with; none when it is not."""
-        if output.quantiser is None:
-            return []
-        return self._codebooks(output.quantiser, output.stages)
-
-    # what compares networks and quantisers
-
-    def _sweep(self, name: str) -> Summary:
-        """The networks of a sweep, a variant each, labelled with what their rows change."""
-        sweep, variants = self.config.sweeps[name], []
-        for network, settings in self.config.networks.items():
-            if not network.startswith(f"sweeps.{name}.rows."):
-                continue
-            row, *seed = network.split(".")[3:]
-            changes = [f"{key} {value}" for key, value in sweep.rows[row].items()] + seed
-            label = f"{row}: {', '.join(changes)}" if changes else row
-            variant = {"variant": "_".join([row, *seed]), "label": label, "folder": self.networks[network].folder}
-            variants.append(variant | {"settings": settings.model_dump()})
-        files = [f"{variant['folder']}/{file}" for variant in variants for file in ("losses.csv", "training.json")]
-        return Summary({"name": name, "title": sweep.title, "variants": variants}, files, {})
-
-    def _study(self, name: str) -> Summary:
-        """What a study looks at: its settings with the paths of networks, codebooks and speech put in."""
-        study = self.config.studies[name]
-        if isinstance(study, BitsStudy):
-            return self._study_of_bits(name, study)
-        quantiser = self.config.quantisers.get(getattr(study, "quantiser", None))
-        network = quantiser.network if quantiser else study.network
-        trained = self.config.networks[network]
-        weights = self.networks[network].file("weights.safetensors")
-        b, y = self._corpus(trained.corpus)
-        files = {"weights": weights, "features": b, "targets": y if trained.row.target == "y" else []}
-        files |= self._held_out(trained)
-        if quantiser:
-            stages = study.stages if isinstance(study, AnalogStudy) else len(quantiser.stages)
-            files["codebooks"] = self._codebooks(study.quantiser, stages)
-            files["traces"] = [str(Path(path).with_name("trace.csv")) for path in files["codebooks"]]
-        if sample := getattr(study, "sample", None):
-            features = self._features(sample, self._sample(sample)[0])
-            files |= {"b": features.file("b.f32"), "y": features.file("y.f32"), "model": features.inputs["model"][0]}
-        if isinstance(study, DemoStudy):
-            files = {"weights": weights, "losses": self.networks[network].file("losses.csv"), "features": [files["b"]]}
-        if isinstance(study, AnalogStudy):
-            files["quantiser"] = {"weights": weights, "codebooks": files.pop("codebooks"), "mbest": study.mbest}
-            files["manifold"] = self.networks[study.manifold].file("weights.safetensors")
-            files["networks"] = [
-                {"d": d, "snr_dB": snr, "weights": self.networks[place].file("weights.safetensors")}
-                for place, d, snr in channel_networks(name, study)
-            ]
-        settings = {"frame_ms": 10 * trained.ncat, **study.model_dump(exclude={"base"}), **files}
-        if isinstance(study, UniformStudy | MbestStudy):
-            settings["thresh"] = quantiser.thresh
-        return Summary({**settings, "name": name}, _paths(files), {})
-
-    def _study_of_bits(self, name: str, study: BitsStudy) -> Summary:
-        """A study's chains, each rated by itself, and the anchors of its samples."""
-        rows, told, anchors, of_samples = [], [], {}, {}
-        for sample in study.samples:
-            speech, _ = self._sample(sample)
-            features = self._features(sample, speech)
-            references = self._references(sample, speech, features)
-            rated = self._measure(f"{sample}_anchors", sample, references, self._anchors(sample, speech, references))
-            anchors[sample] = rated.file("measured.json")
-            files = {"speech": references["source"], "model": references["model"]}
-            of_samples[sample] = {**files, "b": references["features"], "y": references["y"]}
-        for place, source, _, ms, _ in compared_quantisers(name, study):
-            quantiser = self.config.quantisers[place]  # which has no more entries than max_entries allows
-            size = quantiser.stages[0].size
-            if (row := {"source": source, "kind": quantiser.kind, "sizes": str(size), "interval_ms": ms}) in told:
-                continue
-            told.append(row)
-            networks = [study.network, study.manifold] if source == "latents" else [study.manifold]
-            stages = [*range(1, len(quantiser.stages) + 1)]
-            chain = Chain(networks=networks, quantiser=place, stages=stages, mbest=study.mbest)
-            rows.append(row | {"file": self._rated(study, chain, of_samples)})
-        for label, chain in study.chains.items():
-            quantiser = self.config.quantisers[chain.quantiser]
-            ms = self.config.every(quantiser) * self.config.vector_ms(quantiser)
-            sizes = "/".join(dict.fromkeys(str(stage.size) for stage in quantiser.stages[: max(chain.stages)]))
-            row = {"source": label, "kind": quantiser.kind, "sizes": sizes, "interval_ms": ms}
-            rows.append(row | {"file": self._rated(study, chain, of_samples)})
-        files = [row["file"] for row in rows]
-        return Summary({"kind": "bits", "name": name, "rows": rows}, files, anchors)
-
-    def _rated(self, study: BitsStudy, chain: Chain, samples: dict[str, dict[str, str]]) -> str:
-        """The rates file of a chain."""
-        quantiser = self.config.quantisers[chain.quantiser]
-        encoder = quantiser.network
-        used = self._with_starts(chain.networks, [chain.quantiser])[0]
-        quantised = [i for i, name in enumerate(chain.networks) if encoder_of(self.config, name) == encoder]
-        weights = [self.networks[name].file("weights.safetensors") for name in chain.networks]
-        trained = {
-            "networks": weights,
-            "encoder": encoder and self.networks[encoder].file("weights.safetensors"),
-            "codebooks": self._codebooks(chain.quantiser, max(chain.stages)),
-            "predict": (self._predictor(quantiser) or [quantiser.predict])[0],
-        }
-        b, y = self._corpus(study.corpus)
-        others_b, others_y = self._corpus(study.corpus, held_out=True)
-        corpus = {"features": b, "targets": y, "held_out_features": others_b, "held_out_targets": others_y}
-        settings = {
-            **trained,
-            **corpus,
-            "quantised": quantised[0] if quantised else None,
-            "stages": chain.stages,
-            "mbest": chain.mbest,
-            "every": self.config.every(quantiser),
-            "stretch": quantiser.stretch,
-            "expand": chain.expand,
-            "interval_ms": self.config.every(quantiser) * self.config.vector_ms(quantiser),
-            # What none of them was trained on.
-            "held_out": min(_HELD_OUT, *(self.config.networks[name].held_out for name in used)),
-            "thresh": study.thresh,
-            "seconds": study.seconds,
-            "samples": samples,
-            "pesq": find_spec("pesq") is not None,
-        }
-        inputs = {"trained": [path for path in _paths(trained) if path.startswith("results/")]}
-        inputs |= corpus | {f"sample_{name}": [*files.values()] for name, files in samples.items()}
-        label = chain.quantiser.removeprefix("studies.").replace(".", "_")
-        return self._add("rates", "rate", label, settings, inputs).file("rates.csv")
-
-    def optional(self, samples: Collection[str]) -> dict[str, Stage]:
-        """Where the optional ones of some samples come from."""
-        fetched = {name: self._sample(name)[1] for name in samples}
-        return {name: stage for name, stage in fetched.items() if stage}
-
-
-def _row(index: int | None, tag: str, bits: int | None, frame_ms: int | None, late: int, files: dict) -> dict:
-    """What `measure` takes of an output; `late` are samples of delay beyond the vocoder's."""
-    return {
-        **{"index": index, "tag": tag, "bits_per_frame": bits, "frame_ms": frame_ms, "late": late},
-        "files": files,
-    }
-
-
-def _recorded(stages: dict[str, Stage]) -> dict[str, dict]:
-    """What a provenance tells of stages."""
-    return {
-        folder: {
-            **{"key": stage.key, "command": stage.command, "settings": stage.settings},
-            # Of a corpus of many own files the manifest beside it lists each, with its checksum.
-            "inputs": {
-                name: paths if len(paths) <= _NAMED else f"{len(paths)} files, from {paths[0]} to {paths[-1]}"
-                for name, paths in stage.inputs.items()
-            },
-        }
-        for folder, stage in stages.items()
-    }
-
-
-def _paths(value: object) -> list[str]:
-    """All texts in nested dicts and lists: the paths among a study's settings."""
-    if isinstance(value, str):
-        return [value]
-    items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
-    return list(dict.fromkeys(path for item in items for path in _paths(item)))
+def _row(
+    index: int | None,
+    tag: str,
+    files: dict[str, str],
+    bits: int | None = None,
+    frame_ms: int | None = None,
+    delay: int = 0,
+) -> dict:
+    """What `measure` takes of an output; `delay` are samples beyond the vocoder's own delay."""
+    return {"index": index, "tag": tag, "bits_per_frame": bits, "frame_ms": frame_ms, "delay": delay, "files": files}

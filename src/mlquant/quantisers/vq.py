@@ -418,37 +418,44 @@ def search_predictive(
     mbest: int,
     a: float,
     *,
-    every: int = 1,
-    stretch: int | None = None,
+    send_every: int = 1,
+    reset_every: int | None = None,
     counted: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
-    """Closed-loop search of vectors [F, k], of which each `every`-th is sent; returns indices [ceil(F/every), stages].
+    """Closed-loop search of vectors [F, k], each `send_every`-th of which is sent: indices [ceil(F/send_every), stages].
 
     Quantised is what is left by the decoder's own past, x_hat_t = a x_hat_(t-1) + VQ(x_t - a x_hat_(t-1)), which is
-    zero at the beginning of each `stretch` of vectors sent. See "Predictive vector quantization" in Gersho and Gray,
+    zero at the first of every `reset_every` vectors sent. See "Predictive vector quantization" in Gersho and Gray,
     "Vector Quantization and Signal Compression", 1992.
 
     As a choice decides on what follows from it, `mbest` paths are kept from one vector to the next, by the M-algorithm
     (Anderson and Mohan, "Sequential coding algorithms", IEEE Trans. Commun. 32, 1984): those of the least error so far,
     of vectors that the decoder interpolates too. Of 1 path the entries are the nearest. Of vectors sent that are not
-    `counted` [ceil(F/every)] bool, such as those that fill a last stretch, the errors are not.
+    `counted` [ceil(F/send_every)] bool, such as those that fill a last stretch, the errors are not.
     """
     vectors, codebooks = _searchable(vectors, codebooks, mbest, threads)
     a, stages = _coefficient(a), [_entries(codebook) for codebook in codebooks]
-    _at_least_one(every=every)
-    every = min(every, len(vectors))
-    sent = -(-len(vectors) // every)
-    stretch = _stretch(sent, stretch)
+    _at_least_one(send_every=send_every)
+    send_every = min(send_every, len(vectors))
+    sent = -(-len(vectors) // send_every)
+    reset_every = _within(sent, reset_every)
     counted = np.ones(sent, bool) if counted is None else counted
     # Each path is offered up to so many entries: that bounds how many stretches are searched at once.
     offered = min(mbest, math.prod(map(len, codebooks)))
     if vectors.shape[1] * mbest * offered > _BLOCK:
         _refuse_mbest(mbest, vectors.shape[1])
-    block = max(1, _BLOCK // (mbest * offered * vectors.shape[1])) * stretch
+    block = max(1, _BLOCK // (mbest * offered * vectors.shape[1])) * reset_every
     found = [
         _search_stretches(
-            vectors[i * every : (i + block) * every], counted[i : i + block], stages, mbest, a, every, stretch, threads
+            vectors[i * send_every : (i + block) * send_every],
+            counted[i : i + block],
+            stages,
+            mbest,
+            a,
+            send_every,
+            reset_every,
+            threads,
         )
         for i in range(0, sent, block)
     ]
@@ -461,29 +468,29 @@ def _search_stretches(
     stages: Sequence[_Entries],
     mbest: int,
     a: np.float32,
-    every: int,
-    stretch: int,
+    send_every: int,
+    reset_every: int,
     threads: int,
 ) -> np.ndarray:
-    """Indices [ceil(F/every), stages] of vectors [F, k], all stretches of them at once."""
+    """Indices [ceil(F/send_every), stages] of vectors [F, k], all stretches of them at once."""
     sent = len(counted)
-    count, width = -(-sent // stretch), vectors.shape[1]
+    count, width = -(-sent // reset_every), vectors.shape[1]
     # By stretch, what is sent, and what lies between.
-    padded = np.zeros((count * stretch * every, width), np.float32)
+    padded = np.zeros((count * reset_every * send_every, width), np.float32)
     padded[: len(vectors)] = vectors
-    padded = padded.reshape(count, stretch, every, width)
-    counts = np.pad(counted, (0, count * stretch - sent)).reshape(count, stretch)
+    padded = padded.reshape(count, reset_every, send_every, width)
+    counts = np.pad(counted, (0, count * reset_every - sent)).reshape(count, reset_every)
     state, cost = np.zeros((count, 1, width), np.float32), np.zeros((count, 1))
     parents, chosen = [], []
-    for frame in range(stretch):
+    for frame in range(reset_every):
         target = padded[:, frame, :1]  # [count, 1, k]
         found, residuals = _search((target - a * state).reshape(-1, width), stages, mbest, mbest, threads)
         residuals = residuals.reshape(count, state.shape[1], -1, width)  # [count, paths, offered, k]
         offered = residuals.shape[2]
         quantised = target[:, :, None] - residuals
         error = _squared(residuals)
-        for after in range(1, every) if frame else ():
-            share = np.float32(after / every)
+        for after in range(1, send_every) if frame else ():
+            share = np.float32(after / send_every)
             between = (1 - share) * state[:, :, None] + share * quantised
             error = error + _squared(padded[:, frame - 1, after, None, None] - between)
         total = (cost[:, :, None] + counts[:, frame, None, None] * error).reshape(count, -1)
@@ -493,9 +500,9 @@ def _search_stretches(
         found = found.reshape(count, -1, len(stages))
         chosen.append(np.take_along_axis(found, kept[:, :, None], axis=1))
         parents.append(kept // offered)
-    indices = np.empty((count, stretch, len(stages)), np.int64)
+    indices = np.empty((count, reset_every, len(stages)), np.int64)
     best = np.zeros(count, np.int64)  # paths are in the order of their cost
-    for frame in reversed(range(stretch)):
+    for frame in reversed(range(reset_every)):
         indices[:, frame] = chosen[frame][np.arange(count), best]
         best = parents[frame][np.arange(count), best]
     return indices.reshape(-1, len(stages))[:sent]
@@ -506,10 +513,10 @@ def decode_predictive(
     codebooks: Sequence[np.ndarray],
     a: float,
     *,
-    stretch: int | None = None,
+    reset_every: int | None = None,
     lost: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Vectors [F, k] float32 of the indices [F, stages] of a predictive search, with its `a` and `stretch`.
+    """Vectors [F, k] float32 of the indices [F, stages] of a predictive search, with its `a` and `reset_every`.
 
     A frame that is `lost` [F] bool has only its prediction. The difference this makes falls to a^n of itself in n
     frames, or ends with the stretch: one of 8 dB RMS is under 0.5 dB after 6, 8, 13, 27 and 55 frames for an a of
@@ -518,11 +525,11 @@ def decode_predictive(
     from scipy import signal  # which a search without prediction need not wait for
 
     a, parts = _coefficient(a), decode(indices, codebooks)
-    stretch = _stretch(len(parts), stretch)
+    reset_every = _within(len(parts), reset_every)
     if lost is not None:
         parts[lost] = 0
     frames, width = parts.shape
-    parts = np.pad(parts, ((0, -frames % stretch), (0, 0))).reshape(-1, stretch, width)
+    parts = np.pad(parts, ((0, -frames % reset_every), (0, 0))).reshape(-1, reset_every, width)
     return signal.lfilter(np.float32([1]), np.float32([1, -a]), parts, axis=1).reshape(-1, width)[:frames]
 
 
@@ -531,38 +538,38 @@ def quantise(
     codebooks: Sequence[np.ndarray],
     mbest: int,
     *,
-    every: int = 1,
+    send_every: int = 1,
     a: float | None = None,
-    stretch: int | None = None,
+    reset_every: int | None = None,
     counted: np.ndarray | None = None,
     st: int = 0,
     en: int | None = None,
     threads: int = 1,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Indices [ceil(F/every), stages] of each `every`-th of vectors [F, k], and the vectors that they are decoded to.
+    """Quantise each `send_every`-th of vectors [F, k]: indices [ceil(F/send_every), stages], and the decoded vectors.
 
-    With a coefficient `a` by prediction, in stretches of `stretch` vectors, of which those `counted` count; without, by
-    the elements `st` to `en`.
+    With a coefficient `a` this is done by prediction, which begins anew every `reset_every` vectors, and the errors of
+    those `counted` count; without one, those of the elements `st` to `en`.
     """
     if a is None:
-        indices = search(vectors[::every], codebooks, mbest, st=st, en=en, threads=threads)
+        indices = search(vectors[::send_every], codebooks, mbest, st=st, en=en, threads=threads)
         return indices, decode(indices, codebooks)
-    options = {"every": every, "stretch": stretch, "counted": counted, "threads": threads}
+    options = {"send_every": send_every, "reset_every": reset_every, "counted": counted, "threads": threads}
     indices = search_predictive(vectors, codebooks, mbest, a, **options)
-    return indices, decode_predictive(indices, codebooks, a, stretch=stretch)
+    return indices, decode_predictive(indices, codebooks, a, reset_every=reset_every)
 
 
-def interpolated(sent: np.ndarray, every: int, frames: int) -> np.ndarray:
-    """Vectors [frames, k] float32 of those [ceil(frames/every), k] that were sent, the first for frame 0.
+def interpolated(sent: np.ndarray, send_every: int, frames: int) -> np.ndarray:
+    """Vectors [frames, k] float32 of those [ceil(frames/send_every), k] that were sent, the first for frame 0.
 
     They lie on straight lines between those sent, and stay at the last. Raises InputError for another number of them.
     """
     sent = _matrix("vectors", sent)
-    _at_least_one(every=every)
-    if len(sent) != -(-frames // every):
-        raise InputError(f"vectors: found {len(sent)}, expected {-(-frames // every)} for {frames} frames")
-    index, after = np.divmod(np.arange(frames), every)
-    share = (after / np.float32(every)).astype(np.float32)[:, None]
+    _at_least_one(send_every=send_every)
+    if len(sent) != -(-frames // send_every):
+        raise InputError(f"vectors: found {len(sent)}, expected {-(-frames // send_every)} for {frames} frames")
+    index, after = np.divmod(np.arange(frames), send_every)
+    share = (after / np.float32(send_every)).astype(np.float32)[:, None]
     return (1 - share) * sent[index] + share * sent[np.minimum(index + 1, len(sent) - 1)]
 
 
@@ -573,10 +580,10 @@ def _pairs(vectors: np.ndarray, before: np.ndarray) -> tuple[np.ndarray, np.ndar
     return vectors, before
 
 
-def _stretch(sent: int, stretch: int | None) -> int:
-    if stretch is not None:
-        _at_least_one(stretch=stretch)
-    return max(1, min(stretch or sent, sent))
+def _within(sent: int, reset_every: int | None) -> int:
+    if reset_every is not None:
+        _at_least_one(reset_every=reset_every)
+    return max(1, min(reset_every or sent, sent))
 
 
 def _coefficient(a: float) -> np.float32:

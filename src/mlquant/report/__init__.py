@@ -1,31 +1,28 @@
 """The write-up: one page of every experiment, study and sweep that has results.
 
-Every number on the page is read from their tables, or from `published.json`, which holds the original's figures and
-where each is from. `kinds` says what there is to show of each kind of result, `texts.html` words it, `report.html` is
-the page. Figures are embedded, so that the page is one file.
+Every number on the page is read from their tables, or is a figure that the original published. What there is to show
+and to say of a study or a sweep stands in its own file (see `mlquant.studies`), that of an experiment in
+`experiment.py`; `report.html` is the page. Figures are embedded, so that the page is one file.
 """
 
 from __future__ import annotations
 
+import base64
+import os
+from itertools import groupby
 from pathlib import Path
+from types import ModuleType
+from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup
 
+from mlquant import studies
 from mlquant.core.disk import require, write_text
 from mlquant.core.errors import InputError
-from mlquant.report import kinds
-
-_SECTIONS = {  # in the order of the original's paper: experiments by name, studies by kind
-    "Dimension reduction": ["240104", "demo", "latents"],
-    "Noise on the latents": ["noise"],
-    "Vector quantiser against uniform quantiser": ["uniform_vq", "vq"],
-    "Experiment 1": ["240118", "240118_seed"],
-    "Autoencoders 2 and 3": ["240125A", "240121A", "240121B", "240125"],
-    "Analog transmission": ["analog"],
-    "Bit rate and quality": ["bits"],
-    "Designs compared": ["sweep"],
-    "Other experiments": ["experiment"],
-}
+from mlquant.core.tables import formatted, laid_out
+from mlquant.report import experiment
+from mlquant.studies import sweep
 
 _PLURALS = {"experiment": "experiments", "study": "studies", "sweep": "sweeps"}
 
@@ -37,18 +34,13 @@ def write(settings: dict, out: Path) -> None:
     names the file, for a table that is missing or is not as mlquant writes it.
     """
     require(settings, "report", "entries", "networks", "quantisers")
-    if not settings["entries"]:
+    entries = settings["entries"]
+    if not entries:
         raise InputError("report: no entries, expected at least one experiment, study or sweep with results")
-    for entry in settings["entries"]:
+    for entry in entries:
         require(entry, "report", "kind", "name", "folder", "settings", "networks")
-        if entry["kind"] not in ("experiment", "study", "sweep"):
+        if entry["kind"] not in _PLURALS:
             raise InputError(f"report: kind {entry['kind']!r}, expected experiment, study or sweep")
-    parts = [kinds.part_of(entry, settings, out.parent) for entry in settings["entries"]]
-    sections = {title: [] for title in _SECTIONS}
-    for part, entry in zip(parts, settings["entries"], strict=True):
-        sections[_section(entry)].append(part)
-    for title, places in _SECTIONS.items():
-        sections[title].sort(key=lambda part, places=places: places.index(_place(part)))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -56,25 +48,105 @@ def write(settings: dict, out: Path) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["num"] = kinds.shown
-    filled = {title: found for title, found in sections.items() if found}
-    counts = {kind: sum(entry["kind"] == kind for entry in settings["entries"]) for kind in _PLURALS}
+    environment.filters["num"] = formatted
+    words = environment.get_template("words.html").module
+    environment.globals |= {name: getattr(words, name) for name in ("listed", "network", "quantiser")}
+    counts = {kind: sum(entry["kind"] == kind for entry in entries) for kind in _PLURALS}
     made = [f"{count} {kind if count == 1 else _PLURALS[kind]}" for kind, count in counts.items() if count]
+    parts = sorted((_part(entry, settings, out.parent) for entry in entries), key=lambda part: part["place"])
     try:
-        page = environment.get_template("report.html").render(sections=filled, counts=made)
+        for part in parts:
+            texts = {name: environment.from_string(text.strip()) for name, text in part["module"].WORDS.items()}
+            part["words"] = {name: Markup(text.render(part=part)) for name, text in texts.items()}
+        sections = [(title, [*those]) for title, those in groupby(parts, key=lambda part: part["section"])]
+        page = environment.get_template("report.html").render(sections=sections, counts=made)
     except jinja2.UndefinedError as error:
         raise InputError(f"report: {error}, expected settings as of the plan") from None
     write_text(out, page)
 
 
-def _section(entry: dict) -> str:
-    """The title of the section that an entry belongs to."""
-    return next(title for title, places in _SECTIONS.items() if _place(entry) in places)
+def _part(entry: dict, settings: dict, base: Path) -> dict:
+    """Return what the page says of an experiment, study or sweep; links are relative to the folder `base`.
+
+    Parts are sorted by their `place`, a number; those that follow each other and have one `section` share it.
+    """
+    folder, module = Path(entry["folder"]), _module(entry)
+    networks = {name: settings["networks"][name] for name in entry["networks"]}
+    quantisers = {name: one for name, one in settings["quantisers"].items() if name in entry.get("quantisers", ())}
+    section, place = module.SECTION, module.PLACE
+    if entry["kind"] == "experiment":
+        section, place = experiment.SECTIONS.get(entry["name"], (section, place))
+    facts, tables = module.report(folder, entry)
+    return {
+        **entry,
+        "module": module,
+        "section": section,
+        "place": place,
+        "title": entry["settings"].get("title") or module.TITLE or entry["name"],
+        "anchor": f"{entry['kind']}-{entry['name']}",
+        "network_table": _networks(networks),
+        "used": networks,
+        "quantised": quantisers,
+        "facts": facts,
+        "tables": [one for one in tables if one["rows"]],
+        "figures": [{"name": path.stem, "uri": _data_uri(path)} for path in _figures(folder, entry)],
+        "link": quote(os.path.relpath(folder, base)),
+    }
 
 
-def _place(entry: dict) -> str:
-    """What an entry is listed under in the sections: the name of a published experiment, or its kind."""
-    if entry["kind"] == "study":
-        return entry["settings"]["kind"]
-    named = {place for places in _SECTIONS.values() for place in places} - {*kinds.KINDS}
-    return entry["name"] if entry["kind"] == "experiment" and entry["name"] in named else entry["kind"]
+def _module(entry: dict) -> ModuleType:
+    """Return the module that says what there is to show of an entry; InputError for an unknown kind of study."""
+    if entry["kind"] != "study":
+        return experiment if entry["kind"] == "experiment" else sweep
+    kinds, kind = studies.kinds(), entry["settings"].get("kind")
+    if kind not in kinds:
+        raise InputError(f"{entry['folder']}: kind {kind!r}, expected one of {', '.join(kinds)}")
+    return kinds[kind]
+
+
+def _data_uri(path: Path) -> str:
+    """Return a figure as a text that an <img> shows.
+
+    No script in an SVG runs there, and nothing is loaded from elsewhere.
+    """
+    mime = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
+    try:
+        return f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+
+
+def _figures(folder: Path, entry: dict) -> list[Path]:
+    """Return the figures of an entry."""
+    if entry["kind"] == "experiment":
+        return sorted(folder.glob("*_losses.png"))
+    return [folder / f"{'losses' if entry['kind'] == 'sweep' else entry['settings']['kind']}.svg"]
+
+
+def _networks(networks: dict) -> dict:
+    """Return a table of the settings of networks, and beneath each those of the original where they are known."""
+    published = experiment.PUBLISHED["networks"]
+    rows, marked = [], []
+    for name, settings in networks.items():
+        rows.append({**settings, "name": name, "design": f"{settings['family']} {settings['nn']}"})
+        marked.append(False)
+        if name in published["settings"]:
+            rows.append({**published["settings"][name], "name": "published"})
+            marked.append(True)
+    columns = [(head, [row.get(key) for row in rows], spec) for head, key, spec in _NETWORK_COLUMNS]
+    columns.insert(5, ("loss", [_loss(row) for row in rows], "s"))
+    return laid_out("Networks", *columns, source=published["source"], marked=marked)
+
+
+_NETWORK_COLUMNS = (
+    *(("network", "name", "s"), ("design", "design", "s"), ("d", "d", "d"), ("frames", "ncat", "d")),
+    *(("noise", "noise_var", "g"), ("optimiser", "optimiser", "s"), ("rate", "lr", "g"), ("batch", "batch", "d")),
+    *(("epochs", "epochs", "d"), ("corpus", "corpus", "s")),
+)
+
+
+def _loss(settings: dict) -> str | None:
+    """Return the loss in words, with gamma where the loss has it."""
+    if settings.get("loss") == "wloss" and "gamma" in settings:
+        return f"wloss {settings['gamma']:g}"
+    return settings.get("loss")

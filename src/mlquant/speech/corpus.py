@@ -15,6 +15,7 @@ import io
 import re
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -60,17 +61,17 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
     """Write training speech as one 16-bit 8 kHz `.raw`, and a CSV of what lies where in it.
 
     `inputs` is one archive of `fetch_source` (a `.tar`), or a user's own audio files. `settings` may hold
-    `include` and `exclude` (globs, as in `matches`), `forbid` (sha256 of files, or of their 16-bit 8 kHz samples,
-    that are never used), `minutes` (at most; None is no limit), `seed`, `resample` (factors, 1.0 is as it is),
-    `equalise` (dB, see `colour`), `noise` and `gain` (ranges in dB, see `add_noise` and `amplify`). With `speakers`,
-    a regular expression whose group finds the speaker's name in a file's path, only files of some speakers are used:
-    of `held_out_speakers` that are drawn where `held_out` is set, else of all others.
+    `include` and `exclude` (globs, as in `matches`), `minutes` (at most; None is no limit), `seed`, `resample` (factors,
+    1.0 is as it is), `equalise` (dB, see `colour`), `noise` and `gain` (ranges in dB, see `add_noise` and `amplify`).
+    With `speakers`, a regular expression whose group finds the speaker's name in a file's path, only files of some
+    speakers are used: of `held_out_speakers` that are drawn where `held_out` is set, else of all others.
 
     Files come in an order drawn from the seed and each file's content, each content once (a wav and a raw file of
     the same samples are one). The factors take turns from file to file, so that copies hold different phrases;
     when the files run out before the minutes do, they go round again with the next factor, until each was used
     with each. Runs of zeros are cut to 0.3 s, every file is padded with zeros to whole frames, and the
-    last is cut where the minutes end. The CSV's columns are path, sha256, factor, start_frame, frames.
+    last is cut where the minutes end. The CSV's columns are path, sha256, samples_sha256 (of the 16-bit 8 kHz samples
+    of the whole file, as they are), factor, start_frame, frames.
 
     In an archive, a file that is no usable speech is left out and logged; among a user's own it is an InputError.
     So is nothing usable at all.
@@ -82,7 +83,7 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
 
     pieces, rows, start = [], [], 0
     for turn in range(len(factors)):
-        for place, (name, digest, speech) in enumerate(usable):
+        for place, (name, digest, samples, speech) in enumerate(usable):
             if start == limit:
                 break
             factor = factors[(place + turn) % len(factors)]
@@ -93,18 +94,39 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
             frames = min(-(-len(piece) // FRAME), limit - start)
             piece = np.pad(piece, (0, FRAME))[: frames * FRAME]  # a frame of zeros is more than rounding up can need
             pieces.append(piece)
-            rows.append((one_line(name), digest, factor, start, frames))
+            rows.append((one_line(name), digest, samples, factor, start, frames))
             start += frames
     write_speech(out, np.concatenate(pieces) if pieces else np.zeros(0, np.int16))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("path", "sha256", "factor", "start_frame", "frames"))
+    writer.writerow(("path", "sha256", "samples_sha256", "factor", "start_frame", "frames"))
     writer.writerows(rows)
     write_text(manifest, table.getvalue())
 
 
-def _choose(inputs: list[Path], settings: dict, enough: float) -> list[tuple[str, str, np.ndarray]]:
-    """Files to use, in their drawn order: (name, sha256, speech). Stops once there are `enough` samples."""
+def refuse_samples(samples: dict[str, str], manifests: Iterable[Path]) -> None:
+    """Raise InputError when speech of a test sample is in a corpus, under whatever name.
+
+    `samples` are the SHA-256 of the 16-bit 8 kHz samples of each, that is of its file as `prepare_sample` writes it;
+    `manifests` are those of `prepare_corpus_part`.
+    """
+    names = {digest: name for name, digest in samples.items()}
+    for manifest in manifests:
+        for row in csv.DictReader(io.StringIO(manifest.read_text(encoding="utf-8"))):
+            if "samples_sha256" not in row:
+                raise InputError(f"{manifest}: has no column samples_sha256, expected it as of mlquant prepare-corpus")
+            if name := names.get(row["samples_sha256"]):
+                raise InputError(
+                    f"{manifest}: {row['path']} is the test sample {name}, on which no network may be trained: expected "
+                    "its path in exclude of that part of the corpus"
+                )
+
+
+def _choose(inputs: list[Path], settings: dict, enough: float) -> list[tuple[str, str, str, np.ndarray]]:
+    """Files to use, in their drawn order: (name, sha256 of the file, and of its samples, speech).
+
+    Stops once there are `enough` samples.
+    """
     archive = Path(inputs[0]) if len(inputs) == 1 and Path(inputs[0]).suffix == ".tar" else None
     files = read_archive(archive) if archive else {str(path): Path(path) for path in inputs}
     include, exclude = settings.get("include") or ["*"], settings.get("exclude") or []
@@ -124,7 +146,6 @@ def _choose(inputs: list[Path], settings: dict, enough: float) -> list[tuple[str
     # A hash orders the same on every machine and leaves the order of the others when a file is added.
     order = sorted(names, key=lambda digest: sha256_of(f"{settings.get('seed', 0)} {digest}".encode()))
 
-    forbid = {digest.lower() for digest in settings.get("forbid") or []}
     usable, seen, total = [], set(), 0
     for digest in order:
         name = names[digest]
@@ -138,11 +159,11 @@ def _choose(inputs: list[Path], settings: dict, enough: float) -> list[tuple[str
             log(f"{error}; left out")
             continue
         samples = sha256_of(speech.astype("<i2").tobytes())
-        if samples in seen or {digest, samples} & forbid:
+        if samples in seen:
             continue
         seen.add(samples)
         speech = shorten_zeros(speech, LONGEST_ZEROS)
-        usable.append((name, digest, speech))
+        usable.append((name, digest, samples, speech))
         total += len(speech)
     if not usable:
         raise InputError(

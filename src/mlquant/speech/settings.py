@@ -1,4 +1,4 @@
-"""What speech a configuration can name: sources to obtain it from, and how training speech is chosen from them."""
+"""What speech a configuration can name: sources, test samples, and corpora, whose parts are chosen from sources."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import glob
 import ipaddress
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from mlquant.core.blocks import Block, Positive, Seed, refusal, shown
+from mlquant.core.blocks import Block, FilePath, Name, Positive, Text, nearest, quoted, refusal
 from mlquant.core.errors import InputError
+from mlquant.core.stage import Setting
+from mlquant.core.types import Seed
+from mlquant.speech.types import Equalise, Minutes, Resample
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 AUDIO = (".raw", ".wav", ".wav16", ".flac")  # suffixes of the files that an archive keeps
@@ -48,8 +51,8 @@ def is_this_machine(host: str | None) -> bool:
 class Url(Block):
     """Where a file can be downloaded, and what it must be."""
 
-    url: str
-    sha256: Sha256 | None = None
+    url: Annotated[str, Setting(help="an address: https, or file")]
+    sha256: Annotated[Sha256 | None, Setting(help="checksum of what is there; required of https")] = None
 
     @model_validator(mode="after")
     def _trusted(self) -> Url:
@@ -59,17 +62,43 @@ class Url(Block):
 
 
 class Source(Block):
-    """A Debian package, or urls to try in order; `name` is for messages, a `*` may end the version."""
+    """Where speech comes from: a Debian package, fetched without root, or else urls, tried in order."""
 
-    name: str | None = None
-    package: str | None = None
-    version: str | None = None
-    urls: list[Url] = []
+    name: Annotated[str | None, Setting(help="what messages call it; by default the entry's name")] = None
+    package: Annotated[str | None, Setting(help="name of a Debian package")] = None
+    version: Annotated[str | None, Setting(help="version of the package, at whose end a * stands for anything")] = None
+    urls: Annotated[list[Url], Setting(help="where it is when there is no package, tried in order")] = []
 
     @model_validator(mode="after")
     def _somewhere(self) -> Source:
         if not (self.package or self.urls):
             raise refusal("has neither package nor urls, expected at least one")
+        return self
+
+
+class Sample(Block):
+    """A test sample: a file of a source, or a url, or neither when the file is in speech_dir.
+
+    No training corpus may hold it: results of an experiment whose networks have seen one of its samples are refused.
+    """
+
+    sex: Annotated[Literal["m", "f"] | None, Setting(help="of the speaker, for tables")] = None
+    source: Annotated[str | None, Setting(help="name of the source that it is in")] = None
+    file: Annotated[Text | None, Setting(help="its path in the source, or the end of it")] = None
+    url: Annotated[str | None, Setting(help="where it can be downloaded, in place of a source")] = None
+    sha256: Annotated[Sha256 | None, Setting(help="checksum of the file")] = None
+    optional: Annotated[bool, Setting(help="left out with a warning when its url cannot be had")] = False
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Sample:
+        if (self.source is None) != (self.file is None):
+            raise refusal("has only one of source and file, expected both or neither")
+        if self.source and self.url:
+            raise refusal("has both source and url, expected at most one")
+        if self.source and self.optional:
+            raise refusal("is optional, which needs a url of its own instead of a source")
+        if self.url is not None and (problem := url_problem(self.url, self.sha256)):
+            raise refusal(problem)
         return self
 
 
@@ -84,30 +113,47 @@ def _one_group(value: str) -> str:
     try:
         groups = re.compile(value).groups
     except (re.error, OverflowError, RecursionError) as error:
-        raise refusal(f"found {shown(value)} ({error}), expected a regular expression") from None
+        raise refusal(f"found {quoted(value)} ({error}), expected a regular expression") from None
     if groups != 1:
-        raise refusal(f"found {shown(value)}, expected one group, in brackets, that is the speaker's name")
+        raise refusal(f"found {quoted(value)}, expected one group, in brackets, that is the speaker's name")
     return value
 
 
 Range_dB = Annotated[
-    list[Annotated[float, Field(ge=-60, le=60)]], Field(min_length=2, max_length=2), AfterValidator(_rising)
+    list[Annotated[float, Setting(ge=-60, le=60)]], Field(min_length=2, max_length=2), AfterValidator(_rising)
 ]
 
 
 class Choice(Block):
     """Which speech is taken, how much, and what is done to it; see `prepare_corpus_part`."""
 
-    include: list[str] = ["*"]
-    exclude: list[str] = []
-    forbid: list[Sha256] = []
-    minutes: Annotated[float, Field(gt=0)] | None = None
-    speakers: Annotated[str, AfterValidator(_one_group)] | None = None
-    held_out_speakers: Positive | None = None
-    resample: Annotated[list[Annotated[float, Field(ge=0.5, le=2.0)]], Field(min_length=1)] = [1.0]
-    equalise: Annotated[float, Field(ge=0, le=20)] = 0.0
-    noise: Range_dB | None = None
-    gain: Range_dB | None = None
+    removed: ClassVar[dict[str, str]] = {"forbid": "the program itself refuses test samples in training speech"}
+
+    include: Annotated[list[str], Setting(help="globs that match the end of the path of a file that is taken")] = ["*"]
+    exclude: Annotated[list[str], Setting(help="globs of files that are not taken though included")] = []
+    minutes: Annotated[Minutes | None, Setting(help="at most so many minutes; without, all there is")] = None
+    speakers: Annotated[
+        Annotated[str, AfterValidator(_one_group)] | None,
+        Setting(help="a regular expression whose group finds the speaker's name in the path of a file"),
+    ] = None
+    held_out_speakers: Annotated[
+        Positive | None,
+        Setting(help="so many of the speakers, drawn by the seed, are not trained on; `minutes` limits each side"),
+    ] = None
+    resample: Annotated[
+        list[Resample],
+        Field(min_length=1),
+        Setting(
+            help="pitch and formants times these factors, as of other vocal tracts, from file to file in turn; below 1 "
+            "nothing is left above that times 4 kHz, which must not be in speech that y_hat is learned from"
+        ),
+    ] = [1.0]
+    equalise: Equalise = 0.0
+    noise: Annotated[
+        Range_dB | None,
+        Setting(help="steady noise of the speech's own spectrum at a ratio drawn from this range in dB, file by file"),
+    ] = None
+    gain: Annotated[Range_dB | None, Setting(help="a gain drawn from this range in dB, file by file")] = None
 
     @model_validator(mode="after")
     def _split_by_speaker(self) -> Choice:
@@ -131,6 +177,79 @@ class SeededChoice(Choice):
     files: str | None = None
     shard: Seed = 0
     shards: Positive = 1
+
+
+class Part(Choice):
+    """A part of a corpus: files of a source, or a user's own audio files, or ready-made feature files."""
+
+    source: Annotated[str | None, Setting(help="name of the source that the speech is from")] = None
+    files: Annotated[FilePath | None, Setting(help="a folder or glob of your own audio files")] = None
+    b: Annotated[FilePath | None, Setting(help="a file of ready-made features: 22 floats a frame")] = None
+    y: Annotated[FilePath | None, Setting(help="the file of 79 floats a frame that goes with `b`")] = None
+    shards: Annotated[Positive, Setting(help="in so many jobs the speech of `files` is prepared")] = 1
+    held_out: Annotated[bool, Setting(help="none of it is trained on: training measures on it")] = False
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Part:
+        if self.speakers and (self.b or self.shards > 1):
+            raise refusal(f"speakers: found with {'b' if self.b else 'shards'}, expected speech that one job prepares")
+        if self.speakers and self.held_out:
+            raise refusal("has held_out and held_out_speakers, expected at most one of them")
+        if self.shards > 1 and not self.files:
+            raise refusal("shards goes with files of your own, and only with them")
+        if sum(origin is not None for origin in (self.source, self.files, self.b)) != 1:
+            raise refusal("expected exactly one of source, files and b")
+        if self.y and not self.b:
+            raise refusal("has y without b, expected both")
+        return self
+
+
+Settings = Annotated[dict[str, Any], Field(exclude=True)]  # of parts, which are checked as those of the parts
+
+
+class Corpus(Block):
+    """Training speech: parts that are each chosen, prepared and analysed by themselves."""
+
+    seed: Annotated[Seed, Setting(help="of the choice of files and of all that is drawn for them")] = 1
+    parts: Annotated[dict[Name, Part], Field(min_length=1), Setting(help="its parts by name; see Parts")]
+    parts_with: Annotated[
+        Settings, Setting(help="settings of a part that each has where it says nothing else itself")
+    ] = {}
+    parts_again: Annotated[
+        Settings,
+        Setting(
+            help="by a name: settings with which each part that is not held out is there once more, as <part>_<name>"
+        ),
+    ] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, data: Any) -> Any:
+        """The parts with what they have in common, each followed by what it is once more."""
+        if not isinstance(data, dict) or not isinstance(data.get("parts"), dict):
+            return data
+        common, again = data.get("parts_with", {}), data.get("parts_again", {})
+        for key, settings in (("parts_with", common), ("parts_again", again)):
+            if not isinstance(settings, dict):
+                raise refusal(f"found {quoted(settings)}, expected settings of parts", key)
+        for name, settings in (("parts_with", common), *((f"parts_again.{name}", own) for name, own in again.items())):
+            if not isinstance(settings, dict):
+                raise refusal(f"found {quoted(settings)}, expected settings of parts", name)
+            for key in settings:
+                if key not in Part.model_fields and key not in Part.removed:
+                    raise refusal(f"unknown key {quoted(key)}, {nearest(key, Part.model_fields)}", name)
+        parts = {}
+        for name, part in data["parts"].items():
+            parts[name] = part = common | part if isinstance(part, dict) else part
+            if isinstance(part, dict) and not part.get("held_out"):
+                parts |= {f"{name}_{suffix}": part | settings for suffix, settings in again.items()}
+        return data | {"parts": parts, "parts_with": {}, "parts_again": {}}
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> Corpus:
+        if all(part.held_out for part in self.parts.values()):
+            raise refusal("parts: all are held out, expected one to train on")
+        return self
 
 
 def audio_files(pattern: str) -> list[str]:

@@ -12,13 +12,10 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from mlquant.cli import kinds
 from mlquant.core.disk import read_json
 from mlquant.core.errors import InputError
 from mlquant.tools.why import STAGE, plan_of
-
-KINDS = ("sources", "optional_sources", "samples", "corpora", "models", "features", "networks", "figures", "latents")
-KINDS += ("shapes", "predictors", "codebooks", "quantised", "decoded", "restored", "inferred")
-KINDS += ("resynthesised", "synthesised", "anchors", "measures", "rates", "experiments")
 
 
 def prune(configfiles: Iterable[str], delete: bool) -> None:
@@ -38,8 +35,8 @@ def prune(configfiles: Iterable[str], delete: bool) -> None:
         for folder in unknown:
             if not folder.endswith("_wav"):
                 raise InputError(f"{folder}: not in the configuration, expected its --configfile, or no such folder")
-    kept = plan.stages.keys() | _referred(named)
-    stages = [folder for kind in KINDS for folder in _stages_of(kind) if folder not in kept]
+    kept = plan.nodes.keys() | _referred(named)
+    stages = [folder for kind in kinds() for folder in _stages_of(kind) if folder not in kept]
     stages.sort(key=lambda folder: os.stat(folder).st_mtime)
     seen: set[tuple[int, int]] = set()
     total = 0

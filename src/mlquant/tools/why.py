@@ -26,8 +26,9 @@ from mlquant.core import keys
 from mlquant.core.disk import read_json
 from mlquant.core.errors import InputError, log, one_line
 from mlquant.experiments.compare import changes
-from mlquant.plan.config import load
-from mlquant.plan.graph import Plan, Stage
+from mlquant.plan.config import load, read
+from mlquant.plan.graph import Node
+from mlquant.plan.plan import Plan
 
 STAGE = re.compile(r"results/(\w+)/([A-Za-z0-9_-]+)\.([0-9a-f]{8})(?![A-Za-z0-9_-])")
 """The folder of a stage: kind, name and key."""
@@ -51,11 +52,11 @@ class Job:
 
 @dataclass
 class Variant:
-    """A stage as it was recorded: its settings, inputs by name, and the code behind it; `time` of the record in s."""
+    """A node as it was recorded: its settings, inputs by name, and the code behind it; `time` of the record in s."""
 
     settings: dict
     inputs: dict
-    modules: dict[str, str]
+    definitions: dict[str, str]
     time: float
 
 
@@ -64,27 +65,19 @@ Variants = dict[tuple[str, str], dict[str, Variant]]
 
 
 def plan_of(configfiles: Iterable[str], entries: Iterable[str] = ()) -> Plan:
-    """The plan of config.yaml with files and KEY=VALUE entries over it, merged as Snakemake merges them.
+    """The plan of the configuration with files and KEY=VALUE entries over it, read as the Snakefile reads it.
 
     Raises InputError for what is no configuration.
     """
-    from snakemake.common.configfile import load_configfile
-    from snakemake.settings.types import ConfigSettings
-    from snakemake.utils import update_config
-    from snakemake_interface_common.exceptions import WorkflowError
-
     settings = {}
-    try:
-        if entries := list(entries):
-            from snakemake.cli import parse_config
+    if entries := list(entries):
+        from snakemake.cli import parse_config
 
+        try:
             settings = parse_config(entries)
-        raw = load_configfile("config.yaml")
-        over = ConfigSettings(config=settings, configfiles=[Path(name) for name in configfiles])
-    except (WorkflowError, ValueError) as error:
-        raise InputError(" ".join(str(error).split())) from None
-    update_config(raw, over.overwrite_config)
-    return Plan(load(raw))
+        except ValueError as error:
+            raise InputError(" ".join(str(error).split())) from None
+    return Plan(load(read(Path(), configfiles, settings)))
 
 
 def explain(target: str, configfiles: list[str], entries: list[str], cores: int) -> None:
@@ -97,11 +90,11 @@ def explain(target: str, configfiles: list[str], entries: list[str], cores: int)
     if not jobs:
         print(one_line(f"Nothing to be done: {target} is up to date."))
         return
-    order = {folder: place for place, folder in enumerate(plan.stages)}
+    order = {folder: place for place, folder in enumerate(plan.nodes)}
     jobs.sort(key=lambda job: order.get(job.folder, len(order)))
     variants, seconds, rows = recorded(), [estimate(job.benchmark) for job in jobs], []
     for job, time in zip(jobs, seconds, strict=True):
-        found = causes(job, plan.stages, variants)
+        found = causes(job, plan.nodes, variants)
         more = [f"and {len(found) - _CAUSES} more"] if len(found) > _CAUSES else []
         why = ", ".join(found[:_CAUSES] + more)
         rows.append((job.command, job.folder.removeprefix("results/"), why, _about(time)))
@@ -188,7 +181,7 @@ def recorded() -> Variants:
     for kind in ("experiments", "networks", "codebooks"):
         for path in sorted(Path("results", kind).glob("*/provenance.json")):
             found = _object(path)
-            stages, modules = _dict(found.get("stages")), _dict(found.get("modules"))
+            stages, definitions = _dict(found.get("stages")), _dict(found.get("definitions"))
             if kind == "experiments":  # whose entry stands for the settings of the tables
                 stages = stages | {path.parent.as_posix(): {"settings": found.get("experiment")}}
             for folder, stage in stages.items():
@@ -196,17 +189,17 @@ def recorded() -> Variants:
                     settings, inputs = _dict(stage.get("settings")), _dict(stage.get("inputs"))
                     known = Variant(settings, inputs, {}, path.stat().st_mtime)
                     known = variants[match[1], match[2]].setdefault(folder, known)
-                    known.modules |= modules
+                    known.definitions |= definitions
     return variants
 
 
-def _measured(stage: Stage) -> dict[str, Variant]:
-    """The earlier variants of a stage of measures, which record themselves, by folder."""
+def _measured(node: Node) -> dict[str, Variant]:
+    """The earlier variants of a node of measures, which record themselves, by folder."""
     found = {}
-    for path in Path("results/measures").glob(f"{stage.name}.*/measured.json"):
+    for path in Path("results/measures").glob(f"{node.name}.*/measured.json"):
         record = _object(path)
-        settings = {name: record[name] for name in stage.settings if name in record and name != "stages"}
-        inputs = {name: [*_dict(record.get(name))] for name in stage.inputs if name in record}
+        settings = {name: record[name] for name in node.settings if name in record and name != "stages"}
+        inputs = {name: [*_dict(record.get(name))] for name in node.inputs if name in record}
         found[path.parent.as_posix()] = Variant(settings, inputs, {}, path.stat().st_mtime)
     return found
 
@@ -223,18 +216,18 @@ def _dict(value: object) -> dict:
     return value if isinstance(value, dict) else {}
 
 
-def causes(job: Job, stages: dict[str, Stage], variants: Variants) -> list[str]:
-    """What made a job necessary, the most telling first; `stages` are those of the plan."""
-    stage, missing = stages.get(job.folder), _named(job.outputs, job.reason, "Missing output files")
+def causes(job: Job, nodes: dict[str, Node], variants: Variants) -> list[str]:
+    """What made a job necessary, the most telling first; `nodes` are those of the plan."""
+    node, missing = nodes.get(job.folder), _named(job.outputs, job.reason, "Missing output files")
     found = [f"{path} is newer" for path in _named(job.inputs, job.reason, "Updated input files")]
     if "Incomplete output files" in job.reason:
         found.append("was interrupted")
-    if stage and missing:
-        known = _measured(stage) if stage.kind == "measures" else variants[stage.kind, stage.name]
-        if stage.folder in known or any(map(os.path.exists, job.outputs)):
+    if node and missing:
+        known = _measured(node) if node.kind == "measures" else variants[node.kind, node.name]
+        if node.folder in known or any(map(os.path.exists, job.outputs)):
             found += [f"{os.path.basename(path)} is missing" for path in missing]
         else:
-            found += _against_earlier(stage, known, stages)
+            found += _against_earlier(node, known, nodes)
     if not found and missing and not _others(job.folder):
         found.append("new")
     if not found:
@@ -266,35 +259,36 @@ def _named(paths: list[str], reason: str, label: str) -> list[str]:
     return [path for path in paths if f", {path}, " in named]
 
 
-def _against_earlier(stage: Stage, known: dict[str, Variant], stages: dict[str, Stage]) -> list[str]:
-    """How a stage differs from the variant that is most like it; nothing where no record tells.
+def _against_earlier(node: Node, known: dict[str, Variant], nodes: dict[str, Node]) -> list[str]:
+    """How a node differs from the variant that is most like it; nothing where no record tells.
 
     Of variants that are as much alike one that the plan does not have any more counts first, then one of the same
     inputs, then the last.
     """
     compared = []
     for folder, variant in known.items():
-        if found := _differences(stage, variant):
+        if found := _differences(node, variant):
             inputs = sum(cause.startswith("input ") for cause in found)
-            compared.append((len(found), folder in stages, inputs, -variant.time, found))
+            compared.append((len(found), folder in nodes, inputs, -variant.time, found))
     return min(compared)[-1] if compared else []
 
 
-def _differences(stage: Stage, variant: Variant) -> list[str]:
-    """Settings, modules and inputs that are others than in an earlier variant."""
-    now = stage.settings
-    if stage.kind in ("experiments", "measures"):  # of which not all settings are recorded
+def _differences(node: Node, variant: Variant) -> list[str]:
+    """Settings, definitions and inputs that are others than in an earlier variant."""
+    now = node.settings
+    if node.kind in ("experiments", "measures"):  # of which not all settings are recorded
         now = {name: now.get(name) for name in variant.settings}
     found = [
         f"{name}: {_short(a)} -> {_short(b)}"
         for name, a, b in changes(variant.settings, now)
         if not STAGE.search(f"{a} {b}")  # an input
     ]
-    for name, digest in keys.modules_of([stage.command]).items():
-        if variant.modules.get(name, digest) != digest:
-            what = "module " + name.removeprefix("mlquant.") if "." in name else f"function {name} of cli"
-            found.append(f"{what} is another")
-    for name, paths in stage.inputs.items() if variant.inputs else ():
+    found += [
+        f"{'.'.join(name.split('.')[-2:])} is another"
+        for name, digest in keys.reached(node.stage.entry).items()
+        if variant.definitions.get(name, digest) != digest
+    ]
+    for name, paths in node.inputs.items() if variant.inputs else ():
         before = variant.inputs.get(name, [])
         if not isinstance(before, list):  # a text on many own files, as the plan records them
             if before != f"{len(paths)} files, from {paths[0]} to {paths[-1]}":

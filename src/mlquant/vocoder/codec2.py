@@ -12,15 +12,7 @@ import numpy as np
 
 from mlquant.core.errors import InputError
 from mlquant.core.records import FRAME
-
-MODES = {
-    **{"3200": (64, 20, 0), "2400": (48, 20, 0), "1600": (64, 40, 0), "1400": (56, 40, 0)},
-    **{"1300": (52, 40, 0), "1200": (48, 40, 0), "700C": (28, 40, FRAME)},
-}
-"""Modes, named by their bit/s, to the bits of a coded frame, its ms, and the samples it is later than the others.
-
-700C plays a frame of 10 ms later: it interpolates from the frame sent before up to, not including, the one just sent.
-"""
+from mlquant.vocoder.types import MODES
 
 
 def codec2(speech: np.ndarray, modes: list[str]) -> list[np.ndarray]:

@@ -36,13 +36,13 @@ OVERLAY = {
         "small": {
             "title": "",
             "samples": ["ann"],
-            "outputs": [
-                {"index": 1, "tag": "out", "process": "original", "processing": "original phases"},
-                {
-                    **{"index": 7, "tag": "vq5", "process": "vocoder", "networks": ["nn4_cat1", "manifold"]},
+            "outputs": {
+                1: {"tag": "out", "process": "original", "processing": "original phases"},
+                7: {
+                    **{"tag": "vq5", "process": "vocoder", "networks": ["nn4_cat1", "manifold"]},
                     **{"quantiser": "nn4_vq", "processing": "5 bits a frame"},
                 },
-            ],
+            },
         },
     },
     "sweeps": {

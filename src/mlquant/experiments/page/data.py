@@ -16,6 +16,7 @@ import numpy as np
 
 from mlquant.core import disk, records
 from mlquant.core.errors import InputError
+from mlquant.measures.columns import COLUMNS, FRAMES, TEXT, Column
 from mlquant.networks import dense
 from mlquant.networks.rows import row_of
 from mlquant.vocoder.features import B_HZ, energy_dB
@@ -23,41 +24,9 @@ from mlquant.vocoder.features import B_HZ, energy_dB
 STEP_dB = 0.01
 LIMIT = 40_000_000  # bytes of files whose samples the page holds; it has about as many
 _FLOOR_dB = -100.0  # of harmonics that are drawn
-_TEXT = ("sample", "sex", "tag", "group", "time", "experiment", "key", "revision")
+_TEXT = TEXT | {"time", "experiment", "key", "revision"}  # also those of the history
 
-COLUMNS: dict[str, tuple[str, str, int]] = {
-    "samples": ("samples", "how many samples the mean is over", 0),
-    "bits_per_frame": ("bits a vector", "bits of one quantised vector", 0),
-    "frame_ms": ("ms a vector", "duration of the frames of one quantised vector", 0),
-    "bit_per_s": ("bit/s", "bit rate of latents or b, or of the Codec 2 mode", 0),
-    "bit_per_s_10ms": ("bit/s at 10 ms", "bit rate were a vector sent every 10 ms", 0),
-    "bit_per_s_20ms": ("bit/s at 20 ms", "bit rate were a vector sent every 20 ms", 0),
-    "frames": ("frames", "frames of 10 ms", 0),
-    "sd_dB2": ("SD dB²", "spectral distortion: mean squared difference of y_hat and y, 200 to 3700 Hz, all frames", 2),
-    "sd_voiced_dB2": ("SD voiced", "spectral distortion over voiced frames only, dB²", 2),
-    "frames_above_2dB": ("> 2 dB", "frames with a distortion above 2 dB (4 dB²)", 0),
-    "share_above_2dB": ("share > 2 dB", "share of frames with a distortion above 2 dB (4 dB²)", 3),
-    "frames_above_4dB": ("> 4 dB", "frames with a distortion above 4 dB (16 dB²)", 0),
-    "share_above_4dB": ("share > 4 dB", "share of frames with a distortion above 4 dB (16 dB²)", 3),
-    "sd_b_dB2": ("SD of b dB²", "mean squared difference of b_hat and b over its 20 values", 2),
-    "latent_mse": ("latent MSE", "mean squared error of an element of the quantised latents", 5),
-    "pesq": ("PESQ", "narrow-band PESQ against the source speech, 1 to 4.5", 2),
-    "stoi": ("STOI", "short-time objective intelligibility against the source speech, 0 to 1", 3),
-    "estoi": ("ESTOI", "extended STOI against the source speech, 0 to 1", 3),
-    "lsd_dB": ("LSD dB", "log spectral distance to the source speech over active frames", 2),
-    "crest_low_dB": ("crest low", "buzziness: peak to RMS ratio of the envelope in a pitch cycle, low band, "
-                     "less the source's, dB", 2),
-    "crest_mid_dB": ("crest mid", "the same in the middle band, dB", 2),
-    "crest_high_dB": ("crest high", "the same in the high band, dB", 2),
-    "delay_samples": ("delay", "known delay to the source, samples at 8 kHz", 0),
-    "delay_measured": ("delay measured", "delay to the source by cross-correlation, samples at 8 kHz", 1),
-}  # fmt: skip
-"""Label, explanation and decimals of the measures; those with a prefix of `AGAINST` are as the one without."""
-AGAINST = {
-    "original_": ("original: ", "against the resynthesis with original amplitudes and phases: "),
-    "ideal_y_": ("ideal y: ", "against the synthesis of the true y with phase0: "),
-    "published_": ("published ", "of the published wav: "),
-}
+_SAMPLES = Column(name="samples", label="samples", help="how many samples the mean is over", digits=0)
 
 
 class Blob:
@@ -141,7 +110,10 @@ def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
 
 
 def _held(names: Sequence[str], tables: Sequence[_Tables]) -> list[str]:
-    """The samples that the page holds: those that fit into `LIMIT` after the ones before; the others are in tables."""
+    """Return the samples whose speech the page holds: as many as fit into `LIMIT`, in order.
+
+    The others are only in its tables.
+    """
     held, total = [], 0
     for name in names:
         known = [table.provenance["samples"][name] for table in tables if name in table.provenance["samples"]]
@@ -173,21 +145,21 @@ class _Tables:
         self.frames: dict[tuple, dict[str, list]] = {}
         for row in read_rows(folder / "frames.csv"):
             columns = self.frames.setdefault(
-                (row["sample"], row["index"], row["tag"]), {name: [] for name in ("sd_dB2", "sd_b_dB2", "lsd_dB")}
+                (row["sample"], row["index"], row["tag"]), {name: [] for name in FRAMES if name in COLUMNS}
             )
             for name, values in columns.items():
                 values.append(np.nan if row.get(name) is None else row[name])
 
     def about(self) -> dict:
-        """What is told of the experiment, without its arrays."""
+        """Return what the page says of the experiment, without its arrays."""
         known = self.provenance
         experiment = known["experiment"]
         networks = {name: Path(folder) for name, folder in known["networks"].items()}
-        shown = ("key", "pesq", "left_out", "versions", "wavs", "modules")
+        copied = ("key", "pesq", "left_out", "versions", "wavs", "definitions")
         return {
             "label": self.label,
             "folder": str(self.folder),
-            **{name: known.get(name) for name in shown},
+            **{name: known.get(name) for name in copied},
             "name": experiment["name"],
             "title": experiment.get("title") or "",
             "published": experiment.get("published"),
@@ -222,22 +194,26 @@ def _seconds(folder: str) -> float | None:
 
 
 def _columns(tables: Sequence[_Tables]) -> dict:
-    """Label, explanation and decimals of every numeric column, in the tables' order."""
+    """Return what the page has to know of every numeric column, in the tables' order.
+
+    That is its label, its explanation and its decimals, whether it is shown at first, is drawn against bit/s, is
+    a measure of speech, and whether frames have values of it.
+    """
     result = {}
-    for name in dict.fromkeys(
-        name for table in tables for row in (*table.means[:1], *table.measures[:1]) for name in row
-    ):
+    names = dict.fromkeys(name for table in tables for row in (*table.means[:1], *table.measures[:1]) for name in row)
+    for name in names:
         if name in _TEXT or name == "index":
             continue
-        prefix = next((prefix for prefix in AGAINST if name.startswith(prefix)), "")
-        label, explanation, digits = COLUMNS.get(name.removeprefix(prefix), (name, "", 3))
-        first, before = AGAINST.get(prefix, ("", ""))
-        result[name] = {"label": first + label, "help": before + explanation, "digits": digits}
+        # Tables of another version may have a measure that is no longer known.
+        column = (COLUMNS | {"samples": _SAMPLES}).get(name, Column(name=name, label=name, digits=3))
+        label = f"{column.label} {column.unit}".rstrip()
+        about = {"label": label, "help": column.help, "digits": column.digits, "frames": name in FRAMES}
+        result[name] = about | {"first": column.first, "charted": column.charted, "of_speech": column.of_speech}
     return result
 
 
 def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
-    """A sample of all folders that have it: what can be heard of it, and the features of its frames."""
+    """A sample of all folders that have it: what can be listened to, and the features of its frames."""
     having = [(i, table) for i, table in enumerate(tables) if name in table.provenance["samples"]]
     first = having[0][1]
     known = first.provenance["samples"][name]

@@ -1,7 +1,9 @@
 // Legend, measures, charts of the measures, training, history and provenance.
 
-const DEFAULT_COLUMNS = ["bit_per_s", "sd_dB2", "sd_b_dB2", "share_above_2dB", "share_above_4dB", "pesq", "published_pesq", "stoi",
-  "published_stoi", "estoi", "lsd_dB", "published_lsd_dB", "crest_mid_dB"];
+// The columns that are shown before a reader asks for all: each with that of the published wavs.
+const FIRST_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].first).flatMap((name) => [name, `published_${name}`]);
+// The measures that can be drawn against bit/s, those of speech first.
+const CHARTED_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].charted).sort((a, b) => page.columns[b].of_speech - page.columns[a].of_speech);
 
 const several = page.experiments.length > 1;
 const has = (value) => value !== null && value !== undefined;
@@ -28,7 +30,7 @@ function measures() {
     const source = page.experiments.flatMap((e) => (state.each ? e.measures : e.means).map((r) => [e, r]));
     const filled = Object.keys(page.columns).filter((name) => source.some(([, r]) => has(r[name])));
     // An empty PESQ column stays: that it is missing is told below.
-    const columns = state.all ? Object.keys(page.columns) : DEFAULT_COLUMNS.filter((name) => filled.includes(name) || name === "pesq");
+    const columns = state.all ? Object.keys(page.columns) : FIRST_COLUMNS.filter((name) => filled.includes(name) || name === "pesq");
     const first = state.each ? ["sample", "sex"] : ["of"];
     const heads = [...withLabel({ label: "experiment" }, [...first, "index", "tag"]),
       ...columns.map((name) => ({ text: page.columns[name]?.label ?? name, help: page.columns[name]?.help }))];
@@ -58,7 +60,7 @@ function againstBits() {
     if (!anchors.get(r.tag).has(r.sample)) anchors.get(r.tag).set(r.sample, r);
   }
   const of = (tag, name) => mean([...(anchors.get(tag)?.values() ?? [])].map((r) => r[name]).filter(has));
-  const choices = ["pesq", "stoi", "estoi", "lsd_dB", "sd_dB2"].filter((name) => page.experiments.some((e) => e.means.some((r) => has(r[name]))));
+  const choices = CHARTED_COLUMNS.filter((name) => page.experiments.some((e) => e.means.some((r) => has(r[name]))));
   let name = choices[0];
   const draw = () => {
     const modes = [...anchors.keys()].map((tag) => ({ tag, x: of(tag, "bit_per_s"), y: of(tag, name) })).filter((m) => has(m.x) && has(m.y)).sort((a, b) => a.x - b.x);
@@ -211,7 +213,7 @@ function provenanceOf(experiment) {
       s.folder, text(s.command), text(s.settings), text(s.inputs), has(s.seconds) ? { text: number(s.seconds, 1), sort: s.seconds } : null])),
     list("Seeds", "seeds", ["stage", "seed"], seeds),
     list("Versions", "versions", ["package", "version"], pairs(experiment.versions)),
-    list("Code", "digests of the modules behind the stages", ["part", "digest"], pairs(experiment.modules)),
+    list("Code", "digests of the definitions behind the stages", ["definition", "digest"], pairs(experiment.definitions)),
     list("Wavs", "wavs", ["file", "from"], Object.entries(experiment.wavs).map(([name, wav]) => [
       several ? name : { text: el("a", { href: encodeURIComponent(name) }, name), sort: name }, wav.from])));
 }

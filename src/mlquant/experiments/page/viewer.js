@@ -4,6 +4,7 @@ const Y_KHZ = Float64Array.from({ length: 79 }, (_, i) => 0.05 * (i + 1));
 const B_KHZ = Float64Array.from(page.b_kHz);
 const FRAME = 80; // samples
 const CENTRE = 79; // output sample that frame 0 is centred on
+const FRAME_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].frames);
 const APART = 5; // frames between two that j jumps to, at least
 
 const viewer = { frame: -1, weighted: false, hidden: new Set(["others"]), jumps: [], jump: -1 };
@@ -96,10 +97,10 @@ function showNumbers(frame) {
     el("dl", { class: "facts" }, facts.map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text)))),
     el("table", {},
       el("caption", { class: "hidden" }, "distortion of this frame"),
-      el("thead", {}, el("tr", {}, ["index", "SD dB²", "of b", "LSD dB"].map((h, i) => el("th", { scope: "col", class: i ? "number" : null }, h)))),
+      el("thead", {}, el("tr", {}, ["index", ...FRAME_COLUMNS.map((name) => page.columns[name].label)].map((h, i) => el("th", { scope: "col", class: i ? "number" : null }, h)))),
       el("tbody", {}, outputs().map((track, i) => el("tr", { "aria-current": track === current ? "true" : null },
         el("th", { scope: "row" }, el("i", { class: "swatch", style: `color: ${colour(i)}` }), ` ${track.label} `, el("small", {}, track.tag)),
-        ["sd_dB2", "sd_b_dB2", "lsd_dB"].map((name) => el("td", { class: "number" }, number(value(track, name)))))))));
+        FRAME_COLUMNS.map((name) => el("td", { class: "number" }, number(value(track, name)))))))));
 }
 
 // Go to a frame, with the sound paused.

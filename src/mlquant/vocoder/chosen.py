@@ -1,32 +1,14 @@
-"""What is quantised: latents of a network, or the shape of b, that is b without its mean; and what is trained on.
-
-The mean of b is its level, which is passed on as energies are; gain and shape are the terms of Gersho and Gray,
-"Vector Quantization and Signal Compression", 1992.
-"""
+"""Which frames are worth training on: those of more energy than a threshold, alone or in pairs over time."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from mlquant.core import records
 from mlquant.core.errors import InputError
 from mlquant.vocoder.features import energy_dB
-
-
-def shapes(features: np.ndarray) -> np.ndarray:
-    """Shapes [F, 20] float32 in dB of records [F, 22] (b in dB, Wo, voiced): b without its mean."""
-    b = features[:, :20].astype(np.float64)
-    return (b - b.mean(axis=1, keepdims=True)).astype(np.float32)
-
-
-def from_shapes(shapes: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """Records [F, 22] float32 with b_hat in place of b: shapes [F, 20] in dB with the means of the features' b.
-
-    Raises InputError for another number of shapes.
-    """
-    if len(shapes) != len(features):
-        raise InputError(f"shapes: {len(shapes)} frames, expected {len(features)} as of the features")
-    b_hat = shapes + features[:, :20].mean(axis=1, keepdims=True, dtype=np.float64)
-    return np.concatenate([b_hat, features[:, 20:]], axis=1, dtype=np.float32, casting="same_kind")
 
 
 def loud(features: np.ndarray, thresh: float | None, ncat: int = 1) -> np.ndarray:
@@ -48,3 +30,12 @@ def to_train_on(vectors: np.ndarray, loud: np.ndarray, before: int | None = None
         raise InputError(f"pairs: found {before}, expected at least 1 vector from one to the next")
     keep = loud[before:] & loud[:-before]
     return np.concatenate([vectors[:-before][keep], vectors[before:][keep]], axis=1)
+
+
+def write(path: Path, kept: list[np.ndarray], features: list[Path], thresh: float | None, pairs: int | None) -> None:
+    """Write the vectors that are kept of several files of features; InputError where none is."""
+    if not sum(map(len, kept)):
+        limits = f"thresh {thresh} dB, pairs {pairs}"
+        names = ", ".join(map(str, features))
+        raise InputError(f"{names}: no frame is left with {limits}, expected at least one")
+    records.write_f32(path, np.concatenate(kept))

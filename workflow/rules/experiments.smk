@@ -1,11 +1,27 @@
-# Measures of each sample, and the folders that experiments end in.
+# Experiments: measures of each sample, their tables, and the folder with all wavs and a page.
 
 
-rule measure_sample:
+rule measure:
     input:
-        files=files_of("measures", "files"),
+        files=taken(
+            "files",
+            "results/samples/{}/speech.raw",
+            "results/models/{}/model.bin",
+            "results/features/{}/b.f32",
+            "results/features/{}/y.f32",
+            "results/latents/{}/l.f32",
+            "results/gain_removed/{}/shape.f32",
+            "results/quantised/{}/l_hat.f32",
+            "results/gain_restored/{}/b_hat.f32",
+            "results/decoded/{}/hat.f32",
+            "results/inferred/{}/hat.f32",
+            "results/resynthesised/{}/speech.wav",
+            "results/synthesised/{}/speech.wav",
+            *(f"results/anchors/{{}}/{mode}.wav" for mode in MODES),
+            own,
+        ),
     output:
-        "results/measures/{stage}/measured.json",
+        measured="results/measures/{stage}/measured.json",
     log:
         "results/logs/measures/{stage}.log",
     benchmark:
@@ -16,19 +32,22 @@ rule measure_sample:
         mem_mb=1000,
         runtime=5,
     params:
-        record=settings("measures"),
-        root=root,
+        arguments=arguments,
     message:
         "Measuring {wildcards.stage}"
     shell:
-        "mlquant measure {params.record:q} {params.root:q} -o {output:q} > {log:q} 2>&1"
+        "mlquant measure {params.arguments:q} > {log:q} 2>&1"
 
 
-rule tabulate_measures:
+rule tabulate:
     input:
         required=lambda w: measured(experiment_of(w), required(experiment_of(w))),
         optional=lambda w: measured(experiment_of(w), optional(experiment_of(w))),
-        sidecars=files_of("experiments", "sidecars"),
+        sidecars=taken(
+            "sidecars",
+            "results/networks/{}/provenance.json",
+            "results/codebooks/{}/provenance.json",
+        ),
         origins=lambda w: origins(experiment_of(w)),
     output:
         report(
@@ -62,7 +81,7 @@ rule tabulate_measures:
         mem_mb=1000,
         runtime=10,
     params:
-        experiment=settings("experiments"),
+        experiment=lambda w: params(node(w).settings),
         root=root,
         folder=folder_of,
     message:
@@ -72,15 +91,15 @@ rule tabulate_measures:
         "--sidecars {input.sidecars:q} --origins {input.origins:q} {params.root:q} -o {params.folder:q} > {log:q} 2>&1"
 
 
-rule gather_wavs:
+rule page:
     input:
         tables=lambda w: [
             PLAN.experiments[w.experiment].tables.file(name) for name in TABLES
         ],
-        required=lambda w: shown(w.experiment, required(w.experiment)),
-        optional=lambda w: shown(w.experiment, optional(w.experiment)),
+        required=lambda w: files_on_page(w.experiment, required(w.experiment)),
+        optional=lambda w: files_on_page(w.experiment, optional(w.experiment)),
         curves=lambda w: PLAN.experiments[w.experiment].curves,
-        shown=lambda w: PLAN.experiments[w.experiment].shown,
+        trained=lambda w: PLAN.experiments[w.experiment].on_page,
     output:
         report(
             directory("results/{experiment}_wav"),
@@ -104,7 +123,7 @@ rule gather_wavs:
         root=root,
         figures=lambda w, input: ["--figures", *input.curves] if input.curves else [],
         # The folder is not keyed: a new page is made when its code is another.
-        code=PLAN.params("page", {}),
+        code=PLAN.params(("mlquant.experiments.stages:page",), {}),
     message:
         "Gathering {output}"
     shell:

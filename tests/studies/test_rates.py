@@ -1,29 +1,24 @@
-"""Rate and distortion of a quantised chain: it is the chain of the single commands, and tables and figures of it."""
+"""Rate and distortion of a quantised chain, which is the chain of the single commands."""
 
+import hashlib
 import importlib.util
 import itertools
 import json
 import sys
-from pathlib import Path
 
-import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from matplotlib.text import Text
 
 from mlquant import cli
 from mlquant.chains import coder
-from mlquant.core import blocks, disk, figures, records
-from mlquant.core.errors import InputError
+from mlquant.core import blocks, records
 from mlquant.measures import measures
 from mlquant.networks import inference, training
 from mlquant.networks.settings import NetworkSettings
-from mlquant.quantisers import vectors, vq
-from mlquant.studies import studies
-from mlquant.vocoder import analysis, features
+from mlquant.quantisers import gain, vq
+from mlquant.studies import rates
+from mlquant.vocoder import analysis, chosen, features
 
 HAS_PESQ = importlib.util.find_spec("pesq") is not None
 SMALL = {"family": "autoencoder1", "nn": 4, "d": 4, "lr": 2e-3, "batch": 64, "epochs": 2, "held_out": 0.1}
@@ -51,19 +46,21 @@ def made(tmp_path_factory, voice):
         settings = NetworkSettings(**{**SMALL, **changes}).model_dump()
         training.train(settings, [b], [y] if name in ("straight", "manifold") else None, folder / name)
     for name in ("nn4", "pairs", "straight", "shape"):
-        array = vectors.shapes(b) if name == "shape" else inference.encode(*inference.load(folder / name / WEIGHTS), b)
+        array = (
+            gain.without_gain(b) if name == "shape" else inference.encode(*inference.load(folder / name / WEIGHTS), b)
+        )
         for stage, size in enumerate((16, 8), 1):
             result = vq.train(array, size, seed=1)
             records.write_f32(folder / f"{name}_{stage}.f32", result.codebook)
             array = result.residual
-    records.write_f32(folder / "every.f32", vectors.shapes(b))
+    records.write_f32(folder / "every.f32", gain.without_gain(b))
     records.write_f32(folder / "a.f32", np.array([[0.7]]))
     return folder
 
 
 CHAINS = {  # networks, place of the quantised one, encoder, codebooks, and how they are searched
     "latents": (["nn4", "manifold"], 0, "nn4", "nn4", {}),
-    "latents now and then": (["nn4", "manifold"], 0, "nn4", "nn4", {"every": 4, "interval_ms": 40}),
+    "latents now and then": (["nn4", "manifold"], 0, "nn4", "nn4", {"send_every": 4, "interval_ms": 40}),
     "a decoder of its own": (["other", "manifold"], 0, "nn4", "nn4", {"mbest": 1}),
     "pairs of frames": (["pairs", "manifold"], 0, "pairs", "pairs", {"interval_ms": 20}),
     "straight to y": (
@@ -71,12 +68,12 @@ CHAINS = {  # networks, place of the quantised one, encoder, codebooks, and how 
         0,
         "straight",
         "straight",
-        {"predict": 0.5, "stretch": 9, "every": 2, "interval_ms": 20, "expand": 1.3},
+        {"predict": 0.5, "reset_every": 9, "send_every": 2, "interval_ms": 20, "postfilter": 1.3},
     ),
     "the second network": (["nn4", "straight"], 1, "straight", "straight", {}),
     "b itself": (["manifold"], None, None, "shape", {}),
-    "b itself, predicted": (["manifold"], None, None, "shape", {"predict": "a.f32", "stretch": 10}),
-    "b through two networks": (["nn4", "manifold"], None, None, "shape", {"every": 2, "interval_ms": 20}),
+    "b itself, predicted": (["manifold"], None, None, "shape", {"predict": "a.f32", "reset_every": 10}),
+    "b through two networks": (["nn4", "manifold"], None, None, "shape", {"send_every": 2, "interval_ms": 20}),
 }
 
 
@@ -86,8 +83,8 @@ def settings_of(name, **changes):
     return {
         **{"networks": [f"{one}/{WEIGHTS}" for one in networks], "quantised": quantised},
         **{"encoder": encoder and f"{encoder}/{WEIGHTS}", "codebooks": [f"{codebooks}_{i}.f32" for i in (1, 2)]},
-        **{"stages": [1, 2], "mbest": 3, "every": 1, "predict": None, "stretch": None, "interval_ms": 10},
-        "expand": 1.0,
+        **{"stages": [1, 2], "mbest": 3, "send_every": 1, "predict": None, "reset_every": None, "interval_ms": 10},
+        "postfilter": 1.0,
         **{"features": ["b.f32"], "targets": ["y.f32"], "held_out": 0.1, "thresh": 10, "seconds": 60, "pesq": False},
         **{"held_out_features": [], "held_out_targets": []},
         **{"samples": {"v": {"speech": "v.raw", "model": "m.bin", "b": "b.f32", "y": "y.f32"}}},
@@ -103,7 +100,7 @@ def command(*words):
 
 
 def measured(settings):
-    return coder.measure(blocks.validate(coder.Settings, settings, "settings").model_dump())
+    return rates.measure(blocks.validate(rates.RateSettings, settings, "settings").model_dump())
 
 
 # --- the chain -------------------------------------------------------------------------------------------
@@ -122,12 +119,12 @@ def test_a_sample_goes_the_way_of_the_single_commands(made, monkeypatch, tmp_pat
 
     def quantised(path, width):
         options = ["-k", width, "-q", ",".join(settings["codebooks"]), "--mbest", settings["mbest"]]
-        for option in ("every", "predict", "stretch"):
-            options += [f"--{option}", settings[option]] if settings[option] is not None else []
+        for option in ("send_every", "predict", "reset_every"):
+            options += [f"--{option.replace('_', '-')}", settings[option]] if settings[option] is not None else []
         return out("vq-search", path, *options)
 
     if settings["quantised"] is None:
-        hat = out("from-shapes", quantised(out("shapes", hat), 20), "--features", hat)
+        hat = out("restore-gain", quantised(out("remove-gain", hat), 20), "--features", hat)
     for i, network in enumerate(settings["networks"]):
         energy = [] if network.startswith(("nn4", "other", "pairs")) else ["--energy-from", "y.f32"]
         if i == settings["quantised"]:
@@ -135,7 +132,7 @@ def test_a_sample_goes_the_way_of_the_single_commands(made, monkeypatch, tmp_pat
             hat = out("decode", network, latents, "--features", hat, *energy)
         else:
             hat = out("infer", network, hat, *energy)
-    command("synth", "m.bin", hat, "--expand", settings["expand"], "-o", tmp_path / "v.wav")
+    command("synth", "m.bin", hat, "--postfilter", settings["postfilter"], "-o", tmp_path / "v.wav")
 
     loaded = settings | {"predict": 0.7 if settings["predict"] == "a.f32" else settings["predict"]}
     y_hat, speech = list(coder.outputs(coder.load(loaded), settings, "v"))[-1]
@@ -147,9 +144,9 @@ def test_a_sample_goes_the_way_of_the_single_commands(made, monkeypatch, tmp_pat
 @pytest.mark.parametrize("name", CHAINS)
 def test_bits_are_of_the_stages_and_only_a_chain_with_b_hat_has_its_distortion(made, monkeypatch, name):
     monkeypatch.chdir(made)
-    settings = settings_of(name, predict=None, stretch=None, stages=[2, 1])
+    settings = settings_of(name, predict=None, reset_every=None, stages=[2, 1])
     table = measured(settings)
-    assert list(table) == [*coder.COLUMNS, "pesq_v"] and table["stages"].tolist() == [2, 1]
+    assert list(table) == [*rates.COLUMNS, "pesq_v"] and table["stages"].tolist() == [2, 1]
     assert table["bits"].tolist() == [7, 4]
     np.testing.assert_allclose(table["bit_per_s"], table["bits"] * 1000 / settings["interval_ms"])
     assert table["sd_training_dB2"].notna().all() and table["sd_b_training_dB2"].notna().all() == (
@@ -174,12 +171,12 @@ def test_a_quantiser_that_loses_nothing_leaves_the_distortion_of_the_network(mad
 
 def test_b_hat_is_measured_at_every_frame_after_interpolation(made, monkeypatch):
     monkeypatch.chdir(made)
-    settings = settings_of("b itself", codebooks=["every.f32"], stages=[1], every=4, interval_ms=40, held_out=0)
+    settings = settings_of("b itself", codebooks=["every.f32"], stages=[1], send_every=4, interval_ms=40, held_out=0)
     b = records.read_features("b.f32")
     at = np.arange(len(b))
-    sent = vectors.shapes(b)[::4]
+    sent = gain.without_gain(b)[::4]
     shape = np.stack([np.interp(at, at[::4], element) for element in sent.T], axis=1)
-    expected = np.square(vectors.shapes(b) - shape).mean(axis=1)[vectors.loud(b, 10)].mean()
+    expected = np.square(gain.without_gain(b) - shape).mean(axis=1)[chosen.loud(b, 10)].mean()
     assert expected > 1
     assert measured(settings)["sd_b_training_dB2"][0] == pytest.approx(expected, rel=1e-4)
 
@@ -203,9 +200,9 @@ def test_each_set_is_its_part_of_the_files_and_its_first_seconds(made, monkeypat
         return measured(settings_of("latents", **{**paths, **others, **search, **changes})).iloc[0]
 
     def differs(one, other):
-        return {name for name in coder.COLUMNS if name.startswith("sd") and one[name] != other[name]}
+        return {name for name in rates.COLUMNS if name.startswith("sd") and one[name] != other[name]}
 
-    columns = {name: {f"sd_b_{name}_dB2", f"sd_{name}_dB2"} for name in coder.SETS}
+    columns = {name: {f"sd_b_{name}_dB2", f"sd_{name}_dB2"} for name in rates.SETS}
     plain = table()
     assert not plain[[*itertools.chain(*columns.values())]].isna().any()
     assert differs(plain, table(slice(60, 100), slice(160, 200))) == set()
@@ -247,12 +244,12 @@ def walk(vectors, seed):
     return np.array([*itertools.accumulate(steps, lambda before, step: np.float32(0.9) * before + step)])
 
 
-@pytest.mark.parametrize("search", [{"predict": 0.9, "stretch": 7}, {"predict": 0.9}, {"predict": None}])
-@pytest.mark.parametrize("every", [1, 3])
+@pytest.mark.parametrize("search", [{"predict": 0.9, "reset_every": 7}, {"predict": 0.9}, {"predict": None}])
+@pytest.mark.parametrize("send_every", [1, 3])
 @pytest.mark.parametrize("mbest", [1, 4])
-def test_several_arrays_are_quantised_as_each_alone(search, every, mbest):
+def test_several_arrays_are_quantised_as_each_alone(search, send_every, mbest):
     codebook = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
-    search = {"mbest": mbest, "every": every, "stretch": None, **search}
+    search = {"mbest": mbest, "send_every": send_every, "reset_every": None, **search}
     chain = coder.Chain([], None, None, [codebook, codebook / 4], search)
     arrays = [walk(vectors, seed) for seed, vectors in enumerate((1, 20, 100, 50))]
     for array, found in zip(arrays, coder.quantise_all(chain, arrays, 2), strict=True):
@@ -268,7 +265,7 @@ def test_the_command_writes_the_pesq_that_the_outputs_have_as_measured(made, mon
     settings["samples"] |= {"w": settings["samples"]["v"], "not this one": {**settings["samples"]["v"], "b": "none"}}
     command("rate", json.dumps(settings), "--root", made, "--samples", "v", "w", "-o", tmp_path / "rates.csv")
     table = pd.read_csv(tmp_path / "rates.csv")
-    assert list(table) == [*coder.COLUMNS, "pesq_v", "pesq_w"]
+    assert list(table) == [*rates.COLUMNS, "pesq_v", "pesq_w"]
     monkeypatch.chdir(made)
     chain = coder.load(settings | {"predict": 0.7})
     source = records.read_speech("v.raw")
@@ -291,8 +288,8 @@ REFUSED = {
     "an encoder of nothing": ({"quantised": None}, "expected none where b itself"),
     "no bottleneck": ({"encoder": f"manifold/{WEIGHTS}"}, "has no bottleneck"),
     "too many stages": ({"stages": [1, 3]}, "stages: found 3, expected at most 2"),
-    "another interval": ({"every": 2}, "interval_ms: found 10, expected 20"),
-    "a stretch without prediction": ({"stretch": 5}, "predict: none"),
+    "another interval": ({"send_every": 2}, "interval_ms: found 10, expected 20"),
+    "a stretch without prediction": ({"reset_every": 5}, "predict: none"),
     "a coefficient of 1": ({"predict": 1}, "prediction coefficient: 1"),
     "a codebook of another width": ({"codebooks": ["a.f32"], "stages": [1]}, "a.f32: 4 bytes"),
     "a file that is not there": ({"features": ["none.f32"]}, "none.f32: no such file"),
@@ -301,7 +298,7 @@ REFUSED = {
     "others without targets": ({"held_out_features": ["b.f32"]}, "held_out_targets: found 0"),
     "an unknown key": ({"stage": 1}, "unknown key 'stage', the nearest valid one is 'stages'"),
     "no stages": ({"stages": []}, "settings: stages"),
-    "text for a number": ({"every": "often"}, "settings: every"),
+    "text for a number": ({"send_every": "often"}, "settings: send_every"),
 }
 
 
@@ -314,137 +311,18 @@ def test_what_cannot_be_measured_is_one_line_and_no_file(made, tmp_path, case):
     assert says in ended.value.code and "\n" not in ended.value.code and not list(tmp_path.iterdir())
 
 
+def test_a_sample_that_a_corpus_holds_is_refused_and_one_that_is_not_taken_is_not(made, tmp_path):
+    held = hashlib.sha256((made / "v.raw").read_bytes()).hexdigest()
+    manifest = tmp_path / "manifest.csv"
+    manifest.write_text(f"path,sha256,samples_sha256,factor,start_frame,frames\nother.wav,0,{held},1.0,0,3\n")
+    words = ["rate", json.dumps(settings_of("latents")), "--root", made, "--manifests", manifest]
+    with pytest.raises(SystemExit) as ended:
+        command(*words, "-o", tmp_path / "rates.csv")
+    assert "manifest.csv: other.wav is the test sample v" in ended.value.code
+    assert list(tmp_path.iterdir()) == [manifest]
+
+
 def test_an_unknown_sample_is_one_line_that_names_those_there_are(made, tmp_path):
     words = ["rate", json.dumps(settings_of("latents")), "--root", made, "-o", tmp_path / "rates.csv"]
     with pytest.raises(SystemExit, match="samples: found 'x', expected one of v"):
         command(*words, "--samples", "x")
-
-
-# --- the study -------------------------------------------------------------------------------------------
-
-
-def rate_table(path, rows, samples=("s", "t")):
-    """A table of rates with bit/s and mean PESQ, 0.1 above that of one sample and below that of the other."""
-    table = pd.DataFrame({"bit_per_s": [rate for rate, _ in rows], "pesq": [pesq for _, pesq in rows]}, dtype=float)
-    table = table.assign(stages=range(1, 1 + len(rows)), interval_ms=20, bits=table["bit_per_s"] / 50)
-    table = table.reindex(columns=coder.COLUMNS)
-    for name, more in zip(samples, (0.1, -0.1), strict=False):
-        table[f"pesq_{name}"] = table["pesq"] + more
-    table.to_csv(path, index=False)
-    return str(path)
-
-
-def anchors(folder, pesq=2.6):
-    """Files of measures of two samples' anchors."""
-    paths = []
-    for sample, more in (("s", 0.1), ("t", -0.1)):
-        kinds = [("original", None, 3.8), ("ideal_y", None, 3.4), ("1200", 1200.0, pesq), ("700C", 700.0, 2.0)]
-        rows = [
-            {
-                **{"sample": sample, "tag": tag, "bit_per_s": rate, "pesq": score + more},
-                **{"bits_per_frame": rate and rate / 25, "frame_ms": rate and 40},
-            }
-            for tag, rate, score in kinds
-        ]
-        paths.append(folder / f"{sample}.json")
-        disk.write_json(paths[-1], {"measures": rows})
-    return [str(path) for path in paths]
-
-
-def study(folder, *tables, **changes):
-    rows = [
-        {"source": source, "kind": kind, "sizes": "512", "interval_ms": 20, "file": path}
-        for source, kind, path in tables
-    ]
-    return {"kind": "bits", "name": "bits", "features": ["x"], "rows": rows, "anchors": anchors(folder)} | changes
-
-
-def test_a_line_is_on_the_front_when_none_of_as_few_bits_is_better(tmp_path):
-    one = rate_table(tmp_path / "1.csv", [(450, 2.1), (900, 2.5), (1800, 2.9)])
-    other = rate_table(tmp_path / "2.csv", [(450, 2.2), (900, 2.3), (1200, 2.55)])
-    table = studies.bits(study(tmp_path, ("b", "lbg", one), ("nn4", "beam", other)))["bits"]
-    names = ["source", "kind", "entries", *coder.COLUMNS, "pesq_s", "pesq_t", "on_front"]
-    assert list(table) == names
-    found = [(row.source, row.kind, row.bit_per_s, row.on_front) for row in table.itertuples()]
-    assert found[:-2] == [
-        *(("b", "lbg", 450, False), ("nn4", "beam", 450, True), ("codec2", "700C", 700, False)),
-        *(("nn4", "beam", 900, False), ("b", "lbg", 900, True)),
-        *(("nn4", "beam", 1200, False), ("codec2", "1200", 1200, True), ("b", "lbg", 1800, True)),
-    ]
-    assert [row[:2] for row in found[-2:]] == [("reference", "ideal_y"), ("reference", "original")]
-    assert not table["on_front"][-2:].any() and table["bit_per_s"][-2:].isna().all()
-    codec2 = table[table["kind"] == "1200"].iloc[0]
-    assert (codec2["bits"], codec2["interval_ms"], codec2["pesq_s"]) == (48, 40, 2.7)
-    assert codec2["pesq"] == pytest.approx(2.6)
-
-
-@hypothesis.settings(max_examples=30)
-@given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=1, max_size=8))
-def test_the_front_is_as_defined_whatever_the_lines(tmp_path_factory, rows):
-    path = rate_table(tmp_path_factory.mktemp("any") / "rates.csv", rows, samples=())
-    table = studies.bits(study(Path(path).parent, ("b", "lbg", path), anchors=[]))["bits"]
-    assert sorted(zip(table["bit_per_s"], table["pesq"], strict=True)) == sorted(rows)
-    for row in table.itertuples():
-        better = [pesq for rate, pesq in rows if rate <= row.bit_per_s and pesq > row.pesq]
-        assert row.on_front == (not better)
-
-
-@pytest.mark.parametrize("pesq", [2.6, np.nan])
-def test_the_table_and_the_figure_follow_from_the_rates_byte_by_byte(tmp_path, pesq):
-    lines = rate_table(tmp_path / "1.csv", [(rate, pesq * rate / 900) for rate in (450, 900, 1200)])
-    points = [rate_table(tmp_path / f"{i}.csv", [(1200, pesq + i / 10)]) for i in (2, 3)]
-    tables = [("b", "lbg", lines), ("loop", "beam", points[0]), ("loop", "lbg", points[1])]
-    settings, folders = study(tmp_path, *tables), [tmp_path / "one", tmp_path / "other"]
-    for folder in folders:
-        folder.mkdir()
-        studies.make(json.loads(json.dumps(settings)), folder)
-    written, again = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
-    assert written.keys() == {"bits.csv", "bits.png", "bits.svg"} and written == again
-    table = pd.read_csv(folders[0] / "bits.csv")
-    assert len(table) == 9 and table["on_front"].dtype == bool
-    texts = written["bits.svg"].decode()
-    # Of single chains what tells them apart, of lines the legend: texts stand in the drawing as comments.
-    for text in ("b, lbg", "loop, beam", "loop, lbg"):
-        assert (f"<!-- {text} -->" in texts) == (pesq == pesq)
-    assert "<!-- 700C -->" in texts and "<!-- Codec 2 -->" in texts
-
-
-def test_labels_of_points_that_are_close_do_not_overlap(tmp_path):
-    with figures._figure(4, 3, tmp_path / "x.png") as figure:
-        axis = figure.subplots()
-        points = np.array([(1 + 0.002 * i, 1.002 - 0.003 * (i % 2)) for i in range(5)])
-        axis.plot([0, 1, 2], [0, 1, 2])
-        axis.plot(*points.T, "ks")
-        figures._label(axis, [f"point {i}" for i in range(5)], points)
-        figure.draw_without_rendering()
-        boxes = [Text.get_window_extent(note) for note in axis.texts]
-        assert len(boxes) == 5
-        assert not any(one.overlaps(other) for one, other in itertools.combinations(boxes, 2))
-        assert all(axis.bbox.contains(*corner) for box in boxes for corner in (box.min, box.max))
-        middle = axis.transData.transform((1, 1))
-        assert not any(box.contains(*middle) for box in boxes)
-
-
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"rows": []}, "rows: none"),
-        ({"rows": [{"source": "b", "kind": "lbg", "file": "f"}]}, "have no 'sizes'"),
-        ({"anchors": ["none.json"]}, "none.json: no such file"),
-        ({"anchors": None}, "have no 'anchors'"),
-    ],
-)
-def test_a_study_of_what_is_not_there_is_one_line(tmp_path, changes, says):
-    settings = study(tmp_path, ("b", "lbg", rate_table(tmp_path / "1.csv", [(450, 2)]))) | changes
-    with pytest.raises(InputError, match=says) as error:
-        studies.make({name: value for name, value in settings.items() if value is not None}, tmp_path)
-    assert "\n" not in str(error.value) and not list(tmp_path.glob("bits*"))
-
-
-def test_means_over_other_samples_are_not_compared(tmp_path):
-    path = rate_table(tmp_path / "1.csv", [(450, 2)], samples=("s", "u"))
-    with pytest.raises(InputError, match=r"1\.csv: samples s, u, expected those of the anchors, s, t"):
-        studies.bits(study(tmp_path, ("b", "lbg", path)))
-    (tmp_path / "1.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"1\.csv: not a table of mlquant rate"):
-        studies.bits(study(tmp_path, ("b", "lbg", path)))

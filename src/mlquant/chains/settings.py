@@ -1,0 +1,92 @@
+"""The settings of a coding chain: the networks that b goes through, and what is done between them."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
+
+from mlquant.core.blocks import Block, Line, refusal
+from mlquant.core.stage import Setting
+from mlquant.core.types import Stages, Survivors
+from mlquant.networks.types import NoiseVar, Seed
+from mlquant.vocoder.types import MODES, Postfilter
+
+Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
+
+
+class Chain(Block):
+    """Networks from b, or y, to y_hat, one of which may have its latents, or b before it, quantised or in noise."""
+
+    renamed: ClassVar[dict[str, str]] = {"expand": "postfilter"}
+
+    networks: Annotated[list[str], Setting(help="names of the networks, one after the other")] = []
+    quantiser: Annotated[str | None, Setting(help="name of the quantiser, of one of the networks or of b")] = None
+    stages: Annotated[
+        Stages | None, Setting(help="how many of the quantiser's stages are used: the first so many; by default all")
+    ] = None
+    mbest: Survivors = 5
+    noise_var: Annotated[NoiseVar, Setting(help="variance of noise on the latents, in place of a quantiser")] = 0.0
+    seed: Annotated[Seed, Setting(help="of that noise")] = 1
+    postfilter: Postfilter = 1.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Chain:
+        for name in ("stages", "mbest"):
+            if name in self.model_fields_set and self.quantiser is None:
+                raise refusal(f"has {name} without a quantiser, expected both")
+        if len(set(self.networks)) < len(self.networks):
+            raise refusal(f"networks: found {', '.join(self.networks)}, expected each once")
+        if self.noise_var and self.quantiser:
+            raise refusal("has noise_var and quantiser, expected at most one of them")
+        return self
+
+
+class RatedChain(Chain):
+    """A quantised chain that is measured with each of several numbers of stages."""
+
+    networks: Annotated[list[str], Field(min_length=1), Setting(help="names of the networks, one after the other")]
+    quantiser: Annotated[str, Setting(help="name of the quantiser, of one of the networks or of b")]
+    stages: Annotated[  # type: ignore[assignment]
+        list[Stages], Field(min_length=1), Setting(help="with so many stages of the quantiser it is measured")
+    ]
+
+    @model_validator(mode="after")
+    def _each_once(self) -> RatedChain:
+        if len(set(self.stages)) < len(self.stages):
+            raise refusal(f"found {self.stages}, expected each once", "stages")
+        return self
+
+
+def _mode(value: str) -> str:
+    if value not in MODES:
+        raise refusal(f"found {value}, expected one of {', '.join(MODES)}")
+    return value
+
+
+class Output(Chain):
+    """One of the outputs of an experiment: speech made of each of its samples; its index is its key."""
+
+    removed: ClassVar[dict[str, str]] = {"index": "the index is the key of the output, as in outputs: {6: {tag: x}}"}
+
+    tag: Annotated[Tag, Setting(help="the end of the name of its files, <sample>_<index>_<tag>.wav")]
+    processing: Annotated[Line, Setting(help="what is done, for tables and pages")] = ""
+    shows: Annotated[Line, Setting(help="what it shows, for tables and pages")] = ""
+    process: Annotated[
+        Literal["original", "vocoder", "codec2"],
+        Setting(
+            help="original: amplitudes and phases as analysed; codec2: Codec 2 itself; vocoder: amplitudes that the "
+            "networks make, with phases made from them"
+        ),
+    ]
+    mode: Annotated[
+        Annotated[str, AfterValidator(_mode)] | None, Setting(help=f"of codec2, in bit/s: one of {', '.join(MODES)}")
+    ] = None
+
+    @model_validator(mode="after")
+    def _of_its_process(self) -> Output:
+        if (self.process == "codec2") != (self.mode is not None):
+            raise refusal("mode goes with process codec2, and only with it")
+        if self.process != "vocoder" and (self.networks or self.quantiser or self.noise_var or self.postfilter != 1):
+            raise refusal("networks, quantiser, noise_var and postfilter go with process vocoder only")
+        return self

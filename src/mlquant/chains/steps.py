@@ -1,0 +1,101 @@
+"""A coding chain as a list of steps, from features to speech: stated once, for the plan and for the coder.
+
+The plan folds the list over files, the coder over arrays. A step names what it uses as the configuration does. Of the
+settings of a chain each step has those that the signature of its command has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlquant.networks.settings import Network
+    from mlquant.quantisers.settings import Quantiser
+
+
+@dataclass(frozen=True)
+class Encode:
+    """Features to latents, by the encoder of a network."""
+
+    network: str
+
+
+@dataclass(frozen=True)
+class RemoveGain:
+    """b to its shape."""
+
+
+@dataclass(frozen=True)
+class Quantise:
+    """Latents or shapes to quantised ones, by the codebooks of the first `stages` of a quantiser."""
+
+    quantiser: str
+    stages: int | None
+
+
+@dataclass(frozen=True)
+class RestoreGain:
+    """Quantised shapes to b_hat."""
+
+
+@dataclass(frozen=True)
+class Decode:
+    """Quantised latents to features, by the decoder of a network."""
+
+    network: str
+
+
+@dataclass(frozen=True)
+class Infer:
+    """Features straight through a network."""
+
+    network: str
+
+
+@dataclass(frozen=True)
+class Synthesise:
+    """y_hat to speech."""
+
+
+Step = Encode | RemoveGain | Quantise | RestoreGain | Decode | Infer | Synthesise
+
+
+def steps_of(
+    names: Sequence[str],
+    quantiser: str | None,
+    stages: int | None,
+    networks: Mapping[str, Network],
+    quantisers: Mapping[str, Quantiser],
+) -> list[Step]:
+    """The steps of a chain of networks, at one of which its latents, or before which b itself, are quantised."""
+    of = quantisers[quantiser].network if quantiser else None
+    steps: list[Step] = []
+    if quantiser and of is None:
+        steps += [RemoveGain(), Quantise(quantiser, stages), RestoreGain()]
+    for name in names:
+        if of and encoder_of(networks, name) == of:
+            steps += [Encode(of), Quantise(str(quantiser), stages), Decode(name)]
+        else:
+            steps.append(Infer(name))
+    return [*steps, Synthesise()]
+
+
+def encoder_of(networks: Mapping[str, Network], name: str) -> str:
+    """The network whose encoder a network has: its own, or that of the one whose decoder it is a fine-tuned one of."""
+    while initial := networks[name].finetune:
+        name = initial
+    return name
+
+
+def with_initial(config: Any, networks: Iterable[str], quantisers: Collection[str]) -> tuple[list[str], set[str]]:
+    """Networks and quantisers, with all that they are trained on."""
+    networks, quantisers = [*networks], {*quantisers}
+    networks += [network for name in sorted(quantisers) if (network := config.quantisers[name].network)]
+    for name in networks:  # which grows
+        block = config.networks[name]
+        if block.initial:
+            quantisers.add(block.quantiser)
+            networks += filter(None, (block.initial, config.quantisers[block.quantiser].network))
+    return [*dict.fromkeys(networks)], quantisers

@@ -1,0 +1,69 @@
+"""Tables: read from CSV files with one-line refusals, and laid out for the report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+from mlquant.core.errors import InputError
+
+_TEXT = ("sample", "sex", "tag", "group", "variant", "label", "failed", "title", "source", "kind")
+Column = tuple[str, Iterable, str]
+"""A column of a table of the report: its heading, its values, and the format that they are written in."""
+
+
+def read_table(path: str | Path, *columns: str, what: str = "a table of mlquant") -> pd.DataFrame:
+    """Read a CSV file that has at least these columns.
+
+    Columns that hold words are read as text, whatever stands in them: a sample called NA stays "NA", and a tag of
+    digits stays as it is written. An empty cell is NaN. Raises InputError when the file cannot be read or lacks one
+    of the columns; `what` says in the message what was expected.
+    """
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""])
+        table[list(columns)]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (KeyError, ValueError) as error:
+        raise InputError(f"{path}: not {what} ({str(error).strip()})") from None
+    return table
+
+
+def read_rows(path: Path, *columns: str) -> pd.DataFrame:
+    """Read a CSV file as `read_table` does; one without rows raises InputError too."""
+    table = read_table(path, *columns)
+    if table.empty:
+        raise InputError(f"{path}: has no rows, expected at least one")
+    return table
+
+
+def formatted(value: object, spec: str = "") -> str:
+    """Return a value as the report writes it, in a format such as ".2f"; a missing value is an empty text."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, str) or spec in ("", "s"):
+        return str(value)
+    return f"{value:{spec}}"
+
+
+def laid_out(caption: str, *columns: Column, source: str = "", marked: Iterable[bool] = ()) -> dict:
+    """Return a table for the report; a column in which no row has a value is left out.
+
+    `marked` says for each row whether its figures are the original's. `source` says where the original's figures are
+    from; it is kept where such a row, or a column whose heading begins with "published", is left in the table.
+    """
+    cells = [(head, [formatted(value, spec) for value in values], spec == "s") for head, values, spec in columns]
+    kept = [column for column in cells if any(column[1])]
+    rows = [*zip(*(column for _, column, _ in kept), strict=True)]
+    has_published = any(marked) or any(head.startswith("published") for head, *_ in kept)
+    return {
+        "caption": caption,
+        "heads": [head for head, *_ in kept],
+        "texts": [text for *_, text in kept],  # whether a column holds words, which are written flush left
+        "rows": rows,
+        "marked": [*marked] or [False] * len(rows),
+        "source": source if has_published else "",
+    }

@@ -1,0 +1,34 @@
+"""The settings of an experiment: its samples and its outputs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from mlquant.chains.settings import Output
+from mlquant.core.blocks import Block, FilePath, Line, Name
+from mlquant.core.stage import Setting
+
+Index = Annotated[int, Setting(ge=0, le=9999)]
+
+
+def _by_index(outputs: dict[int, Output]) -> dict[int, Output]:
+    return dict(sorted(outputs.items()))
+
+
+class Experiment(Block):
+    """Samples, and what is made of each: `snakemake results/<name>_wav` makes <sample>_<index>_<tag>.wav of them."""
+
+    title: Annotated[Line, Setting(help="for tables and pages")] = ""
+    in_all: Annotated[bool, Setting(help="whether `snakemake all_experiments` makes it")] = True
+    published: Annotated[
+        FilePath | None, Setting(help="a folder of other wavs of the same names, measured and heard beside these")
+    ] = None
+    samples: Annotated[list[Name], Field(min_length=1), Setting(help="names of samples, or of files in speech_dir")]
+    outputs: Annotated[
+        dict[Index, Output],
+        Field(min_length=1),
+        AfterValidator(_by_index),
+        Setting(help="its outputs by index; null in place of an output leaves it out; see Outputs"),
+    ]

@@ -1,0 +1,80 @@
+"""The commands of experiments: their tables, the folder with its page, and the comparison of two."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from mlquant.core.stage import File, Json, Root, Setting, stage
+
+
+@stage(
+    "experiments",
+    out=("means.csv", "measures.csv", "anchors.csv", "frames.csv", "README.md", "config.yaml", "provenance.json"),
+    found=("origins",),
+    example="experiment.json --measured big_dog.json mmt1.json -o 240118",
+)
+def tabulate(
+    experiment: Annotated[Json, Setting(help="JSON text or file: name, title, samples, outputs, ...")],
+    measured: Annotated[list[Path], File(help="files written by measure", flag="--measured", metavar="JSON")],
+    sidecars: Annotated[
+        list[Path], File(help="provenance.json of its networks and codebooks", flag="--sidecars", metavar="JSON")
+    ] = [],  # noqa: B006
+    *,
+    origins: Annotated[list[Path], File(help="what its speech came from: the checksums are kept")] = [],  # noqa: B006
+    out: Annotated[Path, File(help="tables, README.md and provenance.json", flag="--out", metavar="DIR")],
+    root: Root = None,
+) -> None:
+    """Tables of an experiment: measures, means, a legend, and what made it."""
+    from mlquant.core import provenance
+    from mlquant.experiments import tables
+
+    sources = provenance.checksums(origins, root)
+    manifests = [path for path in origins if path.name == "manifest.csv"]  # of the corpora
+    tables.tabulate(experiment, measured, sidecars, sources, out, manifests)
+
+
+@stage(example="results/experiments/240118.3f9a1c2e --figures losses.png -o 240118_wav")
+def page(
+    tables: Annotated[Path, File(help="a folder written by tabulate", metavar="DIR")],
+    figures: Annotated[list[Path], File(help="loss curves", flag="--figures", metavar="PNG")] = [],  # noqa: B006
+    *,
+    history: Annotated[
+        Path | None, File(help="table of every variant so far, to which this one is added", metavar="CSV")
+    ] = None,
+    out: Annotated[Path, File(help="wavs, tables and index.html", flag="--out", metavar="DIR")],
+    root: Root = None,
+) -> None:
+    """Make the folder of an experiment: its wavs, tables, and a page to listen to."""
+    from mlquant.core import disk
+    from mlquant.experiments import page
+
+    paths = [path and path.absolute() for path in (tables, history, out)]
+    figures = [path.absolute() for path in figures]
+    with disk.working_in(root):
+        page.write(*paths, figures)
+
+
+@stage(example="results/240118_wav results/240125_wav")
+def compare(
+    a: Annotated[Path, File(help="a folder written by page or by tabulate", metavar="A")],
+    b: Annotated[Path, File(help="another one", metavar="B")],
+    *,
+    out: Annotated[
+        Path | None,
+        File(help="tables and index.html (default results/compare/A_vs_B)", flag="--out", metavar="DIR"),
+    ] = None,
+    root: Root = None,
+) -> None:
+    """Tell what differs between two experiments, or variants of one, and make a page with both."""
+    from mlquant.core import disk
+    from mlquant.experiments import compare, page
+
+    a, b, out = a.absolute(), b.absolute(), out and out.absolute()
+    names = [folder.resolve().name.removesuffix("_wav") for folder in (a, b)]
+    with disk.working_in(root), disk.new_folder(out or Path("results/compare") / "_vs_".join(names)) as folder:
+        text = compare.summarise(a, b, folder)
+        named = list(zip(names if names[0] != names[1] else "AB", (a, b), strict=True))
+        tables = {"What differs": folder / "differences.csv", "Measures, B less A": folder / "measures.csv"}
+        disk.write_text(folder / "index.html", page.render(named, extra=tables))
+    print(text)

@@ -1,0 +1,260 @@
+"""The measures, a row each: everything about a measure but how it is computed, which is in `measures`.
+
+A new measure is one row here and its function there. The tables, the page, comparisons and the report read the rows,
+so this module imports no numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """A measure of an output, a column of measures.csv.
+
+    `label`, with the `unit`, and `help` are shown to readers; `digits` are its decimals; a `whole` number is written
+    without any in CSV files. `better` says where better values lie; None of a measure that has none.
+
+    A measure `of_speech` is taken against each of REFERENCES, and for a published wav against the source; each is a
+    column of its own. A measure with `per_frame`, a column of frames.csv, is the mean of that column over all
+    frames, over the `voiced` ones, or of whether it is `above` a limit in dB; a whole number is a count instead.
+
+    The page shows a `first` measure, with that of the published wav, before a reader asks for all of them, and draws
+    a `charted` one against bit/s; comparisons print a `compared` one. In both, measures of speech come first.
+    """
+
+    name: str
+    label: str
+    help: str = ""
+    unit: str = ""
+    digits: int = 2
+    whole: bool = False
+    better: Literal["higher", "lower", "near 0"] | None = None
+    of_speech: bool = False
+    per_frame: str | None = None
+    voiced: bool = False
+    above: float | None = None
+    first: bool = False
+    charted: bool = False
+    compared: bool = False
+
+    @property
+    def heading(self) -> str:
+        """The label with its unit in brackets, as a heading of a printed table."""
+        return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def format(self) -> str:
+        """The format that a value is written in."""
+        return f".{self.digits}f"
+
+
+REFERENCES = {"": "source", "original_": "original", "ideal_y_": "ideal_y"}
+"""Prefix of a column to the speech that its measure compares with."""
+_PREFIXES = {
+    "original_": ("original: ", "against the resynthesis with original amplitudes and phases: "),
+    "ideal_y_": ("ideal y: ", "against the synthesis of the true y with phase0: "),
+    "published_": ("published ", "of the published wav: "),
+}
+"""What comes before the label and the help of a measure against another reference, or of a published wav."""
+NAMES = ["sample", "sex", "index", "tag"]
+"""Columns before the measures: what a row is of."""
+TEXT = {"sample", "sex", "tag", "group"}
+"""Columns that hold words, in tables of measures and of their means."""
+
+SD, SD_B, LSD = "sd_dB2", "sd_b_dB2", "lsd_dB"
+MEASURES = (
+    Column(name="bits_per_frame", label="bits a vector", help="bits of one quantised vector", digits=0, whole=True),
+    Column(
+        name="frame_ms",
+        label="ms a vector",
+        help="duration of the frames of one quantised vector",
+        digits=0,
+        whole=True,
+    ),
+    Column(
+        name="bit_per_s",
+        label="bit/s",
+        help="bit rate of latents or b, or of the Codec 2 mode",
+        digits=0,
+        first=True,
+        compared=True,
+    ),
+    Column(name="bit_per_s_10ms", label="bit/s at 10 ms", help="bit rate were a vector sent every 10 ms", digits=0),
+    Column(name="bit_per_s_20ms", label="bit/s at 20 ms", help="bit rate were a vector sent every 20 ms", digits=0),
+    Column(name="frames", label="frames", help="frames of 10 ms", digits=0, whole=True),
+    Column(
+        name=SD,
+        label="SD",
+        unit="dB²",
+        help="spectral distortion: mean squared difference of y_hat and y, 200 to 3700 Hz, all frames",
+        better="lower",
+        per_frame=SD,
+        first=True,
+        charted=True,
+        compared=True,
+    ),
+    Column(
+        name="sd_voiced_dB2",
+        label="SD voiced",
+        help="spectral distortion over voiced frames only, dB²",
+        better="lower",
+        per_frame=SD,
+        voiced=True,
+        compared=True,
+    ),
+    Column(
+        name="frames_above_2dB",
+        label="> 2 dB",
+        help="frames with a distortion above 2 dB (4 dB²)",
+        digits=0,
+        whole=True,
+        better="lower",
+        per_frame=SD,
+        above=2,
+    ),
+    Column(
+        name="share_above_2dB",
+        label="share > 2 dB",
+        help="share of frames with a distortion above 2 dB (4 dB²)",
+        digits=3,
+        better="lower",
+        per_frame=SD,
+        above=2,
+        first=True,
+    ),
+    Column(
+        name="frames_above_4dB",
+        label="> 4 dB",
+        help="frames with a distortion above 4 dB (16 dB²)",
+        digits=0,
+        whole=True,
+        better="lower",
+        per_frame=SD,
+        above=4,
+    ),
+    Column(
+        name="share_above_4dB",
+        label="share > 4 dB",
+        help="share of frames with a distortion above 4 dB (16 dB²)",
+        digits=3,
+        better="lower",
+        per_frame=SD,
+        above=4,
+        first=True,
+    ),
+    Column(
+        name=SD_B,
+        label="SD of b",
+        unit="dB²",
+        help="mean squared difference of b_hat and b over its 20 values",
+        better="lower",
+        per_frame=SD_B,
+        first=True,
+        compared=True,
+    ),
+    Column(
+        name="latent_mse",
+        label="latent MSE",
+        help="mean squared error of an element of the quantised latents",
+        digits=5,
+        better="lower",
+        compared=True,
+    ),
+    Column(
+        name="pesq",
+        label="PESQ",
+        help="narrow-band PESQ against the source speech, 1 to 4.5",
+        better="higher",
+        of_speech=True,
+        first=True,
+        charted=True,
+        compared=True,
+    ),
+    Column(
+        name="stoi",
+        label="STOI",
+        help="short-time objective intelligibility against the source speech, 0 to 1",
+        digits=3,
+        better="higher",
+        of_speech=True,
+        first=True,
+        charted=True,
+        compared=True,
+    ),
+    Column(
+        name="estoi",
+        label="ESTOI",
+        help="extended STOI against the source speech, 0 to 1",
+        digits=3,
+        better="higher",
+        of_speech=True,
+        first=True,
+        charted=True,
+        compared=True,
+    ),
+    Column(
+        name=LSD,
+        label="LSD",
+        unit="dB",
+        help="log spectral distance to the source speech over active frames",
+        better="lower",
+        of_speech=True,
+        per_frame=LSD,
+        first=True,
+        charted=True,
+        compared=True,
+    ),
+    Column(
+        name="crest_low_dB",
+        label="crest low",
+        help="buzziness: peak to RMS ratio of the envelope in a pitch cycle, low band, less the source's, dB",
+        better="near 0",
+    ),
+    Column(name="crest_mid_dB", label="crest mid", help="the same in the middle band, dB", better="near 0", first=True),
+    Column(name="crest_high_dB", label="crest high", help="the same in the high band, dB", better="near 0"),
+    Column(
+        name="delay_samples", label="delay", help="known delay to the source, samples at 8 kHz", digits=0, whole=True
+    ),
+    Column(
+        name="delay_measured",
+        label="delay measured",
+        help="delay to the source by cross-correlation, samples at 8 kHz",
+        digits=1,
+    ),
+)
+FRAMES = ["voiced", *dict.fromkeys(column.per_frame for column in MEASURES if column.per_frame)]
+"""Columns of frames.csv: whether a frame is voiced, and its distortions."""
+OF_SPEECH = [column for column in MEASURES if column.of_speech]
+"""The measures of speech against other speech."""
+
+
+def _all() -> Iterator[Column]:
+    """Give the columns of measures.csv that are measures, in order."""
+    for column in MEASURES:
+        if not column.of_speech:
+            yield column
+        elif column is OF_SPEECH[0]:
+            yield from (_with(prefix, one) for prefix in REFERENCES for one in OF_SPEECH)
+    yield from (_with("published_", one) for one in OF_SPEECH)
+
+
+def _with(prefix: str, column: Column) -> Column:
+    """Return a measure against another reference, or of a published wav.
+
+    Only the measure against the source has values frame by frame.
+    """
+    if not prefix:
+        return column
+    label, text = _PREFIXES[prefix]
+    changes = {"name": prefix + column.name, "label": label + column.label, "help": text + column.help}
+    better = None if prefix == "published_" else column.better
+    own = {"of_speech": False, "per_frame": None, "first": False, "charted": False, "compared": False}
+    return replace(column, **changes, **own, better=better)
+
+
+COLUMNS = {column.name: column for column in _all()}
+"""Every measure by its name, in the order of measures.csv."""

@@ -1,0 +1,30 @@
+"""The command that measures what was made of a sample."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from mlquant.core.stage import File, Json, Root, Setting, stage
+
+
+@stage("measures", measured="measured.json", found=("files",), example="record.json -o measured.json")
+def measure(
+    record: Annotated[
+        Json, Setting(help="JSON text or file: sample, sex, references, rows of outputs with their files")
+    ],
+    *,
+    measured: Annotated[Path, File(help="JSON: the same with measures", flag="--out")],
+    root: Root = None,
+) -> None:
+    """Measures of one sample's outputs."""
+    from mlquant.core import disk, provenance
+    from mlquant.measures import measures
+
+    disk.require(record, "record", "sample", "sex", "references", "rows", "stages", "pesq")
+    with disk.working_in(root):
+        found, frames = measures.measure_sample(record)
+        who = {"sample": record["sample"], "sex": record["sex"]}
+        used = {*record["references"].values(), *(path for row in record["rows"] for path in row["files"].values())}
+        result = {"measures": [row | who for row in found], "frames": frames, "files": provenance.checksums(used)}
+    disk.write_json(measured, record | result)

@@ -1,0 +1,34 @@
+"""Settings of networks that are single values, and what commands that train take: each said once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from mlquant.core.stage import Aside, File, Json, Setting
+from mlquant.core.types import Seed, Stages, Survivors
+from mlquant.vocoder.types import Thresh
+
+__all__ = ["FILES", "Folder", "HeldOut", "HeldOutTargets", "KeepFailure", "NoiseVar", "Seed", "Settings", "Share"]
+__all__ += ["Stages", "Survivors", "Targets", "Threads", "Thresh", "Training"]
+
+NoiseVar = Annotated[float, Setting(help="variance of Gaussian noise on the latents", ge=0)]
+Share = Annotated[float, Setting(help="share of each file, its end, that is never trained on", gt=0, lt=1)]
+Threads = Annotated[int, Setting(help="threads of the training; the rounding follows their number", gt=0, le=1024)]
+
+Settings = Annotated[Json, Setting(help="text or file; settings.json of a network will do", flag="--settings")]
+Training = Annotated[list[Path], File(help="22 floats a frame", flag="--features", metavar="B.f32")]
+Targets = Annotated[
+    list[Path], File(help="79 floats a frame, for networks that make y_hat", flag="--target", metavar="Y.f32")
+]
+HeldOut = Annotated[
+    list[Path],
+    File(help="features of other voices, to measure the training on", flag="--held-out", metavar="B.f32"),
+]
+HeldOutTargets = Annotated[
+    list[Path], File(help="their y, for networks that make y_hat", flag="--held-out-target", metavar="Y.f32")
+]
+KeepFailure = Annotated[bool, Aside(help="of a training that fails keep the reason, and exit with status 0")]
+Folder = Annotated[Path, File(help="weights, settings and loss curve", flag="--out", metavar="DIR")]
+FILES = ("weights.safetensors", "settings.json", "losses.csv", "training.json", "provenance.json")
+"""Files of a folder that holds a trained network."""

@@ -1,0 +1,145 @@
+"""What experiments, sweeps and studies take of the graph."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mlquant.core import keys
+from mlquant.core.errors import InputError
+from mlquant.experiments import stages as experiments
+from mlquant.networks import stages as networks
+from mlquant.plan import records
+
+if TYPE_CHECKING:
+    from mlquant.chains.settings import Output
+    from mlquant.experiments.settings import Experiment
+    from mlquant.plan.config import Config
+    from mlquant.plan.graph import Graph, Node
+
+
+@dataclass(frozen=True)
+class ExperimentPlan:
+    """What an experiment is made of.
+
+    The node of its tables; for each sample the nodes that measure it, where an optional one comes from, and the latents
+    that its page starts from; the loss curves of its networks, and what else its page shows of them.
+    """
+
+    tables: Node
+    measured: dict[str, list[Node]]
+    optional: dict[str, Node]
+    latents: dict[str, str]
+    curves: list[str]
+    on_page: list[str]
+
+
+def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
+    """All that an experiment takes of the graph."""
+    config = graph.config
+    experiment = config.experiments[name]
+    outputs = experiment.outputs.values()
+    bottleneck = _bottleneck(graph, experiment)
+    measured, optional, latents = {}, {}, {}
+    for sample_name in experiment.samples:
+        sample = graph.sample(sample_name)
+        rows = [graph.output(sample, index, output) for index, output in experiment.outputs.items()]
+        _add_published(experiment, sample_name, rows)
+        if bottleneck:
+            takes_b = config.networks[bottleneck["network"]].row.source == "b"
+            latents[sample_name] = graph.latents(sample_name, bottleneck["network"], sample.b if takes_b else sample.y)
+        measured[sample_name] = [
+            graph.measured(f"{name}_{sample_name}", sample, rows, latents.get(sample_name)),
+            graph.anchors(sample),
+        ]
+        if sample.optional:
+            optional[sample_name] = sample.optional
+    _refuse_nothing_published(name, experiment, [nodes[0] for nodes in measured.values()])
+    used = {node.name: node for output in outputs for node in map(graph.network, output.networks)}
+    codebooks = [Path(path).parent for output in outputs for path in _codebooks(graph, output)]
+    made = {
+        "speech_dir": config.speech_dir,
+        "networks": {name: node.folder for name, node in used.items()},
+        "codebooks": {folder.name.rsplit(".", 1)[0]: str(folder) for folder in codebooks},
+        "bottleneck": bottleneck,
+    }
+    settings, counted = (_settings(config, name, dumped) | made for dumped in (_dumped, keys.counted))
+    inputs = [node.file("measured.json") for nodes in measured.values() for node in nodes]
+    behind = graph.behind(inputs)
+    sidecars = [node.file("provenance.json") for node in behind.values() if node.kind in records.WITH_SIDECAR]
+    settings["definitions"] = records.definitions(behind.values())
+    tables = graph.add(experiments.tabulate, name, settings, counted, measured=inputs, sidecars=sidecars)
+    curves = [
+        graph.add(networks.plot_losses, name, {"title": name}, losses=node.file("losses.csv")).file("losses.png")
+        for name, node in used.items()
+    ]
+    on_page = [f"{folder}/{file}" for folder in codebooks for file in ("vq.f32", "trace.csv")]
+    files = ("weights.safetensors", "settings.json", "losses.csv")
+    on_page += [node.file(file) for node in used.values() for file in files]
+    return ExperimentPlan(tables, measured, optional, latents, curves, on_page)
+
+
+def _settings(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """What the tables of an experiment say of it; `dumped` gives the settings of a block."""
+    experiment = config.experiments[name]
+    about = {key: value for key, value in dumped(experiment).items() if key not in ("in_all", "outputs")}
+    outputs = [{"index": index, **dumped(output)} for index, output in experiment.outputs.items()]
+    return {"name": name, **about, "outputs": outputs, "config": records.config_of(config, name, dumped)}
+
+
+def _dumped(block: Any) -> dict[str, Any]:
+    return block.model_dump(mode="json")
+
+
+def _add_published(experiment: Experiment, sample: str, rows: list[dict]) -> None:
+    """Add wavs of the same names, from the folder that an experiment names, to the files of its outputs."""
+    for row in rows if experiment.published else ():
+        published = Path(experiment.published) / f"{sample}_{row['index']}_{row['tag']}.wav"
+        row["files"] |= {"published": str(published)} if published.is_file() else {}
+
+
+def _refuse_nothing_published(name: str, experiment: Experiment, measured: Iterable[Node]) -> None:
+    """Raise InputError where the folder of published wavs has none of the experiment's."""
+    found = any("published" in row["files"] for node in measured for row in node.settings["rows"])
+    if experiment.published and not found:
+        raise InputError(
+            f"config: experiments.{name}.published: {experiment.published} holds no wav of the experiment's, "
+            f"expected <sample>_<index>_<tag>.wav"
+        )
+
+
+def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
+    """The network whose decoder runs in the page: of the quantised outputs, else the last with a bottleneck."""
+    config = graph.config
+    quantised = [(index, output) for index, output in experiment.outputs.items() if _runs_in_page(graph, output)]
+    used = [network for output in experiment.outputs.values() for network in output.networks]
+    network = next((name for name in reversed(used) if config.networks[name].d), None)
+    if quantised:
+        first = quantised[0][1].quantiser
+        network = config.quantisers[first].network
+        quantised = [(index, output) for index, output in quantised if output.quantiser == first]
+    if network is None:
+        return None
+    codebooks = [_codebooks(graph, output) for _, output in quantised]
+    return {
+        "network": network,
+        "weights": graph.network(network).file("weights.safetensors"),
+        "codebooks": max(codebooks, key=len, default=[]),
+        "choices": [
+            {"index": index, "tag": output.tag, "stages": len(paths), "mbest": output.mbest}
+            for (index, output), paths in zip(quantised, codebooks, strict=True)
+        ],
+    }
+
+
+def _runs_in_page(graph: Graph, output: Output) -> bool:
+    """Whether an output is quantised frame by frame by the latents of one of its networks."""
+    quantiser = graph.config.quantisers.get(output.quantiser)
+    return quantiser is not None and graph.config.is_memoryless(quantiser) and quantiser.network in output.networks
+
+
+def _codebooks(graph: Graph, output: Output) -> list[str]:
+    """The codebooks that an output is quantised with; none when it is not."""
+    return graph.codebooks(output.quantiser, output.stages) if output.quantiser else []

@@ -1,0 +1,110 @@
+"""The plan that a configuration stands for: all nodes, and the experiments, sweeps and studies made of them.
+
+Used by the Snakefile, and by the tools that ask what it would do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable
+from typing import TYPE_CHECKING, Any
+
+from mlquant import studies
+from mlquant.core import keys
+from mlquant.plan import records
+from mlquant.plan.experiments import experiment_of
+from mlquant.plan.graph import Graph, Node
+from mlquant.plan.studies import Summary, report_of, study_of, sweep_of
+
+if TYPE_CHECKING:
+    from mlquant.plan.config import Config
+
+
+class Plan:
+    """All nodes of a configuration, by folder, and the experiments, sweeps and studies made of them."""
+
+    def __init__(self, config: Config):
+        self.config, self.graph = config, Graph(config)
+        for name in config.networks:
+            self.graph.network(name)
+        self.experiments = {name: experiment_of(self.graph, name) for name in config.experiments}
+        self.sweeps = {name: sweep_of(self.graph, name) for name in config.sweeps}
+        self.studies = {name: study_of(self.graph, name) for name in config.studies}
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        return self.graph.nodes
+
+    def __getitem__(self, folder: str) -> Node:
+        """The node of a folder; InputError for one that the configuration does not make (any more)."""
+        return self.graph[folder]
+
+    def params(self, entries: tuple[str, ...], settings: dict[str, Any]) -> str:
+        """What a folder that is not keyed depends on beside its files, as one JSON text; `entries` as of `keys`."""
+        return json.dumps({**settings, "code": keys.digest(entries)}, sort_keys=True)
+
+    def folders(self) -> dict[str, tuple[str, str]]:
+        """Kind and name of every experiment, study and sweep, by the folder that it ends in."""
+        return {
+            **{f"results/{name}_wav": ("experiment", name) for name in self.experiments},
+            **{f"results/studies/{name}": ("study", name) for name in self.studies},
+            **{f"results/sweeps/{name}": ("sweep", name) for name in self.sweeps},
+        }
+
+    def needed_for(self, targets: list[str]) -> set[str]:
+        """Folders of the nodes that targets are made from; of all nodes for a target that is not a folder or file."""
+        files, known = [], self.folders()
+        for target in targets:
+            kind, name = known.get(target, (None, ""))
+            if kind == "experiment":
+                plan = self.experiments[name]
+                files += [plan.tables.file("provenance.json"), *plan.curves]
+            elif kind:
+                summary = self.summary(kind, name)
+                files += [*summary.files, *summary.anchors.values()]
+            elif target.rpartition("/")[0] in self.nodes:
+                files.append(target)
+            else:
+                return {*self.nodes, *known}
+        return {*self.graph.behind(files), *targets}
+
+    def summary(self, kind: str, name: str) -> Summary:
+        """What a study or a sweep is made of."""
+        return (self.studies if kind == "study" else self.sweeps)[name]
+
+    def optional(self, samples: Collection[str]) -> dict[str, Node]:
+        """Where the optional ones of some samples come from."""
+        fetched = {name: self.graph.sample(name).optional for name in samples}
+        return {name: node for name, node in fetched.items() if node}
+
+    def origins(self, experiment: str, samples: list[str]) -> list[str]:
+        """What the speech of some of an experiment's samples, and of its networks, came from."""
+        plan = self.experiments[experiment]
+        return records.origins(self.graph, [node for name in samples for node in plan.measured[name]])
+
+    def manifests(self, node: Node) -> list[str]:
+        """The manifests of all corpora behind a node."""
+        behind = self.graph.behind([path for paths in node.inputs.values() for path in paths])
+        return [corpus.file("manifest.csv") for corpus in behind.values() if corpus.kind == "corpora"]
+
+    def sidecar(self, node: Node) -> str:
+        """What the provenance beside a network or codebook tells beside its settings, as one JSON text."""
+        return records.sidecar(self.graph, node)
+
+    def code_of_study(self, name: str) -> tuple[str, ...]:
+        """The functions whose code the folder of a study depends on: its own, not those of other studies."""
+        return ("mlquant.studies.stages:study", *studies.computed_by(self.config.studies[name].kind))
+
+    def report(self, folders: Iterable[str]) -> str:
+        """What the report of some folders is filled in with beside their tables, as one JSON text."""
+        known = self.folders()
+        of_report = report_of(self.config, [(*known[folder], folder) for folder in folders])
+        reported = {entry["settings"]["kind"] for entry in of_report["entries"] if entry["kind"] == "study"}
+        code = [definition for kind in sorted(reported) for definition in studies.reported_by(kind)]
+        return self.params(("mlquant.report.stages:report", *code), of_report)
+
+    def captions(self) -> dict[str, Any]:
+        """What captions of `snakemake --report` show: entries as they are in force, and what each study asks."""
+        entries = self.config.model_dump(mode="json", include={"experiments", "sweeps", "studies"})
+        asked = {kind: (study.__doc__ or "").split("\n")[0] for kind, study in studies.kinds().items()}
+        return entries | {"kinds": asked}

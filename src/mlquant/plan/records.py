@@ -1,0 +1,98 @@
+"""What is recorded of nodes: provenance beside networks and codebooks, an experiment's configuration, its origins."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mlquant.chains.steps import with_initial
+from mlquant.core import keys
+
+if TYPE_CHECKING:
+    from mlquant.plan.config import Config
+    from mlquant.plan.graph import Graph, Node
+
+WITH_SIDECAR = {"networks": "weights.safetensors", "codebooks": "vq.f32"}
+"""Kinds of results that have a provenance.json of their own, and the file that a user would ask for."""
+_NAMED = 50  # inputs of a node that its record names one by one; it travels as one argument, 128 kB on Linux
+
+
+def recorded(nodes: Mapping[str, Node]) -> dict[str, dict]:
+    """What a provenance tells of nodes, by folder."""
+    return {
+        folder: {
+            **{"key": node.key, "command": node.command, "settings": node.settings},
+            # Of a corpus of many own files the manifest beside it lists each, with its checksum.
+            "inputs": {
+                name: paths if len(paths) <= _NAMED else f"{len(paths)} files, from {paths[0]} to {paths[-1]}"
+                for name, paths in node.inputs.items()
+            },
+        }
+        for folder, node in nodes.items()
+    }
+
+
+def sidecar(graph: Graph, node: Node) -> str:
+    """What the provenance beside a network or codebook tells beside its settings, as one JSON text."""
+    files = [path for paths in node.inputs.values() for path in paths]
+    nodes = {node.folder: node, **graph.behind(files, besides=WITH_SIDECAR)}
+    record = {
+        "command": f"snakemake {node.file(WITH_SIDECAR[node.kind])}",
+        "stages": recorded(nodes),
+        "definitions": definitions([node]),
+    }
+    return json.dumps(record, sort_keys=True)
+
+
+def definitions(nodes: Iterable[Node]) -> dict[str, str]:
+    """The definitions that the commands of nodes reach, each with eight hex digits of its meaning."""
+    entries = sorted({node.stage.entry for node in nodes})
+    return dict(sorted({name: one for entry in entries for name, one in keys.reached(entry).items()}.items()))
+
+
+def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+    """The part of the configuration that an experiment is made by, as it is in force; its samples' aside.
+
+    `dumped` gives the settings of a block.
+    """
+    experiment = config.experiments[name]
+    users: list[Any] = [output for output in experiment.outputs.values() if output.quantiser]
+    used = [network for output in experiment.outputs.values() for network in output.networks]
+    networks, quantisers = with_initial(config, used, {output.quantiser for output in users})
+    users += [config.networks[network] for network in networks if config.networks[network].quantiser]
+    corpora = {config.networks[network].corpus for network in networks}
+    corpora |= {config.quantisers[name].corpus for name in quantisers} - {None}
+    sources = {part.source for corpus in corpora for part in config.corpora[corpus].parts.values()}
+    sources |= {config.samples[sample].source for sample in experiment.samples if sample in config.samples}
+    chosen = {"sources": sources - {None}, "corpora": corpora, "networks": networks, "quantisers": quantisers}
+    entries = {
+        kind: {entry: dumped(getattr(config, kind)[entry]) for entry in sorted(names)} for kind, names in chosen.items()
+    }
+    for quantiser, entry in entries["quantisers"].items():
+        stages = [user.stages or len(entry["stages"]) for user in users if user.quantiser == quantiser]
+        entry["stages"] = entry["stages"][: max(stages)]
+    # Of an output only what was set: not everything goes with everything.
+    outputs = {
+        str(index): output.model_dump(mode="json", exclude_unset=True) for index, output in experiment.outputs.items()
+    }
+    about = {key: value for key, value in dumped(experiment).items() if key != "in_all"}
+    entries["experiments"] = {name: about | {"outputs": outputs}}
+    own = {"speech_dir": config.speech_dir, "features": config.features.model_dump()}
+    return {"complete": True, **own, **entries}
+
+
+def origins(graph: Graph, measured: Iterable[Node]) -> list[str]:
+    """What the speech behind some measures, and behind their networks, came from: own files, archives.
+
+    And the manifest of each corpus, which tells what was taken of them.
+    """
+    files = []
+    for node in graph.behind([node.file("measured.json") for node in measured]).values():
+        if node.kind in ("sources", "optional_sources"):
+            files += [node.file("speech.tar"), node.file("manifest.json")]
+        elif node.kind == "corpora":
+            files.append(node.file("manifest.csv"))
+        elif node.kind == "samples" and node.inputs["speech"][0].rpartition("/")[0] not in graph.nodes:
+            files += node.inputs["speech"]
+    return files

@@ -1,0 +1,36 @@
+"""What the commands of quantisers read: codebooks, and coefficients of prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from mlquant.core import records
+from mlquant.core.errors import InputError
+
+
+def read_codebooks(option: str, paths: Sequence[Path], k: int) -> list[np.ndarray]:
+    """The codebooks [M, k] of an option; InputError for names that are missing between commas."""
+    if not paths or not all(path.name for path in paths):
+        found = ",".join(str(path) if path.name else "" for path in paths)
+        raise InputError(f"{option}: found {found!r}, expected names of codebooks with commas between them")
+    return [records.read_f32(path, k) for path in paths]
+
+
+def read_coefficient(predict: str | float | None, predictor: Path | None = None) -> float | None:
+    """A coefficient of prediction: that of a file of vq-predictor, a number, or the name of such a file; or None."""
+    if predictor is None and predict is None:
+        return None
+    if predictor is None:
+        if predict == "":
+            raise InputError("predict: found nothing, expected a number or a file")
+        try:
+            return float(predict or 0)
+        except ValueError:
+            predictor = Path(str(predict))
+    found = records.read_f32(predictor, 1)
+    if len(found) != 1:
+        raise InputError(f"{predictor}: {len(found)} numbers, expected 1, a prediction coefficient")
+    return float(found[0, 0])
