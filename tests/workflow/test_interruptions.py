@@ -11,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from support.workflow import copy_of_checkout
+from support.workflow import Done, copy_of_checkout
 
 from mlquant.tools import runs
 
@@ -68,9 +68,10 @@ def undisturbed(cold):
 
 
 def without_ann(checkout):
-    """The checkout when all that was made of ann, which is in both experiments, is gone."""
-    for path in checkout.files("results/*/ann.*"):
-        shutil.rmtree(checkout.folder / path)
+    """The checkout when all that was made of ann, which is in both experiments, is gone, and what was gathered."""
+    for pattern in ("results/*/ann.*", "results/measures/*", "results/experiments/*", "results/*_wav"):
+        for path in checkout.files(pattern):
+            shutil.rmtree(checkout.folder / path)
     return checkout
 
 
@@ -145,6 +146,7 @@ def test_two_runs_of_different_targets_share_what_both_need(copied):
     second = checkout.start("--cores", 1, "results/pair_wav")
     texts = [process.communicate(timeout=600)[0] for process in (first, second)]
     assert (first.returncode, second.returncode) == (0, 0), texts
+    assert all(Done(0, text).rules for text in texts), "both had something to do"
     assert sum("Waiting for the run of Snakemake" in text for text in texts) <= 1
     assert checkout.run("-n").rules == {}
 

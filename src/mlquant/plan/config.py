@@ -145,9 +145,9 @@ def _parsed(path: Path) -> Any:
         pass
     # The loader in C is six times as fast, but its stack overflows in a file that is nested deeply.
     known = path.parent.parts[-2:] == ("workflow", "config")
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if known else yaml.SafeLoader
     try:
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if known else yaml.SafeLoader
-        return yaml.load(text, Loader=loader)  # noqa: S506  # both are safe loaders
+        return yaml.load(text, loader)  # noqa: S506 (both are safe)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

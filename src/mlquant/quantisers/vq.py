@@ -425,9 +425,9 @@ def search_predictive(
 ) -> np.ndarray:
     """Closed-loop search of vectors [F, k], each `send_every`-th of which is sent.
 
-    Returns indices [ceil(F/send_every), stages]. Quantised is what is left by the decoder's own past, x_hat_t = a x_hat_(t-1) + VQ(x_t - a x_hat_(t-1)), which is
-    zero at the first of every `reset_every` vectors sent. See "Predictive vector quantization" in Gersho and Gray,
-    "Vector Quantization and Signal Compression", 1992.
+    Returns indices [ceil(F/send_every), stages]. Quantised is what is left by the decoder's own past, x_hat_t =
+    a x_hat_(t-1) + VQ(x_t - a x_hat_(t-1)), which is zero at the first of every `reset_every` vectors sent. See
+    "Predictive vector quantization" in Gersho and Gray, "Vector Quantization and Signal Compression", 1992.
 
     As a choice decides on what follows from it, `mbest` paths are kept from one vector to the next, by the M-algorithm
     (Anderson and Mohan, "Sequential coding algorithms", IEEE Trans. Commun. 32, 1984): those of the least error so far,

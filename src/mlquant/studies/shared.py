@@ -77,8 +77,8 @@ def check_quantiser(config: Any, name: str, settings: Any, stages: int = 1) -> N
     quantiser = config.quantisers[settings.quantiser]
     if not config.is_memoryless(quantiser):
         raise InputError(
-            f"config: studies.{name}.quantiser: {settings.quantiser!r} cannot be studied so, expected one of kind lbg "
-            f"or beam, of every vector of a network's latents"
+            f"config: studies.{name}.quantiser: found {settings.quantiser!r}, expected one of kind lbg or "
+            f"beam, of every vector of a network's latents"
         )
     if stages > (available := len(quantiser.stages)):
         raise InputError(
