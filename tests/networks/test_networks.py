@@ -23,8 +23,8 @@ from mlquant.core.blocks import validate
 from mlquant.core.errors import InputError
 from mlquant.core.records import read_features, write_f32
 from mlquant.networks import dense, inference, inputs, losses, model, training
-from mlquant.networks.rows import ROWS, Row, as_settings, latent_width
-from mlquant.networks.settings import NetworkSettings
+from mlquant.networks.rows import ROWS, Row, latent_width
+from mlquant.networks.settings import NetworkSettings, as_settings
 from mlquant.vocoder import features
 from mlquant.vocoder.chosen import loud as loud_of
 

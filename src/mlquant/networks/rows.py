@@ -10,7 +10,7 @@ own, and weights of a network that the table does not know can be used.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, Literal, get_args
 
 H = 512
@@ -98,11 +98,6 @@ def row_of(settings: dict) -> Row:
     """The row of a network, for settings as of `settings.NetworkSettings`."""
     row = settings["row"]
     return Row(**row | {"encoder": tuple(row["encoder"]), "decoder": tuple(row["decoder"])})
-
-
-def as_settings(row: Row) -> dict:
-    """A row as it stands among settings, with lists in place of tuples, as JSON has them."""
-    return asdict(row) | {"encoder": list(row.encoder), "decoder": list(row.decoder)}
 
 
 def checked_row(value: Any) -> Row:

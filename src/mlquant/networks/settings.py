@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from mlquant.core.blocks import Block, Positive, refusal
 from mlquant.core.stage import Setting
-from mlquant.networks.rows import POOLING, ROWS, Row, as_settings, checked_row
+from mlquant.networks.rows import POOLING, ROWS, Row, checked_row
 from mlquant.networks.types import NoiseVar, Seed, Share, Stages, Survivors, Threads, Thresh
 
 
@@ -17,6 +18,11 @@ def _row(value: Any) -> Row:
         return value if isinstance(value, Row) else checked_row(value)
     except ValueError as error:
         raise refusal(str(error)) from None
+
+
+def as_settings(row: Row) -> dict[str, Any]:
+    """A row as it stands among settings, with lists in place of tuples, as JSON has them."""
+    return asdict(row) | {"encoder": list(row.encoder), "decoder": list(row.decoder)}
 
 
 def _row_of_table(settings: dict[str, Any]) -> Row | None:
