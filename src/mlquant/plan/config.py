@@ -132,6 +132,7 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
             raise InputError(f"{path}: found {quoted(layer)}, expected keys at its top level")
         layer = _named_by_text(layer)
         if layer.pop("complete", False) is True:
+            raw = alike(raw)  # so that what is like an entry that is replaced stays as it is
             raw = raw | {key: value | layer[key] for key, value in raw.items() if _are_dicts(value, layer.get(key))}
         raw = merged(raw, layer)
     return merged(raw, _nulls(_named_by_text(dict(entries or {}))))
@@ -144,9 +145,9 @@ def _parsed(path: Path) -> Any:
     except (ValueError, RecursionError):
         pass
     # The loader in C is six times as fast, but its stack overflows in a file that is nested deeply.
-    known = path.parent.parts[-2:] == ("workflow", "config")
+    shallow = hasattr(yaml, "CSafeLoader") and path.parent.parts[-2:] == ("workflow", "config")
     try:
-        return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader) if known else yaml.SafeLoader)
+        return yaml.load(text, Loader=yaml.CSafeLoader) if shallow else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
