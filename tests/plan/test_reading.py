@@ -13,6 +13,7 @@ import yaml
 
 from mlquant.core.errors import InputError
 from mlquant.plan import config
+from mlquant.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
 MBEST = {"library": 2, "config": 3, "file": 4, "entries": 5}
@@ -88,12 +89,12 @@ def test_null_in_an_entry_of_the_command_line_is_null_though_snakemake_reads_it_
 
 
 def test_entries_of_a_complete_file_take_the_place_of_those_before_and_leave_the_others(tmp_path):
-    before = {"a": {"lr": 1, "d": 2}, "b": {"lr": 1}}
+    before = {"a": {"lr": 1, "d": 2}, "b": {"lr": 1}, "c": {"like": "a"}}
     root = checkout(tmp_path / "checkout", networks={"networks": before}, config={"max_epochs": 3})
     Path("whole.yaml").write_text(json.dumps({"complete": True, "networks": {"a": {"lr": 5}}}))
     Path("over.yaml").write_text("networks: {a: {nn: 1}}")
     found = config.read(root, ["whole.yaml", "over.yaml"])
-    assert found == {"networks": {"a": {"lr": 5, "nn": 1}, "b": {"lr": 1}}, "max_epochs": 3}
+    assert found == {"networks": {"a": {"lr": 5, "nn": 1}, "b": {"lr": 1}, "c": before["a"]}, "max_epochs": 3}
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,24 @@ def test_both_ways_of_config_yaml_reach_the_command_through_snakemake(tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
         searches = [line for line in (done.stdout + done.stderr).splitlines() if "mlquant vq-search" in line]
         assert searches and {re.search(r"--mbest[ =](\d+)", line)[1] for line in searches} == expected
+
+
+def test_the_configuration_of_a_results_folder_makes_the_same_whatever_was_changed_since(tmp_path):
+    before = Plan(config.load(config.read(ROOT)))
+    tables = before.experiments["240118"].tables
+    samples = {name: before.config.samples[name].model_dump(mode="json") for name in tables.settings["samples"]}
+    Path("record.yaml").write_text(json.dumps(tables.settings["config"] | {"samples": samples}))
+    changed = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    experiment = changed["experiments"]["240118"]
+    experiment["outputs"] |= {9: {"tag": "more", "process": "original"}, 3: {"tag": "y", "process": "original"}}
+    experiment["outputs"][5] |= {"postfilter": 1.1, "quantiser": "nn4_vq", "mbest": 2}
+    changed["quantisers"]["nn4_vq"]["stages"][0]["size"] = 64
+    changed["networks"]["nn4_cat1"] |= {"voiced_only": True, "epochs": 3}
+    changed["corpora"] = {"tracts": {"parts": {"more": {"source": "codec2"}}}}
+    Path("config.yaml").write_text(yaml.safe_dump(changed))
+    drifted = Plan(config.load(config.read(ROOT))).experiments["240118"].tables
+    again = Plan(config.load(config.read(ROOT, ["record.yaml"]))).experiments["240118"].tables
+    assert drifted.folder != tables.folder and again.folder == tables.folder
 
 
 # --- like ------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ import reprlib
 from collections.abc import Iterable
 from functools import cache, reduce
 from operator import or_
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, get_args
 
 from pydantic import (
     AfterValidator,
@@ -64,7 +64,7 @@ def by_kind(*blocks: type[Block], default: str | None = None) -> Any:
 
     A block without the key is of the kind `default`; with no default the key must be there.
     """
-    of_kind = {block.model_fields["kind"].annotation.__args__[0]: block for block in blocks}
+    of_kind = {get_args(block.model_fields["kind"].annotation)[0]: block for block in blocks}
 
     def chosen(data: Any) -> Any:
         return getattr(data, "kind", None) if isinstance(data, Block) else data.get("kind", default)
@@ -114,7 +114,7 @@ def quoted(value: object) -> str:
     return text if len(text) < 200 else f"{text[:120]}...{text[-60:]}"
 
 
-def validate(model: type[Block], data: Any, where: str) -> Any:
+def validate(model: Any, data: Any, where: str) -> Any:
     """The block that `data` stands for; raises InputError, one line that begins with `where`.
 
     `model` is a type of blocks, or the union of several that `by_kind` makes.

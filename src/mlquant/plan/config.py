@@ -13,9 +13,9 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]
 from pydantic import Field
 
 from mlquant import studies
@@ -48,8 +48,10 @@ LIBRARY = ("sources", "samples", "corpora", "networks", "quantisers", "experimen
 """Files of workflow/config, in the order in which they are read, before config.yaml."""
 
 
-Study = by_kind(*(study.Settings for study in studies.kinds().values()))
-"""A study of one kind or another: the kinds are the files of the package `studies`."""
+if TYPE_CHECKING:
+    Study = Any
+else:  # of one kind or another: the kinds are the files of the package `studies`
+    Study = by_kind(*(study.Settings for study in studies.kinds().values()))
 
 
 class Config(Block):
@@ -132,6 +134,7 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
             raise InputError(f"{path}: found {quoted(layer)}, expected keys at its top level")
         layer = _named_by_text(layer)
         if layer.pop("complete", False) is True:
+            raw = alike(raw)  # so that what is like an entry that is replaced stays as it is
             raw = raw | {key: value | layer[key] for key, value in raw.items() if _are_dicts(value, layer.get(key))}
         raw = merged(raw, layer)
     return merged(raw, _nulls(_named_by_text(dict(entries or {}))))
@@ -144,10 +147,9 @@ def _parsed(path: Path) -> Any:
     except (ValueError, RecursionError):
         pass
     # The loader in C is six times as fast, but its stack overflows in a file that is nested deeply.
-    known = path.parent.parts[-2:] == ("workflow", "config")
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader) if known else yaml.SafeLoader
+    shallow = hasattr(yaml, "CSafeLoader") and path.parent.parts[-2:] == ("workflow", "config")
     try:
-        return yaml.load(text, loader)  # noqa: S506 (both are safe)
+        return yaml.load(text, Loader=yaml.CSafeLoader) if shallow else yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
@@ -414,15 +416,15 @@ def _check_references(config: Config) -> None:
         if network.initial:
             _check_start(config, name if "." in name else f"networks.{name}", network)
     for name, experiment in config.experiments.items():
-        for i, sample in enumerate(experiment.samples):
-            _check(f"experiments.{name}.samples.{i}", sample, samples, f"sample or file in {config.speech_dir}/")
-            if experiment.samples.index(sample) != i:
-                raise InputError(f"config: experiments.{name}.samples.{i}: {sample!r} is there twice, expected once")
+        for i, used in enumerate(experiment.samples):
+            _check(f"experiments.{name}.samples.{i}", used, samples, f"sample or file in {config.speech_dir}/")
+            if experiment.samples.index(used) != i:
+                raise InputError(f"config: experiments.{name}.samples.{i}: {used!r} is there twice, expected once")
         for index, output in experiment.outputs.items():
             _check_chain(config, f"experiments.{name}.outputs.{index}", output)
         seen: dict[str, int] = {}
-        for sample, (index, output) in product(experiment.samples, experiment.outputs.items()):
-            published = f"{sample}_{index}_{output.tag}.wav"
+        for used, (index, output) in product(experiment.samples, experiment.outputs.items()):
+            published = f"{used}_{index}_{output.tag}.wav"
             if (first := seen.setdefault(published, index)) != index:
                 raise InputError(
                     f"config: experiments.{name}.outputs.{index}: its file {published} is also that of "
@@ -433,6 +435,7 @@ def _check_references(config: Config) -> None:
 def _check_start(config: Config, where: str, network: Network) -> None:
     """A network that is trained on must be of its start's shape, its quantiser one that comes before or inside it."""
     key = "finetune" if network.finetune else "vq_in_loop"
+    assert network.initial and network.quantiser
     _check(f"{where}.{key}", network.initial, config.networks, "network")
     start = config.networks[network.initial]
     _check(f"{where}.quantiser", network.quantiser, config.quantisers, "quantiser")
@@ -500,7 +503,7 @@ def _check_chain(config: Config, where: str, chain: Chain) -> None:
 
 def _check_studies(config: Config) -> None:
     """The names in studies must be those of entries that the study can be made of."""
-    known = {
+    known: dict[str, Collection[str]] = {
         "quantiser": config.quantisers,
         "network": config.networks,
         "manifold": config.networks,
@@ -531,9 +534,9 @@ def _check_own_files(config: Config) -> None:
                 found = audio_files(settings.files) if settings.files else []
             except InputError as error:
                 raise InputError(f"{where}{error}") from None
-            for path in found:
-                if problem := unfit(path):
-                    raise InputError(f"{where}files: found {quoted(path)}, {problem}")
+            for name_of_file in found:
+                if problem := unfit(name_of_file):
+                    raise InputError(f"{where}files: found {quoted(name_of_file)}, {problem}")
 
 
 def _used_samples(config: Config) -> set[str]:
@@ -554,14 +557,14 @@ def _without_samples(config: Config) -> Config:
     own = {os.path.realpath(path) for path in own_files(config) if path.stem in used}
     in_source: dict[str, list[str]] = {}
     for sample in config.samples.values():
-        if sample.source:
+        if sample.source and sample.file:
             in_source.setdefault(sample.source, []).append(sample.file)
 
     def samples_of(part: Part) -> list[str]:
         if part.files:
             found = audio_files(part.files) if own else []
             return [glob.escape(path) for path in found if os.path.realpath(path) in own]
-        files = in_source.get(part.source, ())
+        files = in_source.get(part.source or "", [])
         return [file for file in files if any(matches(file, pattern) for pattern in part.include)]
 
     corpora = {}

@@ -90,7 +90,7 @@ def _loosened(value: Any) -> Any:
         return [_loosened(item) for item in value]
     if not isinstance(value, dict):
         return value
-    found = {}
+    found: dict[str, Any] = {}
     for key, item in value.items():
         if key in ("properties", "$defs"):  # whose keys are names
             found[key] = {name: _loosened(settings) for name, settings in item.items()}
@@ -120,7 +120,7 @@ def readme() -> str:
     return "\n".join(parts)
 
 
-_QUANTISERS = {"lbg": Lbg, "beam": Beam, "predictive": Predictive}
+_QUANTISERS: dict[str, type[Block]] = {"lbg": Lbg, "beam": Beam, "predictive": Predictive}
 
 
 def _section(title: str, block: type[Block], by: str = "", level: int = 2) -> str:
@@ -128,7 +128,12 @@ def _section(title: str, block: type[Block], by: str = "", level: int = 2) -> st
     required = found.get("required", [])
     properties = found["properties"]
     keys = [*(key for key in properties if key in required), *(key for key in properties if key not in required)]
-    lines = [f"{'#' * level} {', '.join(filter(None, [title, by]))}", "", _cell(" ".join(block.__doc__.split())), ""]
+    lines = [
+        f"{'#' * level} {', '.join(filter(None, [title, by]))}",
+        "",
+        _cell(" ".join(str(block.__doc__).split())),
+        "",
+    ]
     lines += ["| key | what it is | default | range |", "| --- | --- | --- | --- |"]
     for key in keys:
         default = "required" if key in required else _default(properties[key].get("default"))

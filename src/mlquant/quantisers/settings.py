@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -58,6 +58,7 @@ class VectorQuantiser(Block):
 
     renamed: ClassVar[dict[str, str]] = {"stretch": "reset_every"}
 
+    kind: str
     network: Annotated[str | None, Setting(help="name of the network whose latents are quantised")] = None
     corpus: Annotated[str | None, Setting(help="name of the corpus that a quantiser of b itself is trained on")] = None
     interval_ms: Annotated[
@@ -98,5 +99,7 @@ class Predictive(VectorQuantiser):
     ] = None
 
 
-Quantiser = by_kind(Lbg, Beam, Predictive, default="lbg")
-"""A vector quantiser of one kind or another."""
+if TYPE_CHECKING:
+    Quantiser = Lbg | Beam | Predictive
+else:
+    Quantiser = by_kind(Lbg, Beam, Predictive, default="lbg")

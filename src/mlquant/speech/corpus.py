@@ -63,8 +63,8 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
     `inputs` is one archive of `fetch_source` (a `.tar`), or a user's own audio files. `settings` may hold
     `include` and `exclude` (globs, as in `matches`), `minutes` (at most; None is no limit), `seed`, `resample`
     (factors, 1.0 is as it is), `equalise` (dB, see `colour`), `noise` and `gain` (ranges in dB, see `add_noise` and
-    `amplify`). With `speakers`, a regular expression whose group finds the speaker's name in a file's path, only files of some
-    speakers are used: of `held_out_speakers` that are drawn where `held_out` is set, else of all others.
+    `amplify`). With `speakers`, a regular expression whose group finds the speaker's name in a file's path, only files
+    of some speakers are used: of `held_out_speakers` that are drawn where `held_out` is set, else of all others.
 
     Files come in an order drawn from the seed and each file's content, each content once (a wav and a raw file of
     the same samples are one). The factors take turns from file to file, so that copies hold different phrases;
@@ -117,7 +117,7 @@ def refuse_samples(samples: dict[str, str], manifests: Iterable[Path]) -> None:
                 raise InputError(f"{manifest}: has no column samples_sha256, expected it as of mlquant prepare-corpus")
             if name := names.get(row["samples_sha256"]):
                 raise InputError(
-                    f"{manifest}: {row['path']} is the test sample {name}, on which no network may be trained: "
+                    f"{manifest}: {row['path']} is the test sample {name}, on which no network may be trained, "
                     "expected its path in exclude of that part of the corpus"
                 )
 
