@@ -111,7 +111,7 @@ class Graph:
         those at their neutral value, and without what only records.
         """
         stage: Stage = function.stage  # type: ignore[attr-defined]
-        return self._add(stage, stage.folder, name, settings or {}, inputs, counted)
+        return self._add(stage, str(stage.folder), name, settings or {}, inputs, counted)
 
     def _add(
         self, stage: Stage, kind: str, name: str, settings: Mapping, inputs: Mapping, counted: Mapping | None = None
@@ -131,7 +131,8 @@ class Graph:
     def source(self, name: str, source: Source, optional: bool = False) -> Node:
         """Where speech comes from; an optional source is another kind, as it may give nothing."""
         settings = source.model_dump(exclude_defaults=True) | {"name": name}
-        return self._add(speech.fetch.stage, "optional_sources" if optional else "sources", name, settings, {})
+        stage: Stage = speech.fetch.stage  # type: ignore[attr-defined]
+        return self._add(stage, "optional_sources" if optional else "sources", name, settings, {})
 
     def sample(self, name: str) -> Sample:
         """A sample's speech, its model and its features."""
@@ -290,7 +291,7 @@ class Graph:
         stages = stages or len(quantiser.stages)
         if (name, stages) in self._codebooks:
             return self._codebooks[name, stages]
-        train, codebooks = self._to_train_on(quantiser), []
+        train, codebooks = self._to_train_on(quantiser), list[str]()
         mbest = getattr(quantiser, "mbest", None)
         predicted = self._prediction(quantiser)
         for i, one in enumerate(quantiser.stages[:stages], 1):

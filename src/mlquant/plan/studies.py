@@ -32,7 +32,9 @@ def report_of(config: Config, entries: Iterable[tuple[str, str, str]]) -> dict[s
     An entry is its kind, "experiment", "study" or "sweep", its name, and the folder that its results are in.
     """
     sections: dict[str, dict] = {"experiment": config.experiments, "study": config.studies, "sweep": config.sweeps}
-    found, networks, quantisers = [], {}, {}
+    found: list[dict[str, Any]] = []
+    networks: dict[str, Any] = {}
+    quantisers: dict[str, Any] = {}
     for kind, name, folder in entries:
         block = sections[kind][name]
         chains = [*block.outputs.values()] if kind == "experiment" else [*getattr(block, "chains", {}).values()]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from mlquant.core.errors import InputError, log, progress
 from mlquant.core.stage import Aside, File, Record, Root, Setting, stage
@@ -133,7 +133,7 @@ def vq_train(
 
     started = provenance.now()
     vectors, a = _to_train_on(train, k, predict, predictor)
-    options = {"seed": seed, "stop": stop, "threads": threads or _cores(), "report": _reporting(m)}
+    options: dict[str, Any] = {"seed": seed, "stop": stop, "threads": threads or _cores(), "report": _reporting(m)}
     result = vq.train(vectors, m, st=st, en=en, split=not no_split, **options)
     _write_codebook(result, codebook, residual, trace, st, en)
     if record is not None:
@@ -177,7 +177,7 @@ def vq_train_beam(
     started = provenance.now()
     vectors, a = _to_train_on(train, k, predict, predictor)
     before = read_codebooks("--after", after, k)
-    options = {"seed": seed, "stop": stop, "threads": threads or _cores(), "report": _reporting(m)}
+    options: dict[str, Any] = {"seed": seed, "stop": stop, "threads": threads or _cores(), "report": _reporting(m)}
     result = vq.train_beam(vectors, before, m, mbest=mbest, **options)
     _write_codebook(result, codebook, residual, trace)
     if record is not None:
@@ -274,7 +274,7 @@ def vq_search(
         raise InputError("--predict: none, expected with --reset-every")
     if a is not None and (st or en is not None):
         raise InputError("--predict: found with --st or --en, expected without")
-    options = {"send_every": send_every, "a": a, "reset_every": reset_every, "st": st, "en": en}
+    options: dict[str, Any] = {"send_every": send_every, "a": a, "reset_every": reset_every, "st": st, "en": en}
     chosen, quantised = vq.quantise(vectors, stages, mbest, threads=threads or _cores(), **options)
     error = vq.mean_squared_error(vectors[::send_every], quantised, st=st, en=en)
     log(f"mean squared error {error:.6g}")
@@ -338,7 +338,7 @@ def train_on(
     from mlquant.quantisers.files import read_codebooks
 
     def begin(settings: dict, read: list[np.ndarray], others: list[np.ndarray]) -> dict:
-        begun = {"start": dense.load(initial, training.state_of)}
+        begun: dict[str, Any] = {"start": dense.load(initial, training.state_of)}
         if codebooks:
             width = rows.latent_width(settings) or 1
             begun |= {"codebooks": read_codebooks("--loop", codebooks, width), "refined": vq.refined}
