@@ -15,7 +15,7 @@ from mlquant.chains import steps
 from mlquant.core import keys
 from mlquant.core.blocks import nearest
 from mlquant.core.errors import InputError
-from mlquant.core.stage import Stage
+from mlquant.core.stage import Stage, stage_of
 from mlquant.measures import stages as measures
 from mlquant.networks import stages as networks
 from mlquant.networks.rows import latent_width
@@ -110,7 +110,7 @@ class Graph:
         `counted` are the settings as the key holds them, of a stage that takes all of them as one JSON text: without
         those at their neutral value, and without what only records.
         """
-        stage: Stage = function.stage  # type: ignore[attr-defined]
+        stage = stage_of(function)
         return self._add(stage, str(stage.folder), name, settings or {}, inputs, counted)
 
     def _add(
@@ -131,8 +131,7 @@ class Graph:
     def source(self, name: str, source: Source, optional: bool = False) -> Node:
         """Where speech comes from; an optional source is another kind, as it may give nothing."""
         settings = source.model_dump(exclude_defaults=True) | {"name": name}
-        stage: Stage = speech.fetch.stage  # type: ignore[attr-defined]
-        return self._add(stage, "optional_sources" if optional else "sources", name, settings, {})
+        return self._add(stage_of(speech.fetch), "optional_sources" if optional else "sources", name, settings, {})
 
     def sample(self, name: str) -> Sample:
         """A sample's speech, its model and its features."""
@@ -237,7 +236,8 @@ class Graph:
         # A derived network is named by its place: sweeps.gamma.rows.g85 is gamma_g85.
         label = name if "." not in name else "_".join([name.split(".")[1], *name.split(".")[3:]])
         settings = block.model_dump(include={*NetworkSettings.model_fields})
-        function, given = networks.train, inputs
+        function: Callable = networks.train
+        given = inputs
         if block.initial:
             function, given = quantisers.train_on, inputs | self._trained_on(block, inputs)
         counted = keys.without_neutral(settings, keys.neutral_of(NetworkSettings))
@@ -252,6 +252,7 @@ class Graph:
         initial = self.network(block.initial).file("weights.safetensors")
         if block.vq_in_loop:
             return {"initial": initial, "codebooks": self.codebooks(block.quantiser, block.stages)}
+        of = self.config.quantisers[block.quantiser].network
         changed: dict[str, list[str]] = {}
         given = "features" if block.row.source == "b" else "targets"
         for prefix in ("", "held_out_"):
@@ -259,7 +260,8 @@ class Graph:
                 made_by = self.nodes.get(features.rpartition("/")[0])  # none of a user's own features
                 name = made_by.name if made_by else "features"
                 if block.row.encoder:
-                    vectors = self.latents(name, self.config.quantisers[block.quantiser].network, features)
+                    assert of  # a network with an encoder is refused with a quantiser of b
+                    vectors = self.latents(name, of, features)
                     changed.setdefault(f"{prefix}latents", []).append(self._quantised(name, vectors, block))
                 else:
                     hat = self._hat(name, features, block)
@@ -342,7 +344,11 @@ class Graph:
 
     def _width(self, quantiser: Any) -> int:
         """Elements of a vector."""
-        return latent_width(self.config.networks[quantiser.network].model_dump()) if quantiser.network else 20
+        if not quantiser.network:
+            return 20
+        width = latent_width(self.config.networks[quantiser.network].model_dump())
+        assert width  # a quantiser of a network without a bottleneck is refused
+        return width
 
     # a chain of steps, over the files of a sample
 
@@ -416,7 +422,7 @@ class Graph:
 
     def _given(self, function: Callable, block: Any) -> dict[str, Any]:
         """Of the settings of a stage those that a block of the configuration, as a chain, has."""
-        names = function.stage.settings  # type: ignore[attr-defined]
+        names = stage_of(function).settings
         return {name: getattr(block, name) for name in names if name in type(block).model_fields}
 
     # speech to compare with, and measures
@@ -444,6 +450,7 @@ class Graph:
         if output.process == "original":
             row = _row(index, output.tag, {"wav": self.original(sample)})
         elif output.process == "codec2":
+            assert output.mode  # an output of process codec2 is refused without a mode
             wav = self.codec2(sample).file(f"{output.mode}.wav")
             row = _row(index, output.tag, {"wav": wav}, *MODES[output.mode])
         else:
