@@ -91,7 +91,11 @@ rule prepare_corpus:
         runtime=15,
     params:
         arguments=arguments,
+        # Not among the settings, so that a new sample redoes no corpus: those that have it are found by their manifests.
+        test_samples=lambda w, input: [
+            f"--test-samples={one}" for one in PLAN.test_samples()
+        ],
     message:
         "Preparing training speech {wildcards.stage}"
     shell:
-        "mlquant prepare-corpus {params.arguments:q} > {log:q} 2>&1"
+        "mlquant prepare-corpus {params.arguments:q} {params.test_samples:q} > {log:q} 2>&1"
