@@ -33,11 +33,7 @@ def imports(module):
                 yield from (f"{name}.{alias.name}" for alias in node.names)
 
 
-NOT_YET = pytest.mark.xfail(strict=True, reason="to be put in order")
-ROOMS = [pytest.param("chains", marks=NOT_YET) if room == "chains" else room for room in MAY]
-
-
-@pytest.mark.parametrize("room", ROOMS)
+@pytest.mark.parametrize("room", MAY)
 def test_a_room_imports_core_and_the_rooms_to_its_left(room):
     found = {(place(module), name) for module in (PACKAGE / room).rglob("*.py") for name in imports(module)}
     assert {(module, name) for module, name in found if name.split(".")[1] not in MAY[room]} == set()
@@ -52,7 +48,6 @@ def test_only_the_plan_and_the_commands_import_stages():
     assert {module for module in found if module.split("/")[0] not in ("plan", "cli.py")} == set()
 
 
-@NOT_YET
 def test_settings_columns_and_the_plan_load_nothing_slow():
     named = [module for module in MODULES if module.name in OF_PLAIN_VALUES or module.parent.name == "plan"]
     names = [".".join(module.relative_to(PACKAGE.parent).with_suffix("").parts) for module in named]
