@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from mlquant.networks.dense import Dense
     from mlquant.networks.model import AtWork
 
+    Step = tuple[str, tuple[Dense | AtWork, dict] | None]
+
 FRAME_MS = 1000 * FRAME // SAMPLE_RATE
 
 
@@ -71,16 +73,15 @@ _OfVocoder: Any = create_model(
 )
 _Settings: Any = Annotated[_OfGain | _OfNetwork | _OfQuantiser | _OfVocoder, Field(discriminator="step")]
 
+_ENDS = {
+    **{"remove_gain": ("b", "shapes"), "restore_gain": ("shapes", "b"), "synthesise": ("y", "speech")},
+    **{"encode": ("source", "latents"), "decode": ("latents", "target"), "infer": ("source", "target")},
+    "quantise": ("shapes or latents", "shapes or latents"),
+}
+"""What each step takes and what it makes; source and target are the features that its network takes and makes."""
+
 
 # the chain
-
-
-@dataclass(frozen=True)
-class Step:
-    """A step by its name, and the network with its settings that it goes through, where it does."""
-
-    name: str
-    network: tuple[Dense | AtWork, dict] | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,8 @@ class Search:
 class Chain:
     """The steps before the quantiser, its search, the steps after it, and the settings of `decoder.decode`.
 
-    The first step takes the features `source`, "b" or "y". A vector is sent every `interval_ms`.
+    A step is its name, and the network with its settings that it goes through, or None. The first takes the features
+    `source`, "b" or "y". A vector is sent every `interval_ms`.
     """
 
     source: str
@@ -128,40 +130,23 @@ def load(settings: dict) -> Chain:
     names = [one.step for one in given]
     if names.count("quantise") != 1 or names[-1] != "synthesise":
         raise InputError(f"steps: found {', '.join(names)}, expected one quantise, and synthesise at the end")
-    steps = [Step(one.step, inference.load(one.weights) if isinstance(one, _OfNetwork) else None) for one in given]
-    have = source = "y" if steps[0].network and steps[0].network[0].row.source == "y" else "b"
-    for i, step in enumerate(steps):
-        takes, makes = _ends(step, have)
-        where = getattr(given[i], "weights", f"steps.{i}")
-        if step.network and "latents" in (takes, makes) and not step.network[0].row.encoder:
+    steps = [(one.step, inference.load(one.weights) if isinstance(one, _OfNetwork) else None) for one in given]
+    have = source = "y" if steps[0][1] and steps[0][1][0].row.source == "y" else "b"
+    for i, (name, network) in enumerate(steps):
+        known = {"source": network[0].row.source, "target": network[0].row.target} if network else {}
+        if have in ("shapes", "latents"):
+            known["shapes or latents"] = have
+        takes, makes = (known.get(end, end) for end in _ENDS[name])
+        where = given[i].weights if network else f"steps.{i}"
+        if network and "latents" in (takes, makes) and not network[0].row.encoder:
             raise InputError(f"{where}: has no bottleneck, so no latents")
         if takes != have:
-            raise InputError(f"{where}: found {have} before {step.name}, expected {takes}")
+            raise InputError(f"{where}: found {have} before {name}, expected {takes}")
         have = makes
     at = names.index("quantise")
-    search = _search(given[at], settings["stages"])
-    ncat = next((step.network[1]["ncat"] for step in steps[:at] if step.name == "encode" and step.network), 1)
-    interval_ms = search.options["send_every"] * FRAME_MS * ncat
-    synthesis = given[-1].model_dump(exclude={"step"})
-    return Chain(source, steps[:at], search, interval_ms, steps[at + 1 : -1], synthesis)
-
-
-def _ends(step: Step, have: str) -> tuple[str, str]:
-    """Return what a step takes and what it makes; `have` is what there is before it."""
-    match step:
-        case Step("remove_gain"):
-            return "b", "shapes"
-        case Step("restore_gain"):
-            return "shapes", "b"
-        case Step("encode", (network, _)):
-            return network.row.source, "latents"
-        case Step("decode", (network, _)):
-            return "latents", network.row.target
-        case Step("infer", (network, _)):
-            return network.row.source, network.row.target
-        case Step("quantise"):
-            return (have, have) if have in ("shapes", "latents") else ("shapes or latents", have)
-    return "y", "speech"
+    search, encoder = _search(given[at], settings["stages"]), steps[at - 1][1]  # none where b itself is quantised
+    interval_ms = search.options["send_every"] * FRAME_MS * (encoder[1]["ncat"] if encoder else 1)
+    return Chain(source, steps[:at], search, interval_ms, steps[at + 1 : -1], given[-1].model_dump(exclude={"step"}))
 
 
 def _search(given: _OfQuantiser, stages: list[int]) -> Search:
@@ -193,15 +178,15 @@ def _folded(steps: list[Step], made: Made) -> Made:
     y, features, vectors, b_hat = made.y, made.features, made.vectors, made.b_hat
     for step in steps:
         match step:
-            case Step("remove_gain"):
+            case "remove_gain", _:
                 vectors = gain.without_gain(features)
-            case Step("encode", network):
+            case "encode", network:
                 vectors = inference.encode(*network, features)
-            case Step("restore_gain"):
+            case "restore_gain", _:
                 features = gain.with_gain(vectors, features)
-            case Step("decode", network):
+            case "decode", network:
                 features = inference.decode(*network, vectors, features, y)
-            case Step("infer", network):
+            case "infer", network:
                 features = inference.infer(*network, features, y)
         if features is not made.features and features.shape[1] == 22:
             b_hat = features

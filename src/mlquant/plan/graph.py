@@ -368,21 +368,20 @@ class Graph:
 
     def stated(self, chain: RatedChain) -> list[dict[str, Any]]:
         """The steps of a chain as `chains.coder` takes them, each with the files and the settings that it uses."""
-        config, most = self.config, max(chain.stages)
-
-        def used(step: steps.Step) -> dict[str, Any]:
+        config, stated = self.config, []
+        names = chain.networks, chain.quantiser, max(chain.stages)
+        for step in steps.steps_of(*names, config.networks, config.quantisers):
+            used: dict[str, Any] = {}
             match step:
                 case steps.Encode(network) | steps.Decode(network) | steps.Infer(network):
-                    return {"weights": self.network(network).file("weights.safetensors")}
+                    used = {"weights": self.network(network).file("weights.safetensors")}
                 case steps.Quantise(quantiser, stages):
                     settings, inputs = self._search(quantiser, stages, chain)
-                    return {**settings, **inputs}
+                    used = settings | inputs
                 case steps.Synthesise():
-                    return self._given(vocoder.synth, chain)
-            return {}
-
-        listed = steps.steps_of(chain.networks, chain.quantiser, most, config.networks, config.quantisers)
-        return [{"step": steps.name_of(step), **used(step)} for step in listed]
+                    used = self._given(vocoder.synth, chain)
+            stated.append({"step": steps.name_of(step), **used})
+        return stated
 
     def _shape(self, name: str, features: str) -> str:
         """The shape of b of features."""
@@ -498,9 +497,7 @@ class Graph:
 
     def rated(self, name: str, settings: dict[str, Any], **inputs: Sequence[str]) -> Node:
         """Rate and distortion of a chain, for a study that compares chains."""
-        neutral = quantisers.vq_search.stage.neutral | vocoder.synth.stage.neutral
-        counted = settings | {"steps": [keys.without_neutral(step, neutral) for step in settings["steps"]]}
-        return self.add(studies.rate, name, settings, counted, **inputs)
+        return self.add(studies.rate, name, settings, **inputs)
 
     def behind(self, files: Sequence[str], besides: Collection[str] = ()) -> dict[str, Node]:
         """Every node that the files come from, by folder, sorted; without those of some kinds and what is behind them.
