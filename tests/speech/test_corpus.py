@@ -1034,7 +1034,7 @@ def test_test_samples_are_left_out_of_a_corpus_under_whatever_name(tmp_path, voi
     assert len(gone) == 2 and any(path.endswith("03.wav") for path in gone)
     said = [line for line in capsys.readouterr().err.splitlines() if "is a test sample" in line]
     assert gone < {line.split(" is ")[0] for line in said} and len(said) == 3, "a raw and a wav file of one sample"
-    everything = [row["sha256"] for row in before]
+    everything = [row["samples_sha256"] for row in before]
     with pytest.raises(InputError, match="no usable speech"):
         prepare_corpus_part([voices], {}, tmp_path / "d.raw", tmp_path / "d.csv", everything)
 
