@@ -43,11 +43,7 @@ rule tabulate:
     input:
         required=lambda w: measured(experiment_of(w), required(experiment_of(w))),
         optional=lambda w: measured(experiment_of(w), optional(experiment_of(w))),
-        sidecars=taken(
-            "sidecars",
-            "results/networks/{}/provenance.json",
-            "results/codebooks/{}/provenance.json",
-        ),
+        sidecars=taken("sidecars", "results/networks/{}/provenance.json", "results/codebooks/{}/provenance.json"),
         origins=lambda w: origins(experiment_of(w)),
     output:
         report(
@@ -63,12 +59,7 @@ rule tabulate:
             labels={"experiment": "{stage}", "table": "each sample"},
         ),
         multiext(
-            "results/experiments/{stage}/",
-            "anchors.csv",
-            "frames.csv",
-            "README.md",
-            "config.yaml",
-            "provenance.json",
+            "results/experiments/{stage}/", "anchors.csv", "frames.csv", "README.md", "config.yaml", "provenance.json"
         ),
     log:
         "results/logs/experiments/{stage}.log",
@@ -93,9 +84,7 @@ rule tabulate:
 
 rule page:
     input:
-        tables=lambda w: [
-            PLAN.experiments[w.experiment].tables.file(name) for name in TABLES
-        ],
+        tables=lambda w: [PLAN.experiments[w.experiment].tables.file(name) for name in TABLES],
         required=lambda w: files_on_page(w.experiment, required(w.experiment)),
         optional=lambda w: files_on_page(w.experiment, optional(w.experiment)),
         curves=lambda w: PLAN.experiments[w.experiment].curves,

@@ -8,11 +8,10 @@ rule train:
         held_out_features=taken("held_out_features", "results/features/{}/b.f32", own),
         held_out_targets=taken("held_out_targets", "results/features/{}/y.f32", own),
     output:
-        weights="results/networks/{stage}/weights.safetensors",
-        settings="results/networks/{stage}/settings.json",
-        losses="results/networks/{stage}/losses.csv",
-        report="results/networks/{stage}/training.json",
-        provenance="results/networks/{stage}/provenance.json",
+        multiext(
+            "results/networks/{stage}/",
+            *("weights.safetensors", "settings.json", "losses.csv", "training.json", "provenance.json"),
+        ),
     log:
         "results/logs/networks/{stage}.log",
     benchmark:
@@ -58,11 +57,10 @@ rule train_on:
         held_out_latents=taken("held_out_latents", "results/quantised/{}/l_hat.f32"),
         codebooks=taken("codebooks", "results/codebooks/{}/vq.f32"),
     output:
-        weights="results/networks/{stage}/weights.safetensors",
-        settings="results/networks/{stage}/settings.json",
-        losses="results/networks/{stage}/losses.csv",
-        report="results/networks/{stage}/training.json",
-        provenance="results/networks/{stage}/provenance.json",
+        multiext(
+            "results/networks/{stage}/",
+            *("weights.safetensors", "settings.json", "losses.csv", "training.json", "provenance.json"),
+        ),
     log:
         "results/logs/networks/{stage}.log",
     benchmark:

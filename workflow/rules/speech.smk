@@ -48,12 +48,7 @@ checkpoint fetch_optional:
 
 rule prepare_sample:
     input:
-        speech=taken(
-            "speech",
-            "results/sources/{}/speech.tar",
-            "results/optional_sources/{}/speech.tar",
-            own,
-        ),
+        speech=taken("speech", "results/sources/{}/speech.tar", "results/optional_sources/{}/speech.tar", own),
     output:
         raw="results/samples/{stage}/speech.raw",
     log:
@@ -92,9 +87,7 @@ rule prepare_corpus:
     params:
         arguments=arguments,
         # Not among the settings, so that a new sample redoes no corpus: those that have it are found by their manifests.
-        test_samples=lambda w, input: [
-            f"--test-samples={one}" for one in PLAN.test_samples()
-        ],
+        test_samples=lambda w, input: [f"--test-samples={one}" for one in PLAN.test_samples()],
     message:
         "Preparing training speech {wildcards.stage}"
     shell:
