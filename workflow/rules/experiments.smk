@@ -82,6 +82,34 @@ rule tabulate:
         "--sidecars {input.sidecars:q} --origins {input.origins:q} {params.root:q} -o {params.folder:q} > {log:q} 2>&1"
 
 
+rule plot_losses:
+    input:
+        losses=taken("losses", "results/networks/{}/losses.csv"),
+    output:
+        png=report(
+            "results/figures/{stage}/losses.png",
+            caption="../report/losses.rst",
+            category="Networks",
+            labels={"network": "{stage}"},
+        ),
+    log:
+        "results/logs/figures/{stage}.log",
+    benchmark:
+        "results/benchmarks/figures/{stage}.tsv"
+    localrule: True
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        arguments=arguments,
+    message:
+        "Plotting the losses of {wildcards.stage}"
+    shell:
+        "mlquant plot-losses {params.arguments:q} > {log:q} 2>&1"
+
+
 rule page:
     input:
         tables=lambda w: [PLAN.experiments[w.experiment].tables.file(name) for name in TABLES],

@@ -83,34 +83,6 @@ rule train_on:
         "mlquant train-on {params.arguments:q} --keep-failure > {log:q} 2>&1"
 
 
-rule plot_losses:
-    input:
-        losses=taken("losses", "results/networks/{}/losses.csv"),
-    output:
-        png=report(
-            "results/figures/{stage}/losses.png",
-            caption="../report/losses.rst",
-            category="Networks",
-            labels={"network": "{stage}"},
-        ),
-    log:
-        "results/logs/figures/{stage}.log",
-    benchmark:
-        "results/benchmarks/figures/{stage}.tsv"
-    localrule: True
-    conda:
-        "../../envs/mlquant.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=5,
-    params:
-        arguments=arguments,
-    message:
-        "Plotting the losses of {wildcards.stage}"
-    shell:
-        "mlquant plot-losses {params.arguments:q} > {log:q} 2>&1"
-
-
 rule encode:
     input:
         weights=taken("weights", "results/networks/{}/weights.safetensors"),
