@@ -107,7 +107,7 @@ def _add(parser: argparse.ArgumentParser, one: Parameter) -> None:
     elif one.kind is not dict:
         options["type"] = one.kind
     if one.several and not one.commas:
-        options["nargs"] = "*" if one.flag is None and one.default is not UNSET else "+"
+        options["nargs"] = "*" if one.default is not UNSET else "+"
         if one.flag and one.role in ("setting", "output"):
             del options["nargs"]
             options["action"] = "append"
