@@ -24,7 +24,7 @@ from mlquant.plan.config import own_files
 from mlquant.plan.records import WITH_SIDECAR, recorded
 from mlquant.quantisers import stages as quantisers
 from mlquant.speech import stages as speech
-from mlquant.speech.settings import AS_IT_IS, Choice, Source, Url, audio_files
+from mlquant.speech.settings import AS_IT_IS, Choice, SeededChoice, Source, Url, audio_files
 from mlquant.studies import stages as studies
 from mlquant.vocoder import stages as vocoder
 from mlquant.vocoder.types import MODES
@@ -192,24 +192,25 @@ class Graph:
             label += "_held_out"
         if part.source:
             archive = self.source(part.source, self.config.sources[part.source])
-            return [self.add(speech.prepare_corpus, label, settings, speech=archive.file("speech.tar"))]
+            return [self._prepared(label, settings, speech=archive.file("speech.tar"))]
         files, shards = audio_files(part.files), part.shards
         if len(files) < shards:
             raise InputError(f"shards: found {shards}, expected at most {len(files)}, the files in {part.files}")
         settings["files"] = part.files
         if shards == 1:
-            return [self.add(speech.prepare_corpus, label, settings, own=files)]
+            return [self._prepared(label, settings, own=files)]
         if part.minutes:
             settings["minutes"] = part.minutes / shards
+        numbered = [settings | {"shard": shard, "shards": shards} for shard in range(shards)]
         return [
-            self.add(
-                speech.prepare_corpus,
-                f"{label}_{shard + 1}",
-                settings | {"shard": shard, "shards": shards},
-                own=files[shard::shards],
-            )
-            for shard in range(shards)
+            self._prepared(f"{label}_{shard + 1}", of_it, own=files[shard::shards])
+            for shard, of_it in enumerate(numbered)
         ]
+
+    def _prepared(self, label: str, settings: dict[str, Any], **inputs: Sequence[str] | str) -> Node:
+        """Training speech, chosen and prepared."""
+        counted = keys.without_neutral(settings, keys.neutral_of(SeededChoice))
+        return self.add(speech.prepare_corpus, label, settings, counted, **inputs)
 
     # features
 
