@@ -288,7 +288,7 @@ def reruns(finished):
         "a sample more": {"overlay": {"experiments": {"pair": {"samples": ["bob", "ann", "late", "cat"]}}}},
         "the search edited": {"source": "search"},
         "the page's template edited": {"source": "page"},
-        "a mistake": {"overlay": {"networks": {"nn4_cat1": {"epoch": 3}}}},
+        "a mistake": {"overlay": {"quantisers": {"nn4_vq": {"stage": 3}}}},
     }
     with ThreadPoolExecutor(2) as pool:
         return dict(
@@ -334,7 +334,7 @@ def test_a_new_sample_runs_only_for_itself(reruns):
 def test_a_mistake_in_the_configuration_is_one_line(reruns):
     done = reruns["a mistake"]
     assert done.status == 1
-    line = "config: networks.nn4_cat1: unknown key 'epoch', the nearest valid one is 'epochs'"
+    line = "config: quantisers.nn4_vq: unknown key 'stage', the nearest valid one is 'stages'"
     assert sum(line in text for text in done.text.splitlines()) == 1
     assert "Traceback" not in done.text
     assert len(done.text[done.text.index(line) :].splitlines()) <= 3, done.text

@@ -24,13 +24,13 @@ from mlquant.plan.config import own_files
 from mlquant.plan.records import WITH_SIDECAR, recorded
 from mlquant.quantisers import stages as quantisers
 from mlquant.speech import stages as speech
-from mlquant.speech.settings import AS_IT_IS, Choice, Source, Url, audio_files
+from mlquant.speech.settings import AS_IT_IS, Choice, SeededChoice, Source, Url, audio_files
 from mlquant.studies import stages as studies
 from mlquant.vocoder import stages as vocoder
 from mlquant.vocoder.types import MODES
 
 if TYPE_CHECKING:
-    from mlquant.chains.settings import Chain, Output
+    from mlquant.chains.settings import Chain, Output, RatedChain
     from mlquant.plan.config import Config
 
 HELD_OUT = NetworkSettings.model_fields["held_out"].default
@@ -191,24 +191,25 @@ class Graph:
             label += "_held_out"
         if part.source:
             archive = self.source(part.source, self.config.sources[part.source])
-            return [self.add(speech.prepare_corpus, label, settings, speech=archive.file("speech.tar"))]
+            return [self._prepared(label, settings, speech=archive.file("speech.tar"))]
         files, shards = audio_files(part.files), part.shards
         if len(files) < shards:
             raise InputError(f"shards: found {shards}, expected at most {len(files)}, the files in {part.files}")
         settings["files"] = part.files
         if shards == 1:
-            return [self.add(speech.prepare_corpus, label, settings, own=files)]
+            return [self._prepared(label, settings, own=files)]
         if part.minutes:
             settings["minutes"] = part.minutes / shards
+        numbered = [settings | {"shard": shard, "shards": shards} for shard in range(shards)]
         return [
-            self.add(
-                speech.prepare_corpus,
-                f"{label}_{shard + 1}",
-                settings | {"shard": shard, "shards": shards},
-                own=files[shard::shards],
-            )
-            for shard in range(shards)
+            self._prepared(f"{label}_{shard + 1}", of_it, own=files[shard::shards])
+            for shard, of_it in enumerate(numbered)
         ]
+
+    def _prepared(self, label: str, settings: dict[str, Any], **inputs: Sequence[str] | str) -> Node:
+        """Training speech, chosen and prepared."""
+        counted = keys.without_neutral(settings, keys.neutral_of(SeededChoice))
+        return self.add(speech.prepare_corpus, label, settings, counted, **inputs)
 
     # features
 
@@ -337,11 +338,6 @@ class Graph:
         fitted = self.add(quantisers.vq_predictor, name, settings, pairs=self._to_train_on(quantiser))
         return {}, {"predictor": fitted.file("a.f32")}
 
-    def predict(self, quantiser: Any) -> str | None:
-        """The coefficient of a quantiser, as a number or the file of it; None of one without prediction."""
-        settings, inputs = self._prediction(quantiser)
-        return inputs.get("predictor", settings.get("predict"))
-
     def _width(self, quantiser: Any) -> int:
         """Elements of a vector."""
         if not quantiser.network:
@@ -356,19 +352,19 @@ class Graph:
         """The files that the steps of a chain make of a sample: l, l_hat, b_hat, y_hat and wav, as far as they do."""
         config, files = self.config, {"y": sample.y}
         hat = sample.b if chain.networks and config.networks[chain.networks[0]].row.source == "b" else sample.y
-        vectors = taken = hat
+        vectors = hat
         for step in steps.steps_of(chain.networks, chain.quantiser, chain.stages, config.networks, config.quantisers):
             match step:
                 case steps.RemoveGain():
-                    vectors, taken = self._shape(sample.name, hat), hat
+                    vectors = self._shape(sample.name, hat)
                 case steps.Encode(network):
-                    vectors, taken = self.latents(sample.name, network, hat), hat
+                    vectors = self.latents(sample.name, network, hat)
                 case steps.Quantise():
                     files |= {"l": vectors, "l_hat": (vectors := self._quantised(sample.name, vectors, chain))}
                 case steps.RestoreGain():
-                    hat = self._restored(sample.name, vectors, taken)
+                    hat = self._restored(sample.name, vectors, hat)
                 case steps.Decode(network):
-                    hat = self._decoded(sample.name, network, vectors, taken, sample.y)
+                    hat = self._decoded(sample.name, network, vectors, hat, sample.y)
                 case steps.Infer(network):
                     hat = self._inferred(sample, network, hat, chain)
                 case steps.Synthesise():
@@ -378,20 +374,40 @@ class Graph:
                 files |= {"b": sample.b, "b_hat": hat}
         return files
 
+    def stated(self, chain: RatedChain) -> list[dict[str, Any]]:
+        """The steps of a chain as `chains.coder` takes them, each with the files and the settings that it uses."""
+        config, stated = self.config, []
+        names = chain.networks, chain.quantiser, max(chain.stages)
+        for step in steps.steps_of(*names, config.networks, config.quantisers):
+            used: dict[str, Any] = {}
+            match step:
+                case steps.Encode(network) | steps.Decode(network) | steps.Infer(network):
+                    used = {"weights": self.network(network).file("weights.safetensors")}
+                case steps.Quantise(quantiser, stages):
+                    settings, inputs = self._search(quantiser, stages, chain)
+                    used = settings | inputs
+                case steps.Synthesise():
+                    used = self._given(vocoder.synth, chain)
+            stated.append({"step": steps.name_of(step), **used})
+        return stated
+
     def _shape(self, name: str, features: str) -> str:
         """The shape of b of features."""
         return self.add(quantisers.remove_gain, name, features=features).file("shape.f32")
 
     def _quantised(self, name: str, vectors: str, by: Any) -> str:
         """Vectors quantised by the quantiser of a chain, or of a network that is trained on."""
-        quantiser = self.config.quantisers[by.quantiser]
+        settings, inputs = self._search(by.quantiser, by.stages, by)
+        node = self.add(quantisers.vq_search, f"{name}_{by.quantiser}", settings, latents=vectors, **inputs)
+        return node.file("l_hat.f32")
+
+    def _search(self, name: str, stages: int | None, by: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Settings and inputs of a search in the first stages of a quantiser, as a chain or a network asks for it."""
+        quantiser = self.config.quantisers[name]
         settings, inputs = self._prediction(quantiser)
         settings |= {"k": self._width(quantiser), "send_every": self.config.send_every(quantiser)}
         settings |= {"reset_every": getattr(quantiser, "reset_every", None)} | self._given(quantisers.vq_search, by)
-        codebooks = self.codebooks(by.quantiser, by.stages)
-        label = f"{name}_{by.quantiser}"
-        node = self.add(quantisers.vq_search, label, settings, latents=vectors, codebooks=codebooks, **inputs)
-        return node.file("l_hat.f32")
+        return settings, {"codebooks": self.codebooks(name, stages), **inputs}
 
     def _restored(self, name: str, shapes: str, features: str) -> str:
         """b_hat of shapes, with the gain of features."""
