@@ -255,14 +255,14 @@ def test_tables_of_another_key_than_those_in_the_folder_are_told(tmp_path, monke
 
 def test_a_target_or_a_configuration_that_cannot_be_is_refused_in_a_line(made):
     folder = made.checkout.folder
-    (folder / "mistake.yaml").write_text("quantisers: {nn4_vq: {stage: 3}}")
+    (folder / "mistake.yaml").write_text('experiments: {"240118": {sample: [ann]}}')
     (folder / "list.yaml").write_text("[1]")
     target = "results/240118_wav"
     for words, line in (
         (["results/none_wav"], "Snakemake: MissingRuleException: No rule to produce results/none_wav "),
         ([target, "--config", "max_epochs"], "Invalid config definition: Config entries have to be defined as name="),
         ([target, "--config", "max_epochs=0"], "config: max_epochs: found 0, expected: "),
-        ([target, "--configfile", "mistake.yaml"], "config: quantisers.nn4_vq: unknown key 'stage', the nearest"),
+        ([target, "--configfile", "mistake.yaml"], "config: experiments.240118: unknown key 'sample', the nearest"),
         ([target, "--configfile", "list.yaml"], "Config file must be given as JSON or YAML with keys at top level."),
         ([target, "--configfile", "none.yaml"], "none.yaml: No such file or directory"),
     ):
