@@ -596,6 +596,9 @@ def test_a_postfilter_redoes_the_speech_of_its_output_and_what_follows():
         planned((f"{OUTPUTS}.1.postfilter", 1.2))
 
 
+FROM_SEARCH = {"quantised", "decoded", "inferred", "synthesised", "measures", "experiments"}
+
+
 def test_a_third_stage_trains_one_codebook():
     before, after = planned(), planned((f"{OUTPUTS}.6.stages", 3))
     assert {name for name in redone(before, after) if "/vq_" in name or "networks" in name} == {"codebooks/vq_3"}

@@ -8,11 +8,10 @@ rule train:
         held_out_features=taken("held_out_features", "results/features/{}/b.f32", own),
         held_out_targets=taken("held_out_targets", "results/features/{}/y.f32", own),
     output:
-        weights="results/networks/{stage}/weights.safetensors",
-        settings="results/networks/{stage}/settings.json",
-        losses="results/networks/{stage}/losses.csv",
-        report="results/networks/{stage}/training.json",
-        provenance="results/networks/{stage}/provenance.json",
+        multiext(
+            "results/networks/{stage}/",
+            *("weights.safetensors", "settings.json", "losses.csv", "training.json", "provenance.json"),
+        ),
     log:
         "results/logs/networks/{stage}.log",
     benchmark:
@@ -58,11 +57,10 @@ rule train_on:
         held_out_latents=taken("held_out_latents", "results/quantised/{}/l_hat.f32"),
         codebooks=taken("codebooks", "results/codebooks/{}/vq.f32"),
     output:
-        weights="results/networks/{stage}/weights.safetensors",
-        settings="results/networks/{stage}/settings.json",
-        losses="results/networks/{stage}/losses.csv",
-        report="results/networks/{stage}/training.json",
-        provenance="results/networks/{stage}/provenance.json",
+        multiext(
+            "results/networks/{stage}/",
+            *("weights.safetensors", "settings.json", "losses.csv", "training.json", "provenance.json"),
+        ),
     log:
         "results/logs/networks/{stage}.log",
     benchmark:
@@ -83,34 +81,6 @@ rule train_on:
         "Training network {wildcards.stage} on; progress in {log}"
     shell:
         "mlquant train-on {params.arguments:q} --keep-failure > {log:q} 2>&1"
-
-
-rule plot_losses:
-    input:
-        losses=taken("losses", "results/networks/{}/losses.csv"),
-    output:
-        png=report(
-            "results/figures/{stage}/losses.png",
-            caption="../report/losses.rst",
-            category="Networks",
-            labels={"network": "{stage}"},
-        ),
-    log:
-        "results/logs/figures/{stage}.log",
-    benchmark:
-        "results/benchmarks/figures/{stage}.tsv"
-    localrule: True
-    conda:
-        "../../envs/mlquant.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=5,
-    params:
-        arguments=arguments,
-    message:
-        "Plotting the losses of {wildcards.stage}"
-    shell:
-        "mlquant plot-losses {params.arguments:q} > {log:q} 2>&1"
 
 
 rule encode:

@@ -263,6 +263,11 @@ def stage(
     return declare
 
 
+def stage_of(function: Any) -> Stage:
+    """The stage that a function was declared to be; AttributeError for a function without the decorator."""
+    return function.stage
+
+
 def _unwrapped(hint: Any) -> tuple[type, bool, Setting | File | None]:
     """Type of a value, whether there may be several, and what is said of it, of an annotation."""
     about, several = None, False

@@ -96,7 +96,9 @@ def _dumped(block: Any) -> dict[str, Any]:
 
 def _add_published(experiment: Experiment, sample: str, rows: list[dict]) -> None:
     """Add the published wavs of the same names, if they exist, to the files of an experiment's outputs."""
-    for row in rows if experiment.published else ():
+    if not experiment.published:
+        return
+    for row in rows:
         published = Path(experiment.published) / f"{sample}_{row['index']}_{row['tag']}.wav"
         row["files"] |= {"published": str(published)} if published.is_file() else {}
 
@@ -122,6 +124,7 @@ def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
     network = next((name for name in reversed(used) if config.networks[name].d), None)
     if quantised:
         first = quantised[0][1].quantiser
+        assert first  # outputs that run in the page are quantised
         network = config.quantisers[first].network
         quantised = [(index, output) for index, output in quantised if output.quantiser == first]
     if network is None:
@@ -140,7 +143,7 @@ def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
 
 def _runs_in_page(graph: Graph, output: Output) -> bool:
     """Return whether an output has the latents of one of its networks quantised, each vector on its own."""
-    quantiser = graph.config.quantisers.get(output.quantiser)
+    quantiser = graph.config.quantisers[output.quantiser] if output.quantiser else None
     return quantiser is not None and graph.config.is_memoryless(quantiser) and quantiser.network in output.networks
 
 
