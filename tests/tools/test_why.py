@@ -263,7 +263,7 @@ def test_a_target_or_a_configuration_that_cannot_be_is_refused_in_a_line(made):
         ([target, "--config", "max_epochs"], "Invalid config definition: Config entries have to be defined as name="),
         ([target, "--config", "max_epochs=0"], "config: max_epochs: found 0, expected: "),
         ([target, "--configfile", "mistake.yaml"], "config: experiments.240118: unknown key 'sample', the nearest"),
-        ([target, "--configfile", "list.yaml"], "Config file must be given as JSON or YAML with keys at top level."),
+        ([target, "--configfile", "list.yaml"], "list.yaml: found [1], expected keys at its top level"),
         ([target, "--configfile", "none.yaml"], "none.yaml: No such file or directory"),
     ):
         ended = run("why", *words, cwd=folder)
