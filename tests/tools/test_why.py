@@ -203,7 +203,7 @@ def variant(of, **definitions):
     ("before", "definitions", "causes"),
     [
         (stage("00000001", ["a"], size=16), {"quantisers.vq.train": "0"}, ["vq.train has changed"]),
-        (stage("00000001", ["a"], size=16), {"quantisers.stages.vq_train": "0"}, ["stages.vq.train has changed"]),
+        (stage("00000001", ["a"], size=16), {"quantisers.stages.vq_train": "0"}, ["stages.vq_train has changed"]),
         (stage("00000001", ["a"], size=16), {"experiments.page.write": "0"}, ["has changed, no record says how"]),
         (stage("00000001", ["a", "b"], size=8, stop=1), {}, ["size: 8 -> 16", "stop: 1 -> -", "input b is gone"]),
         (stage("00000001", "51 files, from a to z", size=16), {}, ["input train: 1 files"]),
@@ -364,5 +364,5 @@ def test_a_real_run_records_what_is_told_of_the_next_one(copied, monkeypatch, ca
     done = copied.run("--cores", 2, "results/240118_wav", overlay=overlay)
     assert done.status == 0, done.text
     line, last = told({})
-    assert line.split()[:6] == ["page", "240118_wav", "input", "experiments/240118", "is", "another"]
+    assert line.split()[:6] == ["page", "240118_wav", "input", "experiments/240118", "has", "changed"]
     assert last.startswith("1 job, about ")
