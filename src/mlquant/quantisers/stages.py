@@ -105,7 +105,7 @@ Trace = Annotated[Path | None, File(help="CSV: entries, variance, iterations")]
     codebook="vq.f32",
     residual="residual.f32",
     trace="trace.csv",
-    beside=("provenance.json",),
+    extra_files=("provenance.json",),
     example="l.f32 -k 10 -m 4096 -o vq1.f32 --residual res1.f32",
 )
 def vq_train(
@@ -148,7 +148,7 @@ def vq_train(
     codebook="vq.f32",
     residual="residual.f32",
     trace="trace.csv",
-    beside=("provenance.json",),
+    extra_files=("provenance.json",),
     example="l.f32 -k 10 -m 4096 --after vq1.f32 --mbest 5 -o vq2.f32",
 )
 def vq_train_beam(
