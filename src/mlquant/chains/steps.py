@@ -24,7 +24,7 @@ class Encode:
 
 @dataclass(frozen=True)
 class RemoveGain:
-    """b to its shape."""
+    """b to its shape, which is b without its gain."""
 
 
 @dataclass(frozen=True)
@@ -83,17 +83,17 @@ def steps_of(
 
 
 def encoder_of(networks: Mapping[str, Network], name: str) -> str:
-    """The network whose encoder a network has: its own, or that of the one whose decoder it is a fine-tuned one of."""
+    """Return the network whose encoder a network uses: itself, or that of which it has the decoder, fine-tuned."""
     while initial := networks[name].finetune:
         name = initial
     return name
 
 
 def with_initial(config: Any, networks: Iterable[str], quantisers: Collection[str]) -> tuple[list[str], set[str]]:
-    """Networks and quantisers, with all that they are trained on."""
+    """Return networks and quantisers, with the networks and quantisers that their training starts from or uses."""
     networks, quantisers = [*networks], {*quantisers}
     networks += [network for name in sorted(quantisers) if (network := config.quantisers[name].network)]
-    for name in networks:  # which grows
+    for name in networks:  # it grows in the loop
         block = config.networks[name]
         if block.initial:
             quantisers.add(block.quantiser)

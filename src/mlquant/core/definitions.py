@@ -220,7 +220,7 @@ class Package:
         return self._meanings[place]
 
     def _import(self, module: str) -> _Meaning:
-        """Return the meaning of an import: a module's statements, the modules that it imports, the packages above it."""
+        """Return the meaning of an import: a module's statements, the modules it imports, the packages above it."""
         about = self._module(module)
         reaches = {(name, _IMPORT) for name in about.imported}
         if "." in module:

@@ -3,8 +3,8 @@
 Formats are those of the Codec 2 tools (https://github.com/drowe67/codec2): headerless little-endian float32 records
 (`.f32`), the 1300-byte records of `c2sim --modelout`, headerless 16-bit 8 kHz speech (`.raw`), and any audio that
 libsndfile reads. Every writer writes a temporary file in the folder of the target and renames it, so that a file
-is there whole or not at all. Every reader raises `InputError`, one line that names the file, what was found and what was
-expected.
+is there whole or not at all. Every reader raises `InputError`, one line that names the file, what was found and what
+was expected.
 """
 
 from __future__ import annotations

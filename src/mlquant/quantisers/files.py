@@ -1,4 +1,4 @@
-"""What the commands of quantisers read: codebooks, and coefficients of prediction."""
+"""Reading of codebooks and prediction coefficients, for the commands of quantisers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlquant.core.errors import InputError
 
 
 def read_codebooks(option: str, paths: Sequence[Path], k: int) -> list[np.ndarray]:
-    """The codebooks [M, k] of an option; InputError for names that are missing between commas."""
+    """Read the codebooks [M, k] that an option names; InputError where a name between commas is missing."""
     if not paths or not all(path.name for path in paths):
         found = ",".join(str(path) if path.name else "" for path in paths)
         raise InputError(f"{option}: found {found!r}, expected names of codebooks with commas between them")
@@ -20,7 +20,7 @@ def read_codebooks(option: str, paths: Sequence[Path], k: int) -> list[np.ndarra
 
 
 def read_coefficient(predict: str | float | None, predictor: Path | None = None) -> float | None:
-    """A coefficient of prediction: that of a file of vq-predictor, a number, or the name of such a file; or None."""
+    """Return a prediction coefficient: from the file `predictor`, or `predict`, a number or a file; else None."""
     if predictor is None and predict is None:
         return None
     if predictor is None:
