@@ -42,7 +42,7 @@ NODES = {folder.rpartition("/")[2]: folder for folder in PLAN.nodes}
 
 def node(wildcards):
     """The node of the plan that a job makes."""
-    folder = NODES.get(wildcards.stage, f"results/{wildcards.stage}")
+    folder = NODES.get(wildcards.node, f"results/{wildcards.node}")
     try:
         return PLAN[folder]
     except InputError as error:
@@ -65,7 +65,7 @@ def taken(name, *patterns):
                 made or own not in patterns
             ):
                 raise WorkflowError(
-                    f"{wildcards.stage}: its {name} is {path}, which the rule does not name"
+                    f"{wildcards.node}: its {name} is {path}, which the rule does not name"
                 )
         return [here(path) for path in paths]
 

@@ -21,11 +21,11 @@ rule measure:
             own,
         ),
     output:
-        measured="results/measures/{stage}/measured.json",
+        measured="results/measures/{node}/measured.json",
     log:
-        "results/logs/measures/{stage}.log",
+        "results/logs/measures/{node}.log",
     benchmark:
-        "results/benchmarks/measures/{stage}.tsv"
+        "results/benchmarks/measures/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -34,7 +34,7 @@ rule measure:
     params:
         arguments=arguments,
     message:
-        "Measuring {wildcards.stage}"
+        "Measuring {wildcards.node}"
     shell:
         "mlquant measure {params.arguments:q} > {log:q} 2>&1"
 
@@ -51,19 +51,19 @@ rule tabulate:
         origins=lambda w: origins(experiment_of(w)),
     output:
         report(
-            "results/experiments/{stage}/means.csv",
+            "results/experiments/{node}/means.csv",
             caption="../report/measures.rst",
             category="Measures",
-            labels={"experiment": "{stage}", "table": "means"},
+            labels={"experiment": "{node}", "table": "means"},
         ),
         report(
-            "results/experiments/{stage}/measures.csv",
+            "results/experiments/{node}/measures.csv",
             caption="../report/measures.rst",
             category="Measures",
-            labels={"experiment": "{stage}", "table": "each sample"},
+            labels={"experiment": "{node}", "table": "each sample"},
         ),
         multiext(
-            "results/experiments/{stage}/",
+            "results/experiments/{node}/",
             "anchors.csv",
             "frames.csv",
             "README.md",
@@ -71,9 +71,9 @@ rule tabulate:
             "provenance.json",
         ),
     log:
-        "results/logs/experiments/{stage}.log",
+        "results/logs/experiments/{node}.log",
     benchmark:
-        "results/benchmarks/experiments/{stage}.tsv"
+        "results/benchmarks/experiments/{node}.tsv"
     localrule: True
     conda:
         "../../envs/mlquant.yaml"
@@ -85,7 +85,7 @@ rule tabulate:
         root=root,
         folder=folder_of,
     message:
-        "Tabulating the measures of {wildcards.stage}"
+        "Tabulating the measures of {wildcards.node}"
     shell:
         "mlquant tabulate {params.experiment:q} --measured {input.required:q} {input.optional:q} "
         "--sidecars {input.sidecars:q} --origins {input.origins:q} {params.root:q} -o {params.folder:q} > {log:q} 2>&1"

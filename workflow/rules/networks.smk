@@ -8,17 +8,17 @@ rule train:
         held_out_features=taken("held_out_features", "results/features/{}/b.f32", own),
         held_out_targets=taken("held_out_targets", "results/features/{}/y.f32", own),
     output:
-        weights="results/networks/{stage}/weights.safetensors",
-        settings="results/networks/{stage}/settings.json",
-        losses="results/networks/{stage}/losses.csv",
-        report="results/networks/{stage}/training.json",
-        provenance="results/networks/{stage}/provenance.json",
+        weights="results/networks/{node}/weights.safetensors",
+        settings="results/networks/{node}/settings.json",
+        losses="results/networks/{node}/losses.csv",
+        report="results/networks/{node}/training.json",
+        provenance="results/networks/{node}/provenance.json",
     log:
-        "results/logs/networks/{stage}.log",
+        "results/logs/networks/{node}.log",
     benchmark:
-        "results/benchmarks/networks/{stage}.tsv"
+        "results/benchmarks/networks/{node}.tsv"
     wildcard_constraints:
-        stage=made_by("train"),
+        node=made_by("train"),
     priority: 1  # the longest way to the end
     conda:
         "../../envs/mlquant.yaml"
@@ -30,7 +30,7 @@ rule train:
     params:
         arguments=arguments,
     message:
-        "Training network {wildcards.stage}; progress in {log}"
+        "Training network {wildcards.node}; progress in {log}"
     shell:
         "mlquant train {params.arguments:q} --keep-failure > {log:q} 2>&1"
 
@@ -58,17 +58,17 @@ rule train_on:
         held_out_latents=taken("held_out_latents", "results/quantised/{}/l_hat.f32"),
         codebooks=taken("codebooks", "results/codebooks/{}/vq.f32"),
     output:
-        weights="results/networks/{stage}/weights.safetensors",
-        settings="results/networks/{stage}/settings.json",
-        losses="results/networks/{stage}/losses.csv",
-        report="results/networks/{stage}/training.json",
-        provenance="results/networks/{stage}/provenance.json",
+        weights="results/networks/{node}/weights.safetensors",
+        settings="results/networks/{node}/settings.json",
+        losses="results/networks/{node}/losses.csv",
+        report="results/networks/{node}/training.json",
+        provenance="results/networks/{node}/provenance.json",
     log:
-        "results/logs/networks/{stage}.log",
+        "results/logs/networks/{node}.log",
     benchmark:
-        "results/benchmarks/networks/{stage}.tsv"
+        "results/benchmarks/networks/{node}.tsv"
     wildcard_constraints:
-        stage=made_by("train-on"),
+        node=made_by("train-on"),
     priority: 1  # the longest way to the end
     conda:
         "../../envs/mlquant.yaml"
@@ -80,7 +80,7 @@ rule train_on:
     params:
         arguments=arguments,
     message:
-        "Training network {wildcards.stage} on; progress in {log}"
+        "Training network {wildcards.node} on; progress in {log}"
     shell:
         "mlquant train-on {params.arguments:q} --keep-failure > {log:q} 2>&1"
 
@@ -90,15 +90,15 @@ rule plot_losses:
         losses=taken("losses", "results/networks/{}/losses.csv"),
     output:
         png=report(
-            "results/figures/{stage}/losses.png",
+            "results/figures/{node}/losses.png",
             caption="../report/losses.rst",
             category="Networks",
-            labels={"network": "{stage}"},
+            labels={"network": "{node}"},
         ),
     log:
-        "results/logs/figures/{stage}.log",
+        "results/logs/figures/{node}.log",
     benchmark:
-        "results/benchmarks/figures/{stage}.tsv"
+        "results/benchmarks/figures/{node}.tsv"
     localrule: True
     conda:
         "../../envs/mlquant.yaml"
@@ -108,7 +108,7 @@ rule plot_losses:
     params:
         arguments=arguments,
     message:
-        "Plotting the losses of {wildcards.stage}"
+        "Plotting the losses of {wildcards.node}"
     shell:
         "mlquant plot-losses {params.arguments:q} > {log:q} 2>&1"
 
@@ -126,11 +126,11 @@ rule encode:
             own,
         ),
     output:
-        l="results/latents/{stage}/l.f32",
+        l="results/latents/{node}/l.f32",
     log:
-        "results/logs/latents/{stage}.log",
+        "results/logs/latents/{node}.log",
     benchmark:
-        "results/benchmarks/latents/{stage}.tsv"
+        "results/benchmarks/latents/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -139,7 +139,7 @@ rule encode:
     params:
         arguments=arguments,
     message:
-        "Exporting latents of {wildcards.stage}"
+        "Exporting latents of {wildcards.node}"
     shell:
         "mlquant encode {params.arguments:q} > {log:q} 2>&1"
 
@@ -159,11 +159,11 @@ rule decode:
         ),
         energy=taken("energy", "results/features/{}/y.f32"),
     output:
-        hat="results/decoded/{stage}/hat.f32",
+        hat="results/decoded/{node}/hat.f32",
     log:
-        "results/logs/decoded/{stage}.log",
+        "results/logs/decoded/{node}.log",
     benchmark:
-        "results/benchmarks/decoded/{stage}.tsv"
+        "results/benchmarks/decoded/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -172,7 +172,7 @@ rule decode:
     params:
         arguments=arguments,
     message:
-        "Decoding quantised latents of {wildcards.stage}"
+        "Decoding quantised latents of {wildcards.node}"
     shell:
         "mlquant decode {params.arguments:q} > {log:q} 2>&1"
 
@@ -190,11 +190,11 @@ rule infer:
         ),
         energy=taken("energy", "results/features/{}/y.f32"),
     output:
-        hat="results/inferred/{stage}/hat.f32",
+        hat="results/inferred/{node}/hat.f32",
     log:
-        "results/logs/inferred/{stage}.log",
+        "results/logs/inferred/{node}.log",
     benchmark:
-        "results/benchmarks/inferred/{stage}.tsv"
+        "results/benchmarks/inferred/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -203,6 +203,6 @@ rule infer:
     params:
         arguments=arguments,
     message:
-        "Passing features through a network: {wildcards.stage}"
+        "Passing features through a network: {wildcards.node}"
     shell:
         "mlquant infer {params.arguments:q} > {log:q} 2>&1"

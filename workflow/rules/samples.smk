@@ -24,7 +24,7 @@ def obtained(sources):
     """Those of optional samples, with the nodes that fetch them, that could be obtained."""
     available = []
     for name, source in sources.items():
-        fetched = checkpoints.fetch_optional.get(stage=source.folder.rsplit("/", 1)[1])
+        fetched = checkpoints.fetch_optional.get(node=source.folder.rsplit("/", 1)[1])
         with open(fetched.output.manifest) as manifest:
             if json.load(manifest)["available"]:
                 available.append(name)
