@@ -31,11 +31,7 @@ report: "workflow/report/workflow.rst"
 
 rule all_experiments:
     input:
-        [
-            f"results/{name}_wav"
-            for name, settings in PLAN.config.experiments.items()
-            if settings.in_all
-        ],
+        [f"results/{name}_wav" for name, settings in PLAN.config.experiments.items() if settings.in_all],
 
 
 rule all_sweeps:

@@ -90,10 +90,13 @@ def test_the_original_loop_learns(bench):
     import torch
 
     from benchmarks.original_loop import train
+    from mlquant.networks.rows import ROWS
+    from mlquant.networks.settings import as_settings
 
+    row = as_settings(ROWS["autoencoder1", 4])
     settings = {"family": "autoencoder1", "nn": 4, "d": 4, "noise_var": 1e-3, "gamma": 0.5, "lr": 0.05, "batch": 32}
     b = torch.rand(320, 20) - 1
-    result = train(settings | {"seed": 1}, (b, b, b[:50], b[:50]), 3)
+    result = train(settings | {"seed": 1, "row": row}, (b, b, b[:50], b[:50]), 3)
     assert result["steps"] == 30 and result["seconds"] > 0
     losses = [row["loss"] for row in result["curve"]]
     assert losses == sorted(losses, reverse=True)

@@ -103,11 +103,11 @@ def _add(parser: argparse.ArgumentParser, one: Parameter) -> None:
     if one.kind is bool:
         options = {"help": options["help"], "action": "store_true"}
     elif one.commas:
-        options["type"] = lambda text: [Path(name) for name in text.split(",")]
+        options["type"] = lambda text: _names(str(one.flag), text)
     elif one.kind is not dict:
         options["type"] = one.kind
     if one.several and not one.commas:
-        options["nargs"] = "*" if one.flag is None and one.default is not UNSET else "+"
+        options["nargs"] = "*" if one.default is not UNSET else "+"
         if one.flag and one.role in ("setting", "output"):
             del options["nargs"]
             options["action"] = "append"
@@ -120,6 +120,13 @@ def _add(parser: argparse.ArgumentParser, one: Parameter) -> None:
         options["required"] = True
     flags = ["-o", "--out"] if one.flag == "--out" else [one.flag]
     parser.add_argument(*flags, dest=one.name, **options)
+
+
+def _names(flag: str, text: str) -> list[Path]:
+    """The names of codebooks, with commas between them."""
+    if not all(text.split(",")):
+        raise InputError(f"{flag}: found {text!r}, expected names of codebooks with commas between them")
+    return [Path(name) for name in text.split(",")]
 
 
 def _metavar_of(one: Parameter) -> str:

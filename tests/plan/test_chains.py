@@ -291,7 +291,9 @@ def test_a_study_of_bits_rates_every_combination_and_needs_its_anchors():
     assert len(rows) == 2 * 2 * 2 * 2 + 1 and len({row["file"] for row in rows}) == len(rows)
     rated = [plan[row["file"].rpartition("/")[0]] for row in rows]
     assert [stage.settings["stages"] for stage in rated[:4]] == [[1, 2, 3], [1, 2, 3], [1, 2], [1, 2]]
-    assert rated[-1].settings["quantised"] is None and rated[-1].settings["interval_ms"] == 20
+    listed = rated[-1].settings["steps"]
+    names = ["remove_gain", "quantise", "restore_gain", "infer", "synthesise"]
+    assert [step["step"] for step in listed] == names and listed[1]["send_every"] == 2
     needed = plan.needed_for(["results/studies/s"])
     assert {path.rpartition("/")[0] for path in plan.studies["s"].anchors.values()} <= needed
     assert "ann" in plan.studies["s"].anchors and rated[0].folder in needed

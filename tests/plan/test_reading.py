@@ -298,3 +298,12 @@ def test_a_corpus_like_another_changes_what_its_parts_have_in_common():
     prompts, loud = found.corpora["prompts"].parts, found.corpora["loud"].parts
     assert [*prompts] == [*loud] and all(part.gain == [0, 6] for part in loud.values())
     assert loud["radio"] == prompts["radio"].model_copy(update={"gain": [0, 6], "minutes": 1})
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [("networks", "nn4_cat1"), ("networks", "manifold"), ("quantisers", "nn4_vq")]
+)
+def test_a_mistake_in_an_entry_that_others_take_settings_from_is_told_where_it_stands(section, name):
+    raw = config.read(ROOT, (), {section: {name: {"epoch": 3}}})
+    with pytest.raises(InputError, match=rf"^config: {section}\.{name}(\.lbg)?: unknown key 'epoch'"):
+        config.load(raw)

@@ -493,7 +493,7 @@ def test_a_coefficient_by_which_losses_would_not_fade_is_refused(a):
 
 def test_stretches_and_vectors_before_that_cannot_be_are_refused():
     vectors = normal(74, 9, 3)
-    with pytest.raises(InputError, match="stretch: 0"):
+    with pytest.raises(InputError, match="reset_every: 0"):
         vq.search_predictive(vectors, [vectors], 1, 0.5, reset_every=0)
     for function in (vq.predictor, lambda *pairs: vq.prediction_residuals(*pairs, 0.5)):
         with pytest.raises(InputError, match=r"vectors before: shape \(8, 3\), expected \(9, 3\)"):
@@ -503,7 +503,7 @@ def test_stretches_and_vectors_before_that_cannot_be_are_refused():
 # Intervals
 
 
-@given(frames=some.integers(1, 40), send_every=some.integers(1, 9))
+@given(frames=some.integers(1, 40), every=some.integers(1, 9))
 def test_what_lies_on_straight_lines_between_vectors_sent_is_had_back_exactly(frames, every):
     knots = normal(75, 41, 3)
     lines = vq.interpolated(knots[: -(-frames // every)], every, frames)

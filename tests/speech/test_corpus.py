@@ -1023,6 +1023,22 @@ def test_globs_choose_what_is_taken(tmp_path, voices, capsys):
     assert "nothing matches include 'nothing*'" in capsys.readouterr().err
 
 
+def test_test_samples_are_left_out_of_a_corpus_under_whatever_name(tmp_path, voices, capsys):
+    _, before = corpus_of(tmp_path, [voices])
+    (own := tmp_path / "eve.raw").write_bytes(tone(1, 100).tobytes())
+    given = [str(own), next(row["sha256"] for row in before if row["path"].endswith("03.wav")).upper(), "0" * 64]
+    prepare_corpus_part([voices], {"seed": 1}, tmp_path / "c.raw", tmp_path / "c.csv", given)
+    with open(tmp_path / "c.csv", encoding="utf-8", newline="") as file:
+        kept = {row["path"] for row in csv.DictReader(file)}
+    gone = {row["path"] for row in before} - kept
+    assert len(gone) == 2 and any(path.endswith("03.wav") for path in gone)
+    said = [line for line in capsys.readouterr().err.splitlines() if "is a test sample" in line]
+    assert gone < {line.split(" is ")[0] for line in said} and len(said) == 3, "a raw and a wav file of one sample"
+    everything = [row["samples_sha256"] for row in before]
+    with pytest.raises(InputError, match="no usable speech"):
+        prepare_corpus_part([voices], {}, tmp_path / "d.raw", tmp_path / "d.csv", everything)
+
+
 def test_a_test_sample_in_a_corpus_is_refused_by_the_checksum_of_its_samples(tmp_path, voices):
     corpus_of(tmp_path, [voices], include=["*"], resample=[1.1], equalise=3)
     manifest = tmp_path / "c.csv"

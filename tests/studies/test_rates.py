@@ -58,39 +58,52 @@ def made(tmp_path_factory, voice):
     return folder
 
 
-CHAINS = {  # networks, place of the quantised one, encoder, codebooks, and how they are searched
+CHAINS = {  # networks, place of the quantised one, encoder, codebooks, and settings of the quantiser and the synthesis
     "latents": (["nn4", "manifold"], 0, "nn4", "nn4", {}),
-    "latents now and then": (["nn4", "manifold"], 0, "nn4", "nn4", {"send_every": 4, "interval_ms": 40}),
+    "latents now and then": (["nn4", "manifold"], 0, "nn4", "nn4", {"send_every": 4}),
     "a decoder of its own": (["other", "manifold"], 0, "nn4", "nn4", {"mbest": 1}),
-    "pairs of frames": (["pairs", "manifold"], 0, "pairs", "pairs", {"interval_ms": 20}),
+    "pairs of frames": (["pairs", "manifold"], 0, "pairs", "pairs", {}),
     "straight to y": (
         ["straight"],
         0,
         "straight",
         "straight",
-        {"predict": 0.5, "reset_every": 9, "send_every": 2, "interval_ms": 20, "postfilter": 1.3},
+        {"predict": 0.5, "reset_every": 9, "send_every": 2, "postfilter": 1.3},
     ),
     "the second network": (["nn4", "straight"], 1, "straight", "straight", {}),
     "b itself": (["manifold"], None, None, "shape", {}),
-    "b itself, predicted": (["manifold"], None, None, "shape", {"predict": "a.f32", "reset_every": 10}),
-    "b through two networks": (["nn4", "manifold"], None, None, "shape", {"send_every": 2, "interval_ms": 20}),
+    "b itself, predicted": (["manifold"], None, None, "shape", {"predictor": "a.f32", "reset_every": 10}),
+    "b through two networks": (["nn4", "manifold"], None, None, "shape", {"send_every": 2}),
 }
 
 
 def settings_of(name, **changes):
     """Settings of a chain, with paths from its folder."""
-    networks, quantised, encoder, codebooks, search = CHAINS[name]
+    networks, quantised, encoder, codebooks, given = CHAINS[name]
+    search = {"codebooks": [f"{codebooks}_{i}.f32" for i in (1, 2)], "k": 4 if encoder else 20, "mbest": 3}
+    search |= {"send_every": 1} | {key: value for key, value in given.items() if key != "postfilter"}
+    steps = [{"step": "infer", "weights": f"{one}/{WEIGHTS}"} for one in networks]
+    if encoder:
+        steps[quantised]["step"] = "decode"
+        steps.insert(quantised, {"step": "quantise", **search})
+        steps.insert(quantised, {"step": "encode", "weights": f"{encoder}/{WEIGHTS}"})
+    else:
+        steps = [{"step": "remove_gain"}, {"step": "quantise", **search}, {"step": "restore_gain"}, *steps]
     return {
-        **{"networks": [f"{one}/{WEIGHTS}" for one in networks], "quantised": quantised},
-        **{"encoder": encoder and f"{encoder}/{WEIGHTS}", "codebooks": [f"{codebooks}_{i}.f32" for i in (1, 2)]},
-        **{"stages": [1, 2], "mbest": 3, "send_every": 1, "predict": None, "reset_every": None, "interval_ms": 10},
-        "postfilter": 1.0,
+        "steps": [*steps, {"step": "synthesise", "postfilter": given.get("postfilter", 1.0)}],
+        "stages": [1, 2],
         **{"features": ["b.f32"], "targets": ["y.f32"], "held_out": 0.1, "thresh": 10, "seconds": 60, "pesq": False},
         **{"held_out_features": [], "held_out_targets": []},
         **{"samples": {"v": {"speech": "v.raw", "model": "m.bin", "b": "b.f32", "y": "y.f32"}}},
-        **search,
         **changes,
     }
+
+
+def with_search(settings, **changes):
+    """The same with other settings of the quantiser; those that are None are left out."""
+    changed = [one | changes if one["step"] == "quantise" else one for one in settings["steps"]]
+    kept = [{key: value for key, value in one.items() if value is not None} for one in changed]
+    return settings | {"steps": kept}
 
 
 def command(*words):
@@ -110,32 +123,35 @@ def measured(settings):
 def test_a_sample_goes_the_way_of_the_single_commands(made, monkeypatch, tmp_path, name):
     monkeypatch.chdir(made)
     settings = settings_of(name)
-    hat, made_here = "b.f32", itertools.count()
+    vectors, hat, made_here = None, "b.f32", itertools.count()
 
     def out(*words):
         path = tmp_path / f"{next(made_here)}.f32"
         command(*words, "-o", path)
         return path
 
-    def quantised(path, width):
-        options = ["-k", width, "-q", ",".join(settings["codebooks"]), "--mbest", settings["mbest"]]
-        for option in ("send_every", "predict", "reset_every"):
-            options += [f"--{option.replace('_', '-')}", settings[option]] if settings[option] is not None else []
-        return out("vq-search", path, *options)
+    for step in settings["steps"]:
+        step = dict(step)
+        match step.pop("step"), step.get("weights"):
+            case "remove_gain", _:
+                vectors = out("remove-gain", hat)
+            case "encode", weights:
+                vectors = out("encode", weights, hat)
+            case "quantise", _:
+                options = ["-k", step.pop("k"), "-q", ",".join(step.pop("codebooks"))]
+                for option, value in step.items():
+                    options += [f"--{option.replace('_', '-')}", value]
+                vectors = out("vq-search", vectors, *options)
+            case "restore_gain", _:
+                hat = out("restore-gain", vectors, "--features", hat)
+            case "decode" | "infer" as name, weights:
+                energy = [] if weights.startswith(("nn4", "other", "pairs")) else ["--energy-from", "y.f32"]
+                given = [vectors, "--features", hat] if name == "decode" else [hat]
+                hat = out(name, weights, *given, *energy)
+            case "synthesise", _:
+                command("synth", "m.bin", hat, "--postfilter", step["postfilter"], "-o", tmp_path / "v.wav")
 
-    if settings["quantised"] is None:
-        hat = out("restore-gain", quantised(out("remove-gain", hat), 20), "--features", hat)
-    for i, network in enumerate(settings["networks"]):
-        energy = [] if network.startswith(("nn4", "other", "pairs")) else ["--energy-from", "y.f32"]
-        if i == settings["quantised"]:
-            latents = quantised(out("encode", settings["encoder"], hat), 4)
-            hat = out("decode", network, latents, "--features", hat, *energy)
-        else:
-            hat = out("infer", network, hat, *energy)
-    command("synth", "m.bin", hat, "--postfilter", settings["postfilter"], "-o", tmp_path / "v.wav")
-
-    loaded = settings | {"predict": 0.7 if settings["predict"] == "a.f32" else settings["predict"]}
-    y_hat, speech = list(coder.outputs(coder.load(loaded), settings, "v"))[-1]
+    y_hat, speech = list(coder.outputs(coder.load(settings), settings, "v"))[-1]
     np.testing.assert_array_equal(y_hat, records.read_f32(hat, 79))
     records.write_speech(tmp_path / "ours.wav", speech)
     assert (tmp_path / "ours.wav").read_bytes() == (tmp_path / "v.wav").read_bytes()
@@ -144,11 +160,13 @@ def test_a_sample_goes_the_way_of_the_single_commands(made, monkeypatch, tmp_pat
 @pytest.mark.parametrize("name", CHAINS)
 def test_bits_are_of_the_stages_and_only_a_chain_with_b_hat_has_its_distortion(made, monkeypatch, name):
     monkeypatch.chdir(made)
-    settings = settings_of(name, predict=None, reset_every=None, stages=[2, 1])
+    settings = with_search(settings_of(name, stages=[2, 1]), predict=None, predictor=None, reset_every=None)
     table = measured(settings)
+    between = 10 * CHAINS[name][4].get("send_every", 1) * (2 if name == "pairs of frames" else 1)
     assert list(table) == [*rates.COLUMNS, "pesq_v"] and table["stages"].tolist() == [2, 1]
     assert table["bits"].tolist() == [7, 4]
-    np.testing.assert_allclose(table["bit_per_s"], table["bits"] * 1000 / settings["interval_ms"])
+    assert table["interval_ms"].tolist() == [between] * 2
+    np.testing.assert_allclose(table["bit_per_s"], table["bits"] * 1000 / between)
     assert table["sd_training_dB2"].notna().all() and table["sd_b_training_dB2"].notna().all() == (
         name != "straight to y"
     )
@@ -157,7 +175,7 @@ def test_bits_are_of_the_stages_and_only_a_chain_with_b_hat_has_its_distortion(m
 
 def test_a_quantiser_that_loses_nothing_leaves_the_distortion_of_the_network(made, monkeypatch):
     monkeypatch.chdir(made)
-    table = measured(settings_of("b itself", codebooks=["every.f32"], stages=[1], held_out=0))
+    table = measured(with_search(settings_of("b itself", stages=[1], held_out=0), codebooks=["every.f32"]))
     b, y = records.read_features("b.f32"), records.read_f32("y.f32", 79)
     y_hat = inference.infer(*inference.load(f"manifold/{WEIGHTS}"), b, y)
     energy = 10 * np.log10(np.sum(10 ** (b[:, :20].astype(float) / 10), axis=1))
@@ -171,7 +189,7 @@ def test_a_quantiser_that_loses_nothing_leaves_the_distortion_of_the_network(mad
 
 def test_b_hat_is_measured_at_every_frame_after_interpolation(made, monkeypatch):
     monkeypatch.chdir(made)
-    settings = settings_of("b itself", codebooks=["every.f32"], stages=[1], send_every=4, interval_ms=40, held_out=0)
+    settings = with_search(settings_of("b itself", stages=[1], held_out=0), codebooks=["every.f32"], send_every=4)
     b = records.read_features("b.f32")
     at = np.arange(len(b))
     sent = gain.without_gain(b)[::4]
@@ -244,16 +262,16 @@ def walk(vectors, seed):
     return np.array([*itertools.accumulate(steps, lambda before, step: np.float32(0.9) * before + step)])
 
 
-@pytest.mark.parametrize("search", [{"predict": 0.9, "reset_every": 7}, {"predict": 0.9}, {"predict": None}])
+@pytest.mark.parametrize("options", [{"a": 0.9, "reset_every": 7}, {"a": 0.9}, {"a": None}])
 @pytest.mark.parametrize("send_every", [1, 3])
 @pytest.mark.parametrize("mbest", [1, 4])
-def test_several_arrays_are_quantised_as_each_alone(search, send_every, mbest):
+def test_several_arrays_are_quantised_as_each_alone(options, send_every, mbest):
     codebook = np.random.default_rng(1).standard_normal((32, 3)).astype(np.float32)
-    search = {"mbest": mbest, "send_every": send_every, "reset_every": None, **search}
-    chain = coder.Chain([], None, None, [codebook, codebook / 4], search)
+    options = {"mbest": mbest, "send_every": send_every, "reset_every": None, **options}
+    search = coder.Search([codebook, codebook / 4], options)
     arrays = [walk(vectors, seed) for seed, vectors in enumerate((1, 20, 100, 50))]
-    for array, found in zip(arrays, coder.quantise_all(chain, arrays, 2), strict=True):
-        np.testing.assert_array_equal(found, coder.quantise(chain, array, 2))
+    for array, found in zip(arrays, coder.quantise_all(search, arrays, 2), strict=True):
+        np.testing.assert_array_equal(found, coder.quantise(search, array, 2))
 
 
 # --- the command -----------------------------------------------------------------------------------------
@@ -267,7 +285,7 @@ def test_the_command_writes_the_pesq_that_the_outputs_have_as_measured(made, mon
     table = pd.read_csv(tmp_path / "rates.csv")
     assert list(table) == [*rates.COLUMNS, "pesq_v", "pesq_w"]
     monkeypatch.chdir(made)
-    chain = coder.load(settings | {"predict": 0.7})
+    chain = coder.load(settings)
     source = records.read_speech("v.raw")
     expected = [
         measures.audio_measures(source, speech, measures.DELAY, with_pesq=True)[0]["pesq"]
@@ -280,32 +298,54 @@ def test_the_command_writes_the_pesq_that_the_outputs_have_as_measured(made, mon
     pd.testing.assert_frame_equal(again, table.drop(columns="pesq_v"), check_exact=True)
 
 
+# What is changed: a setting, or the step at a place of encode, quantise, decode, infer, synthesise. None drops a step,
+# and one with a name takes its place.
 REFUSED = {
-    "no network that makes y_hat": ({"networks": [f"nn4/{WEIGHTS}"]}, "makes b_hat, expected y_hat"),
-    "networks that do not follow": ({"networks": [f"manifold/{WEIGHTS}"] * 2}, "takes b, expected y"),
-    "no such place": ({"quantised": 2}, "quantised: found 2, expected less than 2"),
-    "no encoder": ({"encoder": None}, "encoder: none"),
-    "an encoder of nothing": ({"quantised": None}, "expected none where b itself"),
-    "no bottleneck": ({"encoder": f"manifold/{WEIGHTS}"}, "has no bottleneck"),
+    "no network that makes y_hat": ({3: None}, "steps.3: found b before synthesise, expected y"),
+    "networks that do not follow": (
+        {2: {"weights": f"straight/{WEIGHTS}"}},
+        f"manifold/{WEIGHTS}: found y before infer",
+    ),
+    "no encoder": ({0: None}, "steps.0: found b before quantise, expected shapes or latents"),
+    "no decoder": ({2: None}, f"manifold/{WEIGHTS}: found latents before infer, expected b"),
+    "a gain for latents": (
+        {2: {"step": "restore_gain"}},
+        "steps.2: found latents before restore_gain, expected shapes",
+    ),
+    "no bottleneck": ({0: {"weights": f"manifold/{WEIGHTS}"}}, f"manifold/{WEIGHTS}: has no bottleneck"),
+    "no quantiser": ({1: None}, "steps: found encode, decode, infer, synthesise, expected one quantise"),
+    "no speech": ({4: None}, "expected one quantise, and synthesise at the end"),
+    "no step of ours": ({0: {"step": "encoder"}}, "settings: steps.0: found {'step': 'encoder'"),
+    "another step's setting": (
+        {4: {"postfilters": 1}},
+        "unknown key 'postfilters', the nearest valid one is 'postfilter'",
+    ),
+    "a postfilter of nothing": ({4: {"postfilter": 0}}, "settings: steps.4: synthesise.postfilter: found 0, expected"),
     "too many stages": ({"stages": [1, 3]}, "stages: found 3, expected at most 2"),
-    "another interval": ({"send_every": 2}, "interval_ms: found 10, expected 20"),
-    "a stretch without prediction": ({"reset_every": 5}, "predict: none"),
-    "a coefficient of 1": ({"predict": 1}, "prediction coefficient: 1"),
-    "a codebook of another width": ({"codebooks": ["a.f32"], "stages": [1]}, "a.f32: 4 bytes"),
+    "a stretch without prediction": ({1: {"reset_every": 5}}, "predict: none"),
+    "a coefficient of 1": ({1: {"predict": 1}}, "prediction coefficient: 1"),
+    "a codebook of another width": ({1: {"codebooks": ["a.f32"]}, "stages": [1]}, "a.f32: 4 bytes"),
+    "codebooks of other vectors": (
+        {1: {"codebooks": ["shape_1.f32"], "k": 20}, "stages": [1]},
+        "codebook: 20 elements",
+    ),
     "a file that is not there": ({"features": ["none.f32"]}, "none.f32: no such file"),
     "features of other speech": ({"targets": ["every.f32"]}, "every.f32: "),
     "features without targets": ({"targets": []}, "targets: found 0 files, expected 1"),
     "others without targets": ({"held_out_features": ["b.f32"]}, "held_out_targets: found 0"),
     "an unknown key": ({"stage": 1}, "unknown key 'stage', the nearest valid one is 'stages'"),
     "no stages": ({"stages": []}, "settings: stages"),
-    "text for a number": ({"send_every": "often"}, "settings: send_every"),
+    "text for a number": ({1: {"send_every": "often"}}, "settings: steps.1: quantise.send_every: found 'often'"),
 }
 
 
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_measured_is_one_line_and_no_file(made, tmp_path, case):
     changes, says = REFUSED[case]
-    words = ["rate", json.dumps(settings_of("latents", **changes)), "--root", made, "-o", tmp_path / "rates.csv"]
+    settings = settings_of("latents", **{key: value for key, value in changes.items() if isinstance(key, str)})
+    changed = [(one, changes.get(i, {})) for i, one in enumerate(settings["steps"])]
+    settings["steps"] = [own if "step" in own else one | own for one, own in changed if own is not None]
+    words = ["rate", json.dumps(settings), "--root", made, "-o", tmp_path / "rates.csv"]
     with pytest.raises(SystemExit) as ended:
         command(*words)
     assert says in ended.value.code and "\n" not in ended.value.code and not list(tmp_path.iterdir())

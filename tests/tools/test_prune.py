@@ -207,7 +207,7 @@ def test_what_cannot_be_read_ends_in_a_line_and_removes_nothing(made):
     assert (ended.status, len(ended.err)) == (1, 1) and "results/wide_wav/provenance.json: not JSON" in ended.err[0]
     Path("config.yaml").write_text("networks: [")
     ended = run("prune", "--delete")
-    assert (ended.status, len(ended.err)) == (1, 1) and "config.yaml, line 2" in ended.err[0]
+    assert (ended.status, len(ended.err)) == (1, 1) and "config.yaml, line 1" in ended.err[0]
     Path("config.yaml").unlink()
     assert "mlquant prune: config.yaml: " in run("prune", "--delete").err[0]
     assert Path(OLD).is_dir()

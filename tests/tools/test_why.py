@@ -173,7 +173,7 @@ def test_a_changed_file_a_removed_one_and_settings_of_the_command_line_are_named
     assert done.why("samples/ann") == ["speech/ann.raw is newer"]
     assert done.why("models/ann") == ["input samples/ann is made again"]
     assert done.why("anchors/ann") == ["3200.wav is missing"]
-    assert done.why("networks/manifold") == done.why("networks/nn4_cat1") == ["epochs: 2 -> 1"]
+    assert done.why("networks/manifold") == done.why("networks/nn4_cat1") == ["epochs: 30 -> 1"]
 
 
 def test_edited_code_of_a_folder_that_is_not_keyed_is_named(made, told, monkeypatch):
@@ -255,15 +255,15 @@ def test_tables_of_another_key_than_those_in_the_folder_are_told(tmp_path, monke
 
 def test_a_target_or_a_configuration_that_cannot_be_is_refused_in_a_line(made):
     folder = made.checkout.folder
-    (folder / "mistake.yaml").write_text("networks: {nn4_cat1: {epoch: 3}}")
+    (folder / "mistake.yaml").write_text('experiments: {"240118": {sample: [ann]}}')
     (folder / "list.yaml").write_text("[1]")
     target = "results/240118_wav"
     for words, line in (
         (["results/none_wav"], "Snakemake: MissingRuleException: No rule to produce results/none_wav "),
         ([target, "--config", "max_epochs"], "Invalid config definition: Config entries have to be defined as name="),
         ([target, "--config", "max_epochs=0"], "config: max_epochs: found 0, expected: "),
-        ([target, "--configfile", "mistake.yaml"], "config: networks.nn4_cat1: unknown key 'epoch', the nearest"),
-        ([target, "--configfile", "list.yaml"], "Config file must be given as JSON or YAML with keys at top level."),
+        ([target, "--configfile", "mistake.yaml"], "config: experiments.240118: unknown key 'sample', the nearest"),
+        ([target, "--configfile", "list.yaml"], "list.yaml: found [1], expected keys at its top level"),
         ([target, "--configfile", "none.yaml"], "none.yaml: No such file or directory"),
     ):
         ended = run("why", *words, cwd=folder)

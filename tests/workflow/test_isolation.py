@@ -46,6 +46,6 @@ def test_one_broken_sample_of_ten_leaves_nine_finished_and_says_where_to_look(tm
     soundfile.write(checkout.folder / "speech" / f"{BROKEN}.wav", synthetic_speech(1.0, 130, 3), 8000, "PCM_16")
     again = checkout.run("--cores", 2)
     assert again.status == 0, again.text
-    assert again.rules["measure_sample"] == 2, "its outputs and its anchors, and nothing of the others"
+    assert again.rules["measure"] == 2, "its outputs and its anchors, and nothing of the others"
     with open(checkout.folder / "results/ten_wav/measures.csv", encoding="utf-8", newline="") as file:
         assert [row["sample"] for row in csv.DictReader(file)][::2] == SAMPLES

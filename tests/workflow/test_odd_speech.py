@@ -139,7 +139,7 @@ def test_odd_speech_goes_through_the_whole_chain(trained, tmp_path, name):
         found, at = soundfile.read(tmp_path / f"{name}.wav", dtype="int16")
         assert at == RATE and found.shape == (frames * records.FRAME,)
     named = {key: str(tmp_path / f"{key}.f32") for key in ("b", "b_hat", "y", "y_hat", "l", "l_hat")}
-    row = {"index": 6, "tag": "vq", "bits_per_frame": 4, "frame_ms": 10, "late": 0}
+    row = {"index": 6, "tag": "vq", "bits_per_frame": 4, "frame_ms": 10, "delay": 0}
     rows = [row | {"files": named | {"wav": str(tmp_path / "vq.wav")}}]
     rows += [row | {"tag": "3200", "files": {"wav": str(tmp_path / "3200.wav")}}]
     references = {"source": "s.raw", "original": "original.wav", "ideal_y": "ideal.wav"}

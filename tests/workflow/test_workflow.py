@@ -34,24 +34,24 @@ def test_a_cold_run_makes_each_stage_once(cold):
     _, done = cold
     assert done.status == 0, done.text
     assert done.rules == {
-        "fetch_optional_source": 1,
+        "fetch_optional": 1,
         "prepare_sample": 2,
         "prepare_corpus": 1,
-        "analyse_speech": 3,
-        "compute_features": 3,
-        "train_network": 2,
+        "analyse": 3,
+        "features": 3,
+        "train": 2,
         "plot_losses": 2,
-        "export_latents": 2,
-        "train_vq_stage": 2,
-        "quantise_latents": 2,
-        "decode_latents": 2,
-        "infer_features": 5,
-        "synthesise_wav": 6,
-        "resynthesise_wav": 2,
-        "code_anchors": 2,
-        "measure_sample": 5,
-        "tabulate_measures": 2,
-        "gather_wavs": 2,
+        "encode": 2,
+        "vq_train": 2,
+        "vq_search": 2,
+        "decode": 2,
+        "infer": 5,
+        "synth": 6,
+        "resynth": 2,
+        "anchor": 2,
+        "measure": 5,
+        "tabulate": 2,
+        "page": 2,
     }
 
 
@@ -166,7 +166,7 @@ def test_networks_and_codebooks_tell_what_made_them(finished):
         assert sidecar["stages"][f"results/{folder.parent.name}/{folder.name}"]["key"] == sidecar["key"]
         assert sidecar["command"].startswith(f"snakemake results/{folder.parent.name}/{folder.name}/")
         commands.append(sidecar["command"].split()[1])
-        assert sidecar["seed"] == 1 and sidecar["seconds"] > 0 and sidecar["settings"] and sidecar["modules"]
+        assert sidecar["seed"] == 1 and sidecar["seconds"] > 0 and sidecar["settings"] and sidecar["definitions"]
         for path, sha256 in sidecar["files"].items():
             assert hashlib.sha256((finished.folder / path).read_bytes()).hexdigest() == sha256
         names = {path.name for path in folder.iterdir()} - {"provenance.json"}
@@ -183,7 +183,7 @@ def test_the_command_of_a_provenance_makes_the_same_again_under_another_configur
     config.write_text(before.replace("epochs: 30", "epochs: 1").replace("size: 32", "size: 8"), encoding="utf-8")
     other, same = finished.run("-n", "results/240118_wav"), finished.run("-n", *provenance["command"].split()[1:])
     config.write_text(before, encoding="utf-8")
-    assert other.rules["train_network"] == 2
+    assert other.rules["train"] == 2
     assert same.rules == {}
 
 
@@ -217,10 +217,10 @@ def test_the_page_of_a_run_plays_shows_and_decodes(finished, browser):
 
 # --- what runs again -------------------------------------------------------------------------------------
 
-SEARCHED = {"quantise_latents": 1, "decode_latents": 1, "infer_features": 1, "synthesise_wav": 1, "measure_sample": 1}
-SEARCHED |= {"tabulate_measures": 1, "gather_wavs": 1}
-ADDED = {"prepare_sample": 1, "analyse_speech": 1, "compute_features": 1, "resynthesise_wav": 1, "synthesise_wav": 1}
-ADDED |= {"code_anchors": 1, "measure_sample": 2, "tabulate_measures": 1, "gather_wavs": 1}
+SEARCHED = {"vq_search": 1, "decode": 1, "infer": 1, "synth": 1, "measure": 1}
+SEARCHED |= {"tabulate": 1, "page": 1}
+ADDED = {"prepare_sample": 1, "analyse": 1, "features": 1, "resynth": 1, "synth": 1}
+ADDED |= {"anchor": 1, "measure": 2, "tabulate": 1, "page": 1}
 NEW = {
     name: {name, f"{name}_ideal_y", f"{name}_anchors", f"pair_{name}", "pair", "pair_wav"} for name in ("bob", "cat")
 }
@@ -228,34 +228,39 @@ RERUNS = {
     "nothing changed": {},
     "comments and docstrings edited": {},
     "mbest": SEARCHED,
-    "a third stage": {"train_vq_stage": 1, **SEARCHED},
-    "a beam quantiser": {"train_vq_stage": 1, **SEARCHED},
+    "a third stage": {"vq_train": 1, **SEARCHED},
+    "a beam quantiser": {"vq_train_beam": 1, **SEARCHED},
     "d": {
-        "train_network": 1,
+        "train": 1,
         "plot_losses": 1,
-        "export_latents": 2,
-        "train_vq_stage": 2,
-        "quantise_latents": 2,
-        "decode_latents": 2,
-        "infer_features": 4,
-        "synthesise_wav": 3,
-        "measure_sample": 1,
-        "tabulate_measures": 1,
-        "gather_wavs": 1,
+        "encode": 2,
+        "vq_train": 2,
+        "vq_search": 2,
+        "decode": 2,
+        "infer": 4,
+        "synth": 3,
+        "measure": 1,
+        "tabulate": 1,
+        "page": 1,
     },
     "a sample more": ADDED,
+    "a function added to the search's module": {},
     "the search edited": {
-        "train_vq_stage": 2,
-        "quantise_latents": 2,
-        "decode_latents": 2,
-        "infer_features": 2,
-        "synthesise_wav": 2,
-        "measure_sample": 1,
-        "tabulate_measures": 1,
-        "gather_wavs": 1,
+        "vq_search": 2,
+        "decode": 2,
+        "infer": 2,
+        "synth": 2,
+        "measure": 1,
+        "tabulate": 1,
+        "page": 1,
     },
-    "the page's template edited": {"gather_wavs": 2},
+    "the page's template edited": {"page": 2},
 }
+
+
+def edited_search(text):
+    """The module of the search when its M-best search begins with another statement."""
+    return re.sub(r'(\ndef search\(.*?""".*?"""\n)', r"\1    edited = 1\n", text, count=1, flags=re.DOTALL)
 
 
 @pytest.fixture(scope="module")
@@ -269,7 +274,8 @@ def reruns(finished):
             "mlquant/**/*.py",
             lambda text: "# edited\n" + text.replace('"""', '"""Edited: ', 1) + "\n# end\n",
         ),
-        ("search", "mlquant/quantisers/vq.py", lambda text: text + "\nEDITED = 1\n"),
+        ("added", "mlquant/quantisers/vq.py", lambda text: text + "\n\ndef another() -> int:\n    return 1\n"),
+        ("search", "mlquant/quantisers/vq.py", edited_search),
         ("page", "mlquant/experiments/page/page.html", lambda text: text.replace("</body>", "<p>Edited</p></body>")),
     ):
         shutil.copytree(folder / "src", folder / name)
@@ -286,9 +292,10 @@ def reruns(finished):
         "a beam quantiser": {"overlay": {"quantisers": {"nn4_vq": {"kind": "beam", "mbest": 3}}}},
         "d": {"overlay": {"networks": {"nn4_cat1": {"d": 8}}}},
         "a sample more": {"overlay": {"experiments": {"pair": {"samples": ["bob", "ann", "late", "cat"]}}}},
+        "a function added to the search's module": {"source": "added"},
         "the search edited": {"source": "search"},
         "the page's template edited": {"source": "page"},
-        "a mistake": {"overlay": {"networks": {"nn4_cat1": {"epoch": 3}}}},
+        "a mistake": {"overlay": {"experiments": {"pair": {"sample": ["bob"]}}}},
     }
     with ThreadPoolExecutor(2) as pool:
         return dict(
@@ -311,7 +318,7 @@ def test_a_beam_quantiser_trains_its_later_codebooks_on_the_latents(finished, re
     overlay = {"quantisers": {"nn4_vq": {"kind": "beam", "mbest": 3}}}
     (codebook,) = set(re.findall(r"results/codebooks/nn4_vq_2\.\w+/vq\.f32", reruns["a beam quantiser"].text))
     done = finished.run("--cores", 2, codebook, overlay=overlay)
-    assert done.status == 0 and done.rules == {"train_vq_stage": 1}, done.text
+    assert done.status == 0 and done.rules == {"vq_train_beam": 1}, done.text
     folder = (finished.folder / codebook).parent
     sidecar = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
     assert (sidecar["settings"]["m"], sidecar["settings"]["mbest"]) == (16, 3)
@@ -334,7 +341,7 @@ def test_a_new_sample_runs_only_for_itself(reruns):
 def test_a_mistake_in_the_configuration_is_one_line(reruns):
     done = reruns["a mistake"]
     assert done.status == 1
-    line = "config: networks.nn4_cat1: unknown key 'epoch', the nearest valid one is 'epochs'"
+    line = "config: experiments.pair: unknown key 'sample', the nearest valid one is 'samples'"
     assert sum(line in text for text in done.text.splitlines()) == 1
     assert "Traceback" not in done.text
     assert len(done.text[done.text.index(line) :].splitlines()) <= 3, done.text
@@ -372,7 +379,7 @@ def test_mbest_changed_runs_the_search_and_changed_back_only_gathers(finished, t
     assert done.there.rules == SEARCHED
     differ = {name.rsplit("/", 1)[1] for name, data in done.between.items() if data != before[name]}
     assert differ - {"ann_6_k80_b_hat_vq24.wav"} == set(TABLES) - {"anchors.csv"}
-    assert done.back.rules == {"gather_wavs": 1}
+    assert done.back.rules == {"page": 1}
     assert but_the_page(finished.bytes("results/240118_wav/*")) == before
 
 
@@ -391,7 +398,7 @@ def test_a_variant_is_compared_with_what_came_after(finished, there_and_back):
     target = f"results/compare/240118.{done.key}_vs_240118"
     compared = finished.run("--cores", 2, target)
     assert compared.status == 0, compared.text
-    assert compared.rules == {"compare_experiments": 1}
+    assert compared.rules == {"compare": 1}
     assert "output 6 k80_b_hat_vq24: mbest  1" in compared.text
     differences = pd.read_csv(finished.folder / target / "differences.csv", dtype=str)
     assert differences[["kind", "where", "a", "b"]].values.tolist() == [
@@ -413,7 +420,7 @@ def test_what_cannot_be_compared_is_named(finished):
 def test_the_report_is_of_what_has_results(finished):
     done = finished.run("--cores", 2, "report")
     assert done.status == 0, done.text
-    assert {"write_report": 1}.items() <= done.rules.items()
+    assert {"report": 1}.items() <= done.rules.items()
     text = (finished.folder / "results/report.html").read_text(encoding="utf-8")
     means = pd.read_csv(finished.folder / "results/240118_wav/means.csv").set_index(["group", "index"])
     assert "Experiment 1" in text and "Analog transmission" not in text
@@ -449,7 +456,7 @@ def test_a_deleted_folder_and_wav_are_made_again(finished):
     done = finished.run("-n")
     for place in places:
         place.with_name("away").rename(place)
-    assert done.rules == {"code_anchors": 1, "measure_sample": 2, "tabulate_measures": 1, "gather_wavs": 1}
+    assert done.rules == {"anchor": 1, "measure": 2, "tabulate": 1, "page": 1}
     assert done.stages == {"bob", "bob_anchors", "pair_bob", "pair", "pair_wav"}
 
 

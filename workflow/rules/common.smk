@@ -12,23 +12,13 @@ from mlquant.plan.records import WITH_SIDECAR
 from mlquant.vocoder.types import MODES
 
 if re.search("[{}]", str(workflow.basedir)):
-    raise WorkflowError(
-        f"{workflow.basedir}: has braces in its name, which Snakemake takes for a wildcard"
-    )
+    raise WorkflowError(f"{workflow.basedir}: has braces in its name, which Snakemake takes for a wildcard")
 # The files of the configuration are read here, not by `configfile:`, so that 240118 and "240118" are one experiment
 # whichever file or --config it stands in. Snakemake is told of them for --report.
 CHECKOUT = Path(str(workflow.basedir))
 workflow.configfiles += files(CHECKOUT)
 try:
-    PLAN = Plan(
-        load(
-            read(
-                CHECKOUT,
-                workflow.overwrite_configfiles,
-                workflow.config_settings.config,
-            )
-        )
-    )
+    PLAN = Plan(load(read(CHECKOUT, workflow.overwrite_configfiles, workflow.config_settings.config)))
 except InputError as error:
     raise WorkflowError(str(error))
 
@@ -51,22 +41,14 @@ def node(wildcards):
 
 def taken(name, *patterns):
     """Input function: the files that a node takes under a name, each of which must be of one of the patterns."""
-    known = [
-        re.compile(re.escape(pattern).replace(r"\{\}", FOLDER))
-        for pattern in patterns
-        if pattern is not own
-    ]
+    known = [re.compile(re.escape(pattern).replace(r"\{\}", FOLDER)) for pattern in patterns if pattern is not own]
 
     def files(wildcards):
         paths = node(wildcards).inputs.get(name, [])
         for path in paths:
             made = path.rpartition("/")[0] in PLAN.nodes
-            if not any(one.fullmatch(path) for one in known) and (
-                made or own not in patterns
-            ):
-                raise WorkflowError(
-                    f"{wildcards.node}: its {name} is {path}, which the rule does not name"
-                )
+            if not any(one.fullmatch(path) for one in known) and (made or own not in patterns):
+                raise WorkflowError(f"{wildcards.node}: its {name} is {path}, which the rule does not name")
         return [here(path) for path in paths]
 
     return files
@@ -74,11 +56,7 @@ def taken(name, *patterns):
 
 def made_by(command):
     """Regular expression: the nodes that a command makes, where two commands make results of one kind."""
-    names = [
-        re.escape(folder.rpartition("/")[2])
-        for folder, found in PLAN.nodes.items()
-        if found.command == command
-    ]
+    names = [re.escape(folder.rpartition("/")[2]) for folder, found in PLAN.nodes.items() if found.command == command]
     return "|".join(names) or "none"
 
 
@@ -86,19 +64,13 @@ def arguments(wildcards, input, output):
     """Params function: the words of a node's command, as the signature of its function says."""
     found = node(wildcards)
     stage = found.stage
-    values = (
-        dict(found.settings)
-        if not stage.whole
-        else {stage.whole.name: params(found.settings)}
-    )
+    values = dict(found.settings) if not stage.whole else {stage.whole.name: params(found.settings)}
     for name, one in stage.inputs.items():
         paths = list(input.get(name, []))
         values[name] = paths if one.several else (paths[0] if paths else None)
     for name, files in stage.outputs.items():
         several = stage.parameters[name].several
-        values[name] = (
-            list(output) if several else output.get(name) or os.path.dirname(output[0])
-        )
+        values[name] = list(output) if several else output.get(name) or os.path.dirname(output[0])
     if "record" in stage.parameters and found.kind in WITH_SIDECAR:
         values["record"] = PLAN.sidecar(found)
     return stage.words(values) + root(wildcards, input) * ("root" in stage.parameters)

@@ -43,11 +43,7 @@ rule tabulate:
     input:
         required=lambda w: measured(experiment_of(w), required(experiment_of(w))),
         optional=lambda w: measured(experiment_of(w), optional(experiment_of(w))),
-        sidecars=taken(
-            "sidecars",
-            "results/networks/{}/provenance.json",
-            "results/codebooks/{}/provenance.json",
-        ),
+        sidecars=taken("sidecars", "results/networks/{}/provenance.json", "results/codebooks/{}/provenance.json"),
         origins=lambda w: origins(experiment_of(w)),
     output:
         report(
@@ -63,12 +59,7 @@ rule tabulate:
             labels={"experiment": "{node}", "table": "each sample"},
         ),
         multiext(
-            "results/experiments/{node}/",
-            "anchors.csv",
-            "frames.csv",
-            "README.md",
-            "config.yaml",
-            "provenance.json",
+            "results/experiments/{node}/", "anchors.csv", "frames.csv", "README.md", "config.yaml", "provenance.json"
         ),
     log:
         "results/logs/experiments/{node}.log",
@@ -91,11 +82,37 @@ rule tabulate:
         "--sidecars {input.sidecars:q} --origins {input.origins:q} {params.root:q} -o {params.folder:q} > {log:q} 2>&1"
 
 
+rule plot_losses:
+    input:
+        losses=taken("losses", "results/networks/{}/losses.csv"),
+    output:
+        png=report(
+            "results/figures/{node}/losses.png",
+            caption="../report/losses.rst",
+            category="Networks",
+            labels={"network": "{node}"},
+        ),
+    log:
+        "results/logs/figures/{node}.log",
+    benchmark:
+        "results/benchmarks/figures/{node}.tsv"
+    localrule: True
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=5,
+    params:
+        arguments=arguments,
+    message:
+        "Plotting the losses of {wildcards.node}"
+    shell:
+        "mlquant plot-losses {params.arguments:q} > {log:q} 2>&1"
+
+
 rule page:
     input:
-        tables=lambda w: [
-            PLAN.experiments[w.experiment].tables.file(name) for name in TABLES
-        ],
+        tables=lambda w: [PLAN.experiments[w.experiment].tables.file(name) for name in TABLES],
         required=lambda w: files_on_page(w.experiment, required(w.experiment)),
         optional=lambda w: files_on_page(w.experiment, optional(w.experiment)),
         curves=lambda w: PLAN.experiments[w.experiment].curves,

@@ -3,9 +3,7 @@
 
 rule analyse:
     input:
-        speech=taken(
-            "speech", "results/samples/{}/speech.raw", "results/corpora/{}/speech.raw"
-        ),
+        speech=taken("speech", "results/samples/{}/speech.raw", "results/corpora/{}/speech.raw"),
     output:
         model="results/models/{node}/model.bin",
     log:

@@ -8,11 +8,10 @@ rule train:
         held_out_features=taken("held_out_features", "results/features/{}/b.f32", own),
         held_out_targets=taken("held_out_targets", "results/features/{}/y.f32", own),
     output:
-        weights="results/networks/{node}/weights.safetensors",
-        settings="results/networks/{node}/settings.json",
-        losses="results/networks/{node}/losses.csv",
-        report="results/networks/{node}/training.json",
-        provenance="results/networks/{node}/provenance.json",
+        multiext(
+            "results/networks/{node}/",
+            *("weights.safetensors", "settings.json", "losses.csv", "training.json", "provenance.json"),
+        ),
     log:
         "results/logs/networks/{node}.log",
     benchmark:
@@ -58,11 +57,10 @@ rule train_on:
         held_out_latents=taken("held_out_latents", "results/quantised/{}/l_hat.f32"),
         codebooks=taken("codebooks", "results/codebooks/{}/vq.f32"),
     output:
-        weights="results/networks/{node}/weights.safetensors",
-        settings="results/networks/{node}/settings.json",
-        losses="results/networks/{node}/losses.csv",
-        report="results/networks/{node}/training.json",
-        provenance="results/networks/{node}/provenance.json",
+        multiext(
+            "results/networks/{node}/",
+            *("weights.safetensors", "settings.json", "losses.csv", "training.json", "provenance.json"),
+        ),
     log:
         "results/logs/networks/{node}.log",
     benchmark:
@@ -83,34 +81,6 @@ rule train_on:
         "Training network {wildcards.node} on; progress in {log}"
     shell:
         "mlquant train-on {params.arguments:q} --keep-failure > {log:q} 2>&1"
-
-
-rule plot_losses:
-    input:
-        losses=taken("losses", "results/networks/{}/losses.csv"),
-    output:
-        png=report(
-            "results/figures/{node}/losses.png",
-            caption="../report/losses.rst",
-            category="Networks",
-            labels={"network": "{node}"},
-        ),
-    log:
-        "results/logs/figures/{node}.log",
-    benchmark:
-        "results/benchmarks/figures/{node}.tsv"
-    localrule: True
-    conda:
-        "../../envs/mlquant.yaml"
-    resources:
-        mem_mb=1000,
-        runtime=5,
-    params:
-        arguments=arguments,
-    message:
-        "Plotting the losses of {wildcards.node}"
-    shell:
-        "mlquant plot-losses {params.arguments:q} > {log:q} 2>&1"
 
 
 rule encode:

@@ -3,9 +3,7 @@
 
 rule remove_gain:
     input:
-        features=taken(
-            "features", "results/features/{}/b.f32", "results/features/{}/y.f32", own
-        ),
+        features=taken("features", "results/features/{}/b.f32", "results/features/{}/y.f32", own),
     output:
         shape="results/gain_removed/{node}/shape.f32",
     log:
@@ -27,9 +25,7 @@ rule remove_gain:
 
 rule vq_predictor:
     input:
-        pairs=taken(
-            "pairs", "results/gain_removed/{}/shape.f32", "results/latents/{}/l.f32"
-        ),
+        pairs=taken("pairs", "results/gain_removed/{}/shape.f32", "results/latents/{}/l.f32"),
     output:
         coefficient="results/predictors/{node}/a.f32",
     log:
@@ -85,9 +81,7 @@ rule vq_train:
 
 rule vq_train_beam:
     input:
-        train=taken(
-            "train", "results/gain_removed/{}/shape.f32", "results/latents/{}/l.f32"
-        ),
+        train=taken("train", "results/gain_removed/{}/shape.f32", "results/latents/{}/l.f32"),
         after=taken("after", "results/codebooks/{}/vq.f32"),
         predictor=taken("predictor", "results/predictors/{}/a.f32"),
     output:
@@ -117,9 +111,7 @@ rule vq_train_beam:
 
 rule vq_search:
     input:
-        latents=taken(
-            "latents", "results/latents/{}/l.f32", "results/gain_removed/{}/shape.f32"
-        ),
+        latents=taken("latents", "results/latents/{}/l.f32", "results/gain_removed/{}/shape.f32"),
         codebooks=taken("codebooks", "results/codebooks/{}/vq.f32"),
         predictor=taken("predictor", "results/predictors/{}/a.f32"),
     output:

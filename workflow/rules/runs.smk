@@ -7,17 +7,14 @@ LOOKS = r"-\w*n\w*|-[SD]|--(dry-?run|lint|list|(detailed-)?summary|report|dag|ru
 TARGETS = [
     argument
     for argument in sys.argv[1:]
-    if argument.startswith("results/")
-    or argument in {rule.name for rule in workflow.rules}
+    if argument.startswith("results/") or argument in {rule.name for rule in workflow.rules}
 ] or ["all_experiments"]
 
 
 def first_needed(files):
     """The first of some files that this run takes or makes."""
     needed = PLAN.needed_for(TARGETS)
-    return next(
-        (path for path in files if {path, path.rpartition("/")[0]} & needed), None
-    )
+    return next((path for path in files if {path, path.rpartition("/")[0]} & needed), None)
 
 
 if workflow.is_main_process:

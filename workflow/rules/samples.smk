@@ -70,9 +70,7 @@ def files_compared(name):
 def measured(experiment, samples):
     """The measures of some of an experiment's samples."""
     plan = PLAN.experiments[experiment]
-    return [
-        node.file("measured.json") for name in samples for node in plan.measured[name]
-    ]
+    return [node.file("measured.json") for name in samples for node in plan.measured[name]]
 
 
 def origins(experiment):
@@ -95,9 +93,7 @@ def there_of(samples):
     available = obtained(sources)
     there = [name for name in samples if name not in sources or name in available]
     if samples and not there:
-        raise WorkflowError(
-            f"samples {', '.join(samples)}: none could be obtained, expected at least one"
-        )
+        raise WorkflowError(f"samples {', '.join(samples)}: none could be obtained, expected at least one")
     return there
 
 

@@ -48,12 +48,7 @@ checkpoint fetch_optional:
 
 rule prepare_sample:
     input:
-        speech=taken(
-            "speech",
-            "results/sources/{}/speech.tar",
-            "results/optional_sources/{}/speech.tar",
-            own,
-        ),
+        speech=taken("speech", "results/sources/{}/speech.tar", "results/optional_sources/{}/speech.tar", own),
     output:
         raw="results/samples/{node}/speech.raw",
     log:
@@ -91,7 +86,9 @@ rule prepare_corpus:
         runtime=15,
     params:
         arguments=arguments,
+        # Not among the settings, so that a new sample redoes no corpus: those that have it are found by their manifests.
+        test_samples=lambda w, input: [f"--test-samples={one}" for one in PLAN.test_samples()],
     message:
         "Preparing training speech {wildcards.node}"
     shell:
-        "mlquant prepare-corpus {params.arguments:q} > {log:q} 2>&1"
+        "mlquant prepare-corpus {params.arguments:q} {params.test_samples:q} > {log:q} 2>&1"

@@ -24,9 +24,7 @@ rule sweep:
         mem_mb=1000,
         runtime=10,
     params:
-        sweep=lambda w: PLAN.params(
-            ("mlquant.studies.stages:sweep",), PLAN.sweeps[w.sweep].settings
-        ),
+        sweep=lambda w: PLAN.params(("mlquant.studies.stages:sweep",), PLAN.sweeps[w.sweep].settings),
         root=root,
     message:
         "Summarising sweep {wildcards.sweep}"
@@ -47,9 +45,7 @@ rule rate:
         held_out_features=taken("held_out_features", "results/features/{}/b.f32", own),
         held_out_targets=taken("held_out_targets", "results/features/{}/y.f32", own),
         samples=lambda w: [
-            here(path)
-            for name in samples_rated(w)
-            for path in node(w).settings["samples"][name].values()
+            here(path) for name in samples_rated(w) for path in node(w).settings["samples"][name].values()
         ],
         manifests=lambda w: PLAN.manifests(node(w)),
     output:
@@ -96,9 +92,7 @@ rule study:
         mem_mb=3000,
         runtime=60,
     params:
-        study=lambda w: PLAN.params(
-            PLAN.code_of_study(w.study), settings_of_study(w.study)
-        ),
+        study=lambda w: PLAN.params(PLAN.code_of_study(w.study), settings_of_study(w.study)),
         root=root,
     message:
         "Making study {wildcards.study}"

@@ -26,12 +26,7 @@ rule resynth:
 rule synth:
     input:
         model=taken("model", "results/models/{}/model.bin"),
-        y_hat=taken(
-            "y_hat",
-            "results/features/{}/y.f32",
-            "results/inferred/{}/hat.f32",
-            "results/decoded/{}/hat.f32",
-        ),
+        y_hat=taken("y_hat", "results/features/{}/y.f32", "results/inferred/{}/hat.f32", "results/decoded/{}/hat.f32"),
     output:
         wav="results/synthesised/{node}/speech.wav",
     log:

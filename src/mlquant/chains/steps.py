@@ -1,11 +1,13 @@
 """A coding chain as a list of steps, from features to speech: stated once, for the plan and for the coder.
 
-The plan folds the list over files, the coder over arrays. A step names what it uses as the configuration does. Of the
-settings of a chain each step has those that the signature of its command has.
+The plan folds the list over files, the coder over arrays. A step names what it uses as the configuration does; the
+coder is given its name, and with it the files and the settings that the plan puts in. Of the settings of a chain each
+step has those that the signature of its command has.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -60,6 +62,11 @@ class Synthesise:
 
 
 Step = Encode | RemoveGain | Quantise | RestoreGain | Decode | Infer | Synthesise
+
+
+def name_of(step: Step) -> str:
+    """The name of a step in the settings of a coder: that of its class in small letters, as remove_gain."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", type(step).__name__).lower()
 
 
 def steps_of(

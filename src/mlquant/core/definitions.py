@@ -21,9 +21,10 @@ import contextlib
 import gc
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 Place = tuple[str, str]
 """A module and a name in it.
@@ -82,7 +83,7 @@ class _Module:
     stars: set[str] = field(default_factory=set)
     definitions: dict[str, _Code] = field(default_factory=dict)
     entries: dict[str, _Code] = field(default_factory=dict)  # functions, without the defaults of their parameters
-    on_import: _Code | None = None
+    on_import: _Code = field(init=False)
 
 
 class Package:
@@ -652,7 +653,7 @@ class _Walk:
         return function.id, ".".join(place).removeprefix(f"{self.package.name}.")
 
 
-_SPECIAL = {
+_SPECIAL: dict[type[ast.AST], Callable[[_Walk, Any, _Scope], None]] = {
     ast.Name: _Walk.name,
     ast.Attribute: _Walk.attribute,
     ast.Constant: _Walk.constant,

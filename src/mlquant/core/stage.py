@@ -263,6 +263,11 @@ def stage(
     return declare
 
 
+def stage_of(function: Any) -> Stage:
+    """The stage that a function was declared to be; AttributeError for a function without the decorator."""
+    return function.stage
+
+
 def _unwrapped(hint: Any) -> tuple[type, bool, Setting | File | None]:
     """Return the type of one value of an annotation, whether it takes several, and its Setting or File."""
     about, several = None, False

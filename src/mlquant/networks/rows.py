@@ -111,7 +111,7 @@ def checked_row(value: Any) -> Row:
     if unknown := [key for key in value if key not in known]:
         raise ValueError(f"unknown key {str(unknown[0])[:50]!r}, expected {', '.join(known)}")
 
-    def expect(key: str, good: bool, expected: str) -> None:
+    def expect(key: str, good: object, expected: str) -> None:
         if not good:
             raise ValueError(f"{key}: found {repr(value.get(key))[:100]}, expected {expected}")
 

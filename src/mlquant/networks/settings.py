@@ -27,7 +27,7 @@ def as_settings(row: Row) -> dict[str, Any]:
 
 def _row_of_table(settings: dict[str, Any]) -> Row | None:
     """The row of the table for the settings above it; None where there is none."""
-    return ROWS.get((settings.get("family"), settings.get("nn")))
+    return ROWS.get((settings.get("family", ""), settings.get("nn", 0)))
 
 
 class NetworkSettings(Block):

@@ -208,9 +208,14 @@ def load(raw: Any) -> Config:
     max_minutes and max_entries are put into force everywhere.
     """
     text = _named_by_text(raw)
-    if isinstance(text, dict):
-        text = _by_index(alike(text))
-    config = validate(Config, _trained_on(text), "config")
+    filled = _by_index(alike(text)) if isinstance(text, dict) else text
+    config = validate(Config, _trained_on(filled), "config")
+    # Entries were checked after those that they are like, so that a mistake is found where it stands. Names of results
+    # come from the first of several entries that are the same: the order is that of the files again.
+    sections = {section: getattr(config, section) for section in ALIKE if section in text}
+    config = config.model_copy(
+        update={section: {name: entries[name] for name in text[section]} for section, entries in sections.items()}
+    )
     derived = {"networks": config.networks | _derived_networks(config)}
     derived["quantisers"] = config.quantisers | _derived_quantisers(config)
     config = config.model_copy(update=derived)
@@ -232,7 +237,7 @@ ALIKE = {
 
 
 def alike(raw: dict) -> dict:
-    """A configuration as read, with the settings that its entries take from others by `like`.
+    """A configuration as read, with the settings that its entries take from others by `like`; those come first.
 
     The base of a sweep or study is a network's settings, so that it takes those of a network.
     """
@@ -260,7 +265,13 @@ def alike(raw: dict) -> dict:
         return done[place]
 
     sections = {section: raw[section] for section in ALIKE if isinstance(raw.get(section), dict)}
-    found = {section: {name: entry(section, name) for name in entries} for section, entries in sections.items()}
+    for section, entries in sections.items():
+        for name in entries:
+            entry(section, name)
+    found: dict[str, dict[str, Any]] = {section: {} for section in sections}
+    for place, block in done.items():  # in the order in which they were completed
+        section, _, name = place.partition(".")
+        found[section][name] = block
     for section in {"sweeps", "studies"} & found.keys():
         for name, block in found[section].items():
             if isinstance(block, dict) and "base" in block:
@@ -325,7 +336,8 @@ def _trained_on(raw: Any) -> Any:
             return entry
         return {key: value for key, value in base.items() if key not in _OWN} | entry
 
-    return raw | {"networks": {name: with_start(name, ()) for name in networks}}
+    begin_anew = [name for name, one in networks.items() if not isinstance(one, dict) or not _start(one, name)[1]]
+    return raw | {"networks": {name: with_start(name, ()) for name in dict.fromkeys([*begin_anew, *networks])}}
 
 
 def _derived_networks(config: Config) -> dict[str, Network]:

@@ -95,7 +95,9 @@ def _dumped(block: Any) -> dict[str, Any]:
 
 def _add_published(experiment: Experiment, sample: str, rows: list[dict]) -> None:
     """Add wavs of the same names, from the folder that an experiment names, to the files of its outputs."""
-    for row in rows if experiment.published else ():
+    if not experiment.published:
+        return
+    for row in rows:
         published = Path(experiment.published) / f"{sample}_{row['index']}_{row['tag']}.wav"
         row["files"] |= {"published": str(published)} if published.is_file() else {}
 
@@ -118,6 +120,7 @@ def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
     network = next((name for name in reversed(used) if config.networks[name].d), None)
     if quantised:
         first = quantised[0][1].quantiser
+        assert first  # outputs that run in the page are quantised
         network = config.quantisers[first].network
         quantised = [(index, output) for index, output in quantised if output.quantiser == first]
     if network is None:
@@ -136,7 +139,7 @@ def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
 
 def _runs_in_page(graph: Graph, output: Output) -> bool:
     """Whether an output is quantised frame by frame by the latents of one of its networks."""
-    quantiser = graph.config.quantisers.get(output.quantiser)
+    quantiser = graph.config.quantisers[output.quantiser] if output.quantiser else None
     return quantiser is not None and graph.config.is_memoryless(quantiser) and quantiser.network in output.networks
 
 

@@ -15,7 +15,7 @@ from mlquant.chains import steps
 from mlquant.core import keys
 from mlquant.core.blocks import nearest
 from mlquant.core.errors import InputError
-from mlquant.core.stage import Stage
+from mlquant.core.stage import Stage, stage_of
 from mlquant.measures import stages as measures
 from mlquant.networks import stages as networks
 from mlquant.networks.rows import latent_width
@@ -24,13 +24,13 @@ from mlquant.plan.config import own_files
 from mlquant.plan.records import WITH_SIDECAR, recorded
 from mlquant.quantisers import stages as quantisers
 from mlquant.speech import stages as speech
-from mlquant.speech.settings import AS_IT_IS, Choice, Source, Url, audio_files
+from mlquant.speech.settings import AS_IT_IS, Choice, SeededChoice, Source, Url, audio_files
 from mlquant.studies import stages as studies
 from mlquant.vocoder import stages as vocoder
 from mlquant.vocoder.types import MODES
 
 if TYPE_CHECKING:
-    from mlquant.chains.settings import Chain, Output
+    from mlquant.chains.settings import Chain, Output, RatedChain
     from mlquant.plan.config import Config
 
 HELD_OUT = NetworkSettings.model_fields["held_out"].default
@@ -110,7 +110,7 @@ class Graph:
         `counted` are the settings as the key holds them, of a stage that takes all of them as one JSON text: without
         those at their neutral value, and without what only records.
         """
-        stage: Stage = function.stage  # type: ignore[attr-defined]
+        stage = stage_of(function)
         return self._add(stage, str(stage.folder), name, settings or {}, inputs, counted)
 
     def _add(
@@ -131,8 +131,7 @@ class Graph:
     def source(self, name: str, source: Source, optional: bool = False) -> Node:
         """Where speech comes from; an optional source is another kind, as it may give nothing."""
         settings = source.model_dump(exclude_defaults=True) | {"name": name}
-        stage: Stage = speech.fetch.stage  # type: ignore[attr-defined]
-        return self._add(stage, "optional_sources" if optional else "sources", name, settings, {})
+        return self._add(stage_of(speech.fetch), "optional_sources" if optional else "sources", name, settings, {})
 
     def sample(self, name: str) -> Sample:
         """A sample's speech, its model and its features."""
@@ -192,24 +191,25 @@ class Graph:
             label += "_held_out"
         if part.source:
             archive = self.source(part.source, self.config.sources[part.source])
-            return [self.add(speech.prepare_corpus, label, settings, speech=archive.file("speech.tar"))]
+            return [self._prepared(label, settings, speech=archive.file("speech.tar"))]
         files, shards = audio_files(part.files), part.shards
         if len(files) < shards:
             raise InputError(f"shards: found {shards}, expected at most {len(files)}, the files in {part.files}")
         settings["files"] = part.files
         if shards == 1:
-            return [self.add(speech.prepare_corpus, label, settings, own=files)]
+            return [self._prepared(label, settings, own=files)]
         if part.minutes:
             settings["minutes"] = part.minutes / shards
+        numbered = [settings | {"shard": shard, "shards": shards} for shard in range(shards)]
         return [
-            self.add(
-                speech.prepare_corpus,
-                f"{label}_{shard + 1}",
-                settings | {"shard": shard, "shards": shards},
-                own=files[shard::shards],
-            )
-            for shard in range(shards)
+            self._prepared(f"{label}_{shard + 1}", of_it, own=files[shard::shards])
+            for shard, of_it in enumerate(numbered)
         ]
+
+    def _prepared(self, label: str, settings: dict[str, Any], **inputs: Sequence[str] | str) -> Node:
+        """Training speech, chosen and prepared."""
+        counted = keys.without_neutral(settings, keys.neutral_of(SeededChoice))
+        return self.add(speech.prepare_corpus, label, settings, counted, **inputs)
 
     # features
 
@@ -237,7 +237,8 @@ class Graph:
         # A derived network is named by its place: sweeps.gamma.rows.g85 is gamma_g85.
         label = name if "." not in name else "_".join([name.split(".")[1], *name.split(".")[3:]])
         settings = block.model_dump(include={*NetworkSettings.model_fields})
-        function, given = networks.train, inputs
+        function: Callable = networks.train
+        given = inputs
         if block.initial:
             function, given = quantisers.train_on, inputs | self._trained_on(block, inputs)
         counted = keys.without_neutral(settings, keys.neutral_of(NetworkSettings))
@@ -252,6 +253,7 @@ class Graph:
         initial = self.network(block.initial).file("weights.safetensors")
         if block.vq_in_loop:
             return {"initial": initial, "codebooks": self.codebooks(block.quantiser, block.stages)}
+        of = self.config.quantisers[block.quantiser].network
         changed: dict[str, list[str]] = {}
         given = "features" if block.row.source == "b" else "targets"
         for prefix in ("", "held_out_"):
@@ -259,7 +261,8 @@ class Graph:
                 made_by = self.nodes.get(features.rpartition("/")[0])  # none of a user's own features
                 name = made_by.name if made_by else "features"
                 if block.row.encoder:
-                    vectors = self.latents(name, self.config.quantisers[block.quantiser].network, features)
+                    assert of  # a network with an encoder is refused with a quantiser of b
+                    vectors = self.latents(name, of, features)
                     changed.setdefault(f"{prefix}latents", []).append(self._quantised(name, vectors, block))
                 else:
                     hat = self._hat(name, features, block)
@@ -335,14 +338,13 @@ class Graph:
         fitted = self.add(quantisers.vq_predictor, name, settings, pairs=self._to_train_on(quantiser))
         return {}, {"predictor": fitted.file("a.f32")}
 
-    def predict(self, quantiser: Any) -> str | None:
-        """The coefficient of a quantiser, as a number or the file of it; None of one without prediction."""
-        settings, inputs = self._prediction(quantiser)
-        return inputs.get("predictor", settings.get("predict"))
-
     def _width(self, quantiser: Any) -> int:
         """Elements of a vector."""
-        return latent_width(self.config.networks[quantiser.network].model_dump()) if quantiser.network else 20
+        if not quantiser.network:
+            return 20
+        width = latent_width(self.config.networks[quantiser.network].model_dump())
+        assert width  # a quantiser of a network without a bottleneck is refused
+        return width
 
     # a chain of steps, over the files of a sample
 
@@ -350,19 +352,19 @@ class Graph:
         """The files that the steps of a chain make of a sample: l, l_hat, b_hat, y_hat and wav, as far as they do."""
         config, files = self.config, {"y": sample.y}
         hat = sample.b if chain.networks and config.networks[chain.networks[0]].row.source == "b" else sample.y
-        vectors = taken = hat
+        vectors = hat
         for step in steps.steps_of(chain.networks, chain.quantiser, chain.stages, config.networks, config.quantisers):
             match step:
                 case steps.RemoveGain():
-                    vectors, taken = self._shape(sample.name, hat), hat
+                    vectors = self._shape(sample.name, hat)
                 case steps.Encode(network):
-                    vectors, taken = self.latents(sample.name, network, hat), hat
+                    vectors = self.latents(sample.name, network, hat)
                 case steps.Quantise():
                     files |= {"l": vectors, "l_hat": (vectors := self._quantised(sample.name, vectors, chain))}
                 case steps.RestoreGain():
-                    hat = self._restored(sample.name, vectors, taken)
+                    hat = self._restored(sample.name, vectors, hat)
                 case steps.Decode(network):
-                    hat = self._decoded(sample.name, network, vectors, taken, sample.y)
+                    hat = self._decoded(sample.name, network, vectors, hat, sample.y)
                 case steps.Infer(network):
                     hat = self._inferred(sample, network, hat, chain)
                 case steps.Synthesise():
@@ -372,20 +374,40 @@ class Graph:
                 files |= {"b": sample.b, "b_hat": hat}
         return files
 
+    def stated(self, chain: RatedChain) -> list[dict[str, Any]]:
+        """The steps of a chain as `chains.coder` takes them, each with the files and the settings that it uses."""
+        config, stated = self.config, []
+        names = chain.networks, chain.quantiser, max(chain.stages)
+        for step in steps.steps_of(*names, config.networks, config.quantisers):
+            used: dict[str, Any] = {}
+            match step:
+                case steps.Encode(network) | steps.Decode(network) | steps.Infer(network):
+                    used = {"weights": self.network(network).file("weights.safetensors")}
+                case steps.Quantise(quantiser, stages):
+                    settings, inputs = self._search(quantiser, stages, chain)
+                    used = settings | inputs
+                case steps.Synthesise():
+                    used = self._given(vocoder.synth, chain)
+            stated.append({"step": steps.name_of(step), **used})
+        return stated
+
     def _shape(self, name: str, features: str) -> str:
         """The shape of b of features."""
         return self.add(quantisers.remove_gain, name, features=features).file("shape.f32")
 
     def _quantised(self, name: str, vectors: str, by: Any) -> str:
         """Vectors quantised by the quantiser of a chain, or of a network that is trained on."""
-        quantiser = self.config.quantisers[by.quantiser]
+        settings, inputs = self._search(by.quantiser, by.stages, by)
+        node = self.add(quantisers.vq_search, f"{name}_{by.quantiser}", settings, latents=vectors, **inputs)
+        return node.file("l_hat.f32")
+
+    def _search(self, name: str, stages: int | None, by: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Settings and inputs of a search in the first stages of a quantiser, as a chain or a network asks for it."""
+        quantiser = self.config.quantisers[name]
         settings, inputs = self._prediction(quantiser)
         settings |= {"k": self._width(quantiser), "send_every": self.config.send_every(quantiser)}
         settings |= {"reset_every": getattr(quantiser, "reset_every", None)} | self._given(quantisers.vq_search, by)
-        codebooks = self.codebooks(by.quantiser, by.stages)
-        label = f"{name}_{by.quantiser}"
-        node = self.add(quantisers.vq_search, label, settings, latents=vectors, codebooks=codebooks, **inputs)
-        return node.file("l_hat.f32")
+        return settings, {"codebooks": self.codebooks(name, stages), **inputs}
 
     def _restored(self, name: str, shapes: str, features: str) -> str:
         """b_hat of shapes, with the gain of features."""
@@ -416,7 +438,7 @@ class Graph:
 
     def _given(self, function: Callable, block: Any) -> dict[str, Any]:
         """Of the settings of a stage those that a block of the configuration, as a chain, has."""
-        names = function.stage.settings  # type: ignore[attr-defined]
+        names = stage_of(function).settings
         return {name: getattr(block, name) for name in names if name in type(block).model_fields}
 
     # speech to compare with, and measures
@@ -444,6 +466,7 @@ class Graph:
         if output.process == "original":
             row = _row(index, output.tag, {"wav": self.original(sample)})
         elif output.process == "codec2":
+            assert output.mode  # an output of process codec2 is refused without a mode
             wav = self.codec2(sample).file(f"{output.mode}.wav")
             row = _row(index, output.tag, {"wav": wav}, *MODES[output.mode])
         else:

@@ -82,6 +82,13 @@ class Plan:
         plan = self.experiments[experiment]
         return records.origins(self.graph, [node for name in samples for node in plan.measured[name]])
 
+    def test_samples(self) -> list[str]:
+        """Every test sample of the configuration, by the SHA-256 of its file, or the path of a user's own."""
+        named = [sample.sha256 for sample in self.config.samples.values() if sample.sha256]
+        used = (paths for node in self.nodes.values() if node.kind == "samples" for paths in node.inputs.values())
+        own = [path for paths in used for path in paths if path.rpartition("/")[0] not in self.nodes]
+        return [*dict.fromkeys([*named, *own])]
+
     def manifests(self, node: Node) -> list[str]:
         """The manifests of all corpora behind a node."""
         behind = self.graph.behind([path for paths in node.inputs.values() for path in paths])

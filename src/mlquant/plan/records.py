@@ -62,10 +62,15 @@ def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]
     networks, quantisers = with_initial(config, used, {output.quantiser for output in users})
     users += [config.networks[network] for network in networks if config.networks[network].quantiser]
     corpora = {config.networks[network].corpus for network in networks}
-    corpora |= {config.quantisers[name].corpus for name in quantisers} - {None}
+    corpora |= set(filter(None, (config.quantisers[name].corpus for name in quantisers)))
     sources = {part.source for corpus in corpora for part in config.corpora[corpus].parts.values()}
     sources |= {config.samples[sample].source for sample in experiment.samples if sample in config.samples}
-    chosen = {"sources": sources - {None}, "corpora": corpora, "networks": networks, "quantisers": quantisers}
+    chosen: dict[str, Iterable[str]] = {
+        "sources": filter(None, sources),
+        "corpora": corpora,
+        "networks": networks,
+        "quantisers": quantisers,
+    }
     entries = {
         kind: {entry: dumped(getattr(config, kind)[entry]) for entry in sorted(names)} for kind, names in chosen.items()
     }

@@ -128,12 +128,8 @@ def _section(title: str, block: type[Block], by: str = "", level: int = 2) -> st
     required = found.get("required", [])
     properties = found["properties"]
     keys = [*(key for key in properties if key in required), *(key for key in properties if key not in required)]
-    lines = [
-        f"{'#' * level} {', '.join(filter(None, [title, by]))}",
-        "",
-        _cell(" ".join(str(block.__doc__).split())),
-        "",
-    ]
+    about = _cell(" ".join(str(block.__doc__).split()))
+    lines = [f"{'#' * level} {', '.join(filter(None, [title, by]))}", "", about, ""]
     lines += ["| key | what it is | default | range |", "| --- | --- | --- | --- |"]
     for key in keys:
         default = "required" if key in required else _default(properties[key].get("default"))

@@ -11,11 +11,8 @@ from mlquant.core import records
 from mlquant.core.errors import InputError
 
 
-def read_codebooks(option: str, paths: Sequence[Path], k: int) -> list[np.ndarray]:
-    """Read the codebooks [M, k] that an option names; InputError where a name between commas is missing."""
-    if not paths or not all(path.name for path in paths):
-        found = ",".join(str(path) if path.name else "" for path in paths)
-        raise InputError(f"{option}: found {found!r}, expected names of codebooks with commas between them")
+def read_codebooks(paths: Sequence[Path], k: int) -> list[np.ndarray]:
+    """Read codebooks [M, k] from files; InputError for one that cannot be read."""
     return [records.read_f32(path, k) for path in paths]
 
 

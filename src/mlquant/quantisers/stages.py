@@ -176,7 +176,7 @@ def vq_train_beam(
 
     started = provenance.now()
     vectors, a = _to_train_on(train, k, predict, predictor)
-    before = read_codebooks("--after", after, k)
+    before = read_codebooks(after, k)
     options: dict[str, Any] = {"seed": seed, "stop": stop, "threads": threads or _cores(), "report": _reporting(m)}
     result = vq.train_beam(vectors, before, m, mbest=mbest, **options)
     _write_codebook(result, codebook, residual, trace)
@@ -269,7 +269,7 @@ def vq_search(
     from mlquant.quantisers.files import read_codebooks, read_coefficient
 
     vectors = records.read_f32(latents, k)
-    stages, a = read_codebooks("-q", codebooks, k), read_coefficient(predict, predictor)
+    stages, a = read_codebooks(codebooks, k), read_coefficient(predict, predictor)
     if a is None and reset_every is not None:
         raise InputError("--predict: none, expected a coefficient with --reset-every")
     if a is not None and (st or en is not None):
@@ -341,7 +341,7 @@ def train_on(
         begun: dict[str, Any] = {"initial": dense.load(initial, training.state_of)}
         if codebooks:
             width = rows.latent_width(settings) or 1
-            begun |= {"codebooks": read_codebooks("--loop", codebooks, width), "refined": vq.refined}
+            begun |= {"codebooks": read_codebooks(codebooks, width), "refined": vq.refined}
         if latents or held_out_latents:
             own = files.read_latents("--latents", latents, features, read, settings)
             held_out = files.read_latents("--held-out-latents", held_out_latents, held_out_features, others, settings)

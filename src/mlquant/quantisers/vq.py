@@ -22,6 +22,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import faiss
 import numpy as np
@@ -189,7 +190,7 @@ def train_beam(
 
 def _kmeans(vectors: np.ndarray, initial: np.ndarray, stop: float, threads: int) -> tuple[np.ndarray, int]:
     """Run k-means of faiss on vectors [J, k] from `initial` [M, k]; return the codebook and how many iterations."""
-    kmeans = faiss.Kmeans(
+    kmeans: Any = faiss.Kmeans(  # Any: by its types the centroids are None, also after training
         vectors.shape[1],
         len(initial),
         niter=_ITERATIONS,
@@ -417,7 +418,7 @@ def search_predictive(
     vectors: np.ndarray,
     codebooks: Sequence[np.ndarray],
     mbest: int,
-    a: float,
+    a: float | np.float32,
     *,
     send_every: int = 1,
     reset_every: int | None = None,
@@ -479,7 +480,7 @@ def _search_segments(
     sent = len(counted)
     count, width = -(-sent // reset_every), vectors.shape[1]
     # By segment, vector sent, and place from this vector up to the next one sent.
-    padded = np.zeros((count * reset_every * send_every, width), np.float32)
+    padded: np.ndarray = np.zeros((count * reset_every * send_every, width), np.float32)
     padded[: len(vectors)] = vectors
     padded = padded.reshape(count, reset_every, send_every, width)
     counts = np.pad(counted, (0, count * reset_every - sent)).reshape(count, reset_every)
@@ -514,7 +515,7 @@ def _search_segments(
 def decode_predictive(
     indices: np.ndarray,
     codebooks: Sequence[np.ndarray],
-    a: float,
+    a: float | np.float32,
     *,
     reset_every: int | None = None,
     lost: np.ndarray | None = None,
@@ -533,7 +534,8 @@ def decode_predictive(
         parts[lost] = 0
     frames, width = parts.shape
     parts = np.pad(parts, ((0, -frames % reset_every), (0, 0))).reshape(-1, reset_every, width)
-    return signal.lfilter(np.float32([1]), np.float32([1, -a]), parts, axis=1).reshape(-1, width)[:frames]
+    # numpy makes arrays of the two lists; its types refuse them.
+    return signal.lfilter(np.float32([1]), np.float32([1, -a]), parts, axis=1).reshape(-1, width)[:frames]  # type: ignore[arg-type]
 
 
 def quantise(
@@ -557,7 +559,12 @@ def quantise(
     if a is None:
         indices = search(vectors[::send_every], codebooks, mbest, st=st, en=en, threads=threads)
         return indices, decode(indices, codebooks)
-    options = {"send_every": send_every, "reset_every": reset_every, "counted": counted, "threads": threads}
+    options: dict[str, Any] = {
+        "send_every": send_every,
+        "reset_every": reset_every,
+        "counted": counted,
+        "threads": threads,
+    }
     indices = search_predictive(vectors, codebooks, mbest, a, **options)
     return indices, decode_predictive(indices, codebooks, a, reset_every=reset_every)
 
@@ -589,7 +596,7 @@ def _within(sent: int, reset_every: int | None) -> int:
     return max(1, min(reset_every or sent, sent))
 
 
-def _coefficient(a: float) -> np.float32:
+def _coefficient(a: float | np.float32) -> np.float32:
     if not 0 <= np.float32(a) < 1:
         raise InputError(
             f"prediction coefficient: {a}, expected at least 0 and less than 1, so that what is lost fades"

@@ -53,7 +53,9 @@ def _decode(name: str, data: bytes, where: str) -> np.ndarray:
             raise InputError(str(error).replace(str(path), where)) from None
 
 
-def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest: Path) -> None:
+def prepare_corpus_part(
+    inputs: list[Path], settings: dict, out: Path, manifest: Path, test_samples: Iterable[str] = ()
+) -> None:
     """Write training speech as one 16-bit 8 kHz `.raw`, and a CSV that lists its files and their places.
 
     `inputs` is one archive of `fetch_source` (a `.tar`), or a user's own audio files. `settings` may hold
@@ -61,6 +63,7 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
     (factors; 1.0 changes nothing), `equalise` (dB, see `colour`), `noise` and `gain` (ranges in dB, see `add_noise` and
     `amplify`). `speakers` is a regular expression whose group finds the speaker's name in a file's path. With it,
     `held_out_speakers` of the speakers are drawn; their files are used where `held_out` is set, else all others.
+    `test_samples` are checksums or paths of files that are never used, under whatever name.
 
     The order of the files is drawn from the seed and the content of each. Equal content is used once, as that of a wav
     and a raw file of the same samples. The factors take turns from file to file, so that copies hold different phrases.
@@ -75,7 +78,7 @@ def prepare_corpus_part(inputs: list[Path], settings: dict, out: Path, manifest:
     factors = list(dict.fromkeys(settings.get("resample") or [1.0]))
     minutes, seed = settings.get("minutes"), settings.get("seed", 0)
     limit = sys.maxsize if minutes is None else round(minutes * 60 * SAMPLE_RATE) // FRAME
-    usable = _choose(inputs, settings, enough=limit * FRAME * max(factors))
+    usable = _choose(inputs, settings, limit * FRAME * max(factors), _checksums(test_samples))
 
     pieces, rows, start = [], [], 0
     for turn in range(len(factors)):
@@ -120,10 +123,23 @@ def refuse_samples(samples: dict[str, str], manifests: Iterable[Path]) -> None:
                 )
 
 
-def _choose(inputs: list[Path], settings: dict, enough: float) -> list[tuple[str, str, str, np.ndarray]]:
+def _checksums(test_samples: Iterable[str]) -> set[str]:
+    """Return SHA-256 of test samples as given or, for those given as paths, of their 16-bit 8 kHz samples."""
+    given = [*test_samples]
+    paths = [one for one in given if not re.fullmatch("[0-9a-fA-F]{64}", one)]
+    return {one.lower() for one in given if one not in paths} | {_samples_sha256(read_speech(path)) for path in paths}
+
+
+def _samples_sha256(speech: np.ndarray) -> str:
+    return sha256_of(speech.astype("<i2").tobytes())
+
+
+def _choose(
+    inputs: list[Path], settings: dict, enough: float, test_samples: set[str]
+) -> list[tuple[str, str, str, np.ndarray]]:
     """Return the files to use, in their drawn order: (name, sha256 of the file, sha256 of its samples, speech).
 
-    It stops once there are `enough` samples.
+    It stops once there are `enough` samples. Files that have a checksum of `test_samples` are left out.
     """
     archive = Path(inputs[0]) if len(inputs) == 1 and Path(inputs[0]).suffix == ".tar" else None
     files = read_archive(archive) if archive else {str(path): Path(path) for path in inputs}
@@ -156,7 +172,10 @@ def _choose(inputs: list[Path], settings: dict, enough: float) -> list[tuple[str
                 raise
             log(f"{error}; it is left out")
             continue
-        samples = sha256_of(speech.astype("<i2").tobytes())
+        samples = _samples_sha256(speech)
+        if {digest, samples} & test_samples:
+            log(f"{name} is a test sample, on which nothing is trained; it is left out")
+            continue
         if samples in seen:
             continue
         seen.add(samples)

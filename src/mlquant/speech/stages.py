@@ -64,6 +64,14 @@ def prepare_corpus(
     settings: Annotated[Json, Setting(help="JSON text or file: include, exclude, minutes, ...", metavar="JSON")],
     raw: Raw,
     manifest: Annotated[Path, File(help="CSV of the files used")],
+    test_samples: Annotated[
+        list[str],
+        Aside(
+            help="test samples, by SHA-256 or path, which are left out, under whatever name",
+            flag="--test-samples",
+            metavar="SHA256",
+        ),
+    ] = [],  # noqa: B006
 ) -> None:
     """Choose training speech by its settings and write it as 16-bit 8 kHz speech."""
     from mlquant.core import blocks
@@ -73,4 +81,4 @@ def prepare_corpus(
     checked = blocks.validate(SeededChoice, settings, "settings").model_dump()
     # A user's own files can be too many for a command line: the settings name their folder.
     own = audio_files(checked["files"])[checked["shard"] :: checked["shards"]] if checked["files"] else ()
-    corpus.prepare_corpus_part([Path(name) for name in own] or speech, checked, raw, manifest)
+    corpus.prepare_corpus_part([Path(name) for name in own] or speech, checked, raw, manifest, test_samples)

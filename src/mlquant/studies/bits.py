@@ -129,30 +129,16 @@ def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
 def _rated(graph: Any, settings: Settings, chain: RatedChain, samples: dict[str, Any]) -> str:
     """Return the file of the rates of a chain; its settings are those of `rates.RateSettings`."""
     config = graph.config
-    quantiser = config.quantisers[chain.quantiser]
-    encoder = quantiser.network
     used, _ = steps.with_initial(config, chain.networks, [chain.quantiser])
-    quantised = [i for i, name in enumerate(chain.networks) if steps.encoder_of(config.networks, name) == encoder]
-    trained = {
-        "networks": [shared.weights_of(graph, network) for network in chain.networks],
-        "encoder": encoder and shared.weights_of(graph, encoder),
-        "codebooks": graph.codebooks(chain.quantiser, max(chain.stages)),
-        "predict": graph.predict(quantiser),
-    }
+    stated = graph.stated(chain)
     b, y = graph.corpus(settings.corpus)
     others_b, others_y = graph.corpus(settings.corpus, held_out=True)
     corpus = {"features": b, "targets": y, "held_out_features": others_b, "held_out_targets": others_y}
     files = {name: {"speech": one.speech, "model": one.model, "b": one.b, "y": one.y} for name, one in samples.items()}
     rated = {
-        **trained,
         **corpus,
-        "quantised": quantised[0] if quantised else None,
+        "steps": stated,
         "stages": chain.stages,
-        "mbest": chain.mbest,
-        "send_every": config.send_every(quantiser),
-        "reset_every": getattr(quantiser, "reset_every", None),
-        "postfilter": chain.postfilter,
-        "interval_ms": config.send_every(quantiser) * config.vector_ms(quantiser),
         # The share that none of the networks and codebooks was trained on.
         "held_out": min(_HELD_OUT, *(config.networks[network].held_out for network in used)),
         "thresh": settings.thresh,
@@ -160,7 +146,7 @@ def _rated(graph: Any, settings: Settings, chain: RatedChain, samples: dict[str,
         "samples": files,
         "pesq": find_spec("pesq") is not None,
     }
-    inputs = {"trained": [path for path in shared.paths_in(trained) if path.startswith("results/")]}
+    inputs = {"trained": [path for path in shared.paths_in(stated) if path.startswith("results/")]}
     inputs |= corpus | {"samples": shared.paths_in(files)}
     label = chain.quantiser.removeprefix("studies.").replace(".", "_")
     return graph.rated(label, rated, **inputs).file("rates.csv")

@@ -8,14 +8,13 @@ such tables. A sample goes through the chain as `chains.coder` takes it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
 from mlquant.core.blocks import Block, Positive
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
-from mlquant.vocoder.types import Postfilter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,8 +29,6 @@ COLUMNS = ["stages", "bits", "interval_ms", "bit_per_s"]
 COLUMNS += [f"{what}_{name}_dB2" for what in _DISTORTIONS for name in SETS] + ["pesq"]
 """Columns of the table; the PESQ of each sample comes after them."""
 
-Paths = Annotated[list[str], Field(min_length=1)]
-
 
 class Sample(Block):
     """The files of a sample."""
@@ -45,21 +42,12 @@ class Sample(Block):
 class RateSettings(Block):
     """What is measured; all paths are those of files."""
 
-    networks: Annotated[Paths, Setting(help="weights of networks that make y_hat, one after the other")]
-    quantised: Annotated[
-        int | None,
-        Field(ge=0),
-        Setting(help="place of the network whose latents are quantised, from 0; null: b is, before the first"),
+    steps: Annotated[
+        list[dict[str, Any]],
+        Field(min_length=1),
+        Setting(help="steps of the chain, each with the files and settings that it uses, as of chains.coder"),
     ]
-    encoder: Annotated[str | None, Setting(help="weights of the network that makes those latents")]
-    codebooks: Annotated[Paths, Setting(help="codebooks of all stages")]
     stages: Annotated[list[Positive], Field(min_length=1), Setting(help="numbers of stages, a row of the table each")]
-    mbest: Annotated[Positive, Setting(help="survivors of the search")]
-    send_every: Annotated[Positive, Setting(help="one in so many vectors is sent")]
-    predict: Annotated[float | str | None, Setting(help="prediction coefficient, or its file; null for no prediction")]
-    reset_every: Annotated[Positive | None, Setting(help="prediction begins anew every so many vectors that are sent")]
-    postfilter: Postfilter
-    interval_ms: Annotated[float, Setting(help="time between vectors that are sent", gt=0)]
     features: Annotated[list[str], Setting(help="features b that the networks were trained on")]
     targets: Annotated[list[str], Setting(help="their y")]
     held_out: Annotated[float, Setting(help="share of each file, its end, that was not trained on", ge=0, lt=1)]
@@ -74,10 +62,10 @@ class RateSettings(Block):
 def measure(settings: dict, names: list[str] | None = None) -> pd.DataFrame:
     """Return bits, bit/s, distortions and PESQ of each of `stages`.
 
-    The settings are those of RateSettings, with `predict` a number or None; `names` are the samples to take, all of
-    them without. Distortions are in dB^2: of b_hat the mean squared error of all frames above `thresh`, of y_hat the
-    spectral distortion of the voiced ones; NaN where there is nothing to measure. The mean PESQ is NaN where that of
-    a sample is. Raises InputError for files and numbers that do not fit together.
+    The settings are those of RateSettings; `names` are the samples to take, all of them without. Distortions are in
+    dB^2: of b_hat the mean squared error of all frames above `thresh`, of y_hat the spectral distortion of the voiced
+    ones; NaN where there is nothing to measure. The mean PESQ is NaN where that of a sample is. Raises InputError for
+    files and numbers that do not fit together.
     """
     import numpy as np
     import pandas as pd
@@ -88,9 +76,9 @@ def measure(settings: dict, names: list[str] | None = None) -> pd.DataFrame:
     if unknown := [name for name in names if name not in settings["samples"]]:
         raise InputError(f"samples: found {unknown[0]!r}, expected one of {', '.join(settings['samples']) or 'none'}")
     chain, stages = coder.load(settings), settings["stages"]
-    bits = [sum((len(codebook) - 1).bit_length() for codebook in chain.codebooks[:used]) for used in stages]
-    table = pd.DataFrame({"stages": stages, "bits": bits, "interval_ms": settings["interval_ms"]})
-    table["bit_per_s"] = 1000 * table["bits"] / settings["interval_ms"]
+    bits = [sum((len(codebook) - 1).bit_length() for codebook in chain.search.codebooks[:used]) for used in stages]
+    table = pd.DataFrame({"stages": stages, "bits": bits, "interval_ms": chain.interval_ms})
+    table["bit_per_s"] = 1000 * table["bits"] / chain.interval_ms
     found = {name: _distortions(chain, settings, _segments(settings, name)) for name in SETS}
     for i, what in enumerate(_DISTORTIONS):
         for name in SETS:
@@ -127,16 +115,16 @@ def _distortions(chain: Chain, settings: dict, segments: Iterator[tuple[np.ndarr
     from mlquant.vocoder import chosen, features
 
     sums, counts = np.zeros((2, len(settings["stages"]), 2))
-    parts = [(b, y, *coder.to_vectors(chain, b, y)) for b, y in segments]
+    parts = [(b, y, coder.encoded(chain, b, y)) for b, y in segments]
     for row, stages in enumerate(settings["stages"]):
-        quantised = coder.quantise_all(chain, [array for _, _, array, _ in parts], stages)
-        for (b, y, _, hat), array in zip(parts, quantised, strict=True):
-            b_hat, y_hat = coder.from_vectors(chain, array, hat, y)
+        quantised = coder.quantise_all(chain.search, [made.vectors for _, _, made in parts], stages)
+        for (b, y, made), vectors in zip(parts, quantised, strict=True):
+            hat = coder.decoded(chain, made, vectors)
             loud = chosen.loud(b, settings["thresh"])
             voiced, of_b = loud & (b[:, 21] > 0), np.empty(0)
-            if b_hat is not None:
-                of_b = np.square(b[loud, :20].astype(np.float64) - b_hat[loud, :20]).mean(axis=1)
-            of_y = features.spectral_distortion(y[voiced], y_hat[voiced])
+            if hat.b_hat is not None:
+                of_b = np.square(b[loud, :20].astype(np.float64) - hat.b_hat[loud, :20]).mean(axis=1)
+            of_y = features.spectral_distortion(y[voiced], hat.features[voiced])
             for i, found in enumerate((of_b, of_y)):
                 sums[row, i] += found.sum()
                 counts[row, i] += len(found)

@@ -50,7 +50,7 @@ def study(
     example="rate.json --samples big_dog -o rates.csv",
 )
 def rate(
-    settings: Annotated[Json, Setting(help="JSON text or file: networks, quantised, codebooks, stages, features, ...")],
+    settings: Annotated[Json, Setting(help="JSON text or file: steps, stages, features, targets, ...")],
     *,
     samples: Annotated[list[str], Aside(help="of those in the settings, which to take (default all)")] = [],  # noqa: B006
     manifests: Annotated[
@@ -61,7 +61,6 @@ def rate(
 ) -> None:
     """Rate and distortion of a chain of networks with a quantiser, for several numbers of its stages."""
     from mlquant.core import blocks, disk
-    from mlquant.quantisers.files import read_coefficient
     from mlquant.speech.corpus import refuse_samples
     from mlquant.studies import rates
 
@@ -70,7 +69,5 @@ def rate(
     with disk.working_in(root):
         speech = {name: files["speech"] for name, files in checked["samples"].items() if name in samples or not samples}
         refuse_samples({name: disk.file_sha256(path) for name, path in speech.items()}, manifests)
-        if checked["predict"] is not None:
-            checked["predict"] = read_coefficient(str(checked["predict"]))
         found = rates.measure(checked, samples or None)
     disk.write_text(table, found.to_csv(index=False, float_format="%.6g"))

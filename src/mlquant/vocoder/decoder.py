@@ -14,6 +14,7 @@ from mlquant.core.errors import InputError
 from mlquant.core.records import Model
 from mlquant.vocoder import features, synthesis
 from mlquant.vocoder.features import energy_dB
+from mlquant.vocoder.types import Postfilter
 
 _LOUDEST = 600  # dB; spectra of speech stay within 120 dB
 
@@ -34,7 +35,7 @@ def expanded(y_hat: np.ndarray, factor: float) -> np.ndarray:
     pre-emphasises its spectra for it, as y is.
     """
     if not 0 < factor <= 2:
-        raise InputError(f"expand: {factor}, expected above 0 and at most 2")
+        raise InputError(f"postfilter: {factor}, expected above 0 and at most 2")
     spectra = factor * y_hat.astype(np.float64)
     return spectra + (energy_dB(y_hat) - energy_dB(spectra))[:, None]
 
@@ -42,12 +43,12 @@ def expanded(y_hat: np.ndarray, factor: float) -> np.ndarray:
 def decode_in_chunks(
     models: Iterable[Model],
     y_hat: np.ndarray,
-    expand: float = 1.0,
+    postfilter: float = 1.0,
     keep: Callable[[np.ndarray, np.ndarray], None] = lambda A, H: None,
 ) -> Iterator[np.ndarray]:
     """Speech [80*F] int16, in parts, of y_hat [F, 79] in dB and the F frames of models that follow each other.
 
-    Amplitudes have the dynamic range of y_hat times `expand` (see `expanded`), phases are those of y_hat itself.
+    Amplitudes have the dynamic range of y_hat times `postfilter` (see `expanded`), phases are those of y_hat itself.
     `keep` is given the amplitudes A [f, 161] and the phase filter H [f, 161] of each model as they are made.
     """
 
@@ -55,7 +56,7 @@ def decode_in_chunks(
         start = 0
         for model in models:
             part, start = y_hat[start : start + len(model)], start + len(model)
-            spectra = part if expand == 1 else expanded(part, expand)
+            spectra = part if postfilter == 1 else expanded(part, postfilter)
             A = features.envelope_to_amplitudes(spectra, model.Wo, model.L)
             H = features.envelope_to_phase_filter(part, model.Wo, model.L)
             keep(A, H)
@@ -64,6 +65,6 @@ def decode_in_chunks(
     return synthesis.synthesise_in_chunks(synthesis.phase0_in_chunks(filtered()))
 
 
-def decode(models: Iterable[Model], y_hat: np.ndarray, expand: float = 1.0) -> np.ndarray:
+def decode(models: Iterable[Model], y_hat: np.ndarray, postfilter: Postfilter = 1.0) -> np.ndarray:
     """The same speech as one array."""
-    return np.concatenate(list(decode_in_chunks(models, y_hat, expand)))
+    return np.concatenate(list(decode_in_chunks(models, y_hat, postfilter)))
