@@ -139,7 +139,7 @@ rule page:
         tables=lambda w, input: os.path.dirname(input.tables[0]),
         root=root,
         figures=lambda w, input: ["--figures", *input.curves] if input.curves else [],
-        # The folder is not keyed: a new page is made when its code is another.
+        # The folder is not keyed: a new page is made when its code changes.
         code=PLAN.params(("mlquant.experiments.stages:page",), {}),
     message:
         "Gathering {output}"

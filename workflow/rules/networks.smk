@@ -1,4 +1,4 @@
-# Networks: trained, and put to work on features.
+# Networks are trained, and features and latents pass through them.
 
 
 rule train:
@@ -18,7 +18,7 @@ rule train:
         "results/benchmarks/networks/{node}.tsv"
     wildcard_constraints:
         node=made_by("train"),
-    priority: 1  # the longest way to the end
+    priority: 1  # trainings are on the longest path to the results
     conda:
         "../../envs/mlquant.yaml"
     threads: lambda w: node(w).settings["threads"]
@@ -67,7 +67,7 @@ rule train_on:
         "results/benchmarks/networks/{node}.tsv"
     wildcard_constraints:
         node=made_by("train-on"),
-    priority: 1  # the longest way to the end
+    priority: 1  # trainings are on the longest path to the results
     conda:
         "../../envs/mlquant.yaml"
     threads: lambda w: node(w).settings["threads"]

@@ -1,4 +1,4 @@
-# Vector quantisers: codebooks trained stage by stage, latents or the shape of b quantised by M-best search.
+# Codebooks are trained stage by stage; latents, or the shape of b, are quantised by M-best search.
 
 
 rule remove_gain:
@@ -67,7 +67,7 @@ rule vq_train:
         node=made_by("vq-train"),
     conda:
         "../../envs/mlquant.yaml"
-    threads: 1  # so that it runs beside another training; a large codebook on a cluster may want more
+    threads: 1  # so that two trainings run at once; a large codebook on a cluster may need more
     resources:
         mem_mb=2000,
         runtime=30,
@@ -97,7 +97,7 @@ rule vq_train_beam:
         node=made_by("vq-train-beam"),
     conda:
         "../../envs/mlquant.yaml"
-    threads: 1  # so that it runs beside another training; a large codebook on a cluster may want more
+    threads: 1  # so that two trainings run at once; a large codebook on a cluster may need more
     resources:
         mem_mb=2000,
         runtime=30,

@@ -1,4 +1,4 @@
-# Speech: obtained, and prepared as 16-bit 8 kHz samples and corpora.
+# Speech is obtained, and prepared as 16-bit 8 kHz samples and corpora.
 
 
 rule fetch:
@@ -23,7 +23,7 @@ rule fetch:
         "mlquant fetch {params.arguments:q} --apt results/apt > {log:q} 2>&1"
 
 
-# Whether an optional source can be had is known only when it has been tried.
+# Whether an optional source can be obtained is known only after the attempt.
 checkpoint fetch_optional:
     output:
         archive="results/optional_sources/{node}/speech.tar",

@@ -1,4 +1,4 @@
-# What compares networks and quantisers: sweeps, rated chains and studies.
+# Sweeps, rated chains and studies, which compare networks and quantisers.
 
 
 rule sweep:

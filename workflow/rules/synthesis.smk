@@ -1,4 +1,4 @@
-# Speech: from the model's own phases, from y_hat with phase0, and from Codec 2 for comparison.
+# Speech is synthesised: from the model's own phases, from y_hat with phase0, and from Codec 2 for comparison.
 
 
 rule resynth:
