@@ -1,5 +1,5 @@
 # `make` regenerates the samples of experiment 240118; `make lint` checks style and types; `make test` runs the quick tests,
-# `make test-slow` the others; `make bench` measures each stage.
+# `make test-slow` the others; `make bench` measures the speed of each command.
 
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)

@@ -18,7 +18,7 @@ include: "workflow/rules/samples.smk"
 
 
 wildcard_constraints:
-    stage=r"[A-Za-z0-9_-]+\.[0-9a-f]{8}",
+    node=r"[A-Za-z0-9_-]+\.[0-9a-f]{8}",
     experiment="|".join(PLAN.experiments),
     sweep="|".join(PLAN.sweeps),
     study="|".join(PLAN.studies),

@@ -142,7 +142,7 @@ def test_prediction_is_fitted_trained_and_searched_every_second_vector(made, tmp
         words = ["pairs", "-k", 4, "-m", 16, "--predict", coefficient, "-o", "q"]
         succeeds("vq-train", *words, cwd=tmp_path)
         codebook = records.read_f32(tmp_path / "q", 4)
-        expected = vq.train(vq.unpredicted(latents[2:], latents[:-2], a), 16, seed=1).codebook
+        expected = vq.train(vq.prediction_residuals(latents[2:], latents[:-2], a), 16, seed=1).codebook
         np.testing.assert_allclose(codebook, expected, atol=1e-4)
         words = ["-k", 4, "-q", "q", "--predict", coefficient, "--reset-every", 50, "--send-every", 2, "--indices", "i"]
         succeeds("vq-search", made / "l.f32", *words, "-o", "l_hat", cwd=tmp_path)

@@ -72,7 +72,7 @@ def test_a_wav_tells_what_it_is_after_its_samples_and_stays_the_same_speech(tmp_
     known = {"experiment": {"name": "240118"}, "key": "ffffffff"}
     known["wavs"] = {path.name: {"from": str(source), "index": 6, "tag": "vq24"}}
     for _ in range(2):
-        provenance.write_told_wav(path, known, path.name)
+        provenance.write_labelled_wav(path, known, path.name)
     told, plain = path.read_bytes(), source.read_bytes()
     assert told[8 : len(plain)] == plain[8:], "the same 44 bytes of header, but for the size, and the same samples"
     assert int.from_bytes(told[4:8], "little") == len(told) - 8

@@ -58,7 +58,7 @@ def first(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def start(first):
+def initial(first):
     return dense.load(first[0], training.state_of)
 
 
@@ -78,15 +78,15 @@ def test_training_goes_on_from_the_weights_it_is_given(tmp_path, changes, y):
     y = [targets(records_of(300))] if y else None
     path = trained(tmp_path / "first", settings_of(**changes), y=y)
     again = settings_of(**changes, lr=STILL, epochs=1, seed=5, noise_var=0)
-    after = tensors(trained(tmp_path / "again", again, y=y, start=dense.load(path, training.state_of)))
+    after = tensors(trained(tmp_path / "again", again, y=y, initial=dense.load(path, training.state_of)))
     learnt = {name for name, _ in model.Network(again).named_parameters()} | {"mean"}
     for name, before in tensors(path).items():
         assert torch.equal(before, after[name]) or name not in learnt, name
 
 
-def test_what_other_weights_have_learnt_is_not_learnt_anew(tmp_path, first, start):
+def test_what_other_weights_have_learnt_is_not_learnt_anew(tmp_path, first, initial):
     anew = trained(tmp_path / "anew", settings_of(epochs=1))
-    on = trained(tmp_path / "on", settings_of(epochs=1), start=start)
+    on = trained(tmp_path / "on", settings_of(epochs=1), initial=initial)
     assert held_out_sd(on) < 1.2 * held_out_sd(first[0]) < 0.5 * held_out_sd(anew)
 
 
@@ -104,9 +104,11 @@ def test_what_other_weights_have_learnt_is_not_learnt_anew(tmp_path, first, star
         ("symbols", {"symbols": True}),
     ],
 )
-def test_weights_of_another_network_are_refused_by_the_setting(tmp_path, start, key, changes):
-    with pytest.raises(InputError, match=f"^{key}: found {next(iter(changes.values()))}, expected {start[1][key]} as"):
-        trained(tmp_path / "net", settings_of(**changes), start=start)
+def test_weights_of_another_network_are_refused_by_the_setting(tmp_path, initial, key, changes):
+    with pytest.raises(
+        InputError, match=f"^{key}: found {next(iter(changes.values()))}, expected {initial[1][key]} as"
+    ):
+        trained(tmp_path / "net", settings_of(**changes), initial=initial)
     assert not (tmp_path / "net").exists()
 
 
@@ -154,9 +156,9 @@ def test_every_sequence_that_is_kept_is_there_but_one_across_the_split():
     assert x[:, 0].tolist() == [0, 4] and x_held[:, 0].tolist() == [12, 16]
 
 
-def test_the_decoder_alone_learns_what_quantised_latents_stand_for(tmp_path, first, start):
+def test_the_decoder_alone_learns_what_quantised_latents_stand_for(tmp_path, first, initial):
     path, latents, _ = first
-    given = {"start": start, "latents": ([latents / 2 + np.float32(0.3)], [])}
+    given = {"initial": initial, "latents": ([latents / 2 + np.float32(0.3)], [])}
     still = trained(tmp_path / "still", settings_of(lr=STILL, epochs=1), **given)
     on = trained(tmp_path / "on", settings_of(epochs=20, noise_var=1.0), **given)
     assert held_out_sd(on) < 0.5 * held_out_sd(still)
@@ -210,12 +212,12 @@ def test_the_gradient_passes_straight_through_and_the_commitment_is_a_quarter_of
     assert torch.allclose(drawn, error, rtol=1e-4, atol=1e-7)
 
 
-def test_codebooks_are_refined_before_the_first_epoch_and_measured_as_they_are(tmp_path, first, start):
+def test_codebooks_are_refined_before_the_first_epoch_and_measured_as_they_are(tmp_path, first, initial):
     _, _, books = first
     moved = [book + np.float32(0.05) for book in books]
     kept = [book.copy() for book in moved]
     changed = settings_of(lr=1e-3, epochs=1, mbest=3)
-    path = trained(tmp_path / "net", changed, start=start, codebooks=moved)
+    path = trained(tmp_path / "net", changed, initial=initial, codebooks=moved)
     assert all(map(np.array_equal, moved, kept))
     x, _, x_held, t_held = training.training_set(changed, [records_of(300)], None)
     latents = dense.load(first[0])[0].encode(x.numpy())
@@ -229,10 +231,10 @@ def test_codebooks_are_refined_before_the_first_epoch_and_measured_as_they_are(t
     assert not any(torch.equal(tensor, tensors(path)[name]) for name, tensor in tensors(first[0]).items())
 
 
-def test_a_network_learns_to_be_quantised(tmp_path, first, start):
+def test_a_network_learns_to_be_quantised(tmp_path, first, initial):
     _, _, books = first
-    still = trained(tmp_path / "still", settings_of(lr=STILL, epochs=1), start=start, codebooks=books[:1])
-    on = trained(tmp_path / "on", settings_of(epochs=30, refresh=2), start=start, codebooks=books[:1])
+    still = trained(tmp_path / "still", settings_of(lr=STILL, epochs=1), initial=initial, codebooks=books[:1])
+    on = trained(tmp_path / "on", settings_of(epochs=30, refresh=2), initial=initial, codebooks=books[:1])
     assert held_out_sd(on) < 0.95 * held_out_sd(still)
 
 
@@ -279,18 +281,18 @@ def test_what_cannot_be_refined_is_refused(damage):
 def test_a_network_without_a_plain_bottleneck_has_no_search_in_the_loop(tmp_path, first, changes, says):
     changed = settings_of(**changes)
     with pytest.raises(InputError, match=f"^{says}"):
-        trained(tmp_path / "net", changed, start=(model.Network(changed).state_dict(), changed), codebooks=first[2])
+        trained(tmp_path / "net", changed, initial=(model.Network(changed).state_dict(), changed), codebooks=first[2])
 
 
-def test_a_rate_that_is_too_high_in_the_loop_is_told(tmp_path, first, start):
+def test_a_rate_that_is_too_high_in_the_loop_is_told(tmp_path, first, initial):
     with pytest.raises(InputError, match="lower the setting lr"):
-        trained(tmp_path, settings_of(optimiser="sgd", lr=1e30), start=start, codebooks=first[2])
+        trained(tmp_path, settings_of(optimiser="sgd", lr=1e30), initial=initial, codebooks=first[2])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("mode", ["latents", "codebooks"])
-def test_a_cuda_device_trains_on_as_the_cpu_does(tmp_path, first, start, mode):
-    given = {"start": start, mode: ([first[1]], []) if mode == "latents" else first[2]}
+def test_a_cuda_device_trains_on_as_the_cpu_does(tmp_path, first, initial, mode):
+    given = {"initial": initial, mode: ([first[1]], []) if mode == "latents" else first[2]}
     cpu, cuda = (trained(tmp_path / name, settings_of(epochs=6, device=name), **given) for name in ("cpu", "cuda"))
     assert held_out_sd(cuda) == pytest.approx(held_out_sd(cpu), rel=0.02)
 
@@ -316,8 +318,8 @@ def stopped_in_epoch_7(folder, **given):
 
 
 @pytest.mark.parametrize("mode", ["latents", "codebooks"])
-def test_what_was_stopped_goes_on_to_the_same_bytes(tmp_path, first, start, mode, capsys):
-    given = {"start": start, mode: ([first[1]], []) if mode == "latents" else first[2]}
+def test_what_was_stopped_goes_on_to_the_same_bytes(tmp_path, first, initial, mode, capsys):
+    given = {"initial": initial, mode: ([first[1]], []) if mode == "latents" else first[2]}
     whole = trained(tmp_path / "whole", settings_of(**LONG), **given)
     stopped_in_epoch_7(tmp_path / "part", **given)
     capsys.readouterr()
@@ -328,13 +330,17 @@ def test_what_was_stopped_goes_on_to_the_same_bytes(tmp_path, first, start, mode
         assert (whole.parent / name).read_bytes() == (part.parent / name).read_bytes()
 
 
-@pytest.mark.parametrize("other", ["start", "latents", "codebooks"])
-def test_a_checkpoint_from_other_weights_latents_or_codebooks_is_ignored(tmp_path, first, start, other, capsys):
+@pytest.mark.parametrize("other", ["initial", "latents", "codebooks"])
+def test_a_checkpoint_from_other_weights_latents_or_codebooks_is_ignored(tmp_path, first, initial, other, capsys):
     _, latents, books = first
-    given = {"start": start, "latents": ([latents], [])} if other == "latents" else {"start": start, "codebooks": books}
+    given = (
+        {"initial": initial, "latents": ([latents], [])}
+        if other == "latents"
+        else {"initial": initial, "codebooks": books}
+    )
     stopped_in_epoch_7(tmp_path, **given)
-    if other == "start":
-        given["start"] = ({name: tensor * 1.01 for name, tensor in start[0].items()}, start[1])
+    if other == "initial":
+        given["initial"] = ({name: tensor * 1.01 for name, tensor in initial[0].items()}, initial[1])
     else:
         given[other] = ([latents * np.float32(0.99)], []) if other == "latents" else [books[0], books[1][::-1].copy()]
     capsys.readouterr()
@@ -377,7 +383,7 @@ ON = ["train-on", "net/weights.safetensors", "--settings", "s.json", "--features
         ["--loop", "q1.f32,q2.f32"],
         [],
     ],
-    ids=["latents", "held-out latents", "loop", "start"],
+    ids=["latents", "held-out latents", "loop", "initial"],
 )
 def test_the_command_trains_on_and_tells_what_it_read(folder, tmp_path, words):
     succeeds(*ON, *words, "-o", tmp_path / "net", cwd=folder)
@@ -400,7 +406,7 @@ def test_the_command_trains_on_and_tells_what_it_read(folder, tmp_path, words):
         (["--latents", "h_b.f32", "h_c.f32", "--loop", "q1.f32"], "codebooks: found with latents"),
         (["--loop", "q1.f32,"], "--loop: found 'q1.f32,', expected names of codebooks"),
         (["--loop", "none.f32"], "none.f32: "),
-        (["--settings", "other.json"], "dct: found True, expected False as of the weights to start from"),
+        (["--settings", "other.json"], "dct: found True, expected False as of the initial weights"),
     ],
     ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else "",
 )

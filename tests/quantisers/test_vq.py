@@ -379,7 +379,7 @@ def test_the_fitted_coefficient_is_that_of_the_process_about_its_mean():
 
 def test_what_prediction_leaves_is_what_the_process_is_driven_by():
     vectors = processes(62, 1, 5000, 3, 0.7)
-    left = vq.unpredicted(vectors[1:], vectors[:-1], 0.7)
+    left = vq.prediction_residuals(vectors[1:], vectors[:-1], 0.7)
     np.testing.assert_array_equal(left, vectors[1:] - np.float32(0.7) * vectors[:-1])
     assert left.var() == pytest.approx(100 * (1 - 0.7**2), rel=0.05)
 
@@ -457,7 +457,7 @@ def test_with_a_coefficient_of_0_it_is_the_search_without_prediction():
 def test_prediction_needs_fewer_bits_than_a_quantiser_without():
     a, vectors = 0.9, processes(69, 40, 200, 2, 0.9)
     without = [vq.train(vectors, 16, seed=1).codebook]
-    codebooks = [vq.train(vq.unpredicted(vectors[1:], vectors[:-1], a), 8, seed=1).codebook]
+    codebooks = [vq.train(vq.prediction_residuals(vectors[1:], vectors[:-1], a), 8, seed=1).codebook]
     indices = vq.search_predictive(vectors, codebooks, 1, a, reset_every=200)
     decoded = vq.decode_predictive(indices, codebooks, a, reset_every=200)
     assert vq.mean_squared_error(vectors, decoded) < 0.8 * mean_error(vectors, without, 1)
@@ -483,7 +483,7 @@ def test_a_lost_frame_is_made_up_for_within_the_frames_stated(a, frames):
 def test_a_coefficient_by_which_losses_would_not_fade_is_refused(a):
     vectors, codebooks = normal(72, 9, 3), [normal(73, 8, 3)]
     for function in (
-        lambda: vq.unpredicted(vectors, vectors, a),
+        lambda: vq.prediction_residuals(vectors, vectors, a),
         lambda: vq.search_predictive(vectors, codebooks, 1, a),
         lambda: vq.decode_predictive(np.zeros((9, 1), int), codebooks, a),
     ):
@@ -495,7 +495,7 @@ def test_stretches_and_vectors_before_that_cannot_be_are_refused():
     vectors = normal(74, 9, 3)
     with pytest.raises(InputError, match="reset_every: 0"):
         vq.search_predictive(vectors, [vectors], 1, 0.5, reset_every=0)
-    for function in (vq.predictor, lambda *pairs: vq.unpredicted(*pairs, 0.5)):
+    for function in (vq.predictor, lambda *pairs: vq.prediction_residuals(*pairs, 0.5)):
         with pytest.raises(InputError, match=r"vectors before: shape \(8, 3\), expected \(9, 3\)"):
             function(vectors, vectors[:8])
 

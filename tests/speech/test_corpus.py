@@ -407,7 +407,7 @@ def test_archives_pass_through_files_not_through_memory(tmp_path):
 def test_a_zstd_package_goes_through_dpkg_or_says_that_it_cannot(tmp_path, no_apt):
     data = deb_bytes(FILES, data_name="data.tar.zst", content=b"compressed")
     source = {"urls": [{"url": url_of(tmp_path / "z.deb", data)}]}
-    with pytest.raises(InputError, match="needs dpkg-deb, which is not there"):
+    with pytest.raises(InputError, match="needs dpkg-deb, which is not installed"):
         fetched(tmp_path, source)
     (tmp_path / "nothing").mkdir()
     (tmp_path / "plain.tar").write_bytes(tar_bytes(FILES))
@@ -1013,7 +1013,7 @@ def test_a_corpus_holds_every_usable_file_once_in_whole_frames(tmp_path, voices,
         assert 0 <= len(piece) - len(samples) < 80
         assert np.array_equal(piece[: len(samples)], samples) and not piece[len(samples) :].any()
         start += int(row["frames"])
-    left_out = [line for line in capsys.readouterr().err.splitlines() if line.endswith("; left out")]
+    left_out = [line for line in capsys.readouterr().err.splitlines() if line.endswith("; it is left out")]
     assert len(left_out) == 5 and any(f"{voices}: usr/v/page.wav: not audio" in line for line in left_out)
 
 

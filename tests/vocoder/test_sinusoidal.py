@@ -412,9 +412,9 @@ def test_speech_from_the_references_amplitudes_and_phase_filter_is_its_own(refer
 
 @given(seed=seeds, factor=st.floats(0.1, 2), level=st.floats(-200, 200))
 @settings(max_examples=30, deadline=None)
-def test_expanded_spectra_have_so_many_times_the_range_and_the_same_energy(seed, factor, level):
+def test_postfiltered_spectra_have_so_many_times_the_range_and_the_same_energy(seed, factor, level):
     y_hat = np.float32(level) + np.random.default_rng(seed).uniform(-40, 40, (5, 79)).astype(np.float32)
-    spectra = decoder.expanded(y_hat, factor)
+    spectra = decoder.postfiltered(y_hat, factor)
     np.testing.assert_allclose(np.diff(spectra), factor * np.diff(y_hat.astype(float)), atol=1e-4)
     energies = (10 ** ((spectra - level) / 10)).sum(axis=1), (10 ** ((y_hat.astype(float) - level) / 10)).sum(axis=1)
     np.testing.assert_allclose(*energies, rtol=1e-6)
@@ -424,17 +424,19 @@ def test_formants_stand_out_more_and_phases_stay(voice):
     model = analysis.analyse(voice)
     _, y = features.model_to_features(model, -80.0)
     kept = {}
-    for expand in (1.0, 1.2):
-        for _ in decoder.decode_in_chunks([model], y, expand, lambda A, H, to=expand: kept.setdefault(to, (A, H))):
+    for postfilter in (1.0, 1.2):
+        for _ in decoder.decode_in_chunks(
+            [model], y, postfilter, lambda A, H, to=postfilter: kept.setdefault(to, (A, H))
+        ):
             pass
-    (A, H), (expanded, same) = kept[1.0], kept[1.2]
+    (A, H), (postfiltered, same) = kept[1.0], kept[1.2]
     np.testing.assert_array_equal(same, H)
     hz = np.arange(161) * model.Wo[:, None] * 4000 / np.pi
     inside = (hz > 300) & (hz < 3500)  # the ends of the spectrum are 0 dB
     gain = np.sin(model.Wo[:, None] * np.arange(161) / 2)  # of the pre-emphasis
     for frame in range(len(model)):
-        dB, expanded_dB = (20 * np.log10((x * gain)[frame, inside[frame]]) for x in (A, expanded))
-        np.testing.assert_allclose(np.diff(expanded_dB), 1.2 * np.diff(dB), atol=0.05)
+        dB, postfiltered_dB = (20 * np.log10((x * gain)[frame, inside[frame]]) for x in (A, postfiltered))
+        np.testing.assert_allclose(np.diff(postfiltered_dB), 1.2 * np.diff(dB), atol=0.05)
     np.testing.assert_array_equal(decoder.decode([model], y), decoder.decode([model], y, 1.0))
     assert (decoder.decode([model], y) != decoder.decode([model], y, 1.2)).any()
 

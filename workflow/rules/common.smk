@@ -1,4 +1,4 @@
-# The plan that the configuration stands for, and the functions by which rules look things up in it.
+# Makes the plan from the configuration, and defines the functions by which rules look things up in it.
 
 import json
 import os
@@ -14,7 +14,7 @@ from mlquant.vocoder.types import MODES
 if re.search("[{}]", str(workflow.basedir)):
     raise WorkflowError(f"{workflow.basedir}: has braces in its name, which Snakemake takes for a wildcard")
 # The files of the configuration are read here, not by `configfile:`, so that 240118 and "240118" are one experiment
-# whichever file or --config it stands in. Snakemake is told of them for --report.
+# whichever file or --config it stands in. Snakemake gets their names for --report.
 CHECKOUT = Path(str(workflow.basedir))
 workflow.configfiles += files(CHECKOUT)
 try:
@@ -22,17 +22,17 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-config |= PLAN.captions()  # as captions find it in snakemake.config
+config |= PLAN.captions()  # captions read it from snakemake.config
 
-own = None  # a pattern: files of the user's own, which no rule makes
+own = None  # in place of a pattern: a user's own files, which no rule makes
 FOLDER = r"[\w-]+\.[0-9a-f]{8}"
-STAGE_FILE = re.compile(r"(.+/)?results/\w+/[\w-]+\.[0-9a-f]{8}/[^/]+")
+NODE_FILE = re.compile(r"(.+/)?results/\w+/[\w-]+\.[0-9a-f]{8}/[^/]+")
 NODES = {folder.rpartition("/")[2]: folder for folder in PLAN.nodes}
 
 
 def node(wildcards):
-    """The node of the plan that a job makes."""
-    folder = NODES.get(wildcards.stage, f"results/{wildcards.stage}")
+    """Return the node of the plan that a job makes."""
+    folder = NODES.get(wildcards.node, f"results/{wildcards.node}")
     try:
         return PLAN[folder]
     except InputError as error:
@@ -40,7 +40,7 @@ def node(wildcards):
 
 
 def taken(name, *patterns):
-    """Input function: the files that a node takes under a name, each of which must be of one of the patterns."""
+    """Return an input function: it gives the files of a node's input `name`; each must match one of the patterns."""
     known = [re.compile(re.escape(pattern).replace(r"\{\}", FOLDER)) for pattern in patterns if pattern is not own]
 
     def files(wildcards):
@@ -48,20 +48,22 @@ def taken(name, *patterns):
         for path in paths:
             made = path.rpartition("/")[0] in PLAN.nodes
             if not any(one.fullmatch(path) for one in known) and (made or own not in patterns):
-                raise WorkflowError(f"{wildcards.stage}: its {name} is {path}, which the rule does not name")
+                raise WorkflowError(
+                    f"{wildcards.node}: its input {name} is {path}, which matches no pattern of the rule"
+                )
         return [here(path) for path in paths]
 
     return files
 
 
 def made_by(command):
-    """Regular expression: the nodes that a command makes, where two commands make results of one kind."""
+    """Return a regular expression of the nodes that a command makes, where two commands make results of one kind."""
     names = [re.escape(folder.rpartition("/")[2]) for folder, found in PLAN.nodes.items() if found.command == command]
     return "|".join(names) or "none"
 
 
 def arguments(wildcards, input, output):
-    """Params function: the words of a node's command, as the signature of its function says."""
+    """Params function: return the words of a node's command line, which follow from the signature of its function."""
     found = node(wildcards)
     stage = found.stage
     values = dict(found.settings) if not stage.whole else {stage.whole.name: params(found.settings)}
@@ -77,25 +79,25 @@ def arguments(wildcards, input, output):
 
 
 def params(settings):
-    """All settings as one sorted JSON text."""
+    """Return all settings as one sorted JSON text."""
     return json.dumps(settings, sort_keys=True)
 
 
 def root(wildcards, input):
-    """Params function: the folder that results/ is in when files come from a storage, as an option; nothing when here.
+    """Params function: return --root and the folder of results/ when files come from a storage, else nothing.
 
-    Paths within records are those of the plan.
+    Paths within records stay those of the plan.
     """
-    found = [match for match in map(STAGE_FILE.fullmatch, map(str, input)) if match]
+    found = [match for match in map(NODE_FILE.fullmatch, map(str, input)) if match]
     folders = {match[1] for match in found}
     return ["--root", min(folders)[:-1]] if folders and None not in folders else []
 
 
 def folder_of(wildcards, output):
-    """Params function: the folder that a job writes into."""
+    """Params function: return the folder that a job writes into."""
     return os.path.dirname(output[0])
 
 
 def here(path):
-    """A file that no node makes lies where its name says, whatever storage results are kept in."""
+    """Return a path for Snakemake; a file that no node makes is local, whatever storage results are kept in."""
     return path if path.rpartition("/")[0] in PLAN.nodes else local(path)

@@ -21,11 +21,11 @@ rule measure:
             own,
         ),
     output:
-        measured="results/measures/{stage}/measured.json",
+        measured="results/measures/{node}/measured.json",
     log:
-        "results/logs/measures/{stage}.log",
+        "results/logs/measures/{node}.log",
     benchmark:
-        "results/benchmarks/measures/{stage}.tsv"
+        "results/benchmarks/measures/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -34,7 +34,7 @@ rule measure:
     params:
         arguments=arguments,
     message:
-        "Measuring {wildcards.stage}"
+        "Measuring {wildcards.node}"
     shell:
         "mlquant measure {params.arguments:q} > {log:q} 2>&1"
 
@@ -47,24 +47,24 @@ rule tabulate:
         origins=lambda w: origins(experiment_of(w)),
     output:
         report(
-            "results/experiments/{stage}/means.csv",
+            "results/experiments/{node}/means.csv",
             caption="../report/measures.rst",
             category="Measures",
-            labels={"experiment": "{stage}", "table": "means"},
+            labels={"experiment": "{node}", "table": "means"},
         ),
         report(
-            "results/experiments/{stage}/measures.csv",
+            "results/experiments/{node}/measures.csv",
             caption="../report/measures.rst",
             category="Measures",
-            labels={"experiment": "{stage}", "table": "each sample"},
+            labels={"experiment": "{node}", "table": "each sample"},
         ),
         multiext(
-            "results/experiments/{stage}/", "anchors.csv", "frames.csv", "README.md", "config.yaml", "provenance.json"
+            "results/experiments/{node}/", "anchors.csv", "frames.csv", "README.md", "config.yaml", "provenance.json"
         ),
     log:
-        "results/logs/experiments/{stage}.log",
+        "results/logs/experiments/{node}.log",
     benchmark:
-        "results/benchmarks/experiments/{stage}.tsv"
+        "results/benchmarks/experiments/{node}.tsv"
     localrule: True
     conda:
         "../../envs/mlquant.yaml"
@@ -76,7 +76,7 @@ rule tabulate:
         root=root,
         folder=folder_of,
     message:
-        "Tabulating the measures of {wildcards.stage}"
+        "Tabulating the measures of {wildcards.node}"
     shell:
         "mlquant tabulate {params.experiment:q} --measured {input.required:q} {input.optional:q} "
         "--sidecars {input.sidecars:q} --origins {input.origins:q} {params.root:q} -o {params.folder:q} > {log:q} 2>&1"
@@ -87,15 +87,15 @@ rule plot_losses:
         losses=taken("losses", "results/networks/{}/losses.csv"),
     output:
         png=report(
-            "results/figures/{stage}/losses.png",
+            "results/figures/{node}/losses.png",
             caption="../report/losses.rst",
             category="Networks",
-            labels={"network": "{stage}"},
+            labels={"network": "{node}"},
         ),
     log:
-        "results/logs/figures/{stage}.log",
+        "results/logs/figures/{node}.log",
     benchmark:
-        "results/benchmarks/figures/{stage}.tsv"
+        "results/benchmarks/figures/{node}.tsv"
     localrule: True
     conda:
         "../../envs/mlquant.yaml"
@@ -105,7 +105,7 @@ rule plot_losses:
     params:
         arguments=arguments,
     message:
-        "Plotting the losses of {wildcards.stage}"
+        "Plotting the losses of {wildcards.node}"
     shell:
         "mlquant plot-losses {params.arguments:q} > {log:q} 2>&1"
 
@@ -139,7 +139,7 @@ rule page:
         tables=lambda w, input: os.path.dirname(input.tables[0]),
         root=root,
         figures=lambda w, input: ["--figures", *input.curves] if input.curves else [],
-        # The folder is not keyed: a new page is made when its code is another.
+        # The folder is not keyed: a new page is made when its code changes.
         code=PLAN.params(("mlquant.experiments.stages:page",), {}),
     message:
         "Gathering {output}"

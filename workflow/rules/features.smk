@@ -5,11 +5,11 @@ rule analyse:
     input:
         speech=taken("speech", "results/samples/{}/speech.raw", "results/corpora/{}/speech.raw"),
     output:
-        model="results/models/{stage}/model.bin",
+        model="results/models/{node}/model.bin",
     log:
-        "results/logs/models/{stage}.log",
+        "results/logs/models/{node}.log",
     benchmark:
-        "results/benchmarks/models/{stage}.tsv"
+        "results/benchmarks/models/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -18,7 +18,7 @@ rule analyse:
     params:
         arguments=arguments,
     message:
-        "Analysing {wildcards.stage}"
+        "Analysing {wildcards.node}"
     shell:
         "mlquant analyse {params.arguments:q} > {log:q} 2>&1"
 
@@ -27,12 +27,12 @@ rule features:
     input:
         model=taken("model", "results/models/{}/model.bin"),
     output:
-        b="results/features/{stage}/b.f32",
-        y="results/features/{stage}/y.f32",
+        b="results/features/{node}/b.f32",
+        y="results/features/{node}/y.f32",
     log:
-        "results/logs/features/{stage}.log",
+        "results/logs/features/{node}.log",
     benchmark:
-        "results/benchmarks/features/{stage}.tsv"
+        "results/benchmarks/features/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -41,6 +41,6 @@ rule features:
     params:
         arguments=arguments,
     message:
-        "Computing features of {wildcards.stage}"
+        "Computing features of {wildcards.node}"
     shell:
         "mlquant features {params.arguments:q} > {log:q} 2>&1"

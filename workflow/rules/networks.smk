@@ -1,4 +1,4 @@
-# Networks: trained, and put to work on features.
+# Networks are trained, and features and latents pass through them.
 
 
 rule train:
@@ -9,16 +9,16 @@ rule train:
         held_out_targets=taken("held_out_targets", "results/features/{}/y.f32", own),
     output:
         multiext(
-            "results/networks/{stage}/",
+            "results/networks/{node}/",
             *("weights.safetensors", "settings.json", "losses.csv", "training.json", "provenance.json"),
         ),
     log:
-        "results/logs/networks/{stage}.log",
+        "results/logs/networks/{node}.log",
     benchmark:
-        "results/benchmarks/networks/{stage}.tsv"
+        "results/benchmarks/networks/{node}.tsv"
     wildcard_constraints:
-        stage=made_by("train"),
-    priority: 1  # the longest way to the end
+        node=made_by("train"),
+    priority: 1  # trainings are on the longest path to the results
     conda:
         "../../envs/mlquant.yaml"
     threads: lambda w: node(w).settings["threads"]
@@ -29,7 +29,7 @@ rule train:
     params:
         arguments=arguments,
     message:
-        "Training network {wildcards.stage}; progress in {log}"
+        "Training network {wildcards.node}; progress in {log}"
     shell:
         "mlquant train {params.arguments:q} --keep-failure > {log:q} 2>&1"
 
@@ -58,16 +58,16 @@ rule train_on:
         codebooks=taken("codebooks", "results/codebooks/{}/vq.f32"),
     output:
         multiext(
-            "results/networks/{stage}/",
+            "results/networks/{node}/",
             *("weights.safetensors", "settings.json", "losses.csv", "training.json", "provenance.json"),
         ),
     log:
-        "results/logs/networks/{stage}.log",
+        "results/logs/networks/{node}.log",
     benchmark:
-        "results/benchmarks/networks/{stage}.tsv"
+        "results/benchmarks/networks/{node}.tsv"
     wildcard_constraints:
-        stage=made_by("train-on"),
-    priority: 1  # the longest way to the end
+        node=made_by("train-on"),
+    priority: 1  # trainings are on the longest path to the results
     conda:
         "../../envs/mlquant.yaml"
     threads: lambda w: node(w).settings["threads"]
@@ -78,7 +78,7 @@ rule train_on:
     params:
         arguments=arguments,
     message:
-        "Training network {wildcards.stage} on; progress in {log}"
+        "Training network {wildcards.node} on; progress in {log}"
     shell:
         "mlquant train-on {params.arguments:q} --keep-failure > {log:q} 2>&1"
 
@@ -96,11 +96,11 @@ rule encode:
             own,
         ),
     output:
-        l="results/latents/{stage}/l.f32",
+        l="results/latents/{node}/l.f32",
     log:
-        "results/logs/latents/{stage}.log",
+        "results/logs/latents/{node}.log",
     benchmark:
-        "results/benchmarks/latents/{stage}.tsv"
+        "results/benchmarks/latents/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -109,7 +109,7 @@ rule encode:
     params:
         arguments=arguments,
     message:
-        "Exporting latents of {wildcards.stage}"
+        "Exporting latents of {wildcards.node}"
     shell:
         "mlquant encode {params.arguments:q} > {log:q} 2>&1"
 
@@ -129,11 +129,11 @@ rule decode:
         ),
         energy=taken("energy", "results/features/{}/y.f32"),
     output:
-        hat="results/decoded/{stage}/hat.f32",
+        hat="results/decoded/{node}/hat.f32",
     log:
-        "results/logs/decoded/{stage}.log",
+        "results/logs/decoded/{node}.log",
     benchmark:
-        "results/benchmarks/decoded/{stage}.tsv"
+        "results/benchmarks/decoded/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -142,7 +142,7 @@ rule decode:
     params:
         arguments=arguments,
     message:
-        "Decoding quantised latents of {wildcards.stage}"
+        "Decoding quantised latents of {wildcards.node}"
     shell:
         "mlquant decode {params.arguments:q} > {log:q} 2>&1"
 
@@ -160,11 +160,11 @@ rule infer:
         ),
         energy=taken("energy", "results/features/{}/y.f32"),
     output:
-        hat="results/inferred/{stage}/hat.f32",
+        hat="results/inferred/{node}/hat.f32",
     log:
-        "results/logs/inferred/{stage}.log",
+        "results/logs/inferred/{node}.log",
     benchmark:
-        "results/benchmarks/inferred/{stage}.tsv"
+        "results/benchmarks/inferred/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -173,6 +173,6 @@ rule infer:
     params:
         arguments=arguments,
     message:
-        "Passing features through a network: {wildcards.stage}"
+        "Passing features through a network: {wildcards.node}"
     shell:
         "mlquant infer {params.arguments:q} > {log:q} 2>&1"

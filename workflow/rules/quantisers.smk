@@ -1,15 +1,15 @@
-# Vector quantisers: codebooks trained stage by stage, latents or the shape of b quantised by M-best search.
+# Codebooks are trained stage by stage; latents, or the shape of b, are quantised by M-best search.
 
 
 rule remove_gain:
     input:
         features=taken("features", "results/features/{}/b.f32", "results/features/{}/y.f32", own),
     output:
-        shape="results/gain_removed/{stage}/shape.f32",
+        shape="results/gain_removed/{node}/shape.f32",
     log:
-        "results/logs/gain_removed/{stage}.log",
+        "results/logs/gain_removed/{node}.log",
     benchmark:
-        "results/benchmarks/gain_removed/{stage}.tsv"
+        "results/benchmarks/gain_removed/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -18,7 +18,7 @@ rule remove_gain:
     params:
         arguments=arguments,
     message:
-        "Taking the gain out of b: {wildcards.stage}"
+        "Taking the gain out of b: {wildcards.node}"
     shell:
         "mlquant remove-gain {params.arguments:q} > {log:q} 2>&1"
 
@@ -27,11 +27,11 @@ rule vq_predictor:
     input:
         pairs=taken("pairs", "results/gain_removed/{}/shape.f32", "results/latents/{}/l.f32"),
     output:
-        coefficient="results/predictors/{stage}/a.f32",
+        coefficient="results/predictors/{node}/a.f32",
     log:
-        "results/logs/predictors/{stage}.log",
+        "results/logs/predictors/{node}.log",
     benchmark:
-        "results/benchmarks/predictors/{stage}.tsv"
+        "results/benchmarks/predictors/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -40,7 +40,7 @@ rule vq_predictor:
     params:
         arguments=arguments,
     message:
-        "Fitting the prediction coefficient of {wildcards.stage}"
+        "Fitting the prediction coefficient of {wildcards.node}"
     shell:
         "mlquant vq-predictor {params.arguments:q} > {log:q} 2>&1"
 
@@ -55,26 +55,26 @@ rule vq_train:
         ),
         predictor=taken("predictor", "results/predictors/{}/a.f32"),
     output:
-        codebook="results/codebooks/{stage}/vq.f32",
-        residual="results/codebooks/{stage}/residual.f32",
-        trace="results/codebooks/{stage}/trace.csv",
-        provenance="results/codebooks/{stage}/provenance.json",
+        codebook="results/codebooks/{node}/vq.f32",
+        residual="results/codebooks/{node}/residual.f32",
+        trace="results/codebooks/{node}/trace.csv",
+        provenance="results/codebooks/{node}/provenance.json",
     log:
-        "results/logs/codebooks/{stage}.log",
+        "results/logs/codebooks/{node}.log",
     benchmark:
-        "results/benchmarks/codebooks/{stage}.tsv"
+        "results/benchmarks/codebooks/{node}.tsv"
     wildcard_constraints:
-        stage=made_by("vq-train"),
+        node=made_by("vq-train"),
     conda:
         "../../envs/mlquant.yaml"
-    threads: 1  # so that it runs beside another training; a large codebook on a cluster may want more
+    threads: 1  # so that two trainings run at once; a large codebook on a cluster may need more
     resources:
         mem_mb=2000,
         runtime=30,
     params:
         arguments=arguments,
     message:
-        "Training codebook {wildcards.stage}"
+        "Training codebook {wildcards.node}"
     shell:
         "mlquant vq-train {params.arguments:q} --threads {threads} > {log:q} 2>&1"
 
@@ -85,26 +85,26 @@ rule vq_train_beam:
         after=taken("after", "results/codebooks/{}/vq.f32"),
         predictor=taken("predictor", "results/predictors/{}/a.f32"),
     output:
-        codebook="results/codebooks/{stage}/vq.f32",
-        residual="results/codebooks/{stage}/residual.f32",
-        trace="results/codebooks/{stage}/trace.csv",
-        provenance="results/codebooks/{stage}/provenance.json",
+        codebook="results/codebooks/{node}/vq.f32",
+        residual="results/codebooks/{node}/residual.f32",
+        trace="results/codebooks/{node}/trace.csv",
+        provenance="results/codebooks/{node}/provenance.json",
     log:
-        "results/logs/codebooks/{stage}.log",
+        "results/logs/codebooks/{node}.log",
     benchmark:
-        "results/benchmarks/codebooks/{stage}.tsv"
+        "results/benchmarks/codebooks/{node}.tsv"
     wildcard_constraints:
-        stage=made_by("vq-train-beam"),
+        node=made_by("vq-train-beam"),
     conda:
         "../../envs/mlquant.yaml"
-    threads: 1  # so that it runs beside another training; a large codebook on a cluster may want more
+    threads: 1  # so that two trainings run at once; a large codebook on a cluster may need more
     resources:
         mem_mb=2000,
         runtime=30,
     params:
         arguments=arguments,
     message:
-        "Training codebook {wildcards.stage}"
+        "Training codebook {wildcards.node}"
     shell:
         "mlquant vq-train-beam {params.arguments:q} --threads {threads} > {log:q} 2>&1"
 
@@ -115,12 +115,12 @@ rule vq_search:
         codebooks=taken("codebooks", "results/codebooks/{}/vq.f32"),
         predictor=taken("predictor", "results/predictors/{}/a.f32"),
     output:
-        l_hat="results/quantised/{stage}/l_hat.f32",
-        indices="results/quantised/{stage}/indices.npy",
+        l_hat="results/quantised/{node}/l_hat.f32",
+        indices="results/quantised/{node}/indices.npy",
     log:
-        "results/logs/quantised/{stage}.log",
+        "results/logs/quantised/{node}.log",
     benchmark:
-        "results/benchmarks/quantised/{stage}.tsv"
+        "results/benchmarks/quantised/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -129,7 +129,7 @@ rule vq_search:
     params:
         arguments=arguments,
     message:
-        "Quantising {wildcards.stage}"
+        "Quantising {wildcards.node}"
     shell:
         "mlquant vq-search {params.arguments:q} --usage > {log:q} 2>&1"
 
@@ -139,11 +139,11 @@ rule restore_gain:
         shapes=taken("shapes", "results/quantised/{}/l_hat.f32"),
         features=taken("features", "results/features/{}/b.f32", own),
     output:
-        b_hat="results/gain_restored/{stage}/b_hat.f32",
+        b_hat="results/gain_restored/{node}/b_hat.f32",
     log:
-        "results/logs/gain_restored/{stage}.log",
+        "results/logs/gain_restored/{node}.log",
     benchmark:
-        "results/benchmarks/gain_restored/{stage}.tsv"
+        "results/benchmarks/gain_restored/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -152,6 +152,6 @@ rule restore_gain:
     params:
         arguments=arguments,
     message:
-        "Putting the gain back to quantised shapes: {wildcards.stage}"
+        "Putting the gain back to quantised shapes: {wildcards.node}"
     shell:
         "mlquant restore-gain {params.arguments:q} > {log:q} 2>&1"

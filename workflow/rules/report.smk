@@ -36,8 +36,8 @@ rule compare:
         "mlquant compare {params.folders:q} {params.root:q} -o {output:q} 2>&1 | tee {log:q}"
 
 
-# Of those whose folders are there when Snakemake starts, brought up to date first. Also what `snakemake --report
-# report.zip` shows: what is there.
+# The report is of all results whose folders exist when Snakemake starts; they are brought up to date first. It is also
+# the default target of `snakemake --report report.zip`, which then shows what exists.
 rule report:
     default_target: any(argument.startswith("--report") for argument in sys.argv)
     input:

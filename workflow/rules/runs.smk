@@ -1,8 +1,9 @@
-# Several runs at once, and after one that was killed. Comes last: it asks for the names of all rules.
+# Lets several runs work at once, and a run follow one that was killed. This file is included last, as it needs the
+# names of all rules.
 
 from mlquant.tools import runs
 
-# Of Snakemake's options, those that make nothing: -n, --dry-run, --summary, --report and their like.
+# Options of Snakemake with which nothing is made: -n, --dry-run, --summary, --report and their like.
 LOOKS = r"-\w*n\w*|-[SD]|--(dry-?run|lint|list|(detailed-)?summary|report|dag|rulegraph|filegraph|unlock).*"
 TARGETS = [
     argument
@@ -12,7 +13,7 @@ TARGETS = [
 
 
 def first_needed(files):
-    """The first of some files that this run takes or makes."""
+    """Return the first of some files that this run takes or makes."""
     needed = PLAN.needed_for(TARGETS)
     return next((path for path in files if {path, path.rpartition("/")[0]} & needed), None)
 

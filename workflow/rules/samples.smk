@@ -1,4 +1,4 @@
-# Which samples and results jobs take: optional samples count when they could be obtained.
+# Functions that say which samples and results jobs take. Optional samples are taken if they could be obtained.
 
 import json
 import os
@@ -10,21 +10,21 @@ LEFT_OUT = set()  # optional samples that a warning has named
 
 
 def required(experiment):
-    """The samples of an experiment, without the optional ones."""
+    """Return the samples of an experiment, without the optional ones."""
     plan = PLAN.experiments[experiment]
     return [name for name in plan.measured if name not in plan.optional]
 
 
 def optional(experiment):
-    """Those optional samples of an experiment that could be obtained."""
+    """Return the optional samples of an experiment that could be obtained."""
     return obtained(PLAN.experiments[experiment].optional)
 
 
 def obtained(sources):
-    """Those of optional samples, with the nodes that fetch them, that could be obtained."""
+    """Return the samples that could be obtained; `sources` are the nodes that fetch optional samples, by sample."""
     available = []
     for name, source in sources.items():
-        fetched = checkpoints.fetch_optional.get(stage=source.folder.rsplit("/", 1)[1])
+        fetched = checkpoints.fetch_optional.get(node=source.folder.rsplit("/", 1)[1])
         with open(fetched.output.manifest) as manifest:
             if json.load(manifest)["available"]:
                 available.append(name)
@@ -38,19 +38,19 @@ def obtained(sources):
 
 
 def experiment_of(wildcards):
-    """The experiment whose tables a job makes."""
+    """Return the experiment whose tables a job makes."""
     return node(wildcards).name
 
 
 def folder_compared(name):
-    """The tables of an experiment, or of an older variant of one, as in 240118.3f9a1c2e."""
+    """Return the folder of the tables of an experiment, or of an older variant of one, as 240118.3f9a1c2e."""
     if name in PLAN.experiments:
         return PLAN.experiments[name].tables.folder
     return f"results/experiments/{name}"
 
 
 def files_compared(name):
-    """What such tables and their page are made from; an older variant is there, or can no longer be made."""
+    """Return the files that a comparison needs of an experiment. Those of an older variant exist: no rule makes them."""
     folder = folder_compared(name)
     if folder not in PLAN.nodes:
         if not os.path.exists(f"{folder}/provenance.json"):
@@ -68,55 +68,55 @@ def files_compared(name):
 
 
 def measured(experiment, samples):
-    """The measures of some of an experiment's samples."""
+    """Return the files with the measures of some of an experiment's samples."""
     plan = PLAN.experiments[experiment]
     return [node.file("measured.json") for name in samples for node in plan.measured[name]]
 
 
 def origins(experiment):
-    """What the speech of an experiment's samples and networks came from; a user's own files are never in a storage."""
+    """Return the files that an experiment's speech came from; a user's own files are never in a storage."""
     samples = required(experiment) + optional(experiment)
     return [here(path) for path in PLAN.origins(experiment, samples)]
 
 
 def files_on_page(experiment, samples):
-    """What an experiment's page shows of some of its samples: wavs, features and latents."""
+    """Return the files that an experiment's page shows of some samples: wavs, features and latents."""
     plan = PLAN.experiments[experiment]
     nodes = [node for name in samples for node in plan.measured[name]]
     files = [here(path) for node in nodes for path in node.inputs["files"]]
     return files + [plan.latents[name] for name in samples if name in plan.latents]
 
 
-def there_of(samples):
-    """Samples of a study without the optional ones that could not be obtained."""
+def available_of(samples):
+    """Return samples without the optional ones that could not be obtained."""
     sources = PLAN.optional(samples)
-    available = obtained(sources)
-    there = [name for name in samples if name not in sources or name in available]
-    if samples and not there:
+    optional = obtained(sources)
+    available = [name for name in samples if name not in sources or name in optional]
+    if samples and not available:
         raise WorkflowError(f"samples {', '.join(samples)}: none could be obtained, expected at least one")
-    return there
+    return available
 
 
 def samples_rated(wildcards):
-    """The samples of a rated chain, without the optional ones that could not be obtained."""
-    return there_of(node(wildcards).settings["samples"])
+    """Return the samples of a rated chain, without the optional ones that could not be obtained."""
+    return available_of(node(wildcards).settings["samples"])
 
 
 def anchors_of(study):
-    """The measured anchors of a study's samples."""
+    """Return the measured anchors of a study's samples."""
     anchors = PLAN.studies[study].anchors
-    return [anchors[name] for name in there_of(anchors)]
+    return [anchors[name] for name in available_of(anchors)]
 
 
 def settings_of_study(study):
-    """All settings of a study, the anchors of samples that could be obtained among them where it has any."""
+    """Return all settings of a study; where it has anchors, those of samples that could be obtained are among them."""
     anchors = anchors_of(study)
     return PLAN.studies[study].settings | ({"anchors": anchors} if anchors else {})
 
 
 @cache
 def with_results():
-    """The folders of experiments, studies and sweeps that are there when Snakemake starts."""
+    """Return the folders of experiments, studies and sweeps that exist when Snakemake starts."""
     found = [folder for folder in PLAN.folders() if os.path.isdir(folder)]
     if not found:
         raise WorkflowError(

@@ -1,14 +1,14 @@
-# Speech: obtained, and prepared as 16-bit 8 kHz samples and corpora.
+# Speech is obtained, and prepared as 16-bit 8 kHz samples and corpora.
 
 
 rule fetch:
     output:
-        archive="results/sources/{stage}/speech.tar",
-        manifest="results/sources/{stage}/manifest.json",
+        archive="results/sources/{node}/speech.tar",
+        manifest="results/sources/{node}/manifest.json",
     log:
-        "results/logs/sources/{stage}.log",
+        "results/logs/sources/{node}.log",
     benchmark:
-        "results/benchmarks/sources/{stage}.tsv"
+        "results/benchmarks/sources/{node}.tsv"
     localrule: True  # the nodes of a cluster often have no network
     conda:
         "../../envs/mlquant.yaml"
@@ -18,20 +18,20 @@ rule fetch:
     params:
         arguments=arguments,
     message:
-        "Obtaining speech: {wildcards.stage}"
+        "Obtaining speech: {wildcards.node}"
     shell:
         "mlquant fetch {params.arguments:q} --apt results/apt > {log:q} 2>&1"
 
 
-# Whether an optional source can be had is known only when it has been tried.
+# Whether an optional source can be obtained is known only after the attempt.
 checkpoint fetch_optional:
     output:
-        archive="results/optional_sources/{stage}/speech.tar",
-        manifest="results/optional_sources/{stage}/manifest.json",
+        archive="results/optional_sources/{node}/speech.tar",
+        manifest="results/optional_sources/{node}/manifest.json",
     log:
-        "results/logs/optional_sources/{stage}.log",
+        "results/logs/optional_sources/{node}.log",
     benchmark:
-        "results/benchmarks/optional_sources/{stage}.tsv"
+        "results/benchmarks/optional_sources/{node}.tsv"
     localrule: True  # the nodes of a cluster often have no network
     conda:
         "../../envs/mlquant.yaml"
@@ -41,7 +41,7 @@ checkpoint fetch_optional:
     params:
         arguments=arguments,
     message:
-        "Obtaining optional speech: {wildcards.stage}"
+        "Obtaining optional speech: {wildcards.node}"
     shell:
         "mlquant fetch {params.arguments:q} --optional 2>&1 | tee {log:q}"
 
@@ -50,11 +50,11 @@ rule prepare_sample:
     input:
         speech=taken("speech", "results/sources/{}/speech.tar", "results/optional_sources/{}/speech.tar", own),
     output:
-        raw="results/samples/{stage}/speech.raw",
+        raw="results/samples/{node}/speech.raw",
     log:
-        "results/logs/samples/{stage}.log",
+        "results/logs/samples/{node}.log",
     benchmark:
-        "results/benchmarks/samples/{stage}.tsv"
+        "results/benchmarks/samples/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -63,7 +63,7 @@ rule prepare_sample:
     params:
         arguments=arguments,
     message:
-        "Preparing sample {wildcards.stage}"
+        "Preparing sample {wildcards.node}"
     shell:
         "mlquant prepare-sample {params.arguments:q} > {log:q} 2>&1"
 
@@ -73,12 +73,12 @@ rule prepare_corpus:
         speech=taken("speech", "results/sources/{}/speech.tar"),
         own=taken("own", own),
     output:
-        raw="results/corpora/{stage}/speech.raw",
-        manifest="results/corpora/{stage}/manifest.csv",
+        raw="results/corpora/{node}/speech.raw",
+        manifest="results/corpora/{node}/manifest.csv",
     log:
-        "results/logs/corpora/{stage}.log",
+        "results/logs/corpora/{node}.log",
     benchmark:
-        "results/benchmarks/corpora/{stage}.tsv"
+        "results/benchmarks/corpora/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -89,6 +89,6 @@ rule prepare_corpus:
         # Not among the settings, so that a new sample redoes no corpus: those that have it are found by their manifests.
         test_samples=lambda w, input: [f"--test-samples={one}" for one in PLAN.test_samples()],
     message:
-        "Preparing training speech {wildcards.stage}"
+        "Preparing training speech {wildcards.node}"
     shell:
         "mlquant prepare-corpus {params.arguments:q} {params.test_samples:q} > {log:q} 2>&1"

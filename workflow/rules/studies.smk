@@ -1,4 +1,4 @@
-# What compares networks and quantisers: sweeps, rated chains and studies.
+# Sweeps, rated chains and studies, which compare networks and quantisers.
 
 
 rule sweep:
@@ -49,11 +49,11 @@ rule rate:
         ],
         manifests=lambda w: PLAN.manifests(node(w)),
     output:
-        table="results/rates/{stage}/rates.csv",
+        table="results/rates/{node}/rates.csv",
     log:
-        "results/logs/rates/{stage}.log",
+        "results/logs/rates/{node}.log",
     benchmark:
-        "results/benchmarks/rates/{stage}.tsv"
+        "results/benchmarks/rates/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -64,7 +64,7 @@ rule rate:
         samples=lambda w: [f"--samples={name}" for name in samples_rated(w)],
         manifests=lambda w, input: [f"--manifests={path}" for path in input.manifests],
     message:
-        "Measuring rate and distortion of {wildcards.stage}"
+        "Measuring rate and distortion of {wildcards.node}"
     shell:
         "mlquant rate {params.arguments:q} {params.samples:q} {params.manifests:q} > {log:q} 2>&1"
 

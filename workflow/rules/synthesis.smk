@@ -1,15 +1,15 @@
-# Speech: from the model's own phases, from y_hat with phase0, and from Codec 2 for comparison.
+# Speech is synthesised: from the model's own phases, from y_hat with phase0, and from Codec 2 for comparison.
 
 
 rule resynth:
     input:
         model=taken("model", "results/models/{}/model.bin"),
     output:
-        wav="results/resynthesised/{stage}/speech.wav",
+        wav="results/resynthesised/{node}/speech.wav",
     log:
-        "results/logs/resynthesised/{stage}.log",
+        "results/logs/resynthesised/{node}.log",
     benchmark:
-        "results/benchmarks/resynthesised/{stage}.tsv"
+        "results/benchmarks/resynthesised/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -18,7 +18,7 @@ rule resynth:
     params:
         arguments=arguments,
     message:
-        "Resynthesising {wildcards.stage} with original phases"
+        "Resynthesising {wildcards.node} with original phases"
     shell:
         "mlquant resynth {params.arguments:q} > {log:q} 2>&1"
 
@@ -28,11 +28,11 @@ rule synth:
         model=taken("model", "results/models/{}/model.bin"),
         y_hat=taken("y_hat", "results/features/{}/y.f32", "results/inferred/{}/hat.f32", "results/decoded/{}/hat.f32"),
     output:
-        wav="results/synthesised/{stage}/speech.wav",
+        wav="results/synthesised/{node}/speech.wav",
     log:
-        "results/logs/synthesised/{stage}.log",
+        "results/logs/synthesised/{node}.log",
     benchmark:
-        "results/benchmarks/synthesised/{stage}.tsv"
+        "results/benchmarks/synthesised/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -41,7 +41,7 @@ rule synth:
     params:
         arguments=arguments,
     message:
-        "Synthesising {wildcards.stage}"
+        "Synthesising {wildcards.node}"
     shell:
         "mlquant synth {params.arguments:q} > {log:q} 2>&1"
 
@@ -50,11 +50,11 @@ rule anchor:
     input:
         speech=taken("speech", "results/samples/{}/speech.raw"),
     output:
-        wavs=expand("results/anchors/{{stage}}/{mode}.wav", mode=MODES),
+        wavs=expand("results/anchors/{{node}}/{mode}.wav", mode=MODES),
     log:
-        "results/logs/anchors/{stage}.log",
+        "results/logs/anchors/{node}.log",
     benchmark:
-        "results/benchmarks/anchors/{stage}.tsv"
+        "results/benchmarks/anchors/{node}.tsv"
     conda:
         "../../envs/mlquant.yaml"
     resources:
@@ -63,6 +63,6 @@ rule anchor:
     params:
         arguments=arguments,
     message:
-        "Coding {wildcards.stage} with Codec 2"
+        "Coding {wildcards.node} with Codec 2"
     shell:
         "mlquant anchor {params.arguments:q} > {log:q} 2>&1"

@@ -1,4 +1,4 @@
-"""The settings of a coding chain: the networks that b goes through, and what is done between them."""
+"""The settings of a coding chain: its networks, and the quantiser, noise and postfilter in it."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$",
 
 
 class Chain(Block):
-    """Networks from b, or y, to y_hat, one of which may have its latents, or b before it, quantised or in noise."""
+    """Networks that lead from b or y to y_hat; the latents of one, or b itself, may be quantised or get noise."""
 
     renamed: ClassVar[dict[str, str]] = {"expand": "postfilter"}
 
     networks: Annotated[list[str], Setting(help="names of the networks, one after the other")] = []
     quantiser: Annotated[str | None, Setting(help="name of the quantiser, of one of the networks or of b")] = None
     stages: Annotated[
-        Stages | None, Setting(help="how many of the quantiser's stages are used: the first so many; by default all")
+        Stages | None,
+        Setting(help="number of stages of the quantiser that are used, from the first on; by default all"),
     ] = None
     mbest: Survivors = 5
     noise_var: Annotated[NoiseVar, Setting(help="variance of noise on the latents, in place of a quantiser")] = 0.0
-    seed: Annotated[Seed, Setting(help="of that noise")] = 1
+    seed: Annotated[Seed, Setting(help="seed of that noise")] = 1
     postfilter: Postfilter = 1.0
 
     @model_validator(mode="after")
@@ -48,7 +49,9 @@ class RatedChain(Chain):
     networks: Annotated[list[str], Field(min_length=1), Setting(help="names of the networks, one after the other")]
     quantiser: Annotated[str, Setting(help="name of the quantiser, of one of the networks or of b")]
     stages: Annotated[  # type: ignore[assignment]
-        list[Stages], Field(min_length=1), Setting(help="with so many stages of the quantiser it is measured")
+        list[Stages],
+        Field(min_length=1),
+        Setting(help="the numbers of stages of the quantiser with which it is measured"),
     ]
 
     @model_validator(mode="after")

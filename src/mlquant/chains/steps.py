@@ -1,8 +1,8 @@
-"""A coding chain as a list of steps, from features to speech: stated once, for the plan and for the coder.
+"""A coding chain as a list of steps, from features to speech: declared once, for the plan and for the coder.
 
-The plan folds the list over files, the coder over arrays. A step names what it uses as the configuration does; the
-coder is given its name, and with it the files and the settings that the plan puts in. Of the settings of a chain each
-step has those that the signature of its command has.
+The plan folds the list over files, the coder over arrays. A step names networks and quantisers as the configuration
+does. The plan gives the coder the name of each step with its files and settings. Of the settings of a chain, a step has
+those that are in the signature of its command.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Encode:
-    """Features to latents, by the encoder of a network."""
+    """Encode features to latents, by the encoder of a network."""
 
     network: str
 
 
 @dataclass(frozen=True)
 class RemoveGain:
-    """b to its shape."""
+    """Take the gain out of b, which leaves its shape."""
 
 
 @dataclass(frozen=True)
 class Quantise:
-    """Latents or shapes to quantised ones, by the codebooks of the first `stages` of a quantiser."""
+    """Quantise latents or shapes, by the first `stages` stages of a quantiser; None is all of them."""
 
     quantiser: str
     stages: int | None
@@ -39,33 +39,33 @@ class Quantise:
 
 @dataclass(frozen=True)
 class RestoreGain:
-    """Quantised shapes to b_hat."""
+    """Put the gain back to quantised shapes, which gives b_hat."""
 
 
 @dataclass(frozen=True)
 class Decode:
-    """Quantised latents to features, by the decoder of a network."""
+    """Decode quantised latents to features, by the decoder of a network."""
 
     network: str
 
 
 @dataclass(frozen=True)
 class Infer:
-    """Features straight through a network."""
+    """Pass features straight through a network."""
 
     network: str
 
 
 @dataclass(frozen=True)
 class Synthesise:
-    """y_hat to speech."""
+    """Synthesise speech from y_hat."""
 
 
 Step = Encode | RemoveGain | Quantise | RestoreGain | Decode | Infer | Synthesise
 
 
 def name_of(step: Step) -> str:
-    """The name of a step in the settings of a coder: that of its class in small letters, as remove_gain."""
+    """Return the name of a step in the settings of a coder: its class in small letters, as remove_gain."""
     return re.sub(r"(?<!^)(?=[A-Z])", "_", type(step).__name__).lower()
 
 
@@ -76,7 +76,7 @@ def steps_of(
     networks: Mapping[str, Network],
     quantisers: Mapping[str, Quantiser],
 ) -> list[Step]:
-    """The steps of a chain of networks, at one of which its latents, or before which b itself, are quantised."""
+    """Return the steps of a chain of networks, where the latents of one, or b before all, may be quantised."""
     of = quantisers[quantiser].network if quantiser else None
     steps: list[Step] = []
     if quantiser and of is None:
@@ -90,17 +90,17 @@ def steps_of(
 
 
 def encoder_of(networks: Mapping[str, Network], name: str) -> str:
-    """The network whose encoder a network has: its own, or that of the one whose decoder it is a fine-tuned one of."""
+    """Return the network whose encoder a network uses: itself, or that of which it has the decoder, fine-tuned."""
     while initial := networks[name].finetune:
         name = initial
     return name
 
 
 def with_initial(config: Any, networks: Iterable[str], quantisers: Collection[str]) -> tuple[list[str], set[str]]:
-    """Networks and quantisers, with all that they are trained on."""
+    """Return networks and quantisers, with the networks and quantisers that their training starts from or uses."""
     networks, quantisers = [*networks], {*quantisers}
     networks += [network for name in sorted(quantisers) if (network := config.quantisers[name].network)]
-    for name in networks:  # which grows
+    for name in networks:  # it grows in the loop
         block = config.networks[name]
         if block.initial:
             quantisers.add(block.quantiser)

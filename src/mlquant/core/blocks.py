@@ -1,4 +1,4 @@
-"""Settings blocks that say what is wrong with them: one line that names the key and the nearest valid one."""
+"""Blocks of settings, checked by pydantic. A refusal is one line that names the key and the nearest valid one."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Block(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, coerce_numbers_to_str=True, allow_inf_nan=False)
     renamed: ClassVar[dict[str, str]] = {}
-    """Keys of older versions, and what each is called now."""
+    """Keys of older versions, each with its present name."""
     removed: ClassVar[dict[str, str]] = {}
-    """Keys of older versions that are no longer there, and what there is in their place."""
+    """Keys of older versions that no longer exist, each with a hint of what to write instead."""
 
     @model_validator(mode="before")
     @classmethod
@@ -60,9 +60,9 @@ class Block(BaseModel):
 
 
 def by_kind(*blocks: type[Block], default: str | None = None) -> Any:
-    """The type of a block that its key `kind` chooses among `blocks`, each of which has one literal `kind`.
+    """Return the type of a block that is one of `blocks`, chosen by its key `kind`; each block has one literal `kind`.
 
-    A block without the key is of the kind `default`; with no default the key must be there.
+    A block without the key is of the kind `default`; where that is None, the key is required.
     """
     of_kind = {get_args(block.model_fields["kind"].annotation)[0]: block for block in blocks}
 
@@ -92,21 +92,21 @@ def by_kind(*blocks: type[Block], default: str | None = None) -> Any:
 
 
 def refusal(text: str, key: str | None = None) -> PydanticCustomError:
-    """What a block's own check raises: the text is shown behind the block's place in the configuration.
+    """Return the error that a block's own check raises; its text stands behind the block's place in the configuration.
 
-    With `key`, that of the block that is wrong, the place is the key's.
+    `key` is the key of the block that is wrong; with it the text stands behind the place of the key.
     """
     return PydanticCustomError("name", "{text}", {"text": one_line(text), "key": key})
 
 
 def nearest(word: str, known: Iterable) -> str:
-    """What an error says of a word that is not among `known`: the nearest one that is."""
+    """Return the words by which an error names the word among `known` that is nearest to an unknown one."""
     near = difflib.get_close_matches(str(word)[:100], [str(name)[:100] for name in known], n=1, cutoff=0.0)
-    return f"the nearest valid one is {near[0]!r}" if near else "there is none to name"
+    return f"the nearest valid one is {near[0]!r}" if near else "but there is none"
 
 
 def quoted(value: object) -> str:
-    """A value as an error quotes it: of a long one, the beginning and the end."""
+    """Return a value as an error quotes it; a long one is shortened to its beginning and end."""
     try:
         text = _short.repr(value)
     except ValueError:  # an integer of thousands of digits
@@ -115,7 +115,7 @@ def quoted(value: object) -> str:
 
 
 def validate(model: Any, data: Any, where: str) -> Any:
-    """The block that `data` stands for; raises InputError, one line that begins with `where`.
+    """Check data and return the block that they make; raise InputError, one line that begins with `where`.
 
     `model` is a type of blocks, or the union of several that `by_kind` makes.
     """
@@ -141,23 +141,23 @@ _adapter = cache(TypeAdapter)
 
 
 CONTROL = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
-"""Control characters, and what stands for bytes that are no UTF-8."""
+"""Control characters, and the surrogates by which Python marks bytes that are not UTF-8."""
 
 
 def _text(value: str) -> str:
-    """Text that has no control characters."""
+    """Return text unchanged; refuse control characters."""
     if re.search(CONTROL, value):
         raise refusal(f"found {quoted(value)}, expected no control characters")
     return value
 
 
 def _line(value: str) -> str:
-    """The same as one line, as titles stand in tables."""
+    """Return text as one line, as titles stand in tables; refuse control characters."""
     return _text(" ".join(value.split()))
 
 
 def _path(value: str) -> str:
-    """A path that can be an input of a rule and an argument of a command."""
+    """Return a path; refuse one that cannot be an input of a rule and an argument of a command."""
     if value.startswith("-"):
         raise refusal(f"found {quoted(value)}, expected no dash in front, which commands take for an option")
     if problem := unfit(value):
@@ -166,7 +166,7 @@ def _path(value: str) -> str:
 
 
 def unfit(path: str) -> str | None:
-    """Why a path cannot be that of an input; None for one that can, also with spaces, quotes and dollars."""
+    """Return why a path cannot be an input of a rule, or None; spaces, quotes and dollars are allowed."""
     if re.search(CONTROL, path):
         return "expected no control characters, and UTF-8"
     if re.search("[{}]", path):
@@ -177,7 +177,7 @@ def unfit(path: str) -> str | None:
 
 
 Positive = Annotated[int, Setting(gt=0, lt=1 << 31)]
-# Up to three names stand in the name of a file, which 255 bytes must be enough for.
+# The name of a file, which may have 255 bytes, holds up to three of these names.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=64)]
 Text = Annotated[str, AfterValidator(_text)]
 Line = Annotated[str, StringConstraints(max_length=1000), AfterValidator(_line)]

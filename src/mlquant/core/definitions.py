@@ -7,7 +7,8 @@ of the module.
 
 What cannot be followed counts whole: a class with all its methods; a module that is used other than by the names in it
 (passed on as a value, imported with a star, assigned to). The statements that run when a reached module is imported
-count as well, as do the files beside an `__init__.py` (templates, style sheets) when something in it is reached.
+count as well. So do the data files in the folder of an `__init__.py` (templates, style sheets) when something in it is
+reached.
 
 What changes no result does not count: comments, docstrings, formatting, annotations, the arguments of an exception
 that is raised, and statements that only call `log` or `progress`. The ground (see `_is_ground`) does not count either.
@@ -26,11 +27,15 @@ from pathlib import Path
 from typing import Any
 
 Place = tuple[str, str]
-"""Module, and a name in it: of a definition, "" for what runs on import, "*" for all, or "/" and a file beside it."""
+"""A module and a name in it.
+
+The name is that of a definition, "" for the statements that run on import, "*" for all definitions, or "/" and the name
+of a data file in the module's folder.
+"""
 _IMPORT, _ALL = "", "*"
 _CORE = ("errors", "disk", "blocks", "stage", "keys", "definitions", "provenance")
 _GROUND = {*(f"core.{name}" for name in _CORE), "speech.fetch", "networks.rows.ROWS"}
-_FOLLOWED = {"speech.fetch"}  # ground that hands over to what counts: what it downloads is unpacked by speech.archives
+_FOLLOWED = {"speech.fetch"}  # ground that calls code that counts: speech.archives unpacks its downloads
 _WORDING = ("core.errors.log", "core.errors.progress")
 _STAGE = "core.stage.stage"
 _BY_TEXT = {"globals", "eval", "exec"}  # builtins through which any name of the module may be used
@@ -44,7 +49,7 @@ _FIELDS = {
 
 @dataclass(frozen=True)
 class _Meaning:
-    """What a place means: a digest of it, None where it does not count itself, and the places that it reaches."""
+    """The digest of what stands at a place, None where it does not count, and the places that it reaches."""
 
     digest: str | None
     reaches: frozenset[Place]
@@ -52,7 +57,7 @@ class _Meaning:
 
 @dataclass(frozen=True)
 class _Code:
-    """What some statements say and use; see `_Walk` for the three sets."""
+    """The digest of some statements, and the names that they use; `_Walk` describes the three sets."""
 
     digest: str
     free: frozenset[tuple[str, tuple[str, ...]]]
@@ -66,7 +71,7 @@ class _Module:
 
     `statements` are those that define each name, `effects` those that do something when the module is imported,
     `imports` what each imported name stands for: a module and a name in it, or None for the module itself. `imported`
-    are modules of the package, `stars` any of which all names are imported.
+    are the modules of the package that it imports, `stars` the modules from which it imports all names.
     """
 
     name: str
@@ -98,9 +103,9 @@ class Package:
         self._meanings: dict[Place, _Meaning] = {}
 
     def reached(self, entry: str) -> dict[str, str]:
-        """The definitions that a function "module:function" reaches, itself among them, with a digest of each.
+        """Return the definitions that a function "module:function" reaches, its own among them, each with its digest.
 
-        The defaults of the function's own parameters do not count. Raises ValueError for a function that is not there.
+        The defaults of the function's own parameters do not count. Raises ValueError where there is no such function.
         """
         module, _, name = entry.partition(":")
         with _no_collection():
@@ -114,7 +119,7 @@ class Package:
                 if place not in found:
                     found[place] = meaning = self._meaning(place)
                     pending += meaning.reaches
-        found.setdefault((module, name), start)  # where something reached calls it too, its defaults count
+        found.setdefault((module, name), start)  # where a reached definition calls it too, its defaults count
         return dict(sorted((self._label(*place), one.digest) for place, one in found.items() if one.digest))
 
     def _label(self, module: str, name: str) -> str:
@@ -122,7 +127,7 @@ class Package:
         return inner.replace(".", "/") + name if name.startswith("/") else f"{inner}.{name}" if name else inner
 
     def _is_ground(self, module: str, name: str) -> bool:
-        """Whether a place changes no result, or changes it only by what is in the settings or files of a stage."""
+        """Return whether a place changes no result, or changes one only through the settings or files of a stage."""
         inner = module.removeprefix(f"{self.name}.")
         return inner in _GROUND or inner.endswith((".settings", ".types")) or f"{inner}.{name}" in _GROUND
 
@@ -137,12 +142,12 @@ class Package:
             for defined, statements in module.statements.items():
                 module.entries[defined], module.definitions[defined] = self._walked(module, statements)
             module.on_import = self._walked(module, module.effects)[1]
-            # The syntax trees are not kept: whatever Python collects later, it would look through all of them.
+            # Syntax trees are not kept: each later run of the garbage collector would search all of them.
             module.effects, module.statements = [], {defined: [] for defined in module.statements}
         return self._modules[name]
 
     def _walked(self, module: _Module, statements: list[ast.stmt]) -> tuple[_Code, _Code]:
-        """What statements at the top of a module say; first without the defaults of functions among them."""
+        """Return the code of statements at the top of a module: without the defaults of functions, and with them."""
         walk = _Walk(self, module)
         walk.run(statements)
         if walk.worded & walk.local:  # a function has a `log` of its own
@@ -182,7 +187,7 @@ class Package:
 
     @staticmethod
     def _imports(module: _Module, statement: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str, str | None]]:
-        """The names that an import binds, each with the module and the name in it that it stands for."""
+        """Yield the names that an import binds, each with the module and the name in it that it stands for."""
         if isinstance(statement, ast.Import):
             for alias in statement.names:
                 top = alias.name.partition(".")[0]
@@ -195,7 +200,7 @@ class Package:
             yield alias.asname or alias.name, source, alias.name
 
     def _loaded(self, source: str, attribute: str | None) -> set[str]:
-        """The modules of the package that an import of a name from a module runs; those above come with them."""
+        """Return the modules of the package that run when a name is imported from a module, but for those above."""
         return {name for name in (source, f"{source}.{attribute}") if name in self._paths}
 
     # what places mean
@@ -216,20 +221,20 @@ class Package:
         return self._meanings[place]
 
     def _import(self, module: str) -> _Meaning:
-        """What runs when a module is imported: its statements, the modules that it imports, the packages above."""
+        """Return the meaning of an import: a module's statements, the modules it imports, the packages above it."""
         about = self._module(module)
         reaches = {(name, _IMPORT) for name in about.imported}
         if "." in module:
             reaches.add((module.rpartition(".")[0], _IMPORT))
         reaches |= {(name, _ALL) for name in about.stars if name in self._paths}
         others = [f"from {name} import *" for name in sorted(about.stars) if name not in self._paths]
-        told, found = self._resolved(about, about.on_import)
-        if self._is_ground(module, _IMPORT) or not (told or others):
+        texts, found = self._resolved(about, about.on_import)
+        if self._is_ground(module, _IMPORT) or not (texts or others):
             return _Meaning(None, frozenset(reaches))
-        return _Meaning(_digest([*others, *told]), frozenset(reaches | found | self._beside(about)))
+        return _Meaning(_digest([*others, *texts]), frozenset(reaches | found | self._data_files(about)))
 
     def _all(self, module: str) -> _Meaning:
-        """All definitions of a module, those that it imports by name, and of a package all modules."""
+        """Return the meaning of a whole module: its definitions, what it imports by name, and a package's modules."""
         about = self._module(module)
         reaches = {(module, _IMPORT), *((module, name) for name in about.statements)}
         for name, targets in about.imports.items():
@@ -243,12 +248,12 @@ class Package:
         about, ground = self._module(module), self._is_ground(module, name)
         if ground and module.removeprefix(f"{self.name}.") not in _FOLLOWED:
             return _Meaning(None, frozenset({(module, _IMPORT)}))
-        told, reaches = self._resolved(about, (about.entries if is_entry else about.definitions)[name])
-        reaches |= {(module, _IMPORT), *self._beside(about)}
-        return _Meaning(None if ground else _digest(told), frozenset(reaches))
+        texts, reaches = self._resolved(about, (about.entries if is_entry else about.definitions)[name])
+        reaches |= {(module, _IMPORT), *self._data_files(about)}
+        return _Meaning(None if ground else _digest(texts), frozenset(reaches))
 
-    def _beside(self, about: _Module) -> set[Place]:
-        """The files beside the `__init__.py` of a package."""
+    def _data_files(self, about: _Module) -> set[Place]:
+        """Return the places of the data files in the folder of a package."""
         if not about.is_package or not self._paths[about.name].exists():
             return set()
         there = self._paths[about.name].parent.iterdir()
@@ -256,20 +261,20 @@ class Package:
         return {(about.name, f"/{name}") for name in names if not name.startswith(".")}
 
     def _resolved(self, about: _Module, code: _Code) -> tuple[list[str], set[Place]]:
-        """What statements say, with what their names stand for, and the places that they reach."""
-        told, reaches = set(), {(name, _IMPORT) for name in code.loaded}
+        """Return what counts of statements, with the targets of their names, as texts; and the places they reach."""
+        names, reaches = set(), {(name, _IMPORT) for name in code.loaded}
         for root, chain in code.free:
             targets = self._follow_root(about, root, chain)
             reaches |= targets
-            told |= {self._told((root, *chain), target) for target in targets}
+            names |= {self._binding((root, *chain), target) for target in targets}
         for name, source, attribute, chain in code.imported:
             targets = self._follow_import(source, attribute, chain, frozenset())
             reaches |= targets
-            told |= {self._told((name, *chain), target) for target in targets}
-        return [*filter(None, [code.digest]), *sorted(told)], {place for place in reaches if place[0] in self._paths}
+            names |= {self._binding((name, *chain), target) for target in targets}
+        return [*filter(None, [code.digest]), *sorted(names)], {place for place in reaches if place[0] in self._paths}
 
-    def _told(self, names: tuple[str, ...], target: Place) -> str:
-        """What a name stands for, as it counts: of the ground only how it is called there, not where it stands."""
+    def _binding(self, names: tuple[str, ...], target: Place) -> str:
+        """Return a name with its target, as it counts; a target in the ground counts by name, without its module."""
         module, name = target
         module = "" if module in self._paths and self._is_ground(module, name) else module
         return f"{'.'.join(names)}={module}:{name}"
@@ -277,7 +282,7 @@ class Package:
     # what names stand for
 
     def _follow_root(self, about: _Module, root: str, chain: tuple[str, ...]) -> set[Place]:
-        """The places that a name at the top of a module stands for, with attributes behind it; none of a builtin."""
+        """Return the places that a name in a module, with attributes behind it, stands for; none for a builtin."""
         if root in about.statements or root in about.imports or f"{about.name}.{root}" in self._paths:
             return self._follow(about.name, (root, *chain))
         return {(about.name, _ALL)} if root in _BY_TEXT else set()
@@ -285,9 +290,9 @@ class Package:
     def _follow(
         self, module: str, names: tuple[str, ...], seen: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
     ) -> set[Place]:
-        """The places that attributes of a module, one of the other, stand for; "=" behind one says it is assigned to.
+        """Return the places that a chain of attributes of a module stands for; "=" at its end marks an assignment.
 
-        Of modules outside the package that is their own name, so that another one in their place counts.
+        A module outside the package stands for its own name, so that a change to another module counts.
         """
         if module not in self._paths:
             return {(module, ".".join(names))}
@@ -313,9 +318,9 @@ class Package:
 
 @contextlib.contextmanager
 def _no_collection() -> Iterator[None]:
-    """Without Python's garbage collection, which would look through the growing syntax trees again and again.
+    """Suspend Python's garbage collection, which would search the growing syntax trees again and again.
 
-    It takes twice as long as everything else here.
+    It would take twice the time of everything else here.
     """
     enabled = gc.isenabled()
     gc.disable()
@@ -331,7 +336,7 @@ def _digest(text: Iterable[str]) -> str:
 
 
 def _never_runs(test: ast.expr) -> bool:
-    """Whether the condition is TYPE_CHECKING, or that the module is the program that was started."""
+    """Return whether a condition is TYPE_CHECKING, or asks whether the module was started as a program."""
     if isinstance(test, ast.Compare):
         return isinstance(test.left, ast.Name) and test.left.id == "__name__"
     name = test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else ""
@@ -339,12 +344,12 @@ def _never_runs(test: ast.expr) -> bool:
 
 
 def _is_constant(statement: ast.stmt) -> bool:
-    """Whether a statement is a docstring or another value that nothing is done with."""
+    """Return whether a statement is a docstring or another constant without effect."""
     return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
 
 
 def _assigns_inside(statement: ast.Assign | ast.AugAssign | ast.AnnAssign) -> bool:
-    """Whether an assignment changes an attribute or an element of something."""
+    """Return whether an assignment changes an attribute or an element of an object."""
     targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
     return any(
         isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.ctx, ast.Store)
@@ -356,7 +361,7 @@ def _assigns_inside(statement: ast.Assign | ast.AugAssign | ast.AnnAssign) -> bo
 class _Scope:
     """Names that a function, lambda or comprehension binds, what its imports stand for, and the names that it uses.
 
-    A class has the uses of the scope around it: what its body binds is hidden from its methods.
+    A class shares the uses of the scope around it, as its methods do not see the names that its body binds.
     """
 
     __slots__ = ("around", "bound", "imports", "is_class", "is_comprehension", "outer", "top", "uses")
@@ -373,9 +378,9 @@ class _Scope:
 class _Walk:
     """One walk over statements at the top of a module.
 
-    It leaves their normal form in `text`, the names that are not local, with the attributes behind them, in `free`,
-    what is used of imports inside functions in `imported`, and the modules that these import in `loaded`. `worded`
-    are names by which statements that only log were left out, `local` all names that some function binds.
+    `text` is their normal form. `free` are the names that are not local, with the attributes behind them. `imported` is
+    what is used of imports inside functions, and `loaded` are the modules that these import. `worded` are the names of
+    functions whose calls were left out because they only log; `local` are all names that some function binds.
     """
 
     def __init__(self, package: Package, module: _Module, counts_wording: bool = False):
@@ -396,7 +401,7 @@ class _Walk:
                 self.visit(statement, self.top)
 
     def run_defaults(self, statements: list[ast.stmt]) -> bool:
-        """Walk over the defaults of the functions among the statements too; whether there were any."""
+        """Walk over the defaults of the functions among the statements too; return whether there were any."""
         before = len(self.text)
         for statement in statements:
             if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -483,7 +488,7 @@ class _Walk:
         self.text.append(")")
 
     def capture(self, node: ast.ExceptHandler | ast.MatchAs | ast.MatchStar | ast.MatchMapping, scope: _Scope) -> None:
-        """What binds a name that is no node of its own."""
+        """Walk over a node that binds a name which has no node of its own."""
         if name := node.rest if isinstance(node, ast.MatchMapping) else node.name:
             scope.bound.add(name)
         self.text.append(f"({type(node).__name__} {name}")
@@ -514,7 +519,7 @@ class _Walk:
     # scopes
 
     def close(self, scope: _Scope, around: _Scope) -> None:
-        """Hand what a scope does not bind itself to the one around it."""
+        """Pass the names that a scope uses but does not bind on to the scope around it."""
         self.local |= scope.bound
         self.local |= scope.imports.keys()
         self.free |= {(name, ()) for name in scope.top}
@@ -595,10 +600,10 @@ class _Walk:
         self.text.append(")")
         self.close(inner, scope)
 
-    # statements of which not all counts
+    # statements that count in part
 
     def annotated(self, node: ast.AnnAssign, scope: _Scope) -> None:
-        """An assignment without its annotation, which only in a class says something: that there is a field."""
+        """Walk over an assignment without its annotation, which counts only in a class, where it declares a field."""
         if not node.value and not scope.is_class:
             if isinstance(node.target, ast.Name):
                 scope.bound.add(node.target.id)
@@ -611,7 +616,7 @@ class _Walk:
         self.text.append(")")
 
     def raised(self, node: ast.Raise, scope: _Scope) -> None:
-        """What is raised, without the text that it is raised with."""
+        """Walk over a raise statement without the arguments of the exception."""
         self.text.append("(Raise")
         if node.exc:
             self.visit(node.exc.func if isinstance(node.exc, ast.Call) else node.exc, scope)
@@ -621,7 +626,7 @@ class _Walk:
         self.text.append(")")
 
     def expression(self, node: ast.Expr, scope: _Scope) -> None:
-        """A statement that is a value: left out where it is a docstring or only logs."""
+        """Walk over an expression that is a statement, unless it is a docstring or only logs."""
         if isinstance(node.value, ast.Constant):
             return
         if isinstance(node.value, ast.Call) and not self.counts_wording:
@@ -634,7 +639,7 @@ class _Walk:
         self.text.append(")")
 
     def origin(self, function: ast.expr) -> tuple[str, str]:
-        """The first name of a function that is called, and where imports at the top of the module say it is from."""
+        """Return the first name of a called function, and the place that the module's imports say it is from."""
         names: list[str] = []
         while isinstance(function, ast.Attribute):
             names.append(function.attr)

@@ -1,6 +1,6 @@
-"""Files whole or not at all, JSON, and checksums.
+"""Files that are written whole or not at all, JSON, and checksums.
 
-Every writer writes to a temporary name beside the target and renames it.
+Every writer writes a temporary file in the folder of the target and renames it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def link(source: Path, target: Path) -> None:
     if not source.exists():
         raise InputError(f"{source}: no such file")
     if target.exists():
-        # To write there would write into the stage that the name is already linked to.
+        # Writing there would change the result that the name is already a link to.
         raise InputError(f"{target.name}: is the name of two outputs, expected one for each")
     try:
         os.link(source, target)
@@ -78,7 +78,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def file_sha256(path: str | Path) -> str:
-    """Checksum of a file; InputError when it cannot be read."""
+    """Return the SHA-256 of a file; InputError when it cannot be read."""
     try:
         with open(path, "rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -93,6 +93,7 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 
 
 def read_bytes(path: str | Path) -> bytes:
+    """Return the bytes of a file; InputError when it is missing, empty or cannot be read."""
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -104,7 +105,7 @@ def read_bytes(path: str | Path) -> bytes:
 
 
 def mapped(path: str | Path) -> bytes | mmap.mmap:
-    """The bytes of a file, in memory only as far as they are looked at; those of a pipe, and what cannot be, read."""
+    """Return the bytes of a file, mapped into memory; a pipe, or a file that cannot be mapped, is read instead."""
     if not Path(path).is_file() or not Path(path).stat().st_size:
         return read_bytes(path)
     try:
@@ -115,21 +116,22 @@ def mapped(path: str | Path) -> bytes | mmap.mmap:
 
 
 def unreadable(path: str | Path, error: OSError) -> InputError:
+    """Return the InputError for a file that could not be opened or read."""
     missing = isinstance(error, FileNotFoundError)
     return InputError(f"{path}: no such file" if missing else f"{path}: cannot be read: {error.strerror}")
 
 
 def read_json(path: str | Path) -> dict:
-    """Read a JSON object; raises InputError when it is missing or is none."""
+    """Read a JSON object; raise InputError when the file is missing or holds anything else."""
     return parse_json(read_bytes(path), path)
 
 
 def parse_json(text: str | bytes, where: str | Path) -> dict:
-    """The object that JSON text stands for; InputError, which begins with `where`, when it is none."""
+    """Return the object that JSON text holds; raise InputError, which begins with `where`, for any other text."""
     try:
         value = json.loads(text)
         if r"\ud" in (text if isinstance(text, str) else text.decode(errors="replace")).lower():
-            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text that can be written
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair cannot be written as UTF-8
     except RecursionError:
         raise InputError(f"{where}: not JSON that can be read (nested too deeply), expected an object") from None
     except ValueError as error:
@@ -158,7 +160,7 @@ def require(value: dict, where: str, *names: str) -> None:
 
 @contextlib.contextmanager
 def working_in(folder: Path | None) -> Iterator[None]:
-    """Work in the folder that paths in records are meant from; in the current one for None."""
+    """Work in `folder`, to which the paths in records are relative; in the current folder for None."""
     before = Path.cwd()
     try:
         if folder:

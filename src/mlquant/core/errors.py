@@ -1,4 +1,4 @@
-"""The one kind of error that a user meets, and what is said on the way: one line each."""
+"""The one kind of error that a user meets, and messages of progress: one line each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 class InputError(Exception):
     """Input that cannot be used. Its text is one line: the file or key, what was found, what was expected.
 
-    What is found may be anything: what cannot be printed is escaped, and of a long line the middle left out.
+    Characters that cannot be printed are escaped, and the middle of a long line is left out.
     """
 
     def __init__(self, text: str):
@@ -18,7 +18,7 @@ class InputError(Exception):
 
 
 def one_line(text: str) -> str:
-    """Text with what cannot be printed, or is no UTF-8, as escapes: fit for a message and for any file name."""
+    """Return text with escapes for all that cannot be printed or is not UTF-8, fit for a message and a file name."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
@@ -36,5 +36,5 @@ def progress(message: str, done: bool) -> None:
 
 
 def markdown(text: str) -> str:
-    """Text as one line of Markdown that shows it as it is, in a cell of a table too."""
+    """Return text as one line of Markdown that shows it unchanged, also in a cell of a table."""
     return re.sub(r"[\\`|<\[]", r"\\\g<0>", " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""Figures, drawn from the CSV files that the stages write."""
+"""Figures, drawn from the CSV files that commands write."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from mlquant.core.errors import InputError
 from mlquant.core.tables import read_table
 
 _STYLE: dict[Any, Any] = {"font.size": 8, "axes.titlesize": 8, "axes.grid": True, "grid.alpha": 0.3}
-_STYLE |= {"lines.markersize": 4, "text.parse_math": False}  # a dollar in a title is one
+_STYLE |= {"lines.markersize": 4, "text.parse_math": False}  # a dollar in a title stays a dollar
 
 
 @contextlib.contextmanager
 def new_figure(width: float, height: float, *paths: Path) -> Iterator:
-    """Give a figure of a size in inches to draw in; then write it to the paths, which end in .png or .svg.
+    """Yield a figure of a size in inches to draw in; then write it to the paths, which end in .png or .svg.
 
     The same drawing gives the same bytes. Raises InputError for a path that ends otherwise.
     """
     import matplotlib
     from matplotlib.figure import Figure
 
-    # Dates and random names would make other bytes of the same drawing.
+    # With dates and random names the same drawing would have other bytes each time.
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": "mlquant"}):
         yield (figure := Figure((width, height), layout="constrained"))
         for path in paths:

@@ -1,8 +1,8 @@
-"""Keys: the start of a SHA-256 over all that defines the result of a stage.
+"""Keys: the start of a SHA-256 over all that defines the result of a node of the plan.
 
-That is its settings, its inputs, by paths that hold the keys of the stages they come from, and the meaning of the code
-that it runs: the definitions of the package that its function reaches (see `definitions`). A result under its key is
-so made once and never stale, whatever else changes.
+It covers the settings of the node, its inputs, and the code that it runs: the definitions of the package that its
+function reaches (see `definitions`). Inputs count by their paths, which hold the keys of the nodes that make them. So a
+result under its key is made once and is never out of date, whatever else changes.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ def _package() -> Package:
 
 @cache
 def reached(entry: str) -> dict[str, str]:
-    """The definitions that a function "module:function" of the package reaches, each with eight hex digits of meaning.
+    """Return the definitions that a function "module:function" of the package reaches, each with its digest.
 
-    For example "quantisers.vq.search": "3f9a1c2e". Raises ValueError for a function that is not there.
+    For example "quantisers.vq.search": "3f9a1c2e". Raises ValueError for a function that does not exist.
     """
     return _package().reached(entry)
 
 
 @cache
 def digest(entries: tuple[str, ...]) -> str:
-    """SHA-256 of the meaning of all definitions that functions "module:function" reach."""
+    """Return the SHA-256 of all definitions that functions "module:function" reach."""
     found = {entry: reached(entry) for entry in entries}
     return hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()
 
 
 def stage_key(folder: str, settings: Mapping[str, Any], inputs: Mapping[str, list[str]], code: str) -> str:
-    """First eight hex digits of a SHA-256 over what defines a result; `code` is a digest of the code that makes it.
+    """Return eight hex digits of a SHA-256 over what defines a result; `code` is the digest of the code that makes it.
 
-    Inputs are named by their paths: those of other stages hold their keys, a user's own files count by path.
+    Inputs are given by their paths. Those of other nodes' results hold their keys; a user's own files count by path.
     """
     text = json.dumps([folder, settings, inputs, code], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
 def without_neutral(settings: Mapping[str, Any], neutral: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without those at their neutral value, which stands for how things were before the setting existed.
+    """Return settings without those at their neutral value, with which all is done as before the setting existed.
 
     So a setting that is added later changes no key as long as it has that value.
     """
@@ -57,7 +57,7 @@ def without_neutral(settings: Mapping[str, Any], neutral: Mapping[str, Any]) -> 
 
 
 def neutral_of(block: Any) -> dict[str, Any]:
-    """The neutral values of the settings of a block that have one, as their `Setting`s say."""
+    """Return the neutral values that the `Setting`s of a block declare, by the names of the settings."""
     about = {
         name: [one for one in field.metadata if isinstance(one, Setting)] for name, field in block.model_fields.items()
     }
@@ -65,7 +65,7 @@ def neutral_of(block: Any) -> dict[str, Any]:
 
 
 def counted(block: Any) -> dict[str, Any]:
-    """The settings of a block, and of blocks in it, as JSON has them, without those at their neutral value."""
+    """Return the settings of a block, and of blocks in it, as JSON has them, without those at their neutral value."""
 
     def kept(value: Any, dumped: Any) -> Any:
         if hasattr(type(value), "model_fields"):

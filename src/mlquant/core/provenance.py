@@ -1,4 +1,4 @@
-"""What made a result: written beside it as provenance.json, and told by its speech files themselves.
+"""Records of how a result was made: provenance.json in its folder, and a chunk in each wav of an experiment.
 
 Nothing here changes a result, so no key depends on this module.
 """
@@ -25,11 +25,11 @@ _UNCHANGED = hashlib.sha256(b"").hexdigest()
 
 
 def sidecar(folder: Path, record: dict, settings: dict, inputs: dict[str, str], started: datetime) -> None:
-    """Write provenance.json into the folder of a network or codebook, all other files of which are there.
+    """Write provenance.json into the folder of a network or codebook, in which all other files are complete.
 
-    `record` is what the workflow knows of it: its `command` and, by folder, the `stages` behind it, its own among
-    them, and the `definitions` of code that ran. Without a workflow it is empty. `inputs` are checksums of what it was
-    made from. Hidden files are not listed.
+    `record` is what the workflow knows: the `command`, by folder the `stages` that led to the result, its own among
+    them, and the `definitions` of the code that ran. Without a workflow it is empty. `inputs` are the checksums of the
+    files that the result was made from, by path. Hidden files are not listed.
     """
     outputs = [path for path in sorted(folder.iterdir()) if path.name != NAME and not path.name.startswith(".")]
     about = {
@@ -47,27 +47,27 @@ def sidecar(folder: Path, record: dict, settings: dict, inputs: dict[str, str], 
 
 
 def now() -> datetime:
-    """The time, for `ran_since`."""
+    """Return the present time in UTC, for `ran_since`."""
     return datetime.now(UTC)
 
 
 def ran_since(started: datetime) -> dict:
-    """When something started, to the second, and how long it took until now in seconds."""
+    """Return when something started, to the second, and how many seconds it has taken until now."""
     seconds = (now() - started).total_seconds()
     return {"started": started.isoformat(timespec="seconds"), "seconds": round(seconds, 3)}
 
 
 def checksums(paths: Iterable[str | Path], root: Path | None = None) -> dict[str, str]:
-    """Checksums of files by their paths, sorted; paths below `root` are told as from there."""
+    """Return the SHA-256 of files by their paths, sorted; paths below `root` are written relative to it."""
     names = {path: str(path).removeprefix(f"{root}/") for path in map(Path, paths)}
     return {name: file_sha256(path) for path, name in sorted(names.items())}
 
 
 def versions() -> dict:
-    """What a result's last digits may depend on: Python, packages, machine, and the revision of the code.
+    """Return what the last digits of a result may depend on: Python, packages, machine and revision of the code.
 
-    `revision` is that of git, with "-dirty" when the checkout has changes; `diff_sha256` then tells which. All are None
-    where there is no git. Files that git does not track count as changes, as long as it does not ignore them.
+    `revision` is that of git, with "-dirty" when the checkout has changes, which `diff_sha256` then identifies. All are
+    None where there is no git. Files that git does not track count as changes, as long as it does not ignore them.
     """
     return {
         "python": platform.python_version(),
@@ -114,12 +114,13 @@ def _git(*command: str | Path) -> bytes:
     return subprocess.run(["git", *command], capture_output=True, check=True, cwd=folder).stdout
 
 
-def write_told_wav(path: Path, known: dict, name: str) -> None:
-    """Write a wav of an experiment with a LIST chunk behind its samples that tells what it is.
+def write_labelled_wav(path: Path, known: dict, name: str) -> None:
+    """Write a wav of an experiment with a LIST chunk behind its samples that says what it is.
 
-    `known` is the experiment's provenance. Title (the name), album (the experiment), track (the index) and a comment
-    with all of it and the file that the samples are from, whose folder has the key of the stage that made it: speech
-    that stays the same in another variant of the experiment stays the same file. Players skip what they do not know.
+    `known` is the experiment's provenance. The chunk has a title (the name), an album (the experiment), a track number
+    (the index) and a comment with the file that the samples come from, and the key in the name of its folder. So speech
+    that is the same in another variant of the experiment gives the same file. Players skip chunks that they do not
+    know. Raises InputError for speech that cannot be read.
     """
     import soundfile
 

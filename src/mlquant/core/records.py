@@ -1,9 +1,10 @@
-"""Files at the edge: the formats that stages hand to each other, one reader and one writer for each.
+"""The formats of the files that commands exchange, with one reader and one writer for each.
 
 Formats are those of the Codec 2 tools (https://github.com/drowe67/codec2): headerless little-endian float32 records
 (`.f32`), the 1300-byte records of `c2sim --modelout`, headerless 16-bit 8 kHz speech (`.raw`), and any audio that
-libsndfile reads. Every writer writes to a temporary name beside the target and renames, so that a file is there whole
-or not at all. Every reader raises `InputError`, one line that names the file, what was found and what was expected.
+libsndfile reads. Every writer writes a temporary file in the folder of the target and renames it, so that a file
+is there whole or not at all. Every reader raises `InputError`, one line that names the file, what was found and what
+was expected.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ if TYPE_CHECKING:
 SAMPLE_RATE = 8000  # Hz; the only rate of the vocoder
 FRAME = 80  # samples in a frame of 10 ms
 MAX_AMP = 160  # most harmonics in a frame
-_LOUDEST = 1e12  # of amplitudes in a model; those of 16-bit speech stay below 1e7
-_RATES = (1_000, 768_000)  # Hz, of audio files; another is a damaged header, and its resampling could fill any memory
-_CHANNELS = 64  # of audio files
-_HOURS = 100  # of speech in a file
-_EXPANSION = 256  # samples for a byte of an audio file; Opus at 6 kbit/s has 64, only silence in flac has more
-_GUESSED = ("MP3", "OGG")  # formats whose header does not tell the length
-_CHUNK = 1 << 20  # values that are looked at together
+_LOUDEST = 1e12  # largest amplitude in a model; those of 16-bit speech stay below 1e7
+_RATES = (1_000, 768_000)  # Hz, of audio files; with a damaged header resampling could fill any memory
+_CHANNELS = 64  # most channels of an audio file
+_HOURS = 100  # most hours of speech in a file
+_EXPANSION = 256  # most samples for a byte of an audio file; Opus at 6 kbit/s has 64, only silence in flac has more
+_GUESSED = ("MP3", "OGG")  # formats whose header does not give the length
+_CHUNK = 1 << 20  # values that are checked together
 
 _MODEL_RECORD = np.dtype(
     [("Wo", "<f4"), ("L", "<i4"), ("A", "<f4", MAX_AMP + 1), ("phi", "<f4", MAX_AMP + 1), ("voiced", "<i4")]
@@ -62,7 +63,7 @@ class Model:
 def read_f32(path: str | Path, width: int) -> np.ndarray:
     """Read headerless float32 records of `width` values; returns [F, width] float32.
 
-    Raises InputError for a width below 1, a missing or empty file, a size that is no whole number of records, and
+    Raises InputError for a width below 1, a missing or empty file, a size that is not a whole number of records, and
     values that are not finite.
     """
     if width < 1:
@@ -100,7 +101,7 @@ def open_f32(path: str | Path) -> Iterator[Callable[[np.ndarray], object]]:
 def read_features(path: str | Path) -> np.ndarray:
     """Read feature records of b[20] in dB, Wo and voicing: [F, 22] float32.
 
-    Raises InputError as `read_f32` does, and for a Wo that is no frequency.
+    Raises InputError as `read_f32` does, and for a Wo that is not between 0 and pi rad/sample.
     """
     records = read_f32(path, 22)
     good = (records[:, 20] > 0) & (records[:, 20] < np.pi)
@@ -119,7 +120,7 @@ def read_model(path: str | Path) -> Model:
 
 
 def read_model_in_chunks(path: str | Path, frames: int = 8192) -> Iterator[Model]:
-    """The same, a Model of so many frames after the other."""
+    """Yield the same records as Models of up to `frames` frames each; raise InputError as `read_model` does."""
     size, done = _MODEL_RECORD.itemsize, 0
     try:
         with open(path, "rb") as file:
@@ -138,9 +139,9 @@ def read_model_in_chunks(path: str | Path, frames: int = 8192) -> Iterator[Model
 
 
 def _model_of(records: np.ndarray, path: str | Path, first: int) -> Model:
-    """Records [F], of which the first is frame `first` of the file, as a Model."""
+    """Return records [F] as a Model; the first of them is frame `first` of the file."""
     good = (
-        (np.abs(records["A"]) <= _LOUDEST).all(axis=1)  # as no NaN is
+        (np.abs(records["A"]) <= _LOUDEST).all(axis=1)  # which refuses NaN too
         & np.isfinite(records["phi"]).all(axis=1)
         & (records["Wo"] > 0)
         & (records["Wo"] < np.pi)
@@ -157,7 +158,7 @@ def _model_of(records: np.ndarray, path: str | Path, first: int) -> Model:
 
 
 def joined(models: list[Model]) -> Model:
-    """Models one after the other as one."""
+    """Return models that follow each other as one Model."""
     return Model(*(np.concatenate([getattr(model, field.name) for model in models]) for field in fields(Model)))
 
 
@@ -174,10 +175,10 @@ def write_model(path: str | Path, chunks: Model | Iterable[Model]) -> None:
 def read_speech(path: str | Path, silent: bool = False) -> np.ndarray:
     """Read speech as [N] int16 at 8 kHz.
 
-    `.raw` is headerless 16-bit mono at 8 kHz; everything else goes through libsndfile, is mixed to
-    one channel and resampled where needed, and says so. Raises InputError for what is missing,
-    empty, no audio, not finite, shorter than a frame, longer than 100 hours, for a header that promises what the file
-    does not hold and, unless it may be `silent` as an output of the vocoder may, for digital silence from end to end.
+    A `.raw` file is headerless 16-bit mono at 8 kHz. Any other is read by libsndfile, and mixed to one channel and
+    resampled where needed, which is logged. Raises InputError for a file that is missing, empty, not audio, not finite,
+    shorter than a frame or longer than 100 hours, and for one with fewer samples than its header says. A file of zeros
+    alone is accepted only with `silent`, as for outputs of the vocoder.
     """
     path = Path(path)
     if path.suffix.lower() == ".raw":
@@ -185,7 +186,7 @@ def read_speech(path: str | Path, silent: bool = False) -> np.ndarray:
         if len(data) % 2:
             raise InputError(f"{path}: {len(data)} bytes, expected an even number (16-bit samples)")
         _refuse_endless(path, len(data) // 2, SAMPLE_RATE)
-        speech = np.frombuffer(data, "<i2").astype(np.int16, copy=False)  # hours of it are not kept twice
+        speech = np.frombuffer(data, "<i2").astype(np.int16, copy=False)  # without a copy, as it may be hours
     else:
         speech = _decode(path)
     if len(speech) < FRAME:
@@ -201,8 +202,8 @@ def _decode(path: Path) -> np.ndarray:
     data = mapped(path)
     _refuse_half_a_file(path, data)
     try:
-        # Given a number libsndfile reads the file itself. Of a Python file it would put a traceback on stderr for each
-        # place that is not there; of a name, take what has no header for what the name says.
+        # libsndfile is given the number of an open file. With a Python file it would print a traceback for each seek
+        # beyond the end; with a name it would take a file without header for what the suffix says.
         with (
             open(path, "rb") if isinstance(data, mmap.mmap) else _as_file(data) as file,
             soundfile.SoundFile(file.fileno(), closefd=False) as sound,
@@ -223,7 +224,7 @@ def _decode(path: Path) -> np.ndarray:
 
 
 def _as_file(data: bytes) -> BinaryIO:
-    """An open file of these bytes, which came from a pipe."""
+    """Return an open temporary file of these bytes, which came from a pipe."""
     file = tempfile.TemporaryFile()  # noqa: SIM115  # for the caller to close
     file.write(data)
     file.seek(0)
@@ -231,7 +232,7 @@ def _as_file(data: bytes) -> BinaryIO:
 
 
 def _check_header(path: Path, rate: int, channels: int, samples: int, size: int) -> None:
-    """Raise InputError for an audio file of `size` bytes whose header is of none that can be."""
+    """Raise InputError for an audio file of `size` bytes whose header holds impossible numbers."""
     if not _RATES[0] <= rate <= _RATES[1]:
         raise InputError(f"{path}: {rate} Hz as its header says, expected {_RATES[0]} to {_RATES[1]} Hz")
     if not 1 <= channels <= _CHANNELS:
@@ -250,9 +251,9 @@ def _refuse_endless(path: Path, samples: int, rate: int) -> None:
 
 
 def _as_speech(path: Path, sound: soundfile.SoundFile, size: int) -> tuple[np.ndarray, int]:
-    """An open file of `size` bytes as [N] int16 at 8 kHz, and how many samples it holds at its own rate.
+    """Return an open file of `size` bytes as [N] int16 at 8 kHz, and how many samples it holds at its own rate.
 
-    Chunk by chunk, so that hours of speech at a high rate fit in memory.
+    It is read in chunks, so that hours of speech at a high rate fit in memory.
     """
     # soundfile seeks after each chunk, and a seek in mp3 is not exact.
     most = sound.frames if sound.format == "MP3" else _CHUNK // sound.channels
@@ -270,7 +271,7 @@ def _as_speech(path: Path, sound: soundfile.SoundFile, size: int) -> tuple[np.nd
         if found * sound.channels > _EXPANSION * size:
             raise InputError(f"{path}: more than {_EXPANSION} samples for a byte, expected speech")
         _refuse_endless(path, found, sound.samplerate)
-        # Far beyond full scale all is clipped, and sums must stay finite until then.
+        # All beyond full scale is clipped in the end; clipped here first, sums stay finite.
         mono = np.clip(audio, -1e9, 1e9).mean(axis=1) * 32768.0
         if resampled:
             mono = resampled.resample_chunk(mono, last=not len(audio))
@@ -280,14 +281,14 @@ def _as_speech(path: Path, sound: soundfile.SoundFile, size: int) -> tuple[np.nd
 
 
 def _refuse_half_a_file(path: Path, data: bytes | mmap.mmap) -> None:
-    """Raise InputError for a wav or aiff that ends before its data does, which libsndfile reads without a word."""
+    """Raise InputError for a wav or aiff that ends before its data do, which libsndfile reads without an error."""
     orders: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
     order = orders.get(data[:4])
     place = 12
     while order and place + 8 <= min(len(data), _CHUNK):
         name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], order)
         if name in (b"data", b"SSND"):
-            # A stream that was written without seeking back says 0 or all ones.
+            # The header of a stream that was written without seeking back says 0 or all ones.
             if size not in (0, 0xFFFFFFFF) and place + 8 + size > len(data):
                 raise InputError(
                     f"{path}: {len(data) - place - 8} bytes of samples, expected {size} as its header says"

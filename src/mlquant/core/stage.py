@@ -1,13 +1,13 @@
-"""What a stage is: a function from files to files, stated once.
+"""Stages: functions from files to files, each declared once.
 
-From the signature of such a function follow its command, the words of its rule, the check of what the plan gives it,
-and what its key holds:
+The signature of such a function gives its command, the arguments in its rule, the check of the inputs and settings that
+the plan gives it, and the settings in its key:
 
     @stage("quantised", l_hat="l_hat.f32", indices="indices.npy", example="l.f32 -k 10 -q vq1.f32 -o l_hat.f32")
     def vq_search(latents: Path, codebooks: Codebooks, *, k: Width, mbest: Survivors = 5, l_hat: Output) -> None:
 
-Parameters before the asterisk are inputs, those behind it settings, but for the outputs, which the decorator names with
-their files, and for `Aside` ones, which change no result. This module imports neither numpy nor pydantic, so that a
+Parameters before the asterisk are inputs. Those behind it are settings, except outputs, which the decorator names with
+their files, and `Aside` ones, which change no result. This module imports neither numpy nor pydantic, so that a
 command starts fast.
 """
 
@@ -35,12 +35,12 @@ UNSET: Any = _Unset()
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What is to say of a setting beside its type, once for configuration, command, help and documentation.
+    """What a setting has besides its type, declared once for configuration, command, help and documentation.
 
     It stands in an annotation, as `Survivors = Annotated[int, Setting(help="survivors of the search", gt=0)]`. Bounds
-    are checked by pydantic in blocks and by the command. `flag` is the option of the command, where it is not that of
-    the name. A setting at its `neutral` value is left out of keys: the value, declared once and never changed, that
-    stands for how things were before the setting existed.
+    are checked by pydantic in blocks and by the command. `flag` is the option of the command, where it is not made
+    from the name. A setting at its `neutral` value is left out of keys. With this value, which is declared once and
+    never changed, all is done as before the setting existed.
     """
 
     help: str = ""
@@ -80,7 +80,7 @@ class Setting:
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """What is to say of an input or an output: its help; `flag`, where it is an option; `commas` between several."""
+    """What an input or an output has besides its type: `help`, its option `flag`, `commas` between several values."""
 
     help: str = ""
     flag: str | None = None
@@ -90,18 +90,18 @@ class File:
 
 @dataclass(frozen=True, kw_only=True)
 class Aside(Setting):
-    """A setting of a command that changes no result, and is no setting of a stage."""
+    """A setting of a command that changes no result, and so is in no key."""
 
 
 Json = dict
-"""Settings of a stage as a whole: JSON text, or the path of a JSON file."""
+"""All settings of a stage in one object, given as JSON text or as the path of a JSON file."""
 Root = Annotated[
     Path | None,
-    Aside(help="folder that paths in records are meant from (default: this one)", flag="--root", metavar="DIR"),
+    Aside(help="folder that paths in records are relative to (default: the current one)", flag="--root", metavar="DIR"),
 ]
 Record = Annotated[
     Json | None,
-    Aside(help="text or file: what provenance.json is to tell besides", flag="--record", metavar="JSON"),
+    Aside(help="JSON text or file: what else provenance.json records", flag="--record", metavar="JSON"),
 ]
 
 Role = Literal["input", "setting", "output", "aside"]
@@ -110,7 +110,7 @@ Function = TypeVar("Function", bound=Callable)
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of a stage's function: its `kind` is the type of a value, of which there may be `several`."""
+    """A parameter of a stage's function; `kind` is the type of one value, `several` says whether it takes more."""
 
     name: str
     role: Role
@@ -122,7 +122,7 @@ class Parameter:
 
     @property
     def flag(self) -> str | None:
-        """Its option; None of a positional one."""
+        """The option that gives it; None for a positional argument."""
         if self.about.flag:
             return self.about.flag
         if not self.keyword and (self.default is UNSET or self.several):
@@ -134,7 +134,7 @@ class Parameter:
         return isinstance(self.about, File) and self.about.commas
 
     def words(self, value: Any) -> list[str]:
-        """The words that give a value, or several, to the command; none for None, nothing and False."""
+        """Return the words of the command line for a value, or for several; none for None, an empty list and False."""
         if value is None or value is False or (self.several and not value):
             return []
         if value is True:
@@ -154,10 +154,10 @@ class Parameter:
 class Stage:
     """A function from files to files, and what follows from its signature.
 
-    `folder` is the kind of its results, results/<folder>/<name>.<key>/; None of a command that makes no keyed result.
-    `outputs` are file names, by parameter: several of a parameter that is a folder. `found` names inputs that the
-    command finds through its settings, and that no parameter takes; `beside` names files that it
-    makes beside its outputs.
+    `folder` is the kind of its results, which lie in results/<folder>/<name>.<key>/; None for results without a key.
+    `outputs` are file names by parameter; a parameter that is a folder has several. `found` names inputs that the
+    command finds through its settings, not through a parameter. `extra_files` names files that it writes besides its
+    outputs.
     """
 
     function: Callable
@@ -165,7 +165,7 @@ class Stage:
     outputs: Mapping[str, str | tuple[str, ...]]
     example: str
     found: tuple[str, ...] = ()
-    beside: tuple[str, ...] = ()
+    extra_files: tuple[str, ...] = ()
 
     @property
     def command(self) -> str:
@@ -173,7 +173,7 @@ class Stage:
 
     @property
     def entry(self) -> str:
-        """Where the function stands, as `keys` takes it."""
+        """The function as "module:function", the form that `keys` takes."""
         return f"{self.function.__module__}:{self.function.__name__}"
 
     @cached_property
@@ -205,13 +205,13 @@ class Stage:
 
     @cached_property
     def whole(self) -> Parameter | None:
-        """The parameter that takes all settings as one JSON text, where there is one."""
+        """The parameter that takes all settings as one JSON text, or None."""
         return next((one for one in self.settings.values() if one.kind is dict), None)
 
     def filled(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings with those left out at their defaults; ValueError for one that is missing or unknown.
+        """Return settings, with defaults for those left out; ValueError for a setting that is missing or unknown.
 
-        These are mistakes in the plan, not in a configuration.
+        Such a mistake is one of the plan, not of a configuration.
         """
         if self.whole:
             return dict(settings)
@@ -228,19 +228,19 @@ class Stage:
         return {name: value for name, value in named.items() if value is not UNSET}
 
     def check_inputs(self, given: Iterable[str]) -> None:
-        """ValueError for inputs that are missing or unknown: a mistake in the plan."""
+        """Raise ValueError for inputs that are missing or unknown, which is a mistake of the plan."""
         unknown = set(given) - {*self.inputs, *self.found}
         missing = {name for name, one in self.inputs.items() if one.default is UNSET} - set(given)
         if unknown or missing:
             raise ValueError(f"{self.command}: inputs {sorted(unknown)} are unknown, {sorted(missing)} are missing")
 
     def files(self) -> list[str]:
-        """The names of all files that it makes."""
+        """Return the names of all files that it writes."""
         named = [[names] if isinstance(names, str) else names for names in self.outputs.values()]
-        return [*(name for names in named for name in names), *self.beside]
+        return [*(name for names in named for name in names), *self.extra_files]
 
     def words(self, values: Mapping[str, Any]) -> list[str]:
-        """The words behind the command that give values to its parameters; positional ones come first."""
+        """Return the words of the command line that give values to its parameters; positional ones come first."""
         given = [(found, values.get(name)) for name, found in self.parameters.items()]
         given.sort(key=lambda pair: pair[0].flag is not None)
         return [word for found, value in given if value != found.default for word in found.words(value)]
@@ -251,13 +251,13 @@ def stage(
     *,
     example: str,
     found: tuple[str, ...] = (),
-    beside: tuple[str, ...] = (),
+    extra_files: tuple[str, ...] = (),
     **outputs: str | tuple[str, ...],
 ) -> Callable[[Function], Function]:
-    """Declare a function to be a stage; it stays the function that it is, with its `stage` as an attribute."""
+    """Declare a function to be a stage: it stays as it is, and its attribute `stage` holds the `Stage`."""
 
     def declare(function: Function) -> Function:
-        function.stage = Stage(function, folder, outputs, example, found, beside)  # type: ignore[attr-defined]
+        function.stage = Stage(function, folder, outputs, example, found, extra_files)  # type: ignore[attr-defined]
         return function
 
     return declare
@@ -269,7 +269,7 @@ def stage_of(function: Any) -> Stage:
 
 
 def _unwrapped(hint: Any) -> tuple[type, bool, Setting | File | None]:
-    """Type of a value, whether there may be several, and what is said of it, of an annotation."""
+    """Return the type of one value of an annotation, whether it takes several, and its Setting or File."""
     about, several = None, False
     while True:
         if get_origin(hint) is Annotated:

@@ -8,4 +8,6 @@ from mlquant.core.stage import Setting
 
 Seed = Annotated[int, Setting(help="seed of the random numbers", ge=0, lt=1 << 32)]
 Survivors = Annotated[int, Setting(help="survivors of the search after each stage", gt=0, lt=1 << 31)]
-Stages = Annotated[int, Setting(help="how many stages of the quantiser are used: the first so many", gt=0, lt=1 << 31)]
+Stages = Annotated[
+    int, Setting(help="number of stages of the quantiser that are used, from the first on", gt=0, lt=1 << 31)
+]

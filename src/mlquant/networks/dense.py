@@ -1,6 +1,6 @@
 """Trained networks of dense layers, run by numpy: torch takes longer to load than a sample takes to run.
 
-What lies between the layers in `networks` is folded into them: batch normalisation, and what `zero_mean` and `dct` do.
+Batch normalisation, and what `zero_mean` and `dct` do in `model`, is folded into the layers.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _WHOLE = {"nn": 99, "d": 1024, "ncat": 1024, "nvq": 64}  # settings that are who
 
 
 class Dense:
-    """A trained network from arrays to arrays: `encoder`, without layers where there is no bottleneck, and `decoder`.
+    """A trained network that maps arrays to arrays: an `encoder`, empty where there is no bottleneck, and a `decoder`.
 
-    Raises InputError for a network with more in it, KeyError and ValueError for a state that is of another network.
+    Raises InputError for a network with other than dense layers, KeyError and ValueError for another network's state.
     """
 
     def __init__(self, settings: dict, state: dict[str, np.ndarray]):
@@ -55,13 +55,13 @@ class Dense:
             (W, b), (V, c) = encoder[0], decoder[-1]
             encoder[0], decoder[-1] = (W, b - W @ mean), (V, c + mean)
         if state:
-            raise ValueError(f"found {', '.join(state)} beside the layers")
+            raise ValueError(f"found {', '.join(state)}, expected the layers only")
         self.encoder, self.decoder = (
             [(W.astype(np.float32), b.astype(np.float32)) for W, b in layers] for layers in (encoder, decoder)
         )
 
     def encode(self, x: np.ndarray) -> np.ndarray:
-        """Latents [F, latent_width] float32 of inputs [F, inputs]; without a bottleneck, what its decoder takes."""
+        """Latents [F, latent_width] float32 of inputs [F, inputs]; without a bottleneck, the inputs."""
         if not self.encoder:
             return x
         latents = _through(self.encoder, x)
@@ -74,7 +74,7 @@ class Dense:
 
 
 def _layers(state: dict[str, np.ndarray], part: str, widths: list[int], normalised: bool) -> Layers:
-    """The layers of these widths of a part of a network, taken out of its state, in float64."""
+    """Take the layers of these widths, of a part of a network, out of its state, in float64."""
     layers: Layers = []
     for i, (inputs, outputs) in enumerate(pairwise(widths)):
         place = (3 if normalised else 2) * i
@@ -95,8 +95,8 @@ def _layers(state: dict[str, np.ndarray], part: str, widths: list[int], normalis
 def _through(layers: Layers, x: np.ndarray) -> np.ndarray:
     """Outputs [F, outputs] float32 of x [F, inputs].
 
-    On one core and in whole blocks, the last one filled up: for fewer rows BLAS has kernels that round otherwise. So
-    the result for a frame depends neither on how many frames there are nor on the number of cores.
+    It runs on one core and in whole blocks, the last one filled up, as BLAS rounds otherwise for fewer rows. So the
+    result for a frame depends neither on how many frames there are nor on the number of cores.
     """
     output = np.empty((len(x), len(layers[-1][1])), np.float32)
     block = np.zeros((_BLOCK, x.shape[1]), np.float32)
@@ -120,10 +120,10 @@ def constrained(latents: np.ndarray) -> np.ndarray:
 
 
 def load(weights: str | Path, make: Callable[[dict, dict[str, np.ndarray]], object] = Dense) -> tuple:
-    """What `make` makes of the settings and tensors of a weights.safetensors file, and the settings.
+    """Return what `make` makes of the settings and tensors of a weights.safetensors file, and the settings.
 
-    Raises InputError for a file that is none of ours, and for one of a training that failed. Its settings are checked
-    before a network is made of them.
+    Raises InputError for a file that mlquant did not write, and for one of a training that failed. The settings are
+    checked before a network is made of them.
     """
     if not Path(weights).is_file():
         raise InputError(f"{weights}: no such file")
@@ -144,9 +144,9 @@ def load(weights: str | Path, make: Callable[[dict, dict[str, np.ndarray]], obje
 
 
 def _checked(settings: Any) -> dict:
-    """The settings in a weights file; ValueError, naming the key, for those that no network can have.
+    """Return the settings of a weights file; raise ValueError, which names the key, for those that no network can have.
 
-    They are checked as far as the work of a network depends on them: the schema, which checks them all before a
+    They are checked as far as running the network depends on them: the schema, which checks them all before a
     training, takes longer to load than a sample takes to run.
     """
 

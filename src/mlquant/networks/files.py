@@ -1,4 +1,4 @@
-"""What the commands of networks read, checked against each other, and a training from files to a folder."""
+"""Reading and checking of the files that the commands of networks take, and training from files to a folder."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ def train(
     root: Path | None,
     begin: Callable[..., dict] = lambda *read: {},
 ) -> None:
-    """Train on files, by their names, and write what came of it; `begin` gives what a training goes on from."""
+    """Train a network on files, given by the names of inputs, and write it into the folder `out`.
+
+    `begin` is given the settings, the features and the held-out features; it returns the arguments of `training.train`
+    by which a training begins with the weights of another network. With `keep_failure` a training that fails is written
+    as such; without, it raises InputError.
+    """
     from mlquant.core import blocks, provenance
     from mlquant.networks import training
     from mlquant.networks.settings import NetworkSettings
@@ -43,7 +48,7 @@ def train(
 
 
 def read_pairs(features: list[Path], targets: list[Path]) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
-    """Records of features, and the y that go with them where there are any."""
+    """Read features, and their y if any; InputError for files of different lengths."""
     read = [records.read_features(path) for path in features]
     y = [records.read_f32(path, 79) for path in targets] if targets else None
     for path, found, b in zip(targets, y or (), read, strict=False):
@@ -55,7 +60,7 @@ def read_pairs(features: list[Path], targets: list[Path]) -> tuple[list[np.ndarr
 def read_latents(
     option: str, paths: list[Path], named: list[Path], features: list[np.ndarray], settings: dict
 ) -> list[np.ndarray]:
-    """Quantised latents of the files `named`, whose features are given: one vector for each sequence of frames."""
+    """Read the quantised latents of the files `named`, with these features: a vector for each sequence of frames."""
     if len(paths) != len(features):
         raise InputError(f"{option}: {len(paths)} files, expected {len(features)}, one for each of the features")
     width = rows.latent_width(settings)
@@ -69,12 +74,12 @@ def read_latents(
 
 
 def read_spectra(path: Path, settings: dict) -> np.ndarray:
-    """Features that a network takes: records [F, 22] or y [F, 79]."""
+    """Read the features that a network takes: records [F, 22] or y [F, 79]."""
     return records.read_f32(path, 79) if rows.row_of(settings).source == "y" else records.read_features(path)
 
 
 def read_energy(path: Path | None, features: np.ndarray) -> np.ndarray | None:
-    """The y whose energy the output gets, of as many frames as the features."""
+    """Read the y [F, 79] whose energy the output gets; InputError unless it has as many frames as the features."""
     if path is None:
         return None
     y = records.read_f32(path, 79)

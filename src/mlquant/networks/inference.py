@@ -24,15 +24,16 @@ if TYPE_CHECKING:
 
 
 def load(weights: str | Path) -> tuple[Dense | AtWork, dict]:
-    """Network and settings of a weights.safetensors file; InputError when it is none of ours, or its training failed.
+    """Network and settings of a weights.safetensors file; InputError when mlquant did not write it.
 
-    The network maps arrays to arrays with `encode` and `decode`, and has its `row`.
+    InputError is also raised where the training failed. The network maps arrays to arrays with `encode` and `decode`,
+    and has its `row`.
     """
     return dense.load(weights, at_work)
 
 
 def at_work(settings: dict, state: dict[str, np.ndarray]) -> Dense | AtWork:
-    """The network of these settings and tensors: of dense layers where they are all, else one that torch runs."""
+    """Return the network of these settings and tensors: run by numpy if it has dense layers only, else by torch."""
     if not row_of(settings).beyond_dense:
         return Dense(settings, state)
     from mlquant.networks.model import AtWork
@@ -46,7 +47,7 @@ def _needs_bottleneck(network: Dense | AtWork, settings: dict) -> None:
 
 
 def vectors(settings: dict, features: np.ndarray) -> np.ndarray:
-    """What a network sees at work: [ceil(F/ncat), inputs] float32 of features [F, 22], or [F, 79] where it takes y.
+    """Return the inputs [ceil(F/ncat), inputs] float32 of a trained network, for features [F, 22], or y [F, 79].
 
     A last, short sequence repeats its last frame; a network that makes y_hat of b sees every frame as voiced.
     """
@@ -66,7 +67,9 @@ def _in_sequences(x: np.ndarray, ncat: int) -> np.ndarray:
     return np.concatenate([x, np.repeat(x[-1:], -len(x) % ncat, axis=0)]).reshape(-1, ncat * x.shape[1])
 
 
-_quietly = np.errstate(over="ignore", invalid="ignore")  # what is not finite is told, and not twice
+_quietly = np.errstate(
+    over="ignore", invalid="ignore"
+)  # `_finite` refuses what is not finite; numpy would warn of it too
 
 
 def _finite(output: np.ndarray) -> np.ndarray:
@@ -123,7 +126,7 @@ def infer(
 ) -> np.ndarray:
     """`decode(encode(...))` in one, optionally with Gaussian noise of variance `noise_var` on the latents.
 
-    Raises InputError for a variance that is none, and for one at a network without a bottleneck.
+    Raises InputError for a variance that is negative or infinite, and for noise in a network without a bottleneck.
     """
     if not 0 <= noise_var < np.inf:
         raise InputError(f"noise_var: found {noise_var:g}, expected a variance of 0 or more")
@@ -143,7 +146,7 @@ def _restore(settings: dict, output: np.ndarray, features: np.ndarray, y: np.nda
     restored = 20.0 * output.reshape(-1, output.shape[1] // settings["ncat"])[: len(features)].astype(np.float64)
     makes_y = row_of(settings).target == "y"
     if settings["norm"]:
-        # A normalised target sums to energy 1, but an estimate need not: it keeps what it has.
+        # A normalised target has energy 1. An estimate need not have, and its energy is not corrected.
         source = y if makes_y and y is not None else spectrum(features)
         restored += energy_dB(source)[:, None]
     restored = _finite(restored.astype(np.float32))

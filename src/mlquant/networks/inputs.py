@@ -1,4 +1,4 @@
-"""What networks see: features in dB/20, that is log10 of the amplitude, most often less their own energy."""
+"""Inputs of networks: features in dB/20, that is log10 of the amplitude, most often less their own energy."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from mlquant.vocoder.features import energy_dB
 
 
 def network_inputs(settings: dict, features: np.ndarray) -> np.ndarray:
-    """What a network sees of features: [F, 20, 22 or 79] float32.
+    """Return the inputs that a network gets for features: [F, 20, 22 or 79] float32.
 
-    `features` are y [F, 79] in dB for a network that takes y, else records [F, 22] (b in dB, Wo, voiced). In dB/20;
-    b of less energy than `lower_limit_dB` lifted to it; less their own energy when `norm`, and y always; a 22-wide
-    network also gets log10(Wo) and the voicing.
+    `features` are y [F, 79] in dB for a network that takes y, else records [F, 22] (b in dB, Wo, voiced). Inputs are in
+    dB/20. A b of less energy than `lower_limit_dB` is lifted to it. The energy is taken out of b when `norm` is set,
+    and always out of y. A 22-wide network also gets log10(Wo) and the voicing.
     """
     row = row_of(settings)
     if row.source == "y":

@@ -7,7 +7,7 @@ import torch
 DB2 = 400.0
 """Mean squared error of dB/20 vectors times this is spectral distortion in dB^2."""
 WEIGHT_LIMIT = 30.0
-"""Where the weight of `wloss` is clipped."""
+"""Largest weight of `wloss`; larger ones are clipped to it."""
 
 
 def sd(estimate: torch.Tensor, target: torch.Tensor) -> torch.Tensor:

@@ -57,9 +57,9 @@ class Network(nn.Module):
         self.register_buffer("basis", basis, persistent=False)
 
     def start_at(self, mean: torch.Tensor) -> None:
-        """Make the mean target [outputs] what is removed, and else the output of a decoder that has learnt nothing.
+        """Begin at the mean target [outputs]: `zero_mean` removes it; else an untrained decoder puts it out.
 
-        Started far above its target `wloss` throws the output down to where it has no gradient.
+        An output that begins far above its target is thrown by `wloss` to where it has no gradient.
         """
         if self.mean is not None:
             self.mean.copy_(mean)
@@ -67,9 +67,9 @@ class Network(nn.Module):
         bias.data.copy_(self._transformed(mean[None]).reshape(-1, len(bias)).mean(dim=0))
 
     def encode(self, x: torch.Tensor) -> torch.Tensor:
-        """Latents [F, latent_width] of inputs [F, inputs], quantised when the network does that.
+        """Return latents [F, latent_width] of inputs [F, inputs], quantised if the network has a quantiser.
 
-        Without a bottleneck, what its decoder takes: the inputs.
+        Without a bottleneck they are the inputs.
         """
         latents = self._transformed(x)
         if self.row.encoder:
@@ -94,9 +94,9 @@ class Network(nn.Module):
     ) -> torch.Tensor:
         """Outputs of inputs; with a generator, noise of variance `noise_var` is added to each latent vector.
 
-        Of `symbols` that is the variance at a mean symbol energy of 1: whatever the energy, the ratio is the same.
-        With `quantise` the decoder gets what that makes of the latents instead, and its gradient passes straight
-        through to the encoder (van den Oord et al.), whose distance from it is the `commitment`.
+        For `symbols` it is the variance at a mean symbol energy of 1; the ratio is the same at any energy. With
+        `quantise` the decoder gets what that function returns for the latents. The decoder's gradient passes straight
+        through to the encoder (van den Oord et al.), and the distance of both latents gives the `commitment`.
         """
         latents = self.encode(x)
         if quantise is not None:
@@ -130,7 +130,7 @@ class Network(nn.Module):
 
 
 class AtWork:
-    """A trained network from arrays to arrays, as `dense.Dense`, which is faster, for networks with more in them."""
+    """A trained network that torch runs, where it has more than dense layers. `dense.Dense` does the same faster."""
 
     def __init__(self, settings: dict, state: dict[str, np.ndarray]):
         torch.set_num_threads(1)  # results must not depend on the number of cores
@@ -153,7 +153,7 @@ class AtWork:
 
 
 class PitchDecoder(nn.Module):
-    """b, log10(Wo) and voicing [F, 22] to y_hat; Wo goes through layers of its own and joins b, then its hidden layer.
+    """b, log10(Wo) and voicing [F, 22] to y_hat; Wo passes layers of its own and joins b, then the first hidden layer.
 
     The voicing is not used. The widths are those of the input, two hidden layers and the output.
     """
@@ -188,7 +188,7 @@ def _convolutions(frames: int, inputs: int, hidden: int, d: int) -> tuple[nn.Seq
 
 
 def _stack(widths: list[int], normalised: bool = False) -> nn.Sequential:
-    """Linear layers of these widths with ReLU between them, none after the last; none at all of no widths."""
+    """Linear layers of these widths with ReLU between them, none after the last; no layers for no widths."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(widths):
         layers += [nn.Linear(inputs, outputs), *([nn.BatchNorm1d(outputs)] if normalised else []), nn.ReLU()]
@@ -203,7 +203,7 @@ def _quantiser(row: Row, settings: dict) -> nn.Module | None:
 
     logger.disable("vector_quantize_pytorch")  # warns of a first batch with fewer vectors than entries
     if row.quantised == "fsq":
-        # The latents' tanh is the bound: a second one would leave 6 levels. A list of all 8^d codes finds no room.
+        # tanh bounds the latents; a second bound would leave 6 levels. A list of all 8^d codes would fill the memory.
         return FSQ([LEVELS] * settings["d"], bound_hard_clamp=True, return_indices=False)
     # Entries start at vectors of the first batch, and ones that fall out of use move to vectors of a later one.
     trained = {"codebook_size": ENTRIES, "decay": 0.8, "kmeans_init": True, "threshold_ema_dead_code": 2}

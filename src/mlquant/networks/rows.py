@@ -3,9 +3,9 @@
 Shapes are those of the original's autoencoder scripts and its manifold project. Building them is in `model`; this
 module needs no torch, so that the configuration can be checked and plain networks run without it.
 
-The table is data: `settings.NetworkSettings` puts a network's row among its settings, from where it gets into its
-weights, and all else takes it from there (`row_of`). So another row in the table is nothing to a network that has its
-own, and weights of a network that the table does not know can be used.
+The table is data: `settings.NetworkSettings` puts a network's row among its settings, which its weights hold, and all
+other code takes it from there (`row_of`). So a row that is added to the table changes nothing for other networks, and
+weights of a network that is not in the table can be used.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ LEVELS = 8
 ENTRIES = 512
 """Entries of a codebook that is trained with its network."""
 SHAPING = ("family", "nn", "row", "d", "ncat", "nvq", "norm", "zero_mean", "dct", "lower_limit_dB", "symbols")
-"""Settings that a network has in common with one that it is trained on from."""
+"""Settings in which a network must agree with the one whose weights its training begins with."""
 POOLING = 4
-"""Frames of which the convolutional network makes one vector of latents."""
-_WIDEST = 2048  # elements of a layer
-_DEEPEST = 16  # layers of an encoder or a decoder
+"""Frames for which the convolutional network makes one vector of latents."""
+_WIDEST = 2048  # most elements of a layer
+_DEEPEST = 16  # most layers of an encoder or a decoder
 Bottleneck = Literal["tanh", "relu"]
 Layers = Literal["linear", "normalised", "conv", "pitch"]
 Quantised = Literal["fsq", "vq"]
@@ -34,11 +34,11 @@ class Row:
     """Layer widths of a network; "b" is 20*ncat for `ncat` frames of b, "d" the bottleneck's width.
 
     `encoder` ends at the latents and is empty when the network has no bottleneck; `decoder` starts at them. Widths of
-    22 take b, log10(Wo) and the voicing. `bottleneck` is the latents' activation, after which `noisy` networks take
-    Gaussian noise in training and others quantise, "fsq" by finite scalars and "vq" by codebooks that are trained
-    along; of a row without encoder "vq" quantises the input. `layers` says what lies between the widths: "linear",
-    "normalised" (linear, then batch normalisation), "conv" (convolutions over frames) or "pitch" (linear layers that
-    see Wo once more at each step).
+    22 take b, log10(Wo) and the voicing. `bottleneck` is the latents' activation. After it, `noisy` networks get
+    Gaussian noise in training, and `quantised` ones quantise: "fsq" by finite scalars, "vq" by codebooks that are
+    trained with the network. Without an encoder "vq" quantises the input. `layers` says what lies between the widths:
+    "linear", "normalised" (linear, then batch normalisation), "conv" (convolutions over frames) or "pitch" (linear
+    layers that see Wo once more at each step).
     """
 
     encoder: tuple
@@ -64,7 +64,7 @@ class Row:
 
     @property
     def beyond_dense(self) -> str | None:
-        """Its quantiser or layers that dense layers, normalised or not, cannot stand for; None where they are all."""
+        """The quantiser or kind of layers that it has besides dense ones, normalised or not; None if there is none."""
         return self.quantised or (self.layers if self.layers in ("conv", "pitch") else None)
 
 
@@ -101,9 +101,9 @@ def row_of(settings: dict) -> Row:
 
 
 def checked_row(value: Any) -> Row:
-    """The row that an object from JSON or YAML stands for.
+    """Return the row that an object from JSON or YAML describes.
 
-    Raises ValueError, one line that names the key, for one of which no network can be built.
+    Raises ValueError, one line that names the key, for a row of which no network can be built.
     """
     if not isinstance(value, dict):
         raise ValueError(f"found {repr(value)[:50]}, expected an object")
@@ -169,8 +169,8 @@ def widths_of(settings: dict) -> list[list[int]]:
 
 
 def training_frames(settings: dict, frames: int) -> int:
-    """Of so many frames of a file, how many are trained on: the first; the share `held_out`, the last, never is.
+    """Return how many of a file's `frames`, from the first on, are trained on; the share `held_out` at its end is not.
 
-    Of a file of voices that a corpus holds out none is, whatever this says.
+    This is not for files of voices that a corpus holds out, of which no frame is trained on.
     """
     return frames - round(settings["held_out"] * frames)

@@ -1,4 +1,4 @@
-"""The settings of a network and of its training, and which of them contradict its row of the table of networks."""
+"""The settings of a network and of its training, checked against its row of the table of networks."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ def _row_of_table(settings: dict[str, Any]) -> Row | None:
 
 
 class NetworkSettings(Block):
-    """Everything that defines the training of a network but its data; what is left out has these values.
+    """All settings that define the training of a network, but for its data, with their defaults.
 
-    The row, where left out, is that of the table for `family` and `nn`; one that is given stands, whatever these are.
+    A row that is left out is that of the table for `family` and `nn`; a row that is given is used, whatever these are.
     """
 
     family: Annotated[str, Setting(help="with `nn` the row of the table in src/mlquant/networks/rows.py")]
@@ -43,7 +43,7 @@ class NetworkSettings(Block):
         BeforeValidator(_row),
         PlainSerializer(as_settings),
         Field(default_factory=_row_of_table),
-        Setting(help="layer widths and kind of the network; that of the table, where left out"),
+        Setting(help="layer widths and kind of the network; by default those of the table"),
     ]
     d: Annotated[
         Annotated[int, Setting(gt=0, le=1024)] | None,
@@ -51,19 +51,21 @@ class NetworkSettings(Block):
     ] = None
     ncat: Annotated[int, Setting(help="adjacent frames that make one vector", gt=0, le=1024)] = 1
     nvq: Annotated[int, Setting(help="quantisers in a network that quantises by itself", gt=0, le=64)] = 1
-    norm: Annotated[bool, Setting(help="the energy of a frame is taken out of b and passed on")] = True
+    norm: Annotated[bool, Setting(help="the energy of a frame is taken out of b and passed on to the output")] = True
     zero_mean: Annotated[bool, Setting(help="the mean of each element of b over the corpus is taken out")] = False
     dct: Annotated[bool, Setting(help="the network sees the cosine transform of b")] = False
-    lower_limit_dB: Annotated[float | None, Setting(help="what is less in b is raised to this; none by default")] = None
+    lower_limit_dB: Annotated[
+        float | None, Setting(help="a b of less energy, in dB, is raised to this energy; by default none is")
+    ] = None
     noise_var: Annotated[NoiseVar, Setting(help="variance of Gaussian noise on the latents in training")] = 0.0
     symbols: Annotated[bool, Setting(help="two latents make a complex symbol of energy 1, sent over a channel")] = False
     loss: Annotated[
         Literal["sd", "wloss"],
         Setting(help="wloss: squared error of linear amplitudes, weighted; sd: squared error in dB"),
     ] = "wloss"
-    gamma: Annotated[float, Setting(help="of wloss: 1 counts linear amplitudes alike, 0 nearly as dB", ge=0, le=1)] = (
-        0.5
-    )
+    gamma: Annotated[
+        float, Setting(help="of wloss: at 1 errors count as in linear amplitude, at 0 nearly as in dB", ge=0, le=1)
+    ] = 0.5
     optimiser: Annotated[Literal["sgd", "adam"], Setting(help="method of the training")] = "adam"
     lr: Annotated[float, Setting(help="learning rate", gt=0)]
     schedule: Annotated[Literal["constant", "cosine"], Setting(help="cosine: the rate falls to 0 as half a cosine")] = (
@@ -71,13 +73,16 @@ class NetworkSettings(Block):
     )
     batch: Annotated[Positive, Setting(help="vectors in a batch")] = 256
     epochs: Annotated[Positive, Setting(help="how often the training goes through the corpus")]
-    seed: Annotated[Seed, Setting(help="of weights, order and noise")] = 1
-    thresh: Annotated[Thresh | None, Setting(help="dB: frames with no more energy of b are left out")] = None
+    seed: Annotated[Seed, Setting(help="seed of initial weights, order and noise")] = 1
+    thresh: Annotated[
+        Thresh | None, Setting(help="frames whose b has no more energy than this, in dB, are left out")
+    ] = None
     voiced_only: Annotated[bool, Setting(help="unvoiced frames are left out")] = False
     held_out: Annotated[
         Share,
         Setting(
-            help="share of each file, its end, that is never trained on; measured where the corpus holds out no voice"
+            help="share of each file, at its end, that is never trained on; the training is measured on it where the "
+            "corpus holds out no voice"
         ),
     ] = 0.05
     threads: Threads = 1
@@ -85,8 +90,10 @@ class NetworkSettings(Block):
         Literal["auto", "cpu", "cuda"],
         Setting(help="where it is trained; auto: on a CUDA device if there is one"),
     ] = "auto"
-    mbest: Annotated[Survivors, Setting(help="survivors of the search, of a network that is trained on")] = 5
-    refresh: Annotated[Positive, Setting(help="of vq_in_loop: epochs between refreshes of the codebooks")] = 5
+    mbest: Annotated[
+        Survivors, Setting(help="survivors of the search, for a network that is trained on from another")
+    ] = 5
+    refresh: Annotated[Positive, Setting(help="with vq_in_loop: epochs between refreshes of the codebooks")] = 5
 
     @model_validator(mode="after")
     def _consistent(self) -> NetworkSettings:
@@ -120,28 +127,30 @@ class NetworkSettings(Block):
 
 
 class Network(NetworkSettings):
-    """A network, the corpus that it is trained on, and the network that it is trained on from, if any.
+    """A network, the corpus that it is trained on, and the network whose weights its training begins with, if any.
 
-    With `finetune` or `vq_in_loop` it has the settings of the network named there where it has none of its own.
+    With `finetune` or `vq_in_loop` it takes the settings that it does not have from the network named there.
     """
 
     corpus: Annotated[str, Setting(help="name of the corpus that it is trained on")]
     finetune: Annotated[
         str | None,
         Setting(
-            help="name of a network that this one starts from. Its input is quantised: b of the whole corpus or, of a "
-            "network with a bottleneck, the latents, of which it trains the decoder alone"
+            help="name of the network whose weights this one begins with. Its input is quantised: b of the whole "
+            "corpus or, for a network with a bottleneck, the latents; then the decoder alone is trained"
         ),
     ] = None
     vq_in_loop: Annotated[
         str | None,
         Setting(
-            help="name of a network that this one starts from. Encoder and decoder are trained through a quantiser "
-            "between them, whose codebooks are refreshed"
+            help="name of the network whose weights this one begins with. Encoder and decoder are trained through a "
+            "quantiser between them, whose codebooks are refreshed"
         ),
     ] = None
     quantiser: Annotated[str | None, Setting(help="name of the quantiser, with finetune or vq_in_loop")] = None
-    stages: Annotated[Stages | None, Setting(help="how many of the quantiser's stages are used; by default all")] = None
+    stages: Annotated[
+        Stages | None, Setting(help="number of stages of the quantiser that are used; by default all")
+    ] = None
 
     @model_validator(mode="after")
     def _trained_on(self) -> Network:
@@ -158,5 +167,5 @@ class Network(NetworkSettings):
 
     @property
     def initial(self) -> str | None:
-        """The network that this one is trained on from."""
+        """The name of the network whose weights this one begins with, or None."""
         return self.finetune or self.vq_in_loop

@@ -1,4 +1,4 @@
-"""The commands of networks: training, and what trained networks make of features and latents."""
+"""The commands of networks: training, and passing features and latents through trained networks."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def encode(
     pairs: Pairs | None = None,
     l: Annotated[Path, File(help="d floats a vector", flag="--out")],  # noqa: E741
 ) -> None:
-    """Latents of features."""
+    """Encode features to latents."""
     from mlquant.networks import files, inference, rows
     from mlquant.vocoder import chosen
 
@@ -99,7 +99,7 @@ def decode(
     *,
     hat: Hat,
 ) -> None:
-    """Features of latents."""
+    """Decode latents to features."""
     from mlquant.core import records
     from mlquant.networks import files, inference, rows
 
@@ -120,7 +120,7 @@ def infer(
     seed: Seed = 1,
     hat: Hat,
 ) -> None:
-    """Features straight through a network."""
+    """Pass features straight through a network."""
     from mlquant.core import records
     from mlquant.networks import files, inference
 

@@ -35,7 +35,7 @@ _CHECKPOINT_EVERY = 5  # epochs
 _SD_OF_Y = slice(3, 74)  # 200 to 3700 Hz of the 79 points; b spans just that
 _ERRORS = 1 << 20  # of a search at once, 4 MB: with more it is slower
 _REFINEMENTS = 3  # Lloyd iterations of a codebook at each refresh
-Features = list[np.ndarray]  # records [F, 22] of each file
+Features = list[np.ndarray]  # the records [F, 22] of each file
 Targets = list[np.ndarray] | None  # y [F, 79] of each file, where a network makes y_hat
 Latents = list[np.ndarray]  # quantised, [ceil(F/ncat), latent_width] of each file
 
@@ -55,8 +55,8 @@ def training_set(
     below `thresh` dB of b energy, and unvoiced frames when `voiced_only`, are left out; a sequence of `ncat` frames
     counts when all of them do.
 
-    With `latents`, of `features` and of those in `held_out`, these are the inputs, [n, latent_width], and sequences do
-    not overlap, as they do not where latents are made; a last short one is left out.
+    `latents` are those of `features` and of the features in `held_out`. With them these are the inputs,
+    [n, latent_width], and sequences do not overlap, as where latents are made; a last short one is left out.
 
     Raises InputError when targets or latents and features do not fit, and when nothing is left.
     """
@@ -85,7 +85,7 @@ def training_set(
         else:
             spans = (slice(0, split), slice(0, 0)) if i < len(features) else (slice(0, 0), slice(None))
         for part, span in enumerate(spans):
-            starts = _starts(keep, span, ncat, every=ncat if latents else 1)
+            starts = _starts(keep, span, ncat, step=ncat if latents else 1)
             outputs[part].append(_sequences(t, starts, ncat))
             if latents is None:
                 inputs[part].append(_sequences(x, starts, ncat))
@@ -124,10 +124,10 @@ def _check_latents(settings: dict, features: Features, latents: Latents) -> None
         raise InputError(f"latents: shapes {found}, expected {expected} as of b in sequences of {ncat}")
 
 
-def _starts(keep: np.ndarray, span: slice, ncat: int, every: int) -> np.ndarray:
-    """First frames [n] of the sequences of `ncat` kept frames in a span of a file; each is a multiple of `every`."""
+def _starts(keep: np.ndarray, span: slice, ncat: int, step: int) -> np.ndarray:
+    """First frames [n] of the sequences of `ncat` kept frames in a span of a file; each is a multiple of `step`."""
     first, last, _ = span.indices(len(keep))
-    starts = np.arange(-(-first // every) * every, last - ncat + 1, every)
+    starts = np.arange(-(-first // step) * step, last - ncat + 1, step)
     if not len(starts):
         return starts
     return starts[np.lib.stride_tricks.sliding_window_view(keep, ncat)[starts].all(axis=1)]
@@ -144,34 +144,34 @@ def train(
     targets: Targets,
     folder: Path,
     held_out: tuple[Features, Targets] | None = None,
-    start: tuple[dict[str, torch.Tensor], dict] | None = None,
+    initial: tuple[dict[str, torch.Tensor], dict] | None = None,
     latents: tuple[Latents, Latents] | None = None,
     codebooks: list[np.ndarray] | None = None,
     refined: Callable | None = None,
 ) -> None:
     """Train a network and write weights.safetensors, settings.json, losses.csv and training.json into `folder`.
 
-    It starts from random weights, or from the tensors and settings in `start` (see `state_of`). With quantised
-    `latents` (see `training_set`) its decoder alone is trained, on these. With `codebooks` [M, latent_width] a search
-    quantises its latents by them, in training and where it is measured, and they follow the latents: before the first
-    epoch, and whenever as many as the setting `refresh` have passed, `refined`, as of `vq`, fits them to the whole
-    training set.
+    The initial weights are random, or the tensors in `initial` (see `state_of`), which come with their settings. With
+    quantised `latents` (see `training_set`) the decoder alone is trained, on these. With `codebooks` [M, latent_width]
+    a search quantises the latents by them, in training and in measuring. The codebooks follow the latents: before the
+    first epoch, and again after every `refresh` epochs (a setting), `refined`, which is that of `vq`, fits them to
+    the whole training set.
 
     A checkpoint in `folder` that was made with the same settings and data is continued. Raises InputError
     when a loss is not finite, naming the epoch and the setting to lower, and for weights, latents or codebooks that do
     not go with the settings.
     """
-    _check_start(settings, start, latents, codebooks)
+    _check_initial(settings, initial, latents, codebooks)
     device = _device(settings)
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(settings["seed"])
     arrays = training_set(settings, features, targets, held_out, latents)
     trained_codebooks = [torch.tensor(codebook, device=device) for codebook in codebooks or ()]
-    identity = _identity(settings, *arrays, *(start[0].values() if start else ()), *trained_codebooks)
+    identity = _identity(settings, *arrays, *(initial[0].values() if initial else ()), *trained_codebooks)
     network = Network(settings)
-    if start:
-        network.load_state_dict(start[0])
+    if initial:
+        network.load_state_dict(initial[0])
     else:
         network.start_at(arrays[1].mean(dim=0))
     network.to(device)
@@ -237,7 +237,7 @@ def train(
 
 
 def _device(settings: dict) -> torch.device:
-    """The device to train on: the first CUDA device where there is one, unless the settings say otherwise."""
+    """Return the device to train on: the first CUDA device where there is one, unless the settings say otherwise."""
     there = torch.cuda.is_available()
     if settings["device"] == "cuda" and not there:
         raise InputError("device: found cuda, but torch finds none here, expected auto or cpu")
@@ -248,19 +248,19 @@ def _device(settings: dict) -> torch.device:
 
 
 def state_of(settings: dict, state: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
-    """The tensors of the network of these settings; RuntimeError for those of another."""
+    """Return the tensors of the network of these settings; RuntimeError for those of another network."""
     network = Network(settings)
     network.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
     return network.state_dict()
 
 
-def _check_start(settings: dict, start: tuple | None, latents: tuple | None, codebooks: list | None) -> None:
+def _check_initial(settings: dict, initial: tuple | None, latents: tuple | None, codebooks: list | None) -> None:
     name, row = f"{settings['family']} nn {settings['nn']}", row_of(settings)
-    if start is None and (latents is not None or codebooks):
-        raise InputError(f"start: none, expected weights to train on {'latents' if codebooks is None else 'codebooks'}")
+    if initial is None and (latents is not None or codebooks):
+        raise InputError(f"initial: none, expected weights with {'latents' if codebooks is None else 'codebooks'}")
     for key in SHAPING:
-        if start is not None and start[1][key] != settings[key]:
-            raise InputError(f"{key}: found {settings[key]}, expected {start[1][key]} as of the weights to start from")
+        if initial is not None and initial[1][key] != settings[key]:
+            raise InputError(f"{key}: found {settings[key]}, expected {initial[1][key]} as of the initial weights")
     if codebooks and latents is not None:
         raise InputError("codebooks: found with latents, expected one of both")
     if codebooks and (not row.encoder or row.quantised or settings["symbols"]):
@@ -273,10 +273,10 @@ def _check_start(settings: dict, start: tuple | None, latents: tuple | None, cod
 
 @torch.no_grad()
 def searched(latents: torch.Tensor, codebooks: Sequence[torch.Tensor], mbest: int) -> torch.Tensor:
-    """What an M-best search through the codebooks [M, d] of all stages makes of latents [F, d], as `vq.search` does.
+    """Return latents [F, d] quantised by M-best search through the codebooks [M, d] of all stages, as by `vq.search`.
 
-    On the device of the latents, and for a batch: of 512 latents and two stages of 4096 entries one core finds the best
-    of 5 survivors in 20 ms, in 55 ms with faiss, whose fast kernel is for far more vectors at once.
+    It runs on the device of the latents and is made for a batch. For 512 latents, two stages of 4096 entries and 5
+    survivors one core takes 20 ms; with faiss, whose fast kernel is for far more vectors at once, it takes 55 ms.
     """
     largest = max(map(len, codebooks))
     block = max(1, _ERRORS // (largest * (min(mbest, largest) if len(codebooks) > 1 else 1)))
@@ -313,7 +313,7 @@ def _refresh(
 
 
 def write_failure(settings: dict, reason: str, folder: Path) -> None:
-    """Write what `train` would, of a network whose training failed: its use ends in an error that gives the reason."""
+    """Write the files of a network whose training failed; its use ends in an error that gives the reason."""
     weights = safetensors.torch.save({}, {"failed": reason})
     _write(folder, settings, [], weights, {"failed": reason, "seconds": None, "device": None})
 
@@ -372,9 +372,9 @@ def _identity(settings: dict, *data: torch.Tensor) -> str:
 def _save_checkpoint(
     path: Path, run: dict, network: Network, optimiser: torch.optim.Optimizer, codebooks: Sequence[torch.Tensor] = ()
 ) -> None:
-    """Write the tensors of network, optimiser and codebooks, and what is known of the run, behind a checksum of all.
+    """Write the tensors of network, optimiser and codebooks, and the state of the run, with a checksum of all.
 
-    Without one a damaged tensor would be loaded without a word. The optimiser's settings are those of the run, and
+    Without it a damaged tensor would be loaded unnoticed. The optimiser's settings are those of the run, and
     its rate is set at every step.
     """
     tensors = {f"network.{name}": tensor for name, tensor in network.state_dict().items()}
@@ -410,15 +410,15 @@ def _resume(
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             entry = json.loads((file.metadata() or {})["checkpoint"])
         if entry["sha256"] != _checksum(entry["run"], tensors):
-            raise ValueError("its checksum is another")
+            raise ValueError("its checksum does not match")
         run = json.loads(entry["run"])
         curve, seconds = [tuple(row) for row in run["curve"]], float(run["seconds"])
         if run["identity"] != identity:
             log(f"{path}: a checkpoint of other settings or data, starting anew")
             return [], 0.0
-        # All is looked at before any of it is loaded: a half loaded network is neither new nor old.
+        # All is checked before any of it is loaded, so that no network is half loaded.
         if {name: tensor.shape for name, tensor in tensors.items()} != _shapes(network, optimiser, codebooks):
-            raise ValueError("its tensors are others")
+            raise ValueError("its tensors are those of another network")
     except Exception as error:  # safetensors and JSON raise many kinds on a file that is no checkpoint
         log(f"{path}: not a checkpoint that can be continued ({one_line(str(error))[:200]}), starting anew")
         return [], 0.0
@@ -441,7 +441,7 @@ def _resume(
 def _shapes(
     network: Network, optimiser: torch.optim.Optimizer, codebooks: Sequence[torch.Tensor]
 ) -> dict[str, torch.Size]:
-    """Shapes of the tensors of a checkpoint of these, by name; SGD as used here has none."""
+    """Return the shapes of the tensors of a checkpoint, by name; SGD, as used here, has none."""
     shapes = {f"network.{name}": tensor.shape for name, tensor in network.state_dict().items()}
     shapes |= {f"codebook.{stage}": codebook.shape for stage, codebook in enumerate(codebooks)}
     if isinstance(optimiser, torch.optim.Adam):

@@ -1,4 +1,4 @@
-"""Settings of networks that are single values, and what commands that train take: each said once."""
+"""Scalar settings of networks, and the files of commands that train, for blocks of settings and for signatures."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["FILES", "Folder", "HeldOut", "HeldOutTargets", "KeepFailure", "Noise
 __all__ += ["Stages", "Survivors", "Targets", "Threads", "Thresh", "Training"]
 
 NoiseVar = Annotated[float, Setting(help="variance of Gaussian noise on the latents", ge=0)]
-Share = Annotated[float, Setting(help="share of each file, its end, that is never trained on", gt=0, lt=1)]
-Threads = Annotated[int, Setting(help="threads of the training; the rounding follows their number", gt=0, le=1024)]
+Share = Annotated[float, Setting(help="share of each file, at its end, that is never trained on", gt=0, lt=1)]
+Threads = Annotated[int, Setting(help="threads of the training; the last digits depend on their number", gt=0, le=1024)]
 
-Settings = Annotated[Json, Setting(help="text or file; settings.json of a network will do", flag="--settings")]
+Settings = Annotated[Json, Setting(help="JSON text or file, such as settings.json of a network", flag="--settings")]
 Training = Annotated[list[Path], File(help="22 floats a frame", flag="--features", metavar="B.f32")]
 Targets = Annotated[
     list[Path], File(help="79 floats a frame, for networks that make y_hat", flag="--target", metavar="Y.f32")
@@ -28,7 +28,7 @@ HeldOut = Annotated[
 HeldOutTargets = Annotated[
     list[Path], File(help="their y, for networks that make y_hat", flag="--held-out-target", metavar="Y.f32")
 ]
-KeepFailure = Annotated[bool, Aside(help="of a training that fails keep the reason, and exit with status 0")]
+KeepFailure = Annotated[bool, Aside(help="if the training fails, write the reason and exit with status 0")]
 Folder = Annotated[Path, File(help="weights, settings and loss curve", flag="--out", metavar="DIR")]
 FILES = ("weights.safetensors", "settings.json", "losses.csv", "training.json", "provenance.json")
 """Files of a folder that holds a trained network."""

@@ -1,4 +1,4 @@
-"""What the commands of quantisers read: codebooks, and coefficients of prediction."""
+"""Reading of codebooks and prediction coefficients, for the commands of quantisers."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from mlquant.core.errors import InputError
 
 
 def read_codebooks(paths: Sequence[Path], k: int) -> list[np.ndarray]:
-    """The codebooks [M, k] of files; InputError for one that cannot be read."""
+    """Read codebooks [M, k] from files; InputError for one that cannot be read."""
     return [records.read_f32(path, k) for path in paths]
 
 
 def read_coefficient(predict: str | float | None, predictor: Path | None = None) -> float | None:
-    """A coefficient of prediction: that of a file of vq-predictor, a number, or the name of such a file; or None."""
+    """Return a prediction coefficient: from the file `predictor`, or `predict`, a number or a file; else None."""
     if predictor is None and predict is None:
         return None
     if predictor is None:

@@ -11,7 +11,7 @@ from mlquant.core.errors import InputError
 
 
 def without_gain(features: np.ndarray) -> np.ndarray:
-    """Shapes [F, 20] float32 in dB of records [F, 22] (b in dB, Wo, voiced): b without its mean."""
+    """Return the shapes [F, 20] float32 in dB of records [F, 22] (b in dB, Wo, voiced): b without its mean."""
     b = features[:, :20].astype(np.float64)
     return (b - b.mean(axis=1, keepdims=True)).astype(np.float32)
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from mlquant.core.blocks import Block, by_kind, quoted, refusal
 from mlquant.core.stage import Setting
 from mlquant.networks.types import Seed
-from mlquant.quantisers.types import Entries, Stop, Stretch, Survivors
+from mlquant.quantisers.types import Entries, ResetEvery, Stop, Survivors
 from mlquant.vocoder.types import Thresh
 
 Interval = Literal[10, 20, 40]
@@ -30,11 +30,11 @@ class CodebookStage(Block):
 
     size: Annotated[Size, Setting(help="entries of the codebook, a power of two")] = 4096
     stop: Stop = 1e-4
-    seed: Annotated[Seed, Setting(help="of the splits")] = 1
+    seed: Annotated[Seed, Setting(help="seed of the splits")] = 1
 
 
 def _coefficient(value: Any) -> Any:
-    """A prediction coefficient; the largest is that of `vq.predictor`."""
+    """Return a prediction coefficient; refuse one outside the range of `vq.predictor`."""
     if value == "fit" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 0.95):
         return value
     raise refusal(f"found {quoted(value)}, expected fit, or a number, 0 to 0.95")
@@ -44,8 +44,8 @@ Predict = Annotated[
     Any,
     AfterValidator(_coefficient),
     Setting(
-        help="what is predicted of a vector: this, 0 to 0.95, times the one before as quantised; fit: the coefficient "
-        "of least squares on the training vectors"
+        help="prediction coefficient, 0 to 0.95: a vector is predicted as this times the quantised vector before it; "
+        "fit: the coefficient of least squares on the training vectors"
     ),
 ]
 
@@ -53,7 +53,7 @@ Predict = Annotated[
 class VectorQuantiser(Block):
     """What quantisers of all kinds have in common.
 
-    A quantiser is of the latents of a network, or of b itself, less its mean, which is passed on.
+    A quantiser codes the latents of a network, or b itself without its gain, which is passed on.
     """
 
     renamed: ClassVar[dict[str, str]] = {"stretch": "reset_every"}
@@ -63,9 +63,11 @@ class VectorQuantiser(Block):
     corpus: Annotated[str | None, Setting(help="name of the corpus that a quantiser of b itself is trained on")] = None
     interval_ms: Annotated[
         Interval | None,
-        Setting(help="a vector is sent every so many ms, and the decoder interpolates; by default every vector is"),
+        Setting(help="ms between the vectors that are sent; the decoder interpolates. By default every vector is sent"),
     ] = None
-    thresh: Annotated[Thresh | None, Setting(help="dB: frames with no more energy of b are not trained on")] = None
+    thresh: Annotated[
+        Thresh | None, Setting(help="frames whose b has no more energy than this, in dB, are not trained on")
+    ] = None
     stages: Annotated[list[CodebookStage], Field(min_length=1), Setting(help="its stages; see Stages of a quantiser")]
 
     @model_validator(mode="after")
@@ -82,20 +84,21 @@ class Lbg(VectorQuantiser):
 
 
 class Beam(VectorQuantiser):
-    """The first stage is that of lbg, each other is trained on the residuals of all survivors of those before."""
+    """The first stage is trained as in lbg, each other on the residuals of all survivors of the stages before."""
 
     kind: Annotated[Literal["beam"], Setting(help="how its stages are trained")]
     mbest: Annotated[Survivors, Setting(help="survivors of the search in training")]
 
 
 class Predictive(VectorQuantiser):
-    """What prediction from the vector before leaves is quantised; the search keeps its survivors over time as well."""
+    """The residual of prediction from the vector before is quantised; the search keeps survivors over time as well."""
 
     kind: Annotated[Literal["predictive"], Setting(help="how its stages are trained")]
     mbest: Annotated[Survivors, Setting(help="survivors of the search in training")]
     predict: Predict
     reset_every: Annotated[
-        Stretch | None, Setting(help="the prediction begins anew after so many vectors that are sent; by default never")
+        ResetEvery | None,
+        Setting(help="number of sent vectors after which the prediction begins anew; by default never"),
     ] = None
 
 

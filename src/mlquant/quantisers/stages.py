@@ -1,4 +1,4 @@
-"""The commands of quantisers: what is quantised, codebooks trained stage by stage, the search, and training through it.
+"""The commands of quantisers: removal of the gain, training of codebooks, the search, and training through it.
 
 Vectors are latents of a network or the shape of b, that is b without its gain. Options and formats of `vq-train` and
 `vq-search` are those of vqtrain and vq_mbest of Codec 2.
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mlquant.core.errors import InputError, log, progress
 from mlquant.core.stage import Aside, File, Record, Root, Setting, stage
 from mlquant.networks.types import FILES, Folder, HeldOut, HeldOutTargets, KeepFailure, Settings, Targets, Training
-from mlquant.quantisers.types import Entries, Every, Seed, Share, Stop, Stretch, Survivors, Width
+from mlquant.quantisers.types import Entries, ResetEvery, Seed, SendEvery, Share, Stop, Survivors, Width
 from mlquant.vocoder.types import Pairs, Thresh
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ Predict = Annotated[
 ]
 First = Annotated[int, Setting(help="first element that counts", metavar="I")]
 Last = Annotated[int | None, Setting(help="last element that counts (default k-1)", metavar="J")]
-Threads = Annotated[int | None, Aside(help="change the speed, not the result (default all)")]
+Threads = Annotated[int | None, Aside(help="threads of the search, which change its speed only (default all)")]
 
 
 @stage("gain_removed", shape="shape.f32", example="b.f32 -o shape.f32")
@@ -45,7 +45,7 @@ def remove_gain(
     pairs: Pairs | None = None,
     shape: Annotated[Path, File(help="20 floats a frame", flag="--out")],
 ) -> None:
-    """Shapes of b, that is b without its gain: what is quantised where no network is in between."""
+    """Take the gain out of b, which leaves its shape, to quantise b itself."""
     from mlquant.core import records
     from mlquant.networks import rows
     from mlquant.quantisers import gain
@@ -67,7 +67,7 @@ def restore_gain(
     *,
     b_hat: Annotated[Path, File(help="22 floats a frame", flag="--out")],
 ) -> None:
-    """Features of shapes: b_hat with the gain of b."""
+    """Put the gain of b back to quantised shapes, which gives b_hat."""
     from mlquant.core import records
     from mlquant.quantisers import gain
 
@@ -82,7 +82,7 @@ def vq_predictor(
     k: Width,
     coefficient: Annotated[Path, File(help="one float", flag="--out")],
 ) -> None:
-    """The least squares coefficient by which vectors are predicted from those before."""
+    """Fit the least squares coefficient that predicts each vector from the one before."""
     import numpy as np
 
     from mlquant.core import records
@@ -105,7 +105,7 @@ Trace = Annotated[Path | None, File(help="CSV: entries, variance, iterations")]
     codebook="vq.f32",
     residual="residual.f32",
     trace="trace.csv",
-    beside=("provenance.json",),
+    extra_files=("provenance.json",),
     example="l.f32 -k 10 -m 4096 -o vq1.f32 --residual res1.f32",
 )
 def vq_train(
@@ -148,7 +148,7 @@ def vq_train(
     codebook="vq.f32",
     residual="residual.f32",
     trace="trace.csv",
-    beside=("provenance.json",),
+    extra_files=("provenance.json",),
     example="l.f32 -k 10 -m 4096 --after vq1.f32 --mbest 5 -o vq2.f32",
 )
 def vq_train_beam(
@@ -169,7 +169,7 @@ def vq_train_beam(
     record: Record = None,
     root: Root = None,
 ) -> None:
-    """Train the next codebook after others, on the residuals of all survivors of a search through these."""
+    """Train the codebook after those of --after, on the residuals of all survivors of a search through these."""
     from mlquant.core import provenance
     from mlquant.quantisers import vq
     from mlquant.quantisers.files import read_codebooks
@@ -188,7 +188,7 @@ def vq_train_beam(
 
 
 def _to_train_on(train: Path, k: int, predict: str | None, predictor: Path | None) -> tuple[np.ndarray, float | None]:
-    """Vectors [n, k] to train on, what prediction leaves of them where there is one, and its coefficient."""
+    """Return vectors [n, k] to train on, or with prediction their residuals, and the coefficient or None."""
     import numpy as np
 
     from mlquant.core import records
@@ -199,11 +199,11 @@ def _to_train_on(train: Path, k: int, predict: str | None, predictor: Path | Non
     if a is None:
         return records.read_f32(train, k), None
     before, vectors = np.split(records.read_f32(train, 2 * k), 2, axis=1)
-    return vq.unpredicted(vectors, before, a), a
+    return vq.prediction_residuals(vectors, before, a), a
 
 
 def _reporting(m: int) -> Callable[[int, float, int], None]:
-    """What a training calls to report on a size of the codebook that is done."""
+    """Return the function by which a training reports on each size of the codebook that is done."""
     return lambda entries, variance, iterations: progress(
         f"{entries} entries: variance {variance:.6f} after {iterations} iterations", done=entries == m
     )
@@ -217,7 +217,7 @@ def _write_codebook(
     st: int = 0,
     en: int | None = None,
 ) -> None:
-    """Write what a training gave, the codebook last."""
+    """Write the files of a trained codebook, the codebook itself last."""
     import numpy as np
 
     from mlquant.core import disk, records
@@ -249,9 +249,9 @@ def vq_search(
     *,
     k: Width,
     mbest: Survivors = 5,
-    send_every: Every = 1,
+    send_every: SendEvery = 1,
     predict: Predict = None,
-    reset_every: Stretch | None = None,
+    reset_every: ResetEvery | None = None,
     st: First = 0,
     en: Last = None,
     threads: Threads = None,
@@ -271,7 +271,7 @@ def vq_search(
     vectors = records.read_f32(latents, k)
     stages, a = read_codebooks(codebooks, k), read_coefficient(predict, predictor)
     if a is None and reset_every is not None:
-        raise InputError("--predict: none, expected with --reset-every")
+        raise InputError("--predict: none, expected a coefficient with --reset-every")
     if a is not None and (st or en is not None):
         raise InputError("--predict: found with --st or --en, expected without")
     options: dict[str, Any] = {"send_every": send_every, "a": a, "reset_every": reset_every, "st": st, "en": en}
@@ -308,7 +308,7 @@ def train_on(
     latents: Annotated[
         list[Path],
         File(
-            help="quantised, of each of the features: train only the decoder, on these",
+            help="quantised latents of each of the features: the decoder alone is trained, on these",
             flag="--latents",
             metavar="L_HAT.f32",
         ),
@@ -320,7 +320,7 @@ def train_on(
     codebooks: Annotated[
         list[Path],
         File(
-            help="codebooks of all stages for the latents: train with their search between encoder and decoder",
+            help="codebooks of all stages for the latents: their search is in the training between encoder and decoder",
             flag="--loop",
             metavar="VQ1,VQ2,...",
             commas=True,
@@ -332,13 +332,13 @@ def train_on(
     record: Record = None,
     root: Root = None,
 ) -> None:
-    """Train a network on from its weights: with other inputs, quantised latents, or a quantiser in its loop."""
+    """Train a network on from its weights: on other inputs, on quantised latents, or through a quantiser."""
     from mlquant.networks import dense, files, rows, training
     from mlquant.quantisers import vq
     from mlquant.quantisers.files import read_codebooks
 
     def begin(settings: dict, read: list[np.ndarray], others: list[np.ndarray]) -> dict:
-        begun: dict[str, Any] = {"start": dense.load(initial, training.state_of)}
+        begun: dict[str, Any] = {"initial": dense.load(initial, training.state_of)}
         if codebooks:
             width = rows.latent_width(settings) or 1
             begun |= {"codebooks": read_codebooks(codebooks, width), "refined": vq.refined}

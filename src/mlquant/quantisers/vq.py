@@ -31,11 +31,11 @@ from threadpoolctl import ThreadpoolController
 from mlquant.core.errors import InputError
 
 SPLIT = 0.005  # largest change of an element when an entry is split in two; vqtrain's, meant for latents in -1 to 1
-_SPARE = 3  # candidates beyond those asked for
-_ITERATIONS = 100  # of k-means at most; it is done in about half of them
-_ROUNDS = 20  # in which entries that nothing is nearest to are moved; one is nearly always enough
+_SPARE = 3  # candidates of a search beyond those asked for
+_ITERATIONS = 100  # most iterations of k-means; it needs about half of them
+_ROUNDS = 20  # most rounds in which unused entries are moved; one is nearly always enough
 _BLOCK = 1 << 24  # float32 elements in the largest array of a search, 64 MB
-_LARGEST = 1e15  # of an element; squares of larger ones leave float32
+_LARGEST = 1e15  # largest magnitude of an element; squares of larger ones overflow float32
 _THREADS = 1024
 
 
@@ -91,14 +91,14 @@ def train(
     codebook = np.zeros((1, vectors.shape[1]), np.float32)
     trace = [] if size > 1 else [(1, variance, 0)]  # the centroid needs no iterations
     if not split:
-        start = centred[rng.choice(len(vectors), size, replace=False)]
-        codebook, variance, iterations = _lloyd(centred, start, variance, stop, elements, threads)
+        initial = centred[rng.choice(len(vectors), size, replace=False)]
+        codebook, variance, iterations = _lloyd(centred, initial, variance, stop, elements, threads)
         trace.append((size, variance, iterations))
         report(*trace[-1])
     while len(codebook) < size:
         change = rng.uniform(-SPLIT, SPLIT, codebook.shape).astype(np.float32)
-        start = np.concatenate([codebook + change, codebook])
-        codebook, variance, iterations = _lloyd(centred, start, variance, stop, elements, threads)
+        initial = np.concatenate([codebook + change, codebook])
+        codebook, variance, iterations = _lloyd(centred, initial, variance, stop, elements, threads)
         trace.append((len(codebook), variance, iterations))
         report(*trace[-1])
 
@@ -110,7 +110,7 @@ def train(
 def _lloyd(
     vectors: np.ndarray, codebook: np.ndarray, variance: float, stop: float, elements: slice, threads: int
 ) -> tuple[np.ndarray, float, int]:
-    """Lloyd iterations from a start and the variance before it; returns codebook, variance, iterations.
+    """Run Lloyd iterations from a codebook and the variance before it; return codebook, variance, iterations.
 
     The vectors [J, k] must be centred: then sum |x - c|^2 can be had in float64 from the sums and counts of
     each entry's vectors, as sum |x|^2 - 2 sums.c + counts |c|^2, without a pass over all the differences.
@@ -154,10 +154,10 @@ def train_beam(
 ) -> Training:
     """Train the codebook of the stage after those of `before` on vectors [J, k], the first stage's.
 
-    It is made for what the search will offer it: the residuals of all `mbest` paths through the stages before, not of
-    the best alone, which it so fits a little less and unseen vectors better. faiss' k-means starts from `size`
-    residuals drawn at random and goes on until their variance falls by no more than `stop` of itself. Then an entry
-    that no residual is nearest to takes half of the fullest cell.
+    It is trained on what the search will offer it: the residuals of all `mbest` paths through the stages before, not
+    of the best path alone. So it fits that path a little less, and unseen vectors better. faiss' k-means starts from
+    `size` residuals drawn at random and goes on until their variance falls by no more than `stop` of itself. Then an
+    entry that no residual is nearest to takes half of the fullest cell.
 
     Indices, residual, counts and the only row of the trace are those of the best path through all of the stages.
     Raises InputError for a request that cannot be met.
@@ -176,8 +176,8 @@ def train_beam(
     residuals = _search(vectors, [_entries(codebook) for codebook in before], mbest, mbest, threads)[1]
     offered = np.ascontiguousarray(residuals.reshape(-1, vectors.shape[1]))
     rng = np.random.default_rng(seed)
-    start = offered[rng.choice(len(offered), size, replace=False)]
-    codebook, iterations = _kmeans(offered, start, stop, threads)
+    initial = offered[rng.choice(len(offered), size, replace=False)]
+    codebook, iterations = _kmeans(offered, initial, stop, threads)
     codebook, indices, errors = _all_used(offered, codebook, rng, threads)
 
     best = errors.reshape(residuals.shape[:2]).argmin(axis=1)[:, None]
@@ -188,11 +188,11 @@ def train_beam(
     return Training(codebook, trace, indices, residual, np.bincount(indices, minlength=size))
 
 
-def _kmeans(vectors: np.ndarray, start: np.ndarray, stop: float, threads: int) -> tuple[np.ndarray, int]:
-    """faiss' k-means of vectors [J, k] from a start [M, k]; returns the codebook and how many iterations it took."""
+def _kmeans(vectors: np.ndarray, initial: np.ndarray, stop: float, threads: int) -> tuple[np.ndarray, int]:
+    """Run k-means of faiss on vectors [J, k] from `initial` [M, k]; return the codebook and how many iterations."""
     kmeans: Any = faiss.Kmeans(  # Any: by its types the centroids are None, also after training
         vectors.shape[1],
-        len(start),
+        len(initial),
         niter=_ITERATIONS,
         early_stop_threshold=min(stop, 1.0),
         # Otherwise it warns of few vectors, and draws 256 an entry from many.
@@ -200,17 +200,17 @@ def _kmeans(vectors: np.ndarray, start: np.ndarray, stop: float, threads: int) -
         max_points_per_centroid=len(vectors),
     )
     with _faiss_threads(threads), _blas().limit(limits=1, user_api="blas"):
-        kmeans.train(vectors, init_centroids=start)
+        kmeans.train(vectors, init_centroids=initial)
     return kmeans.centroids, len(kmeans.obj)
 
 
 def _all_used(
     vectors: np.ndarray, codebook: np.ndarray, rng: np.random.Generator, threads: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """A codebook [M, k] each entry of which is the nearest to some of the vectors [J, k].
+    """Move entries of a codebook [M, k] until each is the nearest to some of the vectors [J, k].
 
-    Each that is not goes to one of the fullest cells, its own entry and this to either side of the mean. Returns the
-    codebook, and the nearest entry and squared error of each vector [J].
+    An unused entry goes to one of the fullest cells: it and the cell's own entry move to either side of its mean.
+    Returns the codebook, and the nearest entry and squared error of each vector [J].
     """
     for _ in range(_ROUNDS):
         indices, errors = nearest(vectors, codebook, threads=threads)
@@ -232,10 +232,11 @@ def _all_used(
 def refined(
     vectors: np.ndarray, codebooks: Sequence[np.ndarray], *, iterations: int, threads: int = 1
 ) -> list[np.ndarray]:
-    """The codebooks [M, k] of all stages after so many Lloyd iterations each on vectors [J, k], from where they are.
+    """Return the codebooks [M, k] of all stages after `iterations` more Lloyd iterations each on vectors [J, k].
 
-    Each stage follows the residuals of those before it. For vectors that have moved a little since the codebooks were
-    trained on them. An entry that no vector is nearest to stays where it is. Raises InputError for what cannot be used.
+    This is for vectors that have moved a little since the codebooks were trained on them. Each stage is fitted to the
+    residuals of the stages before it. An entry that no vector is nearest to stays where it is. Raises InputError for
+    what cannot be used.
     """
     residual = _matrix("vectors", vectors)
     codebooks = [_matrix("codebook", codebook) for codebook in codebooks]
@@ -257,10 +258,10 @@ def refined(
 def nearest(
     vectors: np.ndarray, codebook: np.ndarray, st: int = 0, en: int | None = None, threads: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The nearest entry of codebook [M, k] to each of vectors [F, k].
+    """Find the nearest entry of codebook [M, k] to each of vectors [F, k].
 
     Returns indices [F] int64, the first among equal entries, and squared errors [F] float32, summed over
-    elements `st` to `en`. Two entries whose errors differ by less than float32 can tell may change places.
+    elements `st` to `en`. Two entries whose errors differ by less than the precision of float32 may change places.
     """
     vectors, codebook = _matrix("vectors", vectors), _matrix("codebook", codebook)
     _same_width(vectors, codebook)
@@ -281,8 +282,8 @@ def search(
 ) -> np.ndarray:
     """M-best search of vectors [F, k] through the codebooks [M, k] of all stages; returns indices [F, stages].
 
-    Each stage searches the residuals of the `mbest` paths kept by the last and keeps the best `mbest` of all
-    that gives; an `mbest` beyond the number of paths keeps them all. Raises InputError for what cannot be used.
+    Each stage searches the residuals of the `mbest` paths kept by the last stage, and keeps the best `mbest` of
+    all paths that this gives; an `mbest` beyond their number keeps them all. Raises InputError for what cannot be used.
     """
     vectors, codebooks = _searchable(vectors, codebooks, mbest, threads)
     elements = _elements(vectors.shape[1], st, en)
@@ -305,9 +306,9 @@ def _searchable(
 
 @dataclass(frozen=True)
 class _Entries:
-    """The entries [M, k] of a codebook as a search takes them.
+    """A codebook [M, k] prepared for a search.
 
-    Also about their mean [k] float64, and for each entry the index of the first that is the same.
+    `centred` are its entries less their `mean` [k] float64; `first` is for each entry the index of the first equal one.
     """
 
     codebook: np.ndarray
@@ -330,7 +331,7 @@ def _entries(codebook: np.ndarray) -> _Entries:
 def _search(
     targets: np.ndarray, stages: Sequence[_Entries], mbest: int, last: int, threads: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best paths, `last` at most, of targets [F, k]: indices [F, paths, stages] and residuals [F, paths, k]."""
+    """Find the best paths, `last` at most, of targets [F, k]: indices [F, paths, stages], residuals [F, paths, k]."""
     # A stage offers up to mbest entries, and the spare ones, to every path of the last: this bounds the memory.
     few = min(mbest, max(map(len, stages)))
     block = max(1, _BLOCK // (targets.shape[1] * few * (few + _SPARE)))
@@ -367,13 +368,13 @@ def _search_block(
 
 
 def _nearest_few(vectors: np.ndarray, entries: _Entries, few: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """The `few` nearest entries to each vector, best first: indices and squared errors, both [F, few]."""
+    """Return the `few` nearest entries to each vector, best first: indices and squared errors, both [F, few]."""
     # About the codebook's mean: distances stay, and |x|^2 - 2 x.c + |c|^2 in float32 loses least.
     targets = (vectors - entries.mean).astype(np.float32)
     if few == 1:
         indices = entries.first[_faiss_nearest(targets, entries.centred, 1, threads)[:, 0]]
         return indices[:, None], _squared(vectors - entries.codebook[indices])[:, None]
-    # The spare ones are there for the exact errors to choose from: faiss's are good to float32 of |x|^2 only.
+    # Exact errors choose among spare candidates too: faiss's errors are good to float32 of |x|^2 only.
     found = np.sort(_faiss_nearest(targets, entries.centred, min(few + _SPARE, len(entries)), threads), axis=1)
     errors = _squared(vectors[:, None, :] - entries.codebook[found])
     order = np.argsort(errors, axis=1, kind="stable")[:, :few]
@@ -393,9 +394,9 @@ def decode(indices: np.ndarray, codebooks: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def predictor(vectors: np.ndarray, before: np.ndarray) -> float:
-    """The least squares coefficient a, of 0 to 0.95, of vectors [J, k] on those sent before them [J, k].
+    """Return the least squares coefficient, within 0 to 0.95, of vectors [J, k] on those sent before them [J, k].
 
-    Both are taken about their means.
+    Both are taken less their means.
     """
     vectors, before = _pairs(vectors, before)
     vectors, before = (array - array.mean(axis=0, dtype=np.float64) for array in (vectors, before))
@@ -403,11 +404,11 @@ def predictor(vectors: np.ndarray, before: np.ndarray) -> float:
     return float(np.clip((vectors * before).sum() / energy, 0, 0.95)) if energy else 0.0
 
 
-def unpredicted(vectors: np.ndarray, before: np.ndarray, a: float) -> np.ndarray:
-    """What prediction leaves of vectors [J, k] after those sent before them [J, k]: x_t - a x_(t-1).
+def prediction_residuals(vectors: np.ndarray, before: np.ndarray, a: float) -> np.ndarray:
+    """Return the prediction residuals of vectors [J, k], with those sent before them [J, k]: x_t - a x_(t-1).
 
-    The training set of a predictive quantiser. Vectors as a quantiser in the loop gives them back, in place of those
-    before, gained nothing: 2 % of the error at most.
+    They are the training set of a predictive quantiser. To predict from quantised vectors instead, as the search does,
+    lowered its error by 2 % at most.
     """
     vectors, before = _pairs(vectors, before)
     return vectors - _coefficient(a) * before
@@ -424,16 +425,18 @@ def search_predictive(
     counted: np.ndarray | None = None,
     threads: int = 1,
 ) -> np.ndarray:
-    """Closed-loop search of vectors [F, k], each `send_every`-th of which is sent.
+    """Search vectors [F, k], each `send_every`-th of which is sent, in a closed loop of prediction.
 
-    Returns indices [ceil(F/send_every), stages]. Quantised is what is left by the decoder's own past, x_hat_t =
-    a x_hat_(t-1) + VQ(x_t - a x_hat_(t-1)), which is zero at the first of every `reset_every` vectors sent. See
-    "Predictive vector quantization" in Gersho and Gray, "Vector Quantization and Signal Compression", 1992.
+    Returns indices [ceil(F/send_every), stages]. The residual of a prediction from the decoder's own past is quantised,
+    x_hat_t = a x_hat_(t-1) + VQ(x_t - a x_hat_(t-1)). The past is zero at the first of every `reset_every` vectors
+    sent; these make a segment. See "Predictive vector quantization" in Gersho and Gray, "Vector Quantization and Signal
+    Compression", 1992.
 
-    As a choice decides on what follows from it, `mbest` paths are kept from one vector to the next, by the M-algorithm
+    As each choice affects those after it, `mbest` paths are kept from one vector to the next, by the M-algorithm
     (Anderson and Mohan, "Sequential coding algorithms", IEEE Trans. Commun. 32, 1984): those of the least error so far,
-    of vectors that the decoder interpolates too. Of 1 path the entries are the nearest. Of vectors sent that are not
-    `counted` [ceil(F/send_every)] bool, such as those that fill a last stretch, the errors are not.
+    in which vectors that the decoder interpolates count too. With 1 path each entry is the nearest one. `counted`
+    [ceil(F/send_every)] bool says of which vectors sent the error counts; it does not for those that only fill up the
+    last segment.
     """
     vectors, codebooks = _searchable(vectors, codebooks, mbest, threads)
     a, stages = _coefficient(a), [_entries(codebook) for codebook in codebooks]
@@ -442,13 +445,13 @@ def search_predictive(
     sent = -(-len(vectors) // send_every)
     reset_every = _within(sent, reset_every)
     counted = np.ones(sent, bool) if counted is None else counted
-    # Each path is offered up to so many entries: that bounds how many stretches are searched at once.
+    # At most so many entries continue a path: that bounds how many segments are searched at once.
     offered = min(mbest, math.prod(map(len, codebooks)))
     if vectors.shape[1] * mbest * offered > _BLOCK:
         _refuse_mbest(mbest, vectors.shape[1])
     block = max(1, _BLOCK // (mbest * offered * vectors.shape[1])) * reset_every
     found = [
-        _search_stretches(
+        _search_segments(
             vectors[i * send_every : (i + block) * send_every],
             counted[i : i + block],
             stages,
@@ -463,7 +466,7 @@ def search_predictive(
     return np.concatenate(found)
 
 
-def _search_stretches(
+def _search_segments(
     vectors: np.ndarray,
     counted: np.ndarray,
     stages: Sequence[_Entries],
@@ -473,10 +476,10 @@ def _search_stretches(
     reset_every: int,
     threads: int,
 ) -> np.ndarray:
-    """Indices [ceil(F/send_every), stages] of vectors [F, k], all stretches of them at once."""
+    """Return indices [ceil(F/send_every), stages] of vectors [F, k]; all segments are searched at once."""
     sent = len(counted)
     count, width = -(-sent // reset_every), vectors.shape[1]
-    # By stretch, what is sent, and what lies between.
+    # By segment, vector sent, and place from this vector up to the next one sent.
     padded: np.ndarray = np.zeros((count * reset_every * send_every, width), np.float32)
     padded[: len(vectors)] = vectors
     padded = padded.reshape(count, reset_every, send_every, width)
@@ -517,11 +520,11 @@ def decode_predictive(
     reset_every: int | None = None,
     lost: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Vectors [F, k] float32 of the indices [F, stages] of a predictive search, with its `a` and `reset_every`.
+    """Decode the indices [F, stages] of a predictive search, with its `a` and `reset_every`: vectors [F, k] float32.
 
-    A frame that is `lost` [F] bool has only its prediction. The difference this makes falls to a^n of itself in n
-    frames, or ends with the stretch: one of 8 dB RMS is under 0.5 dB after 6, 8, 13, 27 and 55 frames for an a of
-    0.6, 0.7, 0.8, 0.9 and 0.95.
+    A vector that is `lost` [F] bool is decoded as its prediction alone. The error of this falls to a^n of itself in n
+    vectors, or ends at the next reset: 8 dB RMS fall below 0.5 dB after 6, 8, 13, 27 and 55 vectors for an a of 0.6,
+    0.7, 0.8, 0.9 and 0.95.
     """
     from scipy import signal  # which a search without prediction need not wait for
 
@@ -550,8 +553,8 @@ def quantise(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Quantise each `send_every`-th of vectors [F, k]: indices [ceil(F/send_every), stages], and the decoded vectors.
 
-    With a coefficient `a` this is done by prediction, which begins anew every `reset_every` vectors, and the errors of
-    those `counted` count; without one, those of the elements `st` to `en`.
+    With a coefficient `a` it predicts as `search_predictive` does, which describes `reset_every` and `counted`. Without
+    one the errors of the elements `st` to `en` count, as in `search`.
     """
     if a is None:
         indices = search(vectors[::send_every], codebooks, mbest, st=st, en=en, threads=threads)
@@ -567,9 +570,9 @@ def quantise(
 
 
 def interpolated(sent: np.ndarray, send_every: int, frames: int) -> np.ndarray:
-    """Vectors [frames, k] float32 of those [ceil(frames/send_every), k] that were sent, the first for frame 0.
+    """Return vectors [frames, k] float32 for those [ceil(frames/send_every), k] that were sent, from frame 0 on.
 
-    They lie on straight lines between those sent, and stay at the last. Raises InputError for another number of them.
+    They lie on straight lines between those sent, and stay at the last. Raises InputError for another number of `sent`.
     """
     sent = _matrix("vectors", sent)
     _at_least_one(send_every=send_every)
@@ -602,7 +605,7 @@ def _coefficient(a: float | np.float32) -> np.float32:
 
 
 def usage(indices: np.ndarray, sizes: Sequence[int]) -> list[np.ndarray]:
-    """How often each entry is used: for each column of indices [F, stages] the counts [M] int64."""
+    """Count how often each entry is used: for each column of indices [F, stages] the counts [M] int64."""
     for stage, size in enumerate(sizes):
         _in_codebook(indices[:, stage], size, stage)
     return [np.bincount(indices[:, stage], minlength=size) for stage, size in enumerate(sizes)]
@@ -615,7 +618,7 @@ def mean_squared_error(vectors: np.ndarray, decoded: np.ndarray, *, st: int = 0,
 
 
 def uniform(latents: np.ndarray, bits: int) -> np.ndarray:
-    """Latents [F, d] as the middles, float32, of s = 2^bits equal steps over (-1, 1): variance 1/(3 s^2)."""
+    """Quantise latents [F, d] to the middles, float32, of s = 2^bits equal steps over (-1, 1): variance 1/(3 s^2)."""
     levels = 2**bits
     steps = np.clip(np.floor((latents + 1) * (levels / 2)), 0, levels - 1)
     return ((steps + 0.5) * (2 / levels) - 1).astype(np.float32)
@@ -623,7 +626,7 @@ def uniform(latents: np.ndarray, bits: int) -> np.ndarray:
 
 @cache
 def _blas() -> ThreadpoolController:
-    """What limits the threads of BLAS; looking for its libraries takes longer than a frame's search."""
+    """Return the control of BLAS' threads, made once: finding its libraries takes longer than a frame's search."""
     return ThreadpoolController()
 
 

@@ -1,6 +1,7 @@
 """Archives of speech: unpacked within limits, and written again as one plain tar of the audio files in them.
 
-Archives pass through files beside that tar, never through memory, and no path in an archive names a place on disk.
+Archives are unpacked through temporary files in the folder of that tar, never in memory. No path in an archive is used
+as a path on disk.
 """
 
 from __future__ import annotations
@@ -33,21 +34,21 @@ from mlquant.core.errors import InputError, log, one_line
 from mlquant.speech.settings import AUDIO
 
 LIMIT = 2 << 30  # bytes; a download or the content of an archive beyond this is taken for an attack or a mistake
-MEMBERS = 200_000  # files and folders in an archive
-NAMES = 16 << 20  # characters in the names of its audio files
-HEADER = 8 << 10  # bytes that tell of one file of a tar, its name and attributes
-DIRECTORY = 24 << 20  # bytes that tell of all files of a zip
-XZ_MEMORY = 256 << 20  # bytes to decompress with; `xz -9` takes 65 MB
-WHOLE_SECONDS = 600  # seconds that one download may take in all, or an archive
+MEMBERS = 200_000  # most files and folders in an archive
+NAMES = 16 << 20  # most characters in the names of its audio files
+HEADER = 8 << 10  # most bytes of the name and attributes of a file in a tar
+DIRECTORY = 24 << 20  # most bytes of the directory of a zip
+XZ_MEMORY = 256 << 20  # most bytes of memory to decompress with; `xz -9` takes 65 MB
+WHOLE_SECONDS = 600  # most seconds that a download, or an archive, may take
 BAD_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
-# From the same readers, on other kinds of damage.
+# The same readers raise these on other kinds of damage.
 BAD_ARCHIVE += (EOFError, OSError, RuntimeError, ValueError, ArithmeticError, LookupError, struct.error)
 _CHUNK = 1 << 18  # bytes that are copied at a time
 
 
 @contextlib.contextmanager
 def time_limit() -> Iterator[None]:
-    """Raise TimeoutError in what takes longer than WHOLE_SECONDS, also in a wait for a server that trickles."""
+    """Raise TimeoutError in a block that takes longer than WHOLE_SECONDS, even while it waits for a slow server."""
 
     def expire(*_: object) -> None:
         raise TimeoutError(f"not complete after {WHOLE_SECONDS} s")
@@ -62,7 +63,7 @@ def time_limit() -> Iterator[None]:
 
 
 def raise_if_disk_full(error: Exception) -> None:
-    """A full disk is not the fault of a server or an archive, and another would not help."""
+    """Raise an error again if it says that the disk is full: another server or archive would not help."""
     if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
         raise error
 
@@ -72,7 +73,7 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
 
 
 def save(chunks: Iterator[bytes], path: Path) -> int:
-    """Write a file chunk by chunk; returns its bytes. Raises ValueError where there are more than LIMIT."""
+    """Write a file chunk by chunk; return its size in bytes. Raises ValueError where there are more than LIMIT."""
     size = 0
     with open(path, "wb") as file:
         for chunk in chunks:
@@ -84,9 +85,10 @@ def save(chunks: Iterator[bytes], path: Path) -> int:
 
 
 def unpack(name: str, download: Path, scratch: Path, origin: str) -> tuple[Path, dict[str, tuple[int, int]]]:
-    """The audio files in a download: a .deb, zip or tar of any compression, or itself one audio file.
+    """Find the audio files in a download, which is a .deb, a zip, a tar of any compression, or one audio file.
 
-    Returns a file that holds them as they are and, by path, the offset and bytes of each in that file.
+    Returns a file that holds them uncompressed and, by path, the offset and the bytes of each in that file. Raises
+    InputError, which begins with `origin`, for a damaged archive and for one without audio.
     """
     if name.lower().endswith(AUDIO):
         return download, {one_line(name): (0, download.stat().st_size)}
@@ -103,7 +105,7 @@ def unpack(name: str, download: Path, scratch: Path, origin: str) -> tuple[Path,
 
 
 def _plain_tar(archive: Path, scratch: Path) -> Path:
-    """What an archive holds as an uncompressed tar in `scratch`; one that is such a tar itself stays where it is."""
+    """Return the content of an archive as an uncompressed tar in `scratch`; such a tar itself stays where it is."""
     plain = scratch / "plain.tar"
     start = _first_bytes(archive)
     if start.startswith(b"PK"):
@@ -128,7 +130,7 @@ def _first_bytes(path: Path) -> bytes:
 
 
 def _unxz(file: BinaryIO) -> Iterator[bytes]:
-    """What an xz file holds, in chunks: as of lzma.open, but for a bound on the memory that its header may claim."""
+    """Yield the content of an xz file in chunks, as lzma.open gives it, with a bound on the memory it may claim."""
     chunk = file.read(_CHUNK)
     while chunk:
         decompressor = lzma.LZMADecompressor(memlimit=XZ_MEMORY)
@@ -154,7 +156,7 @@ def _deb_content(deb: Path, target: Path) -> Path:
             at = file.seek(size + size % 2, os.SEEK_CUR)
         else:
             raise ValueError("no data.tar in the package")
-        if b".zst" in header[:16]:  # which Python reads from 3.14 on only, and Ubuntu packages have
+        if b".zst" in header[:16]:  # Ubuntu packages have it; Python reads it from 3.14 on only
             return _dpkg_content(deb, target)
         if file.tell() + size > deb.stat().st_size:
             raise ValueError("truncated")
@@ -164,7 +166,7 @@ def _deb_content(deb: Path, target: Path) -> Path:
 
 def _dpkg_content(deb: Path, target: Path) -> Path:
     if not shutil.which("dpkg-deb"):
-        raise ValueError("its data.tar.zst needs dpkg-deb, which is not there")
+        raise ValueError("its data.tar.zst needs dpkg-deb, which is not installed")
     command = ["dpkg-deb", "--fsys-tarfile", str(deb)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as dpkg:
         save(chunks(dpkg.stdout), target)
@@ -174,7 +176,7 @@ def _dpkg_content(deb: Path, target: Path) -> Path:
 
 
 class _Bounded:
-    """A file of which no more than `left` bytes can be read, so that no header's claim is believed and allocated."""
+    """A file of which at most `left` bytes can be read, so that a false size in a header cannot fill the memory."""
 
     def __init__(self, file: BinaryIO, left: int):
         self.file, self.left = file, left
@@ -182,7 +184,7 @@ class _Bounded:
 
     def read(self, size: int = -1) -> bytes:
         if size == -1:
-            size = min(self.left, _CHUNK)  # zipfile reads so what is behind its directory, 64 kB at most
+            size = min(self.left, _CHUNK)  # zipfile asks so for what follows its directory, 64 kB at most
         if not 0 <= size <= self.left:
             raise ValueError(f"a header claims {size} bytes, expected at most {self.left}")
         self.left -= size
@@ -205,7 +207,7 @@ def _pack_zip(archive: Path, target: Path) -> Path:
                 path = _audio_path(info.filename, regular)
                 if path is None:
                     continue
-                # Of other methods zipfile decompresses all that a small file can hold at once.
+                # With other methods zipfile decompresses a whole file at once, however large it gets.
                 if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                     raise ValueError(f"{path} is compressed by method {info.compress_type}, expected 0 or 8 (deflate)")
                 packed = tarfile.TarInfo(path)
@@ -216,7 +218,7 @@ def _pack_zip(archive: Path, target: Path) -> Path:
 
 
 def _places(tar_file: Path) -> dict[str, tuple[int, int]]:
-    """Where the audio files of an uncompressed tar lie in it, by path: offset and bytes."""
+    """Return the offset and the bytes of each audio file in an uncompressed tar, by path."""
     places, members, characters = {}, 0, 0
     with open(tar_file, "rb") as file:
         bounded = _Bounded(file, HEADER)
@@ -233,32 +235,33 @@ def _places(tar_file: Path) -> dict[str, tuple[int, int]]:
                 members += 1
                 if members > MEMBERS or characters > NAMES:
                     raise ValueError(f"holds more than {MEMBERS} files, or {NAMES} characters of their names")
-                tar.members.clear()  # which would grow with every file, as would
+                # Both would grow with every file.
+                tar.members.clear()
                 tar.pax_headers.clear()
                 bounded.left = HEADER
             end = tar.offset
         file.seek(end)
-        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # where tarfile stops without a word
+        if file.read(tarfile.BLOCKSIZE).strip(b"\0"):  # tarfile stops here without an error
             raise ValueError(f"no header at byte {end} of the tar")
     return places
 
 
 def _audio_path(name: str, regular: bool) -> str | None:
-    """The path under which a member is kept; None for what is no audio, no plain file, or points outside."""
+    """Return the path under which a member is kept; None if it is not audio, not a plain file, or leads outside."""
     path = PurePosixPath(name)
     if path.suffix.lower() not in AUDIO:
         return None
     if not regular:
-        log(f"{one_line(name)}: this is no plain file; left out")
+        log(f"{one_line(name)}: this is not a plain file; it is left out")
         return None
     if path.is_absolute() or ".." in path.parts:
-        log(f"{one_line(name)}: this path leads out of the archive; left out")
+        log(f"{one_line(name)}: this path leads out of the archive; it is left out")
         return None
     return one_line(str(path))
 
 
 class _Hashed:
-    """A file with the checksum of what was read of it."""
+    """A file that computes the checksum of what is read from it."""
 
     def __init__(self, file: BinaryIO):
         self.file, self.sha256 = file, hashlib.sha256()
@@ -292,7 +295,7 @@ def write_archive(path: Path, content: Path, places: dict[str, tuple[int, int]])
 
 
 def read_archive(path: Path) -> dict[str, Callable[[], bytes]]:
-    """The audio files of a tar, by path, each read only when it is called."""
+    """Return the audio files of a tar, by path, each as a function that reads its bytes."""
     try:
         places = _places(path)
     except FileNotFoundError:
@@ -314,9 +317,9 @@ def matches(path: str, pattern: str) -> bool:
 
 
 def member(archive: Path, pattern: str) -> tuple[str, bytes]:
-    """The only file of an archive whose path ends as `pattern` (a glob) says: its path and its bytes.
+    """Return path and bytes of the only file of an archive whose path ends as `pattern` (a glob) says.
 
-    Raises InputError when none does, with the nearest path, and when several do.
+    Raises InputError when there is none, with the nearest path, and when there are several.
     """
     files = read_archive(archive)
     found = sorted(path for path in files if matches(path, pattern))

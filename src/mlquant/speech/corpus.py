@@ -1,11 +1,7 @@
-"""Speech: sources obtained and kept as archives, samples and training corpora prepared from them.
+"""Samples and training corpora, prepared as headerless 16-bit 8 kHz speech.
 
-A source is a Debian package, fetched with `apt-get` as any user into a folder of our own, or a list of urls that are
-tried in order when that fails. Nothing is used but what apt's signature or a checksum vouches for. Whatever came, what
-is kept is one plain tar of the audio files in it, the same bytes each time. Downloads and archives pass through files
-beside that tar, never through memory, and no path in an archive names a place on disk. Samples and corpora are then
-cut from that tar or from a user's own files, as headerless 16-bit 8 kHz speech. Nothing here tells speech from other
-sounds: which files are used is for the globs in the settings to say.
+They are made from the archives that `fetch` writes, or from a user's own files. Nothing here tells speech from other
+sounds: the globs in the settings say which files are used.
 """
 
 from __future__ import annotations
@@ -25,7 +21,7 @@ from mlquant.core.errors import InputError, log, one_line
 from mlquant.core.records import FRAME, SAMPLE_RATE, read_speech, write_speech
 from mlquant.speech.archives import matches, member, read_archive, sha256_of
 
-LONGEST_ZEROS = 3 * SAMPLE_RATE // 10  # samples; of a longer run of digital silence only this much stays
+LONGEST_ZEROS = 3 * SAMPLE_RATE // 10  # samples; a longer run of digital silence is cut to this
 
 
 def prepare_sample(path: Path, out: Path, member_pattern: str | None = None, sha256: str | None = None) -> None:
@@ -47,7 +43,7 @@ def prepare_sample(path: Path, out: Path, member_pattern: str | None = None, sha
 
 
 def _decode(name: str, data: bytes, where: str) -> np.ndarray:
-    """Speech [N] int16 of an archive's member; `where` stands for the file in errors."""
+    """Return speech [N] int16 of an archive's member; errors name it as `where`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / re.sub(r"[^\w.-]", "_", PurePosixPath(name).name, flags=re.ASCII)[-80:]
         path.write_bytes(data)
@@ -60,24 +56,24 @@ def _decode(name: str, data: bytes, where: str) -> np.ndarray:
 def prepare_corpus_part(
     inputs: list[Path], settings: dict, out: Path, manifest: Path, test_samples: Iterable[str] = ()
 ) -> None:
-    """Write training speech as one 16-bit 8 kHz `.raw`, and a CSV of what lies where in it.
+    """Write training speech as one 16-bit 8 kHz `.raw`, and a CSV that lists its files and their places.
 
     `inputs` is one archive of `fetch_source` (a `.tar`), or a user's own audio files. `settings` may hold
     `include` and `exclude` (globs, as in `matches`), `minutes` (at most; None is no limit), `seed`, `resample`
-    (factors, 1.0 is as it is), `equalise` (dB, see `colour`), `noise` and `gain` (ranges in dB, see `add_noise` and
-    `amplify`). With `speakers`, a regular expression whose group finds the speaker's name in a file's path, only files
-    of some speakers are used: of `held_out_speakers` that are drawn where `held_out` is set, else of all others. Files
-    of `test_samples`, which are checksums or paths, are never used, under whatever name.
+    (factors; 1.0 changes nothing), `equalise` (dB, see `colour`), `noise` and `gain` (ranges in dB, see `add_noise` and
+    `amplify`). `speakers` is a regular expression whose group finds the speaker's name in a file's path. With it,
+    `held_out_speakers` of the speakers are drawn; their files are used where `held_out` is set, else all others.
+    `test_samples` are checksums or paths of files that are never used, under whatever name.
 
-    Files come in an order drawn from the seed and each file's content, each content once (a wav and a raw file of
-    the same samples are one). The factors take turns from file to file, so that copies hold different phrases;
-    when the files run out before the minutes do, they go round again with the next factor, until each was used
-    with each. Runs of zeros are cut to 0.3 s, every file is padded with zeros to whole frames, and the
+    The order of the files is drawn from the seed and the content of each. Equal content is used once, as that of a wav
+    and a raw file of the same samples. The factors take turns from file to file, so that copies hold different phrases.
+    When the files run out before the minutes do, all are used again with the next factor, until each was used with
+    every factor. Runs of zeros are cut to 0.3 s, every file is padded with zeros to whole frames, and the
     last is cut where the minutes end. The CSV's columns are path, sha256, samples_sha256 (of the 16-bit 8 kHz samples
-    of the whole file, as they are), factor, start_frame, frames.
+    of the whole file, before any change), factor, start_frame, frames.
 
-    In an archive, a file that is no usable speech is left out and logged; among a user's own it is an InputError.
-    So is nothing usable at all.
+    A file of an archive that is not usable speech is left out and logged. InputError is raised for such a file among a
+    user's own, and where no file is usable.
     """
     factors = list(dict.fromkeys(settings.get("resample") or [1.0]))
     minutes, seed = settings.get("minutes"), settings.get("seed", 0)
@@ -95,7 +91,7 @@ def prepare_corpus_part(
             piece = add_noise(piece, settings.get("noise"), f"{draw} noise")
             piece = amplify(piece, settings.get("gain"), f"{draw} gain")
             frames = min(-(-len(piece) // FRAME), limit - start)
-            piece = np.pad(piece, (0, FRAME))[: frames * FRAME]  # a frame of zeros is more than rounding up can need
+            piece = np.pad(piece, (0, FRAME))[: frames * FRAME]  # rounding up needs less than a frame of zeros
             pieces.append(piece)
             rows.append((one_line(name), digest, samples, factor, start, frames))
             start += frames
@@ -108,16 +104,18 @@ def prepare_corpus_part(
 
 
 def refuse_samples(samples: dict[str, str], manifests: Iterable[Path]) -> None:
-    """Raise InputError when speech of a test sample is in a corpus, under whatever name.
+    """Raise InputError when a corpus holds the speech of a test sample, under whatever name.
 
-    `samples` are the SHA-256 of the 16-bit 8 kHz samples of each, that is of its file as `prepare_sample` writes it;
-    `manifests` are those of `prepare_corpus_part`.
+    `samples` are by name the SHA-256 of each sample's 16-bit 8 kHz speech, that is of the file that `prepare_sample`
+    writes. `manifests` are the CSV files of `prepare_corpus_part`.
     """
     names = {digest: name for name, digest in samples.items()}
     for manifest in manifests:
         for row in csv.DictReader(io.StringIO(manifest.read_text(encoding="utf-8"))):
             if "samples_sha256" not in row:
-                raise InputError(f"{manifest}: has no column samples_sha256, expected it as of mlquant prepare-corpus")
+                raise InputError(
+                    f"{manifest}: has no column samples_sha256, expected a CSV written by mlquant prepare-corpus"
+                )
             if name := names.get(row["samples_sha256"]):
                 raise InputError(
                     f"{manifest}: {row['path']} is the test sample {name}, on which no network may be trained, "
@@ -126,7 +124,7 @@ def refuse_samples(samples: dict[str, str], manifests: Iterable[Path]) -> None:
 
 
 def _checksums(test_samples: Iterable[str]) -> set[str]:
-    """SHA-256 of test samples: those given, and, of those given as paths, that of the 16-bit 8 kHz samples."""
+    """Return SHA-256 of test samples as given or, for those given as paths, of their 16-bit 8 kHz samples."""
     given = [*test_samples]
     paths = [one for one in given if not re.fullmatch("[0-9a-fA-F]{64}", one)]
     return {one.lower() for one in given if one not in paths} | {_samples_sha256(read_speech(path)) for path in paths}
@@ -139,9 +137,9 @@ def _samples_sha256(speech: np.ndarray) -> str:
 def _choose(
     inputs: list[Path], settings: dict, enough: float, test_samples: set[str]
 ) -> list[tuple[str, str, str, np.ndarray]]:
-    """Files to use, in their drawn order: (name, sha256 of the file, and of its samples, speech).
+    """Return the files to use, in their drawn order: (name, sha256 of the file, sha256 of its samples, speech).
 
-    Stops once there are `enough` samples. Files that have a checksum of `test_samples` are left out.
+    It stops once there are `enough` samples. Files that have a checksum of `test_samples` are left out.
     """
     archive = Path(inputs[0]) if len(inputs) == 1 and Path(inputs[0]).suffix == ".tar" else None
     files = read_archive(archive) if archive else {str(path): Path(path) for path in inputs}
@@ -159,7 +157,7 @@ def _choose(
     names: dict[str, str] = {}
     for name in chosen:
         names.setdefault(sha256_of(files[name]()) if archive else file_sha256(files[name]), name)
-    # A hash orders the same on every machine and leaves the order of the others when a file is added.
+    # An order by hash is the same on every machine, and a file that is added leaves the order of the others.
     order = sorted(names, key=lambda digest: sha256_of(f"{settings.get('seed', 0)} {digest}".encode()))
 
     usable, seen, total = [], set(), 0
@@ -172,11 +170,11 @@ def _choose(
         except InputError as error:
             if archive is None:
                 raise
-            log(f"{error}; left out")
+            log(f"{error}; it is left out")
             continue
         samples = _samples_sha256(speech)
         if {digest, samples} & test_samples:
-            log(f"{name} is a test sample, on which nothing is trained; left out")
+            log(f"{name} is a test sample, on which nothing is trained; it is left out")
             continue
         if samples in seen:
             continue
@@ -193,17 +191,17 @@ def _choose(
 
 
 def _of_speakers(names: list[str], settings: dict) -> list[str]:
-    """Those of some files that are of the speakers held out, or of the others; see `prepare_corpus_part`."""
+    """Return the files of the speakers held out, or of the others; see `prepare_corpus_part`."""
     pattern, wanted = re.compile(settings["speakers"]), settings["held_out_speakers"]
     speakers: dict[str, str] = {}
     for name in names:
         if not (found := pattern.search(name)) or not found[1]:
             raise InputError(f"speakers: {pattern.pattern!r} finds no name in {name}, expected one in each path")
         speakers[name] = found[1]
-    # By a hash of the name, so that parts that take the same speakers hold out the same.
+    # Drawn by a hash of the name, so that parts with the same speakers hold out the same ones.
     drawn = sorted(set(speakers.values()), key=lambda name: sha256_of(f"{settings.get('seed', 0)} {name}".encode()))
     if wanted >= len(drawn):
-        raise InputError(f"held_out_speakers: found {wanted}, expected less than {len(drawn)}, the speakers there are")
+        raise InputError(f"held_out_speakers: found {wanted}, expected less than {len(drawn)}, the number of speakers")
     held_out = sorted(drawn[:wanted])
     log(f"of {len(drawn)} speakers held out: {', '.join(map(one_line, held_out))}")
     return [name for name in names if (speakers[name] in held_out) == bool(settings.get("held_out"))]
@@ -234,7 +232,7 @@ def colour(speech: np.ndarray, deviation: float, seed: str) -> np.ndarray:
     """Speech [N] int16 through a smooth random equaliser, as of another microphone: [N], of the same level.
 
     Its gain in dB over 0 to 4 kHz is a sum of four half cosines with normal amplitudes of standard deviation
-    `deviation`, drawn from the seed. Louder than 16 bits can hold it is clipped.
+    `deviation`, drawn from the seed. What 16 bits cannot hold is clipped.
     """
     if deviation == 0:
         return speech
@@ -252,7 +250,7 @@ def add_noise(speech: np.ndarray, snr_dB: list[float] | None, seed: str) -> np.n
     """Speech [N] int16 in steady noise of its own spectrum: [N]. None leaves it as it is.
 
     The noise is Gaussian, shaped as the speech's power over 0 to 4 kHz, smoothed over 100 Hz; the ratio of both
-    powers, over all of the speech, is drawn evenly from the range `snr_dB`. Louder than 16 bits can hold it is clipped.
+    powers, over all of the speech, is drawn evenly from the range `snr_dB`. What 16 bits cannot hold is clipped.
     """
     if snr_dB is None:
         return speech
@@ -268,7 +266,7 @@ def add_noise(speech: np.ndarray, snr_dB: list[float] | None, seed: str) -> np.n
 
 
 def amplify(speech: np.ndarray, gain_dB: list[float] | None, seed: str) -> np.ndarray:
-    """Speech [N] int16 louder by a gain drawn evenly from the range `gain_dB`, or by as much as 16 bits can hold: [N].
+    """Speech [N] int16 with a gain drawn evenly from the range `gain_dB`, or the largest that 16 bits can hold: [N].
 
     None leaves it as it is.
     """

@@ -38,7 +38,6 @@ WAITS = (1, 4, 16)  # seconds before a url is tried again
 LONGEST_WAIT = 60  # seconds, when a server asks for more
 LISTS_SECONDS = 3600  # seconds for which package lists are used again, so that six packages cost one update
 # `update` as root would run the machine's own hooks (the one in Docker images empties apt's cache).
-# `update` as root would run the machine's own hooks (the one in Docker images empties apt's cache).
 _APT_CONFIG = """\
 #clear APT::Update::Pre-Invoke;
 #clear APT::Update::Post-Invoke;
@@ -61,7 +60,7 @@ def fetch_source(
     """Obtain a source; write its audio files as a tar and a JSON manifest of where they came from.
 
     `source` may hold `name` (for messages), `package`, `version` (of the package, as apt writes it; a `*` may end
-    it) and `urls`, a list of {url, sha256}; see `url_problem`. apt comes first, then each url. `apt_folder` keeps
+    it) and `urls`, a list of {url, sha256}; see `url_problem`. apt is tried first, then each url. `apt_folder` keeps
     apt's package lists for the next call; without it they are fetched anew and removed.
 
     The manifest holds source, available, obtained_from, sha256 (of the download) and files [{path, bytes, sha256}].
@@ -102,10 +101,10 @@ def fetch_source(
 
 
 @contextlib.contextmanager
-def _scratch_folder(beside: Path) -> Iterator[Path]:
-    """An empty folder beside a file that is to be written, where there is room for what goes into it."""
-    folder = beside.absolute().with_name(f".{beside.name}.unfinished")
-    shutil.rmtree(folder, ignore_errors=True)  # what a run left that was killed
+def _scratch_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder next to the file `target` that is to be written, on the disk that has room for it."""
+    folder = target.absolute().with_name(f".{target.name}.unfinished")
+    shutil.rmtree(folder, ignore_errors=True)  # left by a run that was killed
     folder.mkdir(parents=True)
     try:
         yield folder
@@ -130,7 +129,7 @@ def _fetch_package(package: str, version: str | None, folder: Path | None, scrat
             complaint = _run_apt(folder, scratch, "update")
             if not complaint:
                 updated.touch()
-        # A failed update need not matter: it may be of some other repository of this machine.
+        # A failed update need not matter: it may concern another repository of this machine.
         problem = _run_apt(folder, scratch, "download", "--", package + (f"={version}" if version else ""))
     debs = list(scratch.glob("*.deb"))
     if problem or len(debs) != 1:
@@ -141,7 +140,7 @@ def _fetch_package(package: str, version: str | None, folder: Path | None, scrat
 
 
 def _run_apt(folder: Path, cwd: Path, *arguments: str) -> str:
-    """Run apt-get on a folder of our own; returns what it complains of in one line, empty when all went well."""
+    """Run apt-get on a folder of our own; returns its complaint in one line, empty when all went well."""
     command = ["apt-get", "-q", "-c", str(folder / "apt.conf")]
     for key, part in (("Dir::State", "state"), ("Dir::State::status", "state/status"), ("Dir::Cache", "cache")):
         command += ["-o", f"{key}={folder / part}"]
@@ -167,7 +166,7 @@ def _run_apt(folder: Path, cwd: Path, *arguments: str) -> str:
 
 
 class _Unreachable(InputError):
-    """No server answered: for want of a network, a proxy, or the server."""
+    """No server answered: there is no network, or the proxy or the server cannot be reached."""
 
 
 def _network_hint() -> str:
@@ -197,7 +196,7 @@ def _fetch_url(url: str, sha256: str | None, scratch: Path) -> tuple[str, str, P
 
 
 def _download_with_patience(url: str, path: Path) -> None:
-    """Download a url, again where the failure may pass: not for a name that does not resolve or a silent server."""
+    """Download a url; try again after a failure that may pass, unlike an unknown host or a silent server."""
     import http.client
     import ssl
     import urllib.error
@@ -214,7 +213,7 @@ def _download_with_patience(url: str, path: Path) -> None:
             else:
                 passing, asked = isinstance(reason, ConnectionError | http.client.IncompleteRead), ""
             if wait is None or not passing:
-                # urllib wraps what goes wrong before a server is reached, and only that.
+                # urllib wraps the errors from before a server is reached, and no others.
                 apart = isinstance(error, urllib.error.URLError) and not answered and isinstance(reason, OSError)
                 kind = _Unreachable if apart and not isinstance(reason, ssl.SSLError) else InputError
                 if isinstance(error, http.client.InvalidURL):  # its text may hold a part of a proxy's password
@@ -240,7 +239,7 @@ def _download(url: str, path: Path) -> None:
 
     class Proxies(urllib.request.ProxyHandler):
         def proxy_open(self, req, proxy, type):
-            here = is_this_machine(urlsplit(req.full_url).hostname)  # which is another one for a proxy
+            here = is_this_machine(urlsplit(req.full_url).hostname)  # a proxy would take the name for its own machine
             return None if here else super().proxy_open(req, proxy, type)
 
     opener = urllib.request.build_opener(Redirects, Proxies)

@@ -23,16 +23,16 @@ OWN = (".raw", ".wav", ".flac")  # suffixes of a user's own files
 
 
 def url_problem(url: str, sha256: str | None) -> str | None:
-    """Why a url and its checksum cannot be trusted, beginning with the key that is wrong; None when they can.
+    """Return why a url and its checksum cannot be trusted, beginning with the key that is wrong; None when they can.
 
-    It must be https, or http to this machine itself, and have a checksum; `file:` needs none.
+    A url must be https, or http to this machine itself, and have a checksum; `file:` needs none.
     """
     try:
         parts = urlsplit(url)
     except ValueError as error:
         return f"url: found {url!r} ({error}), expected https"
     if "@" in parts.netloc:
-        return "url: has a user name or password, expected none"  # and none is shown
+        return "url: has a user name or password, expected none"  # the message must not show it
     here = parts.scheme == "http" and is_this_machine(parts.hostname)
     if not (url.isprintable() and (here or parts.scheme in ("https", "file"))):
         return f"url: found {url!r}, expected https (or file, or http to this machine itself)"
@@ -42,6 +42,7 @@ def url_problem(url: str, sha256: str | None) -> str | None:
 
 
 def is_this_machine(host: str | None) -> bool:
+    """Return whether a host is this machine itself."""
     try:
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
@@ -64,10 +65,10 @@ class Url(Block):
 class Source(Block):
     """Where speech comes from: a Debian package, fetched without root, or else urls, tried in order."""
 
-    name: Annotated[str | None, Setting(help="what messages call it; by default the entry's name")] = None
+    name: Annotated[str | None, Setting(help="its name in messages; by default the name of the entry")] = None
     package: Annotated[str | None, Setting(help="name of a Debian package")] = None
-    version: Annotated[str | None, Setting(help="version of the package, at whose end a * stands for anything")] = None
-    urls: Annotated[list[Url], Setting(help="where it is when there is no package, tried in order")] = []
+    version: Annotated[str | None, Setting(help="version of the package; a * at its end stands for anything")] = None
+    urls: Annotated[list[Url], Setting(help="where it can be downloaded when there is no package; tried in order")] = []
 
     @model_validator(mode="after")
     def _somewhere(self) -> Source:
@@ -82,12 +83,12 @@ class Sample(Block):
     No training corpus may hold it: results of an experiment whose networks have seen one of its samples are refused.
     """
 
-    sex: Annotated[Literal["m", "f"] | None, Setting(help="of the speaker, for tables")] = None
+    sex: Annotated[Literal["m", "f"] | None, Setting(help="sex of the speaker, for tables")] = None
     source: Annotated[str | None, Setting(help="name of the source that it is in")] = None
     file: Annotated[Text | None, Setting(help="its path in the source, or the end of it")] = None
     url: Annotated[str | None, Setting(help="where it can be downloaded, in place of a source")] = None
     sha256: Annotated[Sha256 | None, Setting(help="checksum of the file")] = None
-    optional: Annotated[bool, Setting(help="left out with a warning when its url cannot be had")] = False
+    optional: Annotated[bool, Setting(help="it is left out, with a warning, when its url cannot be downloaded")] = False
 
     @model_validator(mode="after")
     def _one_origin(self) -> Sample:
@@ -109,7 +110,7 @@ def _rising(value: list[float]) -> list[float]:
 
 
 def _one_group(value: str) -> str:
-    """A regular expression that finds a name."""
+    """Return a regular expression; refuse one that has not exactly one group."""
     try:
         groups = re.compile(value).groups
     except (re.error, OverflowError, RecursionError) as error:
@@ -130,22 +131,22 @@ class Choice(Block):
     removed: ClassVar[dict[str, str]] = {"forbid": "the program itself refuses test samples in training speech"}
 
     include: Annotated[list[str], Setting(help="globs that match the end of the path of a file that is taken")] = ["*"]
-    exclude: Annotated[list[str], Setting(help="globs of files that are not taken though included")] = []
-    minutes: Annotated[Minutes | None, Setting(help="at most so many minutes; without, all there is")] = None
+    exclude: Annotated[list[str], Setting(help="globs of files that are left out although `include` matches them")] = []
+    minutes: Annotated[Minutes | None, Setting(help="most minutes of speech; by default all is taken")] = None
     speakers: Annotated[
         Annotated[str, AfterValidator(_one_group)] | None,
         Setting(help="a regular expression whose group finds the speaker's name in the path of a file"),
     ] = None
     held_out_speakers: Annotated[
         Positive | None,
-        Setting(help="so many of the speakers, drawn by the seed, are not trained on; `minutes` limits each side"),
+        Setting(help="number of speakers, drawn by the seed, that are not trained on; `minutes` limits both sides"),
     ] = None
     resample: Annotated[
         list[Resample],
         Field(min_length=1),
         Setting(
-            help="pitch and formants times these factors, as of other vocal tracts, from file to file in turn; below 1 "
-            "nothing is left above that times 4 kHz, which must not be in speech that y_hat is learned from"
+            help="factors of pitch and formants, as of other vocal tracts, used from file to file in turn; a factor "
+            "below 1 leaves nothing above it times 4 kHz, so that y_hat must not be learned from such speech"
         ),
     ] = [1.0]
     equalise: Equalise = 0.0
@@ -162,14 +163,19 @@ class Choice(Block):
         return self
 
 
-AS_IT_IS = {"resample": [1.0], "equalise": 0.0, "noise": None, "gain": None}  # of a choice, what changes no speech
+AS_IT_IS = {
+    "resample": [1.0],
+    "equalise": 0.0,
+    "noise": None,
+    "gain": None,
+}  # settings of a choice that change no speech
 
 
 class SeededChoice(Choice):
-    """A choice with its seed; `files` is the folder or glob that a user's own files came from.
+    """A choice with its seed; `files` is the folder or glob of a user's own files.
 
-    Of these every `shards`-th is taken, from number `shard` on. Where speakers are held out, it is either those of
-    them that are (`held_out`) or the others.
+    Every `shards`-th of these files is taken, from number `shard` on. Where speakers are held out, `held_out` says
+    whether their files are taken or those of the others.
     """
 
     seed: Seed = 1
@@ -186,8 +192,8 @@ class Part(Choice):
     files: Annotated[FilePath | None, Setting(help="a folder or glob of your own audio files")] = None
     b: Annotated[FilePath | None, Setting(help="a file of ready-made features: 22 floats a frame")] = None
     y: Annotated[FilePath | None, Setting(help="the file of 79 floats a frame that goes with `b`")] = None
-    shards: Annotated[Positive, Setting(help="in so many jobs the speech of `files` is prepared")] = 1
-    held_out: Annotated[bool, Setting(help="none of it is trained on: training measures on it")] = False
+    shards: Annotated[Positive, Setting(help="number of jobs in which the speech of `files` is prepared")] = 1
+    held_out: Annotated[bool, Setting(help="it is not trained on; the training is measured on it")] = False
 
     @model_validator(mode="after")
     def _one_origin(self) -> Part:
@@ -204,28 +210,26 @@ class Part(Choice):
         return self
 
 
-Settings = Annotated[dict[str, Any], Field(exclude=True)]  # of parts, which are checked as those of the parts
+Settings = Annotated[dict[str, Any], Field(exclude=True)]  # of parts; they are checked in the parts that get them
 
 
 class Corpus(Block):
     """Training speech: parts that are each chosen, prepared and analysed by themselves."""
 
-    seed: Annotated[Seed, Setting(help="of the choice of files and of all that is drawn for them")] = 1
+    seed: Annotated[Seed, Setting(help="seed of the choice of files and of all that is drawn for them")] = 1
     parts: Annotated[dict[Name, Part], Field(min_length=1), Setting(help="its parts by name; see Parts")]
-    parts_with: Annotated[
-        Settings, Setting(help="settings of a part that each has where it says nothing else itself")
-    ] = {}
+    parts_with: Annotated[Settings, Setting(help="settings that each part has where it does not set them itself")] = {}
     parts_again: Annotated[
         Settings,
         Setting(
-            help="by a name: settings with which each part that is not held out is there once more, as <part>_<name>"
+            help="settings by a name: each part that is not held out is used once more with them, as <part>_<name>"
         ),
     ] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _expanded(cls, data: Any) -> Any:
-        """The parts with what they have in common, each followed by what it is once more."""
+        """Give each part the settings that all have in common, and add the parts that `parts_again` asks for."""
         if not isinstance(data, dict) or not isinstance(data.get("parts"), dict):
             return data
         common, again = data.get("parts_with", {}), data.get("parts_again", {})

@@ -24,7 +24,7 @@ def fetch(
     archive: Annotated[Path, File(help="tar of the audio files", flag="--out")],
     manifest: Annotated[Path, File(help="JSON: origin and sha256 of each file")],
     apt: Annotated[Path | None, Aside(help="keep package lists here, for the next call", metavar="DIR")] = None,
-    optional: Annotated[bool, Aside(help="when it cannot be had, write an empty archive and go on")] = False,
+    optional: Annotated[bool, Aside(help="write an empty archive when it cannot be obtained")] = False,
 ) -> None:
     """Obtain a source of speech from Debian's package archive or a url."""
     from mlquant.core import blocks
@@ -39,7 +39,9 @@ def fetch(
 def prepare_sample(
     speech: Archive,
     *,
-    member: Annotated[str | None, Setting(help="the file in the archive: its path ends so", metavar="GLOB")] = None,
+    member: Annotated[
+        str | None, Setting(help="the end of the path of the file in the archive", metavar="GLOB")
+    ] = None,
     sha256: Annotated[str | None, Setting(help="checksum that the file must have")] = None,
     raw: Raw,
 ) -> None:
@@ -59,7 +61,7 @@ def prepare_sample(
 def prepare_corpus(
     speech: Annotated[list[Path], File(help=f"a tar written by fetch, or audio: {AUDIO}")] = [],  # noqa: B006
     *,
-    settings: Annotated[Json, Setting(help="text or file: include, exclude, minutes, ...", metavar="JSON")],
+    settings: Annotated[Json, Setting(help="JSON text or file: include, exclude, minutes, ...", metavar="JSON")],
     raw: Raw,
     manifest: Annotated[Path, File(help="CSV of the files used")],
     test_samples: Annotated[

@@ -6,9 +6,10 @@ from typing import Annotated
 
 from mlquant.core.stage import Setting
 
-Minutes = Annotated[float, Setting(help="at most so many minutes of speech", gt=0)]
+Minutes = Annotated[float, Setting(help="most minutes of speech", gt=0)]
 Resample = Annotated[
-    float, Setting(help="pitch, formants and tempo times this, as of another vocal tract; 1 is as it is", ge=0.5, le=2)
+    float,
+    Setting(help="factor of pitch, formants and tempo, as of another vocal tract; 1 changes nothing", ge=0.5, le=2),
 ]
 Equalise = Annotated[
     float,

@@ -6,8 +6,8 @@ high pass, non-linear pitch estimate, refinement by harmonic sum, band energies,
 
 Everything is vectorised over frames; only the pitch tracker's memory is a loop. The reference computes in
 float32, and whether two candidates tie, or a bin falls left or right of a half, is decided by its
-rounding. So where a decision hangs on it the same operations are made in the same order and precision
-here; sums that decide nothing are made in float64.
+rounding. So where a decision depends on it the same operations are made in the same order and
+precision here; sums that decide nothing are made in float64.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def analyse(speech: np.ndarray) -> Model:
 
 
 def analyse_in_chunks(speech: np.ndarray) -> Iterator[Model]:
-    """The same, a Model of some frames after the other. Raises InputError when there are no samples."""
+    """Yield the same parameters as Models of up to 8192 frames each; InputError when there are no samples."""
     frames = -(-len(speech) // FRAME)
     if not frames:
         raise InputError("speech: 0 samples, expected at least one")
@@ -122,7 +122,7 @@ def _fir_float32(signal: np.ndarray, taps: np.ndarray, memory: np.ndarray) -> tu
 
 
 def _squared_and_filtered(filtered: np.ndarray, memory: tuple | None) -> tuple[np.ndarray, tuple]:
-    """Square, notch at DC, low pass: [N] float32, and the memory of all three; None is that of silence."""
+    """Square, remove DC and low-pass: [N] float32, and the memory of all three; None is that after silence."""
     before, notch, low_pass = memory or (np.float32(0), 0.0, np.zeros(len(PITCH_LOW_PASS) - 1, np.float32))
     square = filtered * filtered
     difference = np.diff(square, prepend=before)
@@ -134,7 +134,7 @@ def _squared_and_filtered(filtered: np.ndarray, memory: tuple | None) -> tuple[n
 
 
 def _one_pole(x: np.ndarray, before: float) -> np.ndarray:
-    """y[n] = x[n] + 0.95 y[n-1] [N] float64, behind an output `before`."""
+    """Return y[n] = x[n] + 0.95 y[n-1], [N] float64, where `before` is y[-1]."""
     if len(x) < _CHUNK * FRAME:
         return np.fromiter(accumulate(x.tolist(), lambda y, x: x + 0.95 * y, initial=float(before)), float)[1:]
     # The same sums, much faster, but this import takes as long as the whole analysis of a short file.
@@ -151,8 +151,8 @@ _PITCH_WINDOW = (0.5 - 0.5 * np.cos(2 * PI * np.arange(64) / 63)).astype(np.floa
 def _pitch_candidates(squares: np.ndarray) -> np.ndarray:
     """Candidate F0 bins [F, 1 + multiples, 2] of frames of filtered squares [F, 320].
 
-    Row 0 is the global peak; row k the sub-multiple k + 1. In each, column 0 is the bin that holds whatever the
-    previous pitch was, column 1 the bin that holds only when the previous pitch bin lies near it, else 0.
+    Row 0 is the global peak; row k the sub-multiple k + 1. In each, column 0 is the bin of a peak that counts after
+    any pitch, column 1 that of a peak that counts only when the previous pitch bin lies near it. 0 stands for no peak.
     """
     decimated = squares[:, ::PITCH_DECIMATION] * _PITCH_WINDOW
     spectrum = scipy.fft.rfft(decimated, FFT, axis=1)
@@ -185,7 +185,7 @@ def _sub_multiple_range(peak: np.ndarray, multiple: int) -> tuple[np.ndarray, np
 
 
 def _track_pitch(candidates: np.ndarray, before: int) -> np.ndarray:
-    """Choose the F0 bin [F] from the candidates, behind a frame of bin `before`: the largest sub-multiple that holds.
+    """Choose the F0 bin [F] from the candidates, after a frame of bin `before`: the largest sub-multiple that counts.
 
     Sequential: a weaker peak counts when the previous frame's pitch lies in its search range. Only the
     frames that have such a peak beyond their last strong one look at the previous frame.

@@ -1,4 +1,4 @@
-"""Which frames are worth training on: those of more energy than a threshold, alone or in pairs over time."""
+"""The vectors to train on: those of frames with more energy than a threshold, alone or in pairs over time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mlquant.vocoder.features import energy_dB
 
 
 def loud(features: np.ndarray, thresh: float | None, ncat: int = 1) -> np.ndarray:
-    """Which sequences [ceil(F/ncat)] of features [F, 22 or 79] hold no frame of an energy of `thresh` dB or less."""
+    """Return in which sequences [ceil(F/ncat)] bool of features [F, 22 or 79] each frame has more than `thresh` dB."""
     if thresh is None:
         return np.ones(-(-len(features) // ncat), bool)
     above = energy_dB(features[:, :20] if features.shape[1] == 22 else features) > thresh
@@ -20,20 +20,21 @@ def loud(features: np.ndarray, thresh: float | None, ncat: int = 1) -> np.ndarra
 
 
 def to_train_on(vectors: np.ndarray, loud: np.ndarray, before: int | None = None) -> np.ndarray:
-    """Of vectors [n, k], those that are loud [n] bool: [n', k].
+    """Return those of vectors [n, k] that are loud [n] bool: [n', k].
 
-    With `before`, each after the one so many before it, of which both are loud: [n', 2k], for prediction.
+    With `before`, return pairs for prediction [n', 2k]: the vector that comes `before` vectors earlier, then the vector
+    itself, where both are loud. Raises InputError for a `before` below 1.
     """
     if before is None:
         return vectors[loud]
     if before < 1:
-        raise InputError(f"pairs: found {before}, expected at least 1 vector from one to the next")
+        raise InputError(f"pairs: found {before}, expected a distance of at least 1 vector")
     keep = loud[before:] & loud[:-before]
     return np.concatenate([vectors[:-before][keep], vectors[before:][keep]], axis=1)
 
 
 def write(path: Path, kept: list[np.ndarray], features: list[Path], thresh: float | None, pairs: int | None) -> None:
-    """Write the vectors that are kept of several files of features; InputError where none is."""
+    """Write the vectors that are kept of several files of features; InputError where none is left."""
     if not sum(map(len, kept)):
         limits = f"thresh {thresh} dB, pairs {pairs}"
         names = ", ".join(map(str, features))

@@ -1,7 +1,7 @@
 """Speech through Codec 2 itself (package pycodec2), for comparison.
 
 Codec 2's random generator is global to a process, so the same speech gives the same bytes only in a process that has
-decoded nothing before: each mode gets one of its own.
+decoded nothing before: each mode runs in a process of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def codec2(speech: np.ndarray, modes: list[str]) -> list[np.ndarray]:
     """Code and decode [N] int16 in each of `modes` after the analysis' high pass: [N padded to whole 10 ms] int16 each.
 
     The filtered speech is truncated toward zero, as by Codec 2's `hpf` tool. Raises InputError for a mode that
-    is none of `MODES`.
+    is not among `MODES`.
     """
     import pycodec2  # noqa: F401  # a missing package is better found here than in every process
 

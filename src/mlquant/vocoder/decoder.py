@@ -1,4 +1,4 @@
-"""The vocoder's decoder: speech of spectra y_hat, and of the pitch, numbers of harmonics and voicing of a model.
+"""The vocoder's decoder: speech from spectra y_hat, and from the pitch, numbers of harmonics and voicing of a model.
 
 Amplitudes and minimum phase filters come from `features`, phases and speech from `synthesis`.
 """
@@ -20,18 +20,18 @@ _LOUDEST = 600  # dB; spectra of speech stay within 120 dB
 
 
 def check(y_hat: np.ndarray, frames: int, where: str, model: str) -> None:
-    """Raise InputError, which names the file of y_hat or that of the model, for a y_hat that is none of the model's."""
+    """Raise InputError for y_hat [F, 79] that does not fit a model of `frames`; `where` and `model` name the files."""
     if len(y_hat) != frames:
         raise InputError(f"{where}: {len(y_hat)} frames, expected {frames} as in {model}")
     if (loudest := abs(y_hat).max()) > _LOUDEST:
         raise InputError(f"{where}: holds {loudest:g} dB, expected at most {_LOUDEST} dB either way")
 
 
-def expanded(y_hat: np.ndarray, factor: float) -> np.ndarray:
-    """Spectra y_hat [F, 79] dB, their dynamic range in dB times `factor` at the same energy; float64.
+def postfiltered(y_hat: np.ndarray, factor: float) -> np.ndarray:
+    """Return spectra y_hat [F, 79] dB with `factor` times their dynamic range in dB, at the same energy; float64.
 
-    A postfilter: formants rise, and what lies between them sinks. Raises InputError for a factor that is not above 0
-    and at most 2. Source: post_filter_newamp1 of Codec 2, of its mode 700C, which has a factor of 1.5 and
+    This postfilter raises formants and lowers what lies between them. Raises InputError for a factor that is not above
+    0 and at most 2. Source: post_filter_newamp1 of Codec 2, of its mode 700C, which has a factor of 1.5 and
     pre-emphasises its spectra for it, as y is.
     """
     if not 0 < factor <= 2:
@@ -46,9 +46,9 @@ def decode_in_chunks(
     postfilter: float = 1.0,
     keep: Callable[[np.ndarray, np.ndarray], None] = lambda A, H: None,
 ) -> Iterator[np.ndarray]:
-    """Speech [80*F] int16, in parts, of y_hat [F, 79] in dB and the F frames of models that follow each other.
+    """Yield the speech [80*F] int16, in parts, of y_hat [F, 79] in dB and the F frames of successive models.
 
-    Amplitudes have the dynamic range of y_hat times `postfilter` (see `expanded`), phases are those of y_hat itself.
+    Amplitudes are postfiltered with the factor `postfilter` (see `postfiltered`); phases are those of y_hat itself.
     `keep` is given the amplitudes A [f, 161] and the phase filter H [f, 161] of each model as they are made.
     """
 
@@ -56,7 +56,7 @@ def decode_in_chunks(
         start = 0
         for model in models:
             part, start = y_hat[start : start + len(model)], start + len(model)
-            spectra = part if postfilter == 1 else expanded(part, postfilter)
+            spectra = part if postfilter == 1 else postfiltered(part, postfilter)
             A = features.envelope_to_amplitudes(spectra, model.Wo, model.L)
             H = features.envelope_to_phase_filter(part, model.Wo, model.L)
             keep(A, H)
@@ -66,5 +66,5 @@ def decode_in_chunks(
 
 
 def decode(models: Iterable[Model], y_hat: np.ndarray, postfilter: Postfilter = 1.0) -> np.ndarray:
-    """The same speech as one array."""
+    """Return the same speech as one array."""
     return np.concatenate(list(decode_in_chunks(models, y_hat, postfilter)))

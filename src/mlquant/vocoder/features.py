@@ -66,10 +66,10 @@ B_HZ = _band_to_hz(np.arange(1, B_POINTS + 1), B_POINTS)  # [20] Hz: 199.8 ... 3
 
 @cache
 def _matrices() -> tuple:
-    """What makes of linear energies those of y and of b [79, 79], and takes 79 points in dB to the 20 of b [20, 79].
+    """Return the smoothing of linear energies for y and b [79, 79], and the spline in dB from 79 points to b [20, 79].
 
-    Sparse matrices throughout, also for the dense last one: their product adds up in one order for any number of
-    frames, which BLAS does not promise. Made when they are wanted: scipy takes longer to import than a sample to make.
+    All are sparse matrices, even the last, which is dense: their product adds up in one order for any number of frames,
+    which BLAS does not promise. They are made on first use, as scipy takes longer to import than a sample to make.
     """
     from scipy.interpolate import CubicSpline
     from scipy.sparse import csr_array
@@ -168,7 +168,7 @@ def model_to_features(model: Model, floor_dB: float) -> tuple[np.ndarray, np.nda
 
     Amplitudes below `floor_dB` (dB, 0 dB is A = 1) are raised to it, so that digital silence has finite features;
     harmonics at or above 4000 Hz are left out. Returns b [F, 20] and y [F, 79], float32 dB, finite for every model
-    that `files.read_model` accepts. Source: linear_batch.m, linear_batch_ml_in.
+    that `records.read_model` accepts. Source: linear_batch.m, linear_batch_ml_in.
     """
     frames = len(model)
     b = np.empty((frames, B_POINTS), np.float32)
@@ -236,8 +236,8 @@ def envelope_to_phase_filter(y_hat: np.ndarray, Wo: np.ndarray, L: np.ndarray) -
         cepstrum[1 : _FFT // 2] *= 2
         cepstrum[_FFT // 2 + 1 :] = 0
         phase = np.fft.rfft(cepstrum, axis=0).imag * (_DB / 2)
-        # One bin below the harmonic: the original indexes from 1 with a bin number counted from 0. What clips
-        # are the lowest harmonics of F0 < 8 Hz, and those that are not used.
+        # One bin below the harmonic: the original indexes from 1 with a bin number counted from 0. Only
+        # the lowest harmonics of F0 < 8 Hz, and those that are not used, are clipped.
         nearest = np.clip(np.floor(m * W * _FFT / (2 * np.pi) + 0.5).astype(np.intp) - 1, 0, _FFT // 2)
         sampled = phase[nearest, np.arange(len(W))]
         H[part, 1 : len(m) + 1] = np.where(used, np.exp(1j * sampled), 0).T

@@ -1,4 +1,4 @@
-"""The settings of features."""
+"""The block of settings of features."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def analyse(
     *,
     model: Annotated[Path, File(help=f"{MODEL}, 1300 bytes a frame", flag="--out")],
 ) -> None:
-    """Sinusoidal analysis of speech."""
+    """Write the sinusoidal model of speech."""
     from mlquant.core import records
     from mlquant.vocoder import analysis
 
@@ -42,7 +42,7 @@ def features(
     b: Annotated[Path | None, File(help="b[20] in dB, Wo, voicing: 22 floats a frame")] = None,
     y: Annotated[Path | None, File(help="y[79] in dB: 79 floats a frame")] = None,
 ) -> None:
-    """Feature vectors b and y of a model."""
+    """Compute the features b and y of a model."""
     from mlquant.core import records
     from mlquant.vocoder import features
 
@@ -60,7 +60,7 @@ def features(
 
 @stage("resynthesised", wav="speech.wav", example="big_dog_model.bin -o big_dog_1_out.wav")
 def resynth(model: Annotated[Path, File(help=MODEL)], *, wav: Wav) -> None:
-    """Speech from a model's own amplitudes and phases."""
+    """Synthesise speech from a model's own amplitudes and phases."""
     import numpy as np
 
     from mlquant.core import records
@@ -80,7 +80,7 @@ def synth(
     a: Annotated[Path | None, File(help="amplitudes as for c2sim --amread")] = None,
     h: Annotated[Path | None, File(help="phase filter as for c2sim --hmread")] = None,
 ) -> None:
-    """Speech from amplitudes y_hat, with minimum phase, phase0 and postfilter."""
+    """Synthesise speech from spectra y_hat, with phases made from them (minimum phase, phase0)."""
     import numpy as np
 
     from mlquant.core import records
@@ -117,7 +117,7 @@ def anchor(
     ] = [],  # noqa: B006
     wavs: Annotated[list[Path], File(help=".wav or headerless .raw, one for each mode", flag="--out")],
 ) -> None:
-    """Speech coded and decoded by Codec 2, after the analysis' high pass."""
+    """Code and decode speech by Codec 2, after the analysis' high pass."""
     from mlquant.core import records
     from mlquant.vocoder import codec2
 

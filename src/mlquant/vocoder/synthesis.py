@@ -2,9 +2,9 @@
 
 The method is that of Codec 2's `c2sim` (https://github.com/drowe67/codec2-dev, commit c43d2958c6c):
 `synthesise` overlap-adds the inverse transform of each frame's harmonics; `phase0` makes the phases that
-a decoder without transmitted phases uses, from the excitation's advance and a minimum phase filter; and
-`postfilter` blurs the phases of harmonics below the background noise. Random phases come from the
-reference's own generator, which starts anew with each file.
+a decoder without transmitted phases uses, from the excitation's advance and a minimum phase filter. As
+Codec 2's postfilter of phases does, it also makes the phases of harmonics below the background noise
+random. Random phases come from the reference's own generator, which starts anew with each file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def synthesise(model: Model) -> np.ndarray:
 
 
 def synthesise_in_chunks(models: Iterable[Model]) -> Iterator[np.ndarray]:
-    """The same of models that follow each other: the speech of one after the other."""
+    """Yield the speech of models that follow each other, one after the other."""
     tail = np.zeros(FRAME, np.float32)
     for model in models:
         speech, tail = _overlapped(model, tail)
@@ -53,7 +53,7 @@ def synthesise_in_chunks(models: Iterable[Model]) -> Iterator[np.ndarray]:
 
 
 def _overlapped(model: Model, tail: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Frames [F, 80] float32 behind the second half [80] of the frame before, and the second half of the last."""
+    """Return frames [F, 80] float32, added to `tail` [80], the rest of the frame before, and the last rest."""
     frames = len(model)
     fade_in = np.zeros((frames, FRAME), np.float32)
     fade_out = np.zeros((frames, FRAME), np.float32)
@@ -94,17 +94,17 @@ def _bins(Wo: np.ndarray, m: np.ndarray) -> np.ndarray:
 
 
 def phase0(model: Model, H: np.ndarray) -> Model:
-    """The model with phases that need not be sent, then postfiltered.
+    """Return the model with phases that need not be sent.
 
     H [F, 161] complex is the filter at each harmonic. Voiced harmonics m have the phase of m times the
-    excitation's, unvoiced ones a random phase, both turned by H. Random draws follow the reference's
-    order: frame by frame, the unvoiced excitation or else the postfilter's.
+    excitation's, unvoiced ones a random phase, both turned by H. Voiced harmonics below the background noise
+    get a random phase too. Random draws follow the reference's order, frame by frame.
     """
     return next(phase0_in_chunks([(model, H)]))
 
 
 def phase0_in_chunks(filtered: Iterable[tuple[Model, np.ndarray]]) -> Iterator[Model]:
-    """The same of models, with their H, that follow each other."""
+    """Yield the same for models that follow each other, each with its H."""
     m = np.arange(MAX_AMP + 1)
     previous, background, state = np.float32(0), np.float32(0), np.uint64(1)
     for model, H in filtered:

@@ -175,7 +175,7 @@ def test_jobs_killed_on_a_cluster_are_run_again_and_end_with_the_bytes_of_a_loca
     assert len(states) == len(submitted) == sum(jobs.values()) + len(killed)
     # The corpus and the sample are prepared in a job each; the corpus's latents are a job, all of the sample another.
     assert jobs["group_prepare"] == jobs["group_sample"] == 2
-    assert jobs["rule_train_network"] == 2 + 6
+    assert jobs["rule_train"] == 2 + 6
     assert sources(checkout) == before
 
     ours, theirs = results(tmp_path / "cluster"), results(tmp_path / "local")

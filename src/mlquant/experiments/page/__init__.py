@@ -45,7 +45,7 @@ def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path]
         for name in known["wavs"]:
             # A folder of tables may hold its own wavs.
             if not (temporary / name).exists():
-                provenance.write_told_wav(temporary / name, known, name)
+                provenance.write_labelled_wav(temporary / name, known, name)
         for figure in figures:
             link(figure, temporary / f"{figure.parent.name.rsplit('.', 1)[0]}_losses.png")
         write_text(temporary / "index.html", render([("", tables)], history))
