@@ -27,7 +27,7 @@ from mlquant.core.records import FRAME, SAMPLE_RATE
 from mlquant.networks import inference
 from mlquant.quantisers import gain, vq
 from mlquant.quantisers.files import read_coefficient
-from mlquant.quantisers.types import Every, Stretch, Survivors, Width
+from mlquant.quantisers.types import ResetEvery, SendEvery, Survivors, Width
 from mlquant.vocoder import decoder
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ class _OfQuantiser(Block):
     codebooks: Annotated[list[str], Field(min_length=1)]
     k: Width
     mbest: Survivors
-    send_every: Every
-    reset_every: Stretch | None = None
+    send_every: SendEvery
+    reset_every: ResetEvery | None = None
     predict: float | None = None
     predictor: str | None = None
 

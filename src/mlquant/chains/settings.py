@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mlquant.core.blocks import Block, Line, refusal
 from mlquant.core.stage import Setting
-from mlquant.core.types import Stages, Survivors
+from mlquant.core.types import MBEST, Stages, Survivors
 from mlquant.networks.types import NoiseVar, Seed
 from mlquant.vocoder.types import MODES, Postfilter
 
@@ -26,7 +26,7 @@ class Chain(Block):
         Stages | None,
         Setting(help="number of stages of the quantiser that are used, from the first on; by default all"),
     ] = None
-    mbest: Survivors = 5
+    mbest: Survivors = MBEST
     noise_var: Annotated[NoiseVar, Setting(help="variance of noise on the latents, in place of a quantiser")] = 0.0
     seed: Annotated[Seed, Setting(help="seed of that noise")] = 1
     postfilter: Postfilter = 1.0

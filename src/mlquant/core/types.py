@@ -11,3 +11,5 @@ Survivors = Annotated[int, Setting(help="survivors of the search after each stag
 Stages = Annotated[
     int, Setting(help="number of stages of the quantiser that are used, from the first on", gt=0, lt=1 << 31)
 ]
+MBEST = 5
+"""The number of survivors, where no other is given."""

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from mlquant.core.blocks import Block, Positive, refusal
 from mlquant.core.stage import Setting
+from mlquant.core.types import MBEST
 from mlquant.networks.rows import POOLING, ROWS, Row, checked_row
 from mlquant.networks.types import NoiseVar, Seed, Share, Stages, Survivors, Threads, Thresh
 
@@ -92,7 +93,7 @@ class NetworkSettings(Block):
     ] = "auto"
     mbest: Annotated[
         Survivors, Setting(help="survivors of the search, for a network that is trained on from another")
-    ] = 5
+    ] = MBEST
     refresh: Annotated[Positive, Setting(help="with vq_in_loop: epochs between refreshes of the codebooks")] = 5
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from mlquant.core.blocks import Block, by_kind, quoted, refusal
 from mlquant.core.stage import Setting
 from mlquant.networks.types import Seed
-from mlquant.quantisers.types import Entries, ResetEvery, Stop, Survivors
+from mlquant.quantisers.types import STOP, Entries, ResetEvery, Stop, Survivors
 from mlquant.vocoder.types import Thresh
 
 Interval = Literal[10, 20, 40]
@@ -29,7 +29,7 @@ class CodebookStage(Block):
     """One stage of a quantiser: a codebook and how it is trained."""
 
     size: Annotated[Size, Setting(help="entries of the codebook, a power of two")] = 4096
-    stop: Stop = 1e-4
+    stop: Stop = STOP
     seed: Annotated[Seed, Setting(help="seed of the splits")] = 1
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mlquant.core.errors import InputError, log, progress
 from mlquant.core.stage import Aside, File, Record, Root, Setting, stage
 from mlquant.networks.types import FILES, Folder, HeldOut, HeldOutTargets, KeepFailure, Settings, Targets, Training
-from mlquant.quantisers.types import Entries, ResetEvery, Seed, SendEvery, Share, Stop, Survivors, Width
+from mlquant.quantisers.types import MBEST, STOP, Entries, ResetEvery, Seed, SendEvery, Share, Stop, Survivors, Width
 from mlquant.vocoder.types import Pairs, Thresh
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def vq_train(
     *,
     k: Width,
     m: Entries,
-    stop: Stop = 1e-4,
+    stop: Stop = STOP,
     seed: Seed = 1,
     predict: Predict = None,
     st: First = 0,
@@ -158,8 +158,8 @@ def vq_train_beam(
     *,
     k: Width,
     m: Entries,
-    mbest: Survivors = 5,
-    stop: Stop = 1e-4,
+    mbest: Survivors = MBEST,
+    stop: Stop = STOP,
     seed: Seed = 1,
     predict: Predict = None,
     threads: Threads = None,
@@ -248,7 +248,7 @@ def vq_search(
     predictor: Predictor = None,
     *,
     k: Width,
-    mbest: Survivors = 5,
+    mbest: Survivors = MBEST,
     send_every: SendEvery = 1,
     predict: Predict = None,
     reset_every: ResetEvery | None = None,

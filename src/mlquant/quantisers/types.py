@@ -5,16 +5,30 @@ from __future__ import annotations
 from typing import Annotated
 
 from mlquant.core.stage import Setting
-from mlquant.core.types import Seed, Stages, Survivors
+from mlquant.core.types import MBEST, Seed, Stages, Survivors
 from mlquant.vocoder.types import Thresh
 
-__all__ = ["Entries", "ResetEvery", "Seed", "SendEvery", "Share", "Stages", "Stop", "Survivors", "Thresh", "Width"]
+__all__ = [
+    "MBEST",
+    "STOP",
+    "Entries",
+    "ResetEvery",
+    "Seed",
+    "SendEvery",
+    "Share",
+    "Stages",
+    "Stop",
+    "Survivors",
+    "Thresh",
+    "Width",
+]
 
 Width = Annotated[int, Setting(help="elements of a vector", gt=0, flag="-k", metavar="K")]
 Entries = Annotated[
     int, Setting(help="entries of the codebook, a power of two", ge=2, le=1 << 20, flag="-m", metavar="M")
 ]
 Stop = Annotated[float, Setting(help="relative gain of an iteration below which a size of the codebook is done", gt=0)]
+STOP = 1e-4
 SendEvery = Annotated[
     int, Setting(help="one vector in this many is sent; the decoder interpolates between them", gt=0, lt=1 << 31)
 ]

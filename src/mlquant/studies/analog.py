@@ -17,6 +17,7 @@ from pydantic import Field
 from mlquant.core.blocks import Block, Name, Positive
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
+from mlquant.core.types import MBEST
 from mlquant.networks.types import Seed
 from mlquant.studies import shared
 
@@ -34,7 +35,7 @@ class Settings(Block):
     snr_dB: Annotated[list[float], Field(min_length=1), Setting(help="ratios Es/N0 of the channel, in dB")]
     quantiser: Annotated[str, Setting(help="the quantiser whose bits are sent for comparison")]
     stages: Annotated[Positive, Setting(help="how many of its stages are sent")] = 2
-    mbest: Annotated[Positive, Setting(help="survivors of its search")] = 5
+    mbest: Annotated[Positive, Setting(help="survivors of its search")] = MBEST
     sample: Annotated[Name, Setting(help="the sample that is made speech again behind the channel")]
     manifold: Annotated[str, Setting(help="the network from b_hat to y_hat that this speech is made with")]
     wav_snr_dB: Annotated[list[float], Setting(help="ratios at which speech is made; each is one of snr_dB")]

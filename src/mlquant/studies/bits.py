@@ -20,6 +20,7 @@ from mlquant.chains.settings import RatedChain
 from mlquant.core.blocks import Block, Name, Positive, refusal, validate
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
+from mlquant.core.types import MBEST
 from mlquant.networks.settings import NetworkSettings
 from mlquant.quantisers.settings import Interval, Predict, Size
 from mlquant.studies import rates, shared
@@ -59,7 +60,7 @@ class Settings(Block):
     interval_ms: Annotated[list[Interval], Field(min_length=1), Setting(help="times between vectors that are sent")]
     thresh: Annotated[float, Setting(help="frames with less energy, in dB, are neither trained on nor measured")] = 30.0
     stop: Annotated[float, Setting(help="relative gain at which the training of a size is done", gt=0)] = 1e-3
-    mbest: Annotated[Positive, Setting(help="survivors of the search")] = 5
+    mbest: Annotated[Positive, Setting(help="survivors of the search")] = MBEST
     seconds: Annotated[float, Setting(help="length of the part of each file that is measured on", gt=0)] = 10.0
     chains: Annotated[dict[Name, RatedChain], Setting(help="other chains to compare, by name")] = {}
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mlquant.core.blocks import Block, Positive
 from mlquant.core.stage import Setting
+from mlquant.core.types import MBEST
 from mlquant.studies import noise, shared
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Settings(Block):
 
     kind: Annotated[Literal["uniform_vq"], Setting(help="which study it is")]
     quantiser: Annotated[str, Setting(help="the vector quantiser")]
-    mbest: Annotated[Positive, Setting(help="survivors of its search on held-out vectors")] = 5
+    mbest: Annotated[Positive, Setting(help="survivors of its search on held-out vectors")] = MBEST
 
 
 def check(config: Any, name: str, settings: Settings) -> None:

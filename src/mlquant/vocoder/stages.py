@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from mlquant.core.errors import InputError
 from mlquant.core.stage import File, Setting, stage
-from mlquant.vocoder.types import Floor, Postfilter
+from mlquant.vocoder.types import Floor, FLOOR_dB, Postfilter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +38,7 @@ def analyse(
 def features(
     model: Annotated[Path, File(help=MODEL)],
     *,
-    floor_dB: Floor = -80.0,
+    floor_dB: Floor = FLOOR_dB,
     b: Annotated[Path | None, File(help="b[20] in dB, Wo, voicing: 22 floats a frame")] = None,
     y: Annotated[Path | None, File(help="y[79] in dB: 79 floats a frame")] = None,
 ) -> None:

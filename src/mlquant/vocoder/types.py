@@ -9,6 +9,7 @@ from mlquant.core.stage import Setting
 Floor = Annotated[
     float, Setting(help="least amplitude of a harmonic, in dB", ge=-200, le=100, flag="--floor", metavar="DB")
 ]
+FLOOR_dB = -80.0
 Postfilter = Annotated[
     float,
     Setting(
