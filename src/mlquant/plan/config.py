@@ -218,7 +218,7 @@ def load(raw: Any) -> Config:
     text = _named_by_text(raw)
     filled = _by_index(alike(text)) if isinstance(text, dict) else text
     config = validate(Config, _trained_on(filled), "config")
-    # An entry was checked after the one that it is `like`, so that a mistake is found in the entry that has it. Here the
+    # An entry was checked after the one that it is `like`, so that a mistake is found in the entry that has it. Now the
     # order of the files comes back, because the first of several equal entries gives its name to their results.
     sections = {section: getattr(config, section) for section in ALIKE if section in text}
     config = config.model_copy(
