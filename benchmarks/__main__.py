@@ -29,20 +29,20 @@ PACKAGES = ("mlquant", "numpy", "scipy", "torch", "faiss-cpu")
 
 
 def options(arguments: list[str] | None) -> argparse.Namespace:
-    """The command line."""
+    """Parse the command line."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[1])
     add, default = parser.add_argument, [name for name in stages.STAGES if name not in stages.CHOSEN]
     add("--only", nargs="+", choices=[*stages.STAGES], default=default, metavar="STAGE",
         help=f"one or more of {', '.join(stages.STAGES)}; default all but {' and '.join(stages.CHOSEN)}")  # fmt: skip
-    add("--runs", type=int, default=3, help="of each command, of which the median counts (default 3)")
+    add("--runs", type=int, default=3, help="runs of each command, whose median counts (default 3)")
     add("--limit", type=float, default=120, metavar="S", help="a command that has taken so long is not run again")
-    add("--minutes", type=float, default=24, help="of speech, and a quarter and a sixteenth of it (default 24)")
-    add("--vectors", type=int, default=144617, help="latents, likewise (default 144617)")
-    add("--entries", type=int, default=4096, help="of a codebook that is trained (default 4096)")
-    add("--hours", type=float, default=10, help="of speech in the stage long (default 10; needs 15 MB a minute)")
+    add("--minutes", type=float, default=24, help="minutes of speech; a quarter and a sixteenth too (default 24)")
+    add("--vectors", type=int, default=144617, help="latents; a quarter and a sixteenth too (default 144617)")
+    add("--entries", type=int, default=4096, help="entries of a codebook that is trained (default 4096)")
+    add("--hours", type=float, default=10, help="hours of speech in the stage long (default 10; 15 MB a minute)")
     add("--epochs-share", type=float, default=1, metavar="X",
         help="in the stage training, run this share of all epochs and extrapolate (default 1)")  # fmt: skip
-    add("--octave", metavar="DIR", help="folder with linear_batch.m and what it calls, to compare features with")
+    add("--octave", metavar="DIR", help="folder with linear_batch.m and what it calls, for features in Octave")
     add("-o", "--out", type=Path, default=Path("results/benchmark"), metavar="DIR", help="(default results/benchmark)")
     chosen = parser.parse_args(arguments)
     for name in ("runs", "minutes", "vectors", "entries", "hours", "epochs_share"):
@@ -52,7 +52,7 @@ def options(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def machine(chosen: argparse.Namespace, arguments: list[str]) -> dict:
-    """What the numbers depend on beside the code: processor, memory, versions, programs compared with."""
+    """Return what the numbers depend on besides the code: processor, memory, versions, and programs of others."""
     cpu = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = [int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
@@ -77,7 +77,7 @@ def _lines(path: str) -> list[str]:
 
 
 def report(about: dict, rows: list[dict], problems: list[str]) -> str:
-    """The table as Markdown, after what the machine is and before what has not been measured."""
+    """Return the report as Markdown: the machine, the table, and what was not measured."""
     lines = [
         "# Benchmark",
         "",
@@ -86,9 +86,9 @@ def report(about: dict, rows: list[dict], problems: list[str]) -> str:
         f"{about['cpu']}, {about['cores']} cores, {about['memory_GB']} GB, {about['system']}, "
         f"load before {about['load_before']}; {', '.join(f'{k} {v}' for k, v in about['versions'].items())}",
         "",
-        "Medians of the runs, with the least and the most; commands that are compared took turns. *of their time*: "
-        "for as much input, as a part of the independent program's. *growth*: of time, for so many times the input. "
-        "Peaks below about 10 MB cannot be told.",
+        "Times are medians of the runs, with the least and the most. Commands that are compared took turns. *of their "
+        "time*: our time as a part of the independent program's, for the same amount of input. *growth*: how many "
+        "times longer it took for so many times the input. Peaks below about 10 MB cannot be measured.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         f"| {' | '.join('---' for _ in COLUMNS)} |",
@@ -100,7 +100,7 @@ def report(about: dict, rows: list[dict], problems: list[str]) -> str:
 
 
 def cells(row: dict) -> list[str]:
-    """The cells of a row."""
+    """Return the cells of a row."""
     rate = f"{row['throughput']:.4g} {row['unit']}/s"
     if row["unit"] == stages.SPEECH:
         rate = f"{row['throughput']:.4g} x real time"
@@ -119,7 +119,7 @@ def cells(row: dict) -> list[str]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and report; the report is written anew after each stage. Returns 1 when one of them failed."""
+    """Measure, and write the report again after each stage. Returns 1 if a stage failed."""
     arguments = sys.argv[1:] if arguments is None else arguments
     chosen = options(arguments)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))

@@ -10,7 +10,7 @@ import torch
 
 
 def best_seconds(multiply: Callable[[], object]) -> float:
-    """The fastest of the runs that fit in 0.2 seconds, five at least."""
+    """Return the seconds of the fastest run; there are at least five runs, and as many as fit in 0.2 seconds."""
     multiply()
     times: list[float] = []
     while sum(times) < 0.2 or len(times) < 5:
@@ -21,7 +21,7 @@ def best_seconds(multiply: Callable[[], object]) -> float:
 
 
 def gflops(shapes: list[list[int]]) -> dict[str, float]:
-    """GFLOP/s over all the shapes [m, k, n], one after another, float32, with the output's memory given."""
+    """Return the GFLOP/s over all shapes [m, k, n], one after another, in float32, into memory that is there."""
     seconds = {"PyTorch": 0.0, "numpy": 0.0}
     rng = np.random.default_rng(1)
     for m, k, n in shapes:

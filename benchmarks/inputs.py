@@ -1,4 +1,4 @@
-"""Finds what the workflow has made of the default corpus, and cuts inputs of a given size from it."""
+"""The inputs: results of the workflow on the default corpus, from which inputs of a given size are cut."""
 
 from __future__ import annotations
 
@@ -18,52 +18,54 @@ EXPERIMENT = "240118"
 
 
 def find() -> dict:
-    """Files and settings to measure with, of the configuration; InputError when they have not been made."""
+    """Return files and settings of the configuration to measure with; InputError if they have not been made."""
     plan = Plan(load(read(Path(__file__).parents[1])))
     networks = {name: plan.graph.network(name) for name in ("manifold", "nn4_cat1", "manifold_seed", "nn4_seed")}
-    stages = list(plan.nodes.values())
-    codebooks = [next(s for s in stages if s.kind == "codebooks" and s.name == f"nn4_vq_{i}") for i in (1, 2)]
-    corpora = [s for s in stages if s.kind == "corpora" and s.name.startswith("prompts_")]
+    nodes = list(plan.nodes.values())
+    codebooks = [next(n for n in nodes if n.kind == "codebooks" and n.name == f"nn4_vq_{i}") for i in (1, 2)]
+    corpora = [n for n in nodes if n.kind == "corpora" and n.name.startswith("prompts_")]
     samples = plan.config.experiments[EXPERIMENT].samples
     measured = [plan.experiments[EXPERIMENT].measured[name][0] for name in samples]
-    behind = plan.graph.behind([stage.file("measured.json") for stage in measured]).values()
-    synthesised = {s.name: s.inputs for s in behind if s.kind == "synthesised" and "_manifold." in s.inputs["y_hat"][0]}
+    behind = plan.graph.behind([node.file("measured.json") for node in measured]).values()
+    synthesised = {n.name: n.inputs for n in behind if n.kind == "synthesised" and "_manifold." in n.inputs["y_hat"][0]}
     return {
-        "speech": [made(stage.file("speech.raw")) for stage in corpora],
+        "speech": [made(node.file("speech.raw")) for node in corpora],
         "b": [made(path) for path in networks["manifold"].inputs["features"]],
         "y": [made(path) for path in networks["manifold"].inputs["targets"]],
         "latents": made(codebooks[0].inputs["train"][0]),
-        "codebooks": [made(stage.file("vq.f32")) for stage in codebooks],
+        "codebooks": [made(node.file("vq.f32")) for node in codebooks],
         "weights": {name: made(networks[name].file("weights.safetensors")) for name in ("manifold", "nn4_cat1")},
-        "settings": {name: stage.settings for name, stage in networks.items()},
+        "settings": {name: node.settings for name, node in networks.items()},
         "samples": {
             name: [made(synthesised[name][part][0]) for part in ("model", "y_hat")]
             for name in samples
             if name in synthesised and name not in plan.experiments[EXPERIMENT].optional
         },
         "corpus": {"settings": corpora[0].settings, "speech": made(corpora[0].inputs["speech"][0])},
-        # Their paths are in the records, so these two must be those of the very configuration.
+        # These two hold paths in their records, so that an older variant cannot take their place.
         "measure": next(
-            (json.dumps(s.settings) for s in measured if all(map(os.path.exists, s.inputs["files"]))), None
+            (json.dumps(n.settings) for n in measured if all(map(os.path.exists, n.inputs["files"]))), None
         ),
         "tables": next(iter(filter(Path.is_dir, [Path(plan.experiments[EXPERIMENT].tables.folder)])), None),
     }
 
 
 def made(path: str) -> str:
-    """The absolute path of a file that the workflow makes, or of the newest variant of it when settings or code
-    have changed since."""
+    """Return the absolute path of a file that the workflow makes.
+
+    If settings or code have changed since it was made, it is the path of the newest variant.
+    """
     if Path(path).exists():
         return str(Path(path).resolve())
     variants = sorted(Path().glob(re.sub(r"\.[0-9a-f]{8}/", ".*/", path)), key=lambda found: found.stat().st_mtime)
     if not variants:
         raise InputError(f"{path}: has not been made; run `make` first, and the benchmark in the same folder")
-    log(f"{path}: has not been made since settings or code changed, so {variants[-1]} is measured with")
+    log(f"{path}: has not been made since settings or code changed; {variants[-1]} is used in its place")
     return str(variants[-1].resolve())
 
 
 def cut(paths: list[str], record: int, count: int, out: Path) -> Path:
-    """Write the first `count` records of `record` bytes of files, one after another."""
+    """Write the first `count` records, of `record` bytes each, of files one after another."""
     left = count * record
     with open(out, "wb") as target:
         for path in paths:
@@ -81,7 +83,7 @@ def cut_speech(paths: list[str], minutes: float, out: Path) -> Path:
 
 
 def frames(minutes: float) -> int:
-    """Frames of so much speech, one at least."""
+    """Return the number of frames in so much speech, at least one."""
     return max(1, round(minutes * 60 * SAMPLE_RATE / FRAME))
 
 

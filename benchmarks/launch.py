@@ -1,7 +1,7 @@
 """Run one command and print what it took: `python -I -S launch.py JSON`.
 
-A process of its own, because Linux counts the memory of the process that starts a command into the command's peak:
-this one is small (about 10 MB, the least peak that can be told), the benchmark itself is not.
+It is a process of its own, because Linux counts the memory of the process that starts a command into the command's
+peak. This process is small (about 10 MB, the least peak that can be measured), the benchmark itself is not.
 """
 
 import json
@@ -11,7 +11,7 @@ import time
 
 
 def launch(request: dict) -> dict:
-    """Wall and CPU seconds, peak memory (of the largest process) and status of a command pinned to `cores`."""
+    """Run a command pinned to `cores`; return wall and CPU seconds, the peak of its largest process, and its status."""
     started = time.perf_counter()
     child = os.fork()
     if child == 0:

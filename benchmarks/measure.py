@@ -1,4 +1,4 @@
-"""Measures commands: medians over several runs, alternating with what they are compared with."""
+"""Measures commands: medians over several runs. Commands that are compared with each other take turns."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ OURS = (sys.executable, "-m", "mlquant.cli")
 class Program:
     """A command to measure on an input of `amount` `unit`s.
 
-    `theirs`: what ours is compared with. `one_core` pins it to one. `work` gives, after a run, the seconds of the work
-    itself where the command tells them: throughput and growth then leave the start of the process aside.
+    `theirs` says that it is a program which ours is compared with. `one_core` pins it to one core. `work` returns,
+    after a run, the seconds of the work itself, for a command that reports them: throughput and growth are then
+    without the start of the process.
     """
 
     what: str
@@ -40,17 +41,17 @@ class Program:
 
 
 def ours(*arguments: object) -> tuple:
-    """A command of mlquant, in this environment."""
+    """Return a command of mlquant, in this environment."""
     return (*OURS, *map(str, arguments))
 
 
 def script(name: str, request: dict) -> tuple:
-    """A program of this folder that takes one JSON object."""
+    """Return a program of this folder that takes one JSON object."""
     return (sys.executable, "-P", str(HERE / f"{name}.py"), json.dumps(request))
 
 
 def together(*chains: list[tuple]) -> tuple:
-    """Chains of commands as one command, the chains at once."""
+    """Return one command for chains of commands, which runs all chains at the same time."""
     import shlex
 
     jobs = [f"({' && '.join(map(shlex.join, chain))}) & p{i}=$!" for i, chain in enumerate(chains)]
@@ -58,12 +59,12 @@ def together(*chains: list[tuple]) -> tuple:
 
 
 def cores() -> list[int]:
-    """Cores that this process may use."""
+    """Return the cores that this process may use."""
     return sorted(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1))
 
 
 def run(program: Program, folder: Path) -> dict:
-    """Run a program once; InputError with its last line when it fails."""
+    """Run a program once; raise InputError with the last line of its output if it fails."""
     stderr = folder / "stderr.txt"
     request = {
         **{"command": [*map(str, program.command)], "cores": cores()[-1:] if program.one_core else None},
@@ -80,14 +81,14 @@ def run(program: Program, folder: Path) -> dict:
         os.killpg(launcher.pid, signal.SIGKILL)
         raise
     if result["status"]:
-        said = stderr.read_text(errors="replace").split("\n") if stderr.exists() else []
-        last = next((line for line in reversed(said) if line.strip()), "nothing")
+        lines = stderr.read_text(errors="replace").split("\n") if stderr.exists() else []
+        last = next((line for line in reversed(lines) if line.strip()), "nothing")
         raise InputError(f"{program.what}: exit status {result['status']}, it said: {last.strip()}")
     return result | {"work_s": program.work() if program.work else result["wall_s"]}
 
 
 def compare(stage: str, programs: list[Program], folder: Path, runs: int, limit: float) -> list[dict]:
-    """A row for each program. They take turns, so that a slow phase of the machine hits all of them.
+    """Return a row for each program. They take turns, so that a slow phase of the machine affects all of them.
 
     A program that has taken `limit` seconds in all is not run again.
     """
@@ -105,7 +106,7 @@ def compare(stage: str, programs: list[Program], folder: Path, runs: int, limit:
 
 
 def row(stage: str, program: Program, results: list[dict]) -> dict:
-    """A row of the table: medians over the runs of a program."""
+    """Return a row of the table: medians over the runs of a program."""
     median = {name: statistics.median(result[name] for result in results) for name in results[0] if name != "status"}
     walls = [result["wall_s"] for result in results]
     return {
@@ -117,7 +118,7 @@ def row(stage: str, program: Program, results: list[dict]) -> dict:
 
 
 def grow(rows: list[dict]) -> list[dict]:
-    """The same rows, each with its input and time as multiples of the smallest input's."""
+    """Return the rows, each with its input and its time as multiples of those of the smallest input."""
     for larger in rows:
         first = min((row for row in rows if row["what"] == larger["what"]), key=lambda row: row["amount"])
         if first is not larger:
@@ -126,13 +127,13 @@ def grow(rows: list[dict]) -> list[dict]:
 
 
 def installed(name: str) -> str | None:
-    """The path of an independent program, absolute, for the record."""
+    """Return the absolute path of an independent program, or None."""
     path = shutil.which(name)
     return path and str(Path(path).resolve())
 
 
 def blas_gflops(shapes: list[tuple[int, int, int]], one_core: bool, folder: Path) -> float:
-    """GFLOP/s of matrix products [m, k] @ [k, n] as the faster of PyTorch's and numpy's BLAS makes them."""
-    told = folder / "blas.json"
-    run(Program("BLAS", script("blas", {"shapes": shapes}), 1, "run", one_core=one_core, stdout=str(told)), folder)
-    return max(json.loads(told.read_text()).values())
+    """Return the GFLOP/s of matrix products [m, k] @ [k, n], by PyTorch's or numpy's BLAS, whichever is faster."""
+    output = folder / "blas.json"
+    run(Program("BLAS", script("blas", {"shapes": shapes}), 1, "run", one_core=one_core, stdout=str(output)), folder)
+    return max(json.loads(output.read_text()).values())

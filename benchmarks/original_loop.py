@@ -1,10 +1,12 @@
-"""Training as the original's loop goes, to compare with: `python original_loop.py JSON`.
+"""A training loop as the original's, to compare with: `python original_loop.py JSON`.
 
-Plain PyTorch as one writes it first: a Dataset that gives one vector at a time, a DataLoader that collects 32 of them
-in the order of the file, SGD at a constant rate. The noise on the latents is one vector for a whole batch. Three things
-are not the original's, whose manifold network ends in NaN at its own rate on clean speech: the weight of `wloss` comes
-from the target and is clipped; with that the last bias must start at the mean target, or the first steps throw the
-output to where it has no gradient; and the end of each file is held out. SD of that is computed off the clock.
+It is plain PyTorch: a Dataset that gives one vector at a time, a DataLoader that collects 32 of them in the order of
+the file, and SGD at a constant rate. The noise on the latents is one vector for a whole batch.
+
+Three things differ from the original, whose manifold network ends in NaN at its own rate on clean speech. The weight of
+`wloss` comes from the target and is clipped. With this weight the last bias must start at the mean target, or the first
+steps take the output to values without a gradient. The end of each file is held out; its SD is computed while the clock
+is stopped.
 """
 
 import json
@@ -20,7 +22,7 @@ from mlquant.networks import training
 
 
 class Vectors(Dataset):
-    """Pairs of input and target, one at a time."""
+    """Pairs of input and target, which are taken one at a time."""
 
     def __init__(self, inputs: torch.Tensor, targets: torch.Tensor):
         self.inputs, self.targets = inputs, targets
@@ -66,7 +68,7 @@ def weighted_loss(estimate: torch.Tensor, target: torch.Tensor, gamma: float) ->
 
 
 def train(settings: dict, data: tuple[torch.Tensor, ...], epochs: int) -> dict:
-    """Train for some epochs; returns seconds, steps and a curve with loss and held-out SD (dB^2) after each epoch."""
+    """Train for some epochs; return seconds, steps and a curve with loss and held-out SD (dB^2) after each epoch."""
     torch.manual_seed(settings["seed"])
     inputs, targets, held_inputs, held_targets = data
     network = {"manifold": Manifold, "autoencoder1": Autoencoder}[settings["family"]](settings)

@@ -1,7 +1,8 @@
 """What is measured: a function for each stage, from the default corpus to rows of the table.
 
-A row whose input grows has the same name each time. Where one core is meant the command is pinned to it; otherwise it
-takes all. Times are those of whole commands as a user runs them, process start included, unless `work_s` says less.
+Rows of one command on inputs of several sizes have the same name. A command that is measured on one core is pinned to
+it; any other takes all cores. Times are those of whole commands as a user runs them, with the start of the process.
+`work_s` is the time without it, for commands that report it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ SHARES = (1 / 16, 1 / 4, 1)
 D = 10  # latents of a vector
 FEATURES, Y, MODEL = 4 * 22, 4 * 79, 1300  # bytes of a frame
 SPEECH = "s of speech"
-"""Unit of the rows whose throughput is told in times real time."""
+"""Unit of the rows whose throughput is given as a multiple of real time."""
 
 
 @dataclass(frozen=True)
@@ -41,19 +42,19 @@ class Bench:
         return compare(stage, programs, self.folder, runs or self.options.runs, self.options.limit)
 
     def speech(self, share: float = 1) -> tuple[Path, float]:
-        """A share of the speech, cut from the corpus, and its seconds."""
+        """Cut a share of the speech from the corpus; return its file and its seconds."""
         minutes = share * self.options.minutes
         path = inputs.cut_speech(self.files["speech"], minutes, self / f"{share:g}.raw")
         return path, inputs.frames(minutes) / 100
 
     def features(self, share: float = 1) -> tuple[Path, Path, int]:
-        """b, y and the number of frames of a share of the speech; of several parts, as the corpus is."""
+        """Cut b and y of a share of the speech from the corpus; return their files and the number of frames."""
         count = inputs.frames(share * self.options.minutes)
         b = inputs.cut(self.files["b"], FEATURES, count, self / f"{share:g}_b.f32")
         return b, inputs.cut(self.files["y"], Y, count, self / f"{share:g}_y.f32"), count
 
     def model(self, share: float) -> tuple[Path, float]:
-        """The model of a share of the speech, made when it is not there yet, and its seconds."""
+        """Return the model of a share of the speech, which is made if it does not exist, and its seconds."""
         speech, seconds = self.speech(share)
         model = self / f"{share:g}_model.bin"
         if not model.exists():
@@ -70,7 +71,7 @@ class Bench:
 
 
 def prepare(bench: Bench) -> list[dict]:
-    """Choosing and resampling a part of the corpus."""
+    """Choose and resample a part of the corpus."""
     corpus, out = bench.files["corpus"], bench / "corpus.raw"
     settings = json.dumps(corpus["settings"] | {"minutes": min(corpus["settings"]["minutes"], bench.options.minutes)})
     arguments = (corpus["speech"], "--settings", settings, "--manifest", bench / "corpus.csv", "-o", out)
@@ -151,8 +152,10 @@ def train(bench: Bench) -> list[dict]:
 
 
 def _products(settings: dict) -> list[tuple[int, int, int]]:
-    """The matrix products [m, k] @ [k, n] of a step of training: of each layer forward, of its weights' gradient, and,
-    but for the first, of its input's."""
+    """Return the matrix products [m, k] @ [k, n] of a step of training.
+
+    Each layer has one forward, one for the gradient of its weights, and, but for the first, one for that of its input.
+    """
     row, batch, special = ROWS[settings["family"], settings["nn"]], settings["batch"], {"b": 20, "d": settings["d"]}
     layers = [layer for part in (row.encoder, row.decoder) for layer in pairwise(special.get(w, w) for w in part)]
     forward = [(batch, k, n) for k, n in layers]
@@ -161,7 +164,7 @@ def _products(settings: dict) -> list[tuple[int, int, int]]:
 
 
 def _vectors(settings: dict, b: Path) -> int:
-    """Vectors of one file that a network is trained on."""
+    """Return the number of vectors of one file that a network is trained on."""
     records = np.fromfile(b, "<f4").reshape(-1, 22)
     keep = np.ones(len(records), bool)
     if settings["thresh"] is not None:
@@ -243,7 +246,7 @@ def _codebook(bench: Bench, what: str, latents: Path, count: int, stage: int = 1
 
 
 def _operations(trace: Path, count: int) -> int:
-    """Operations of the nearest neighbours in a training, as matrix products of vectors and entries count them."""
+    """Return the operations of all nearest-neighbour searches in a training, counted as matrix products."""
     rows = [line.split(",") for line in trace.read_text().splitlines()[1:]]
     return sum(2 * count * D * int(entries) * int(iterations) for entries, _, iterations in rows)
 
@@ -289,19 +292,19 @@ def vq_search(bench: Bench) -> list[dict]:
 
 def synth(bench: Bench) -> list[dict]:
     """Speech from y_hat on one core: samples in a process that has started, and growing speech against c2sim."""
-    commands, frames, told = [], 0, bench / "warm.json"
+    commands, frames, seconds_file = [], 0, bench / "warm.json"
     for name, (model, y_hat) in bench.files["samples"].items():
         commands.append(["synth", model, y_hat, "-o", str(bench / f"{name}.wav")])
         frames += Path(y_hat).stat().st_size // Y
     what = f"mlquant synth, {len(commands)} samples"
     warm = script("warm", {"commands": commands})
-    work = lambda: float(told.read_text())  # noqa: E731
+    work = lambda: float(seconds_file.read_text())  # noqa: E731
     note = "throughput within a process, after one sample"
-    rows = bench.compare("synth", [_one_core(what, warm, frames / 100, work=work, stdout=str(told), note=note)])
+    rows = bench.compare("synth", [_one_core(what, warm, frames / 100, work=work, stdout=str(seconds_file), note=note)])
     c2sim = installed("c2sim")
     for share in SHARES:
         model, seconds = bench.model(share)
-        # As y_hat the true y of this very model: those of the corpus are there, but of parts analysed one by one.
+        # The true y of this model takes the place of y_hat. Those of the corpus are of parts analysed one by one.
         y, a, h = (bench / f"{share:g}_{name}.f32" for name in ("own_y", "a", "h"))
         bench.make("features", model, "--y", y)
         programs = [_one_core("mlquant synth", ours("synth", model, y, "-o", bench / "synth.raw"), seconds)]
@@ -386,7 +389,7 @@ def training(bench: Bench) -> list[dict]:
 
 
 def _curves(bench: Bench, settings: dict[str, dict], b: list, y: list, vectors: int) -> list[dict]:
-    """A row of each training, with its curve: held-out SD after each epoch."""
+    """Return a row for each training, with its curve: the held-out SD after each epoch."""
     rows = []
     for what, entry in settings.items():
         rows += bench.compare("training", [_training(bench, what, entry, b, y, vectors)], runs=1)
@@ -423,4 +426,4 @@ STAGES = {
     **{"page": page, "training": training, "long": long},
 }
 CHOSEN = ("training", "long")
-"""Stages that take from half an hour, so that they are measured only when they are named."""
+"""Stages that take half an hour or more, so that they are measured only if they are named."""

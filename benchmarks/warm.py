@@ -1,4 +1,4 @@
-"""Seconds that commands of mlquant take in a process that has started and has run one: `python warm.py JSON`."""
+"""Prints the seconds of commands of mlquant in a process that has already run one: `python warm.py JSON`."""
 
 import json
 import sys
@@ -8,7 +8,7 @@ from mlquant import cli
 
 
 def run_all(commands: list[list[str]]) -> float:
-    """Wall seconds of commands, each given by its arguments."""
+    """Run commands, each given by its arguments, and return their wall seconds."""
     started = time.perf_counter()
     for arguments in commands:
         sys.argv = ["mlquant", *arguments]

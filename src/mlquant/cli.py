@@ -1,6 +1,6 @@
-"""The command line: each stage of a subject is a command, which follows from the signature of its function.
+"""The command line: each stage of a subject is a command, whose options follow from the signature of its function.
 
-A command loads only the file of its subject's commands, and what it computes with.
+A command loads only the file of its subject's commands, and the modules that it computes with.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from mlquant.core.errors import InputError, log
 from mlquant.core.stage import UNSET, Parameter, Setting, Stage
 
 SUBJECTS = ("speech", "vocoder", "networks", "quantisers", "measures", "experiments", "studies", "report", "tools")
-"""Folders with a file of commands, in the order of the graph."""
+"""The folders with a file of commands, in the order of the graph."""
 _DECLARED = re.compile(r"^@stage\b[\s\S]*?^def (\w+)\(", re.MULTILINE)
 
 
 def command_names() -> dict[str, str]:
-    """The subject of each command, by the command's name; nothing but the text of the files is looked at."""
+    """Return the subject of each command by the command's name. The files are read as text; nothing is imported."""
     texts = {subject: _file_of(subject).read_text(encoding="utf-8") for subject in SUBJECTS}
     return {name.replace("_", "-"): subject for subject, text in texts.items() for name in _DECLARED.findall(text)}
 
 
 def stages() -> dict[str, Stage]:
-    """All stages, by the names of their commands."""
+    """Return all stages, by the names of their commands."""
     return {command: stage_of(command, subject) for command, subject in command_names().items()}
 
 
 def kinds() -> list[str]:
-    """The kinds of keyed results, which are the folders of results/ that hold them."""
+    """Return the kinds of results with a key, which are the names of their folders in results/."""
     found = dict.fromkeys(stage.folder for stage in stages().values() if stage.folder)
     return ["optional_sources", *found]
 
 
 def stage_of(command: str, subject: str) -> Stage:
-    """The stage of a command of a subject."""
+    """Return the stage of a command of a subject."""
     module = importlib.import_module(f"mlquant.{subject}.stages")
     return getattr(module, command.replace("-", "_")).stage
 
@@ -53,11 +53,11 @@ def main() -> None:
     words = sys.argv[1:]
     names = command_names()
     if not words or words[0] not in names:
-        _parser_of_all(names).parse_args(words)  # which helps, or names what is wrong, and ends
+        _parser_of_all(names).parse_args(words)  # prints the help, or what is wrong, and exits
     command = words[0]
     stage = stage_of(command, names[command])
     out = None
-    # As on Ctrl-C, nothing half-written stays behind.
+    # An exception, as Ctrl-C raises one, so that no half-written file stays behind.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         values = _values(stage, vars(_parser_of(stage).parse_args(words[1:])))
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _parser_of_all(names: dict[str, str]) -> argparse.ArgumentParser:
-    """What `mlquant --help` shows: every command with the first line of its description."""
+    """Return the parser for `mlquant --help`, with the first line of every command's description."""
     parser = argparse.ArgumentParser(prog="mlquant", description="Quantisation of speech vocoder features, by stages.")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command, subject in names.items():
@@ -85,7 +85,7 @@ def _parser_of_all(names: dict[str, str]) -> argparse.ArgumentParser:
 
 
 def _parser_of(stage: Stage) -> argparse.ArgumentParser:
-    """The parser of a command, from the signature of its function."""
+    """Return the parser of a command, made from the signature of its function."""
     parser = argparse.ArgumentParser(
         prog=f"mlquant {stage.command}",
         description=stage.function.__doc__,
@@ -136,14 +136,14 @@ def _metavar_of(one: Parameter) -> str:
 
 
 def _help_of(one: Parameter) -> str:
-    """The help of a parameter, with its default where it is a number or a text."""
+    """Return the help of a parameter, with its default if that is a number or a text."""
     text = one.about.help.replace("%", "%%")
-    told = isinstance(one.default, int | float | str) and not isinstance(one.default, bool) and one.default != ""
-    return f"{text} (default {one.default})" if told else text
+    has_default = isinstance(one.default, int | float | str) and not isinstance(one.default, bool) and one.default != ""
+    return f"{text} (default {one.default})" if has_default else text
 
 
 def _values(stage: Stage, given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments of a stage's function, read and within their bounds."""
+    """Return the arguments of a stage's function from those of the command line, checked against their bounds."""
     values = {}
     for name, one in stage.parameters.items():
         value = given[name]
@@ -159,7 +159,7 @@ def _values(stage: Stage, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _json(text: str) -> dict:
-    """An object given as JSON text or as the path of a JSON file."""
+    """Read an object that is given as JSON text or as the path of a JSON file."""
     from mlquant.core.disk import parse_json, read_json
 
     return parse_json(text, "settings") if text.lstrip().startswith("{") else read_json(text)

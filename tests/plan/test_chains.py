@@ -243,7 +243,7 @@ def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks
         ([("networks.manifold_b.finetune", ["nn4"])], "manifold_b.finetune: found ['nn4']", "name of a network"),
         ([("networks.vqs", VQS), ("networks.nn4_decoder.finetune", "vqs")], "nn4_decoder", "makes b_hat instead"),
         ([("networks.late.nn", 5), ("networks.ls", FSQ)], "networks.ls.finetune: 'late' quantises itself", "plain"),
-        ([TWICE], "outputs.1.networks: 'vq' is of several of them", "of one"),
+        ([TWICE], "outputs.1.networks: 'vq' is of the latents of several of them", "of one"),
         ([("studies", {"s": {**BITS, "bits": 3}})], "bits: found 3", "at least 4"),
         ([("studies", {"s": {**BITS, "sizes": [16, 16]}})], "sizes: found 16, 16", "once"),
         ([("studies", {"s": {**BITS, "chains": REPEATED}})], "chains.x.stages: found [1, 1]", "once"),

@@ -66,7 +66,7 @@ def everything():
 def test_what_the_configuration_makes_is_kept(made):
     before = everything()
     assert listed() == listed("--delete") == []
-    assert run("prune").out == "      0.0 MB  in all: 0 stages\n"
+    assert run("prune").out == "      0.0 MB  in all: 0 results\n"
     assert everything() == before
 
 
@@ -81,7 +81,7 @@ def test_what_it_no_longer_makes_is_listed_with_sizes_the_newest_last(made):
     before = everything()
     ended = run("prune")
     assert [line.split("  ")[-1] for line in ended.out.splitlines()] == [
-        *("results/experiments/240118.00000000", OLD, "results/codebooks/vq_1.00000000", "in all: 3 stages"),
+        *("results/experiments/240118.00000000", OLD, "results/codebooks/vq_1.00000000", "in all: 3 results"),
     ]
     sizes = [float(line.split(" MB")[0]) for line in ended.out.splitlines()]
     assert sizes[2] == pytest.approx(2, abs=0.1) and sizes[3] == pytest.approx(sum(sizes[:3]), abs=0.2)
@@ -103,7 +103,7 @@ def test_delete_removes_what_is_listed_with_logs_and_benchmarks_and_nothing_else
     assert everything() == before
     add(OLD)
     Path("results/logs/networks/nn4.00000000.log").unlink()
-    assert run("prune", "--delete").out.endswith(" MB  removed: 1 stages\n")
+    assert run("prune", "--delete").out.endswith(" MB  removed: 1 results\n")
     assert everything() == before
 
 

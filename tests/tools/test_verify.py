@@ -101,7 +101,7 @@ def test_nothing_is_written_and_no_pipe_is_waited_for(made):
     before = sorted((path, path.lstat().st_mtime_ns) for path in made.rglob("*"))
     ended = run("verify", FOLDER)
     assert ended.out.splitlines()[:3] == [
-        f"changed  {name} (is no file)" for name in ("speech/pipe.raw", "speech", "/dev/zero")
+        f"changed  {name} (is not a file)" for name in ("speech/pipe.raw", "speech", "/dev/zero")
     ]
     assert sorted((path, path.lstat().st_mtime_ns) for path in made.rglob("*")) == before
 

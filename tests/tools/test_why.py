@@ -126,7 +126,7 @@ def test_before_the_first_run_all_is_new_and_takes_an_unknown_time(made):
     *lines, last, more = made.before
     assert len(lines) > 30 and all(re.search(" new +unknown$", line) for line in lines)
     assert last == f"{len(lines)} jobs of unknown time"
-    assert more == "More may follow: what an optional source has is known only when it has been tried."
+    assert more == "More jobs may follow: an optional source must be tried before it is known what it has."
 
 
 def test_nothing_is_to_be_done_when_all_is_there(made):
@@ -139,9 +139,9 @@ def test_a_changed_setting_is_named_where_it_is_and_as_an_input_behind_it(told):
     changes = {"epochs": 3, "lr": 0.01, "seed": 2, "batch": 16, "gamma": 0.6}
     done = told(overlay={"networks": {"nn4_cat1": {"d": 8}, "manifold": changes}})
     assert done.why("networks/nn4_cat1") == ["d: 10 -> 8"]
-    assert done.why("latents/few") == done.why("inferred/ann_nn4_cat1") == ["input networks/nn4_cat1 is another"]
-    assert done.why("codebooks/nn4_vq_1") == ["k: 10 -> 8, input latents/few is another"]
-    assert done.why("240118_wav")[0].startswith("input experiments/240118 is another, ")
+    assert done.why("latents/few") == done.why("inferred/ann_nn4_cat1") == ["input networks/nn4_cat1 has changed"]
+    assert done.why("codebooks/nn4_vq_1") == ["k: 10 -> 8, input latents/few has changed"]
+    assert done.why("240118_wav")[0].startswith("input experiments/240118 has changed, ")
     (manifold,) = done.why("networks/manifold")
     assert re.fullmatch(r"(\w+: \S+ -> \S+, ){3}and 2 more", manifold), "no more than three causes are told"
     assert done.why("models/ann") == []
@@ -183,7 +183,7 @@ def test_edited_code_of_a_folder_that_is_not_keyed_is_named(made, told, monkeypa
         file.write("<p>Edited</p>")
     monkeypatch.setenv("PYTHONPATH", str(source))
     done = told()
-    assert done.jobs == [("page", "240118_wav", "code of mlquant page is another")]
+    assert done.jobs == [("page", "240118_wav", "code of mlquant page has changed")]
     assert done.last.startswith("1 job, about 1 core seconds: 1 s")
 
 
@@ -202,9 +202,9 @@ def variant(of, **definitions):
 @pytest.mark.parametrize(
     ("before", "definitions", "causes"),
     [
-        (stage("00000001", ["a"], size=16), {"quantisers.vq.train": "0"}, ["vq.train is another"]),
-        (stage("00000001", ["a"], size=16), {"quantisers.stages.vq_train": "0"}, ["stages.vq_train is another"]),
-        (stage("00000001", ["a"], size=16), {"experiments.page.write": "0"}, ["is another, no record tells why"]),
+        (stage("00000001", ["a"], size=16), {"quantisers.vq.train": "0"}, ["vq.train has changed"]),
+        (stage("00000001", ["a"], size=16), {"quantisers.stages.vq_train": "0"}, ["stages.vq_train has changed"]),
+        (stage("00000001", ["a"], size=16), {"experiments.page.write": "0"}, ["has changed, no record says how"]),
         (stage("00000001", ["a", "b"], size=8, stop=1), {}, ["size: 8 -> 16", "stop: 1 -> -", "input b is gone"]),
         (stage("00000001", "51 files, from a to z", size=16), {}, ["input train: 1 files"]),
         (stage("00000001", "1 files, from a to a", size=8), {}, ["size: 8 -> 16"]),
@@ -228,9 +228,9 @@ def test_what_is_recorded_of_an_earlier_variant_is_compared(tmp_path, monkeypatc
         ("Set of input files has changed since last execution", ["takes other files than before"]),
         (
             "Code has changed since last execution; Params have changed since last execution: x",
-            ["rule rule is another"],
+            ["rule rule has changed"],
         ),
-        ("Params have changed since last execution: before: a now: b ", ["its settings are others"]),
+        ("Params have changed since last execution: before: a now: b ", ["its settings have changed"]),
         (
             'Params have changed since last execution: before: a,\'{"code": "1", "d": [1, 2]}\' '
             'now: b,\'{"code": "1", "d": 3}\' ',
@@ -247,7 +247,7 @@ def test_tables_of_another_key_than_those_in_the_folder_are_told(tmp_path, monke
     monkeypatch.chdir(tmp_path)
     Path("results/a_wav").mkdir(parents=True)
     Path("results/a_wav/provenance.json").write_text('{"key": "00000001"}')
-    for key, cause in (("00000001", "takes other files than before"), ("00000002", "input experiments/a is another")):
+    for key, cause in (("00000001", "takes other files than before"), ("00000002", "input experiments/a has changed")):
         tables = [f"results/experiments/a.{key}/{name}.csv" for name in ("means", "measures")]
         page = job("results/a_wav", *tables, reason="Set of input files has changed since last execution")
         assert why.causes(page, {}, {}) == [cause]
@@ -354,9 +354,9 @@ def test_a_real_run_records_what_is_told_of_the_next_one(copied, monkeypatch, ca
     lines = told(overlay)
     assert len(lines) - 1 == sum(copied.run("-n", "results/240118_wav", overlay=overlay).rules.values())
     of = {line.split()[1].partition(".")[0]: line for line in lines[:-1]}
-    assert " d: 10 -> 8, input features/few_own is another  " in of["networks/nn4_cat1"]
+    assert " d: 10 -> 8, input features/few_own has changed  " in of["networks/nn4_cat1"]
     assert " seed: 1 -> 2  " in of["corpora/few_own"]
-    assert " k: 10 -> 8, input latents/few is another  " in of["codebooks/nn4_vq_1"]
+    assert " k: 10 -> 8, input latents/few has changed  " in of["codebooks/nn4_vq_1"]
     assert "unknown" not in "".join(lines) and " core seconds: " in lines[-1]
     # Another variant is made, and its place is then taken by the first one, of which all is there.
     overlay = copied.outputs(6, mbest=3)
@@ -364,5 +364,5 @@ def test_a_real_run_records_what_is_told_of_the_next_one(copied, monkeypatch, ca
     done = copied.run("--cores", 2, "results/240118_wav", overlay=overlay)
     assert done.status == 0, done.text
     line, last = told({})
-    assert line.split()[:6] == ["page", "240118_wav", "input", "experiments/240118", "is", "another"]
+    assert line.split()[:6] == ["page", "240118_wav", "input", "experiments/240118", "has", "changed"]
     assert last.startswith("1 job, about ")

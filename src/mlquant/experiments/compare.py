@@ -1,10 +1,11 @@
 """Two experiments side by side: the settings, code and versions that differ, and by how much the measures do.
 
-A difference is B less A. Its interval of 95 % is a bootstrap over the frames that both have: the same blocks of frames
-are drawn for both, so that what makes a sentence hard cancels. Blocks of 250 ms, as neighbouring frames are alike: as
-many single frames would seem to know far more than they do. Samples are kept, and weigh as in the means of `tables`:
-the interval tells what is chance within these sentences, not how other sentences would do. Measures without values a
-frame have a bootstrap over samples, which does tell the latter, and with a handful of samples is wide.
+A difference is B less A. Its interval of 95 % comes from a bootstrap over the frames that both have. The same blocks of
+frames are drawn for both, so that the difficulty of a sentence cancels. A block is 250 ms long: neighbouring frames are
+alike, and an interval from single frames would be far too narrow. All samples are kept, with the weights that they have
+in the means of `tables`. So the interval shows what is chance within these sentences, not how other sentences would
+turn out. A measure without a value for each frame has a bootstrap over samples. Its interval does show how other
+sentences would turn out, and is wide where there are few samples.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ RESAMPLES = 1000
 COLUMNS = ["index", "tag", "tag_b", "measure", "samples", "a", "b", "difference", "low", "high", "interval", "verdict"]
 _KEYS = ["sample", "index", "tag"]
 _LEGEND = (
-    "Over frames: what is chance within these sentences; over samples: among sentences like them. Same: it holds 0."
+    "An interval over frames shows what is chance within these sentences, one over samples what is chance among "
+    "sentences like them. B is the same where the interval holds 0."
 )
 _KINDS = {"experiment": "Experiment", "settings": "Settings", "definitions": "Code", "versions": "Versions"}
 
@@ -40,10 +42,10 @@ class Comparison:
     """What differs between A and B.
 
     `names` are those of their folders. `differences` has a row for each difference, with its kind (experiment,
-    settings, definitions or versions), where it is, and the values a and b, "-" on the side that has no such thing.
-    `measures` has a row for each output and measure, with COLUMNS: tag_b is empty where it is as tag; interval is
-    "frames", "samples" or empty; the verdict of B is better, worse or same, or empty where a measure has no better
-    values, or no interval.
+    settings, definitions or versions), its place, and the values a and b; "-" stands on the side that has none.
+    `measures` has a row for each output and measure, with COLUMNS: tag_b is empty where it equals tag; interval says
+    whether it is over "frames" or "samples", and is empty where there is none; the verdict on B is better, worse or
+    same, and is empty where a measure has no better values or no interval.
     """
 
     names: tuple[str, str]
@@ -52,10 +54,10 @@ class Comparison:
 
 
 def compare(a: Path, b: Path, seed: int = 1) -> Comparison:
-    """What differs between two experiments' folders, `results/<name>_wav` or `results/experiments/<name>.<key>`.
+    """Compare the folders of two experiments, `results/<name>_wav` or `results/experiments/<name>.<key>`.
 
-    `seed` is of the bootstrap. Raises InputError for a folder that is no experiment's, and for two without an output
-    or a sample in common.
+    `seed` is that of the bootstrap. Raises InputError for a folder that holds no experiment, and for two folders that
+    have no output or no sample in common.
     """
     a, b = Path(a), Path(b)
     measured = [_measures(folder) for folder in (a, b)]
@@ -71,7 +73,7 @@ def compare(a: Path, b: Path, seed: int = 1) -> Comparison:
             raise InputError(f"{b}: no {what} in common with {a}: has {texts[1]}, expected one of {texts[0]}")
     rows = [
         *(("experiment", *row) for row in _of_experiment(*provenance)),
-        *(("settings", *row) for row in _of_stages(*provenance)),
+        *(("settings", *row) for row in _of_nodes(*provenance)),
         *(("definitions", *row) for row in changes(*(side.get("definitions", {}) for side in provenance))),
         *(("versions", *row) for row in changes(*map(_versions, provenance))),
     ]
@@ -84,7 +86,7 @@ def compare(a: Path, b: Path, seed: int = 1) -> Comparison:
 
 
 def summarise(a: Path, b: Path, folder: Path, seed: int = 1) -> str:
-    """Write differences.csv, measures.csv and README.md of two experiments into `folder`; returns `text`.
+    """Write differences.csv, measures.csv and README.md of two experiments into `folder`; return the printed text.
 
     Raises InputError as `compare` does.
     """
@@ -96,15 +98,15 @@ def summarise(a: Path, b: Path, folder: Path, seed: int = 1) -> str:
 
 
 def text(comparison: Comparison) -> str:
-    """The comparison for a terminal: what differs in settings and code, then a table of the main measures an output."""
+    """Return the comparison for a terminal: what differs in settings and code, then a table of measures an output."""
     return "\n".join(_report(comparison, _plain))
 
 
-# what is read
+# reading
 
 
 def _measures(folder: Path) -> pd.DataFrame:
-    """measures.csv of an experiment's folder."""
+    """Read measures.csv of an experiment's folder."""
     for name in ("measures.csv", "provenance.json"):
         if not folder.is_dir() or not (folder / name).exists():
             what = f"no experiment: has no {name}" if folder.is_dir() else "no such folder"
@@ -113,7 +115,7 @@ def _measures(folder: Path) -> pd.DataFrame:
 
 
 def _frames(folder: Path) -> pd.DataFrame:
-    """frames.csv of an experiment's folder, in its order of frames; empty for one made before there were any."""
+    """Read frames.csv of an experiment's folder; the table is empty for a folder that was made without this file."""
     names = [*_KEYS, "frame", *columns.FRAMES]
     if not (folder / "frames.csv").exists():
         return pd.DataFrame(columns=names)
@@ -121,7 +123,7 @@ def _frames(folder: Path) -> pd.DataFrame:
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """A table of what has an index."""
+    """Return the rows that have an index, with the index as an integer."""
     return table.dropna(subset=["index"]).astype({"index": int})
 
 
@@ -137,11 +139,11 @@ def _versions(provenance: dict) -> dict:
     return provenance["versions"] | {"PESQ is measured": provenance.get("pesq")}
 
 
-# what differs in settings
+# differences of settings
 
 
 def _match(a: list[tuple], b: list[tuple]) -> dict[tuple, tuple]:
-    """Outputs (index, tag) of A to those of B: of the same index and tag, else of an index that both have once."""
+    """Match outputs (index, tag) of A with those of B: by index and tag, else by an index that each side has once."""
     indices = [[index for index, _ in side] for side in (a, b)]
     matched = {}
     for output in a:
@@ -152,13 +154,13 @@ def _match(a: list[tuple], b: list[tuple]) -> dict[tuple, tuple]:
 
 
 def changes(a: dict, b: dict) -> list[tuple[str, str, str]]:
-    """(name, value in A, value in B) of values that differ, in nested objects too; "-" for one that is not there."""
+    """Return (name, value in A, value in B) of values that differ, in nested objects too; "-" for a missing value."""
     a, b = dict(_flat(a)), dict(_flat(b))
     return [(name, a.get(name, "-"), b.get(name, "-")) for name in a | b if a.get(name, "-") != b.get(name, "-")]
 
 
 def _flat(value: object, name: str = "") -> Iterator[tuple[str, str]]:
-    """Names and texts of all values of nested objects: stages.0.size of {"stages": [{"size": 4096}]}."""
+    """Give the names and texts of all values in nested objects, as stages.0.size of {"stages": [{"size": 4096}]}."""
     if isinstance(value, list) and any(isinstance(item, dict) for item in value):
         value = {str(i): item for i, item in enumerate(value)}
     if isinstance(value, dict):
@@ -179,7 +181,7 @@ def _text(value: object) -> str:
 
 
 def _of_experiment(a: dict, b: dict) -> list[tuple[str, str, str]]:
-    """What differs between the entries of two experiments: texts, samples, and outputs by index and tag."""
+    """List what differs between the entries of two experiments: texts, samples, and outputs by index and tag."""
     one, other = a["experiment"], b["experiment"]
     own = ("name", "samples", "outputs", "code")
     rows = changes(*({key: value for key, value in side.items() if key not in own} for side in (one, other)))
@@ -202,7 +204,7 @@ def _named(output: tuple[int, str]) -> str:
 
 
 def _only(what: str, a: list[str], b: list[str]) -> list[tuple[str, str, str]]:
-    """A row for the names that only A and only B has, if there are any."""
+    """Return a row with the names that only A has, and those that only B has; no row if there are none."""
     return [(what, _listed(a), _listed(b))] if a or b else []
 
 
@@ -211,31 +213,34 @@ def _listed(names: list[str]) -> str:
     return (", ".join(names[:6] if more else names) + more) or "-"
 
 
-def _of_stages(a: dict, b: dict) -> list[tuple[str, str, str]]:
-    """What differs between the settings of stages of one kind and name, whatever their key and sample.
+def _of_nodes(a: dict, b: dict) -> list[tuple[str, str, str]]:
+    """List what differs between the settings of nodes of the same kind and name, whatever their key and sample.
 
-    Where a side has several such stages, as the searches of two outputs, a row names the values that only one side
-    has. Inputs that differ by their key alone have no row, as the stage that made them has one; nor has what belongs
-    to a sample that only one side has.
+    A side may have several such nodes, as the searches of two outputs; then a row names the values that only one side
+    has. Inputs that differ by their key alone have no row, because the node that made them has one. A node of a sample
+    that only one side has gives no row either.
     """
     common = set(a["experiment"]["samples"]) & set(b["experiment"]["samples"])
     ours, theirs = (_values(side, common) for side in (a, b))
     rows = []
-    for stage in sorted(ours.keys() | theirs.keys()):
-        if stage not in ours or stage not in theirs:
-            rows.append((stage, *("only here" if stage in side else "-" for side in (ours, theirs))))
+    for node in sorted(ours.keys() | theirs.keys()):
+        if node not in ours or node not in theirs:
+            rows.append((node, *("only here" if node in side else "-" for side in (ours, theirs))))
             continue
-        for name in dict.fromkeys([*ours[stage], *theirs[stage]]):
-            x, y = (side[stage].get(name, set()) for side in (ours, theirs))
-            rows += _only(f"{stage}: {name}", sorted(x - y), sorted(y - x))
+        for name in dict.fromkeys([*ours[node], *theirs[node]]):
+            x, y = (side[node].get(name, set()) for side in (ours, theirs))
+            rows += _only(f"{node}: {name}", sorted(x - y), sorted(y - x))
     return rows
 
 
 def _values(provenance: dict, common: set[str]) -> dict[str, dict[str, set[str]]]:
-    """Stages by kind and name, without key and sample, to their settings and files of the user's own: all values."""
+    """Return all values of the settings of nodes, and the user's own files among their inputs.
+
+    They are sets of texts by the kind and name of the nodes, without key and sample, and by the name of the setting.
+    """
     samples = set(provenance["experiment"]["samples"])
     found: dict[str, dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for folder, stage in provenance["stages"].items():
+    for folder, node in provenance["stages"].items():
         kind, name = Path(folder).parent.name, Path(folder).name.rsplit(".", 1)[0]
         parts = name.split("_")
         starts = ("_".join(parts[:length]) for length in range(len(parts), 0, -1))
@@ -245,15 +250,15 @@ def _values(provenance: dict, common: set[str]) -> dict[str, dict[str, set[str]]
         if sample:
             name = name.removeprefix(sample).removeprefix("_") or "of samples"
         values = found[f"{kind} {name}"]
-        for setting, value in _flat(stage["settings"]):
+        for setting, value in _flat(node["settings"]):
             values[setting].add(value)
-        for setting, paths in stage["inputs"].items():
-            paths = [paths] if isinstance(paths, str) else paths  # many files are one text
+        for setting, paths in node["inputs"].items():
+            paths = [paths] if isinstance(paths, str) else paths  # the record has one text for many files
             values[setting] |= {path for path in paths if str(Path(path).parent) not in provenance["stages"]}
     return found
 
 
-# what differs in measures
+# differences of measures
 
 
 def _of_frames(measure: Column, frames: pd.DataFrame) -> np.ndarray:
@@ -262,16 +267,16 @@ def _of_frames(measure: Column, frames: pd.DataFrame) -> np.ndarray:
     if measure.voiced:
         return np.where(frames["voiced"] > 0, distortion, np.nan)
     if measure.above is not None:
-        weight = np.isfinite(distortion).sum() if measure.whole else 1  # a count is a share of all frames, times these
+        weight = np.isfinite(distortion).sum() if measure.whole else 1  # a count is the share times all frames
         return np.where(np.isfinite(distortion), weight * (distortion > measure.above**2), np.nan)
     return distortion
 
 
 def _differences(measured: list[pd.DataFrame], frames: list[pd.DataFrame], matched: dict, seed: int) -> pd.DataFrame:
-    """The table of `Comparison.measures`. Means are over the samples that have a measure in both."""
+    """Return the table of `Comparison.measures`. Means are over the samples that have a measure in both."""
     numeric = [table.select_dtypes("number").columns for table in measured]
     names = [name for name in numeric[0] if name not in _KEYS and name in numeric[1]]
-    # A measure of another version has no row in the table of measures: nothing is known of it.
+    # A measure that another version wrote has no row in the table of measures. Only its name is known.
     measures = [columns.COLUMNS.get(name, Column(name=name, label=name)) for name in names]
     by_output = [dict(list(table.groupby(["index", "tag"]))) for table in measured]
     by_sample = [dict(list(table.groupby(_KEYS))) for table in frames]
@@ -296,9 +301,9 @@ def _differences(measured: list[pd.DataFrame], frames: list[pd.DataFrame], match
 def _interval(
     measure: Column, pair: pd.DataFrame, tables: list[tuple[pd.DataFrame | None, pd.DataFrame | None]], seed: int
 ) -> tuple[float, float, str]:
-    """low, high and interval of a measure's difference: over frames, or over samples for what frames do not have.
+    """Return low, high and interval of a measure's difference: over frames, or over samples for other measures.
 
-    `tables` are the frames of A and B of each sample. An interval is empty where these are not as many in both.
+    `tables` holds the frames of A and of B for each sample. There is no interval where A and B have other frames.
     """
     if measure.per_frame is None:
         found = sample_interval((pair["b"] - pair["a"]).to_numpy(), seed)
@@ -312,7 +317,7 @@ def _interval(
 def _verdict(measure: Column, pair: pd.DataFrame, interval: tuple[float, float, str], seed: int) -> str:
     """Return better or worse, or same for an interval that holds 0; "" without an interval or a better direction.
 
-    A measure that is better near 0 is better when it surely is nearer, whatever its sign.
+    A measure that is better near 0 is better when it is nearer to 0 by more than chance, whatever its sign.
     """
     low, high, over = interval
     if measure.better is None or not over:
@@ -327,11 +332,11 @@ def _verdict(measure: Column, pair: pd.DataFrame, interval: tuple[float, float, 
 def frame_interval(
     parts: list[tuple[np.ndarray, np.ndarray]], seed: int = 1, block: int = BLOCK
 ) -> tuple[float, float] | None:
-    """Interval of 95 % of the mean over samples of mean(b) - mean(a), where (a, b) are a sample's frames.
+    """Return the interval of 95 % of the mean over samples of mean(b) - mean(a), where (a, b) are a sample's frames.
 
     `parts` holds for each sample a [F] and b [F], NaN where a frame does not count; F differs from sample to sample.
-    Within each sample blocks of `block` frames that follow each other (the first frame after the last) are drawn, the
-    same for a and b: a circular block bootstrap, Politis and Romano, 1992. None when there are too few frames to tell.
+    Within each sample blocks of `block` consecutive frames are drawn, the same for a and b; the first frame follows the
+    last. This is the circular block bootstrap of Politis and Romano, 1992. Returns None when there are too few frames.
     """
     random = np.random.default_rng(seed)
     total, expected, drawn = np.zeros(RESAMPLES), 0.0, 0
@@ -348,24 +353,24 @@ def frame_interval(
         with np.errstate(invalid="ignore"):
             total += sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1]
         expected += np.nanmean(b) - np.nanmean(a)
-    # Of a sample with hardly a frame that counts a draw may have none.
+    # A draw may hold no frame that counts, where a sample has very few.
     return _widened(total[np.isfinite(total)] / len(parts), expected / len(parts), drawn, len(parts))
 
 
 def sample_interval(
     values: np.ndarray, seed: int = 1, statistic: Callable[[np.ndarray], np.ndarray] = lambda mean: mean
 ) -> tuple[float, float] | None:
-    """Interval of 95 % of a statistic of the mean of values [S] or [S, K] of samples; None for fewer than 3."""
+    """Return the interval of 95 % of a statistic of the mean of samples' values [S] or [S, K]; None for S < 3."""
     chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     observed = statistic(values.mean(axis=0, keepdims=True))[0]
     return _widened(statistic(values[chosen].mean(axis=1)), float(observed), len(values), 1)
 
 
 def _widened(resampled: np.ndarray, observed: float, drawn: int, groups: int) -> tuple[float, float] | None:
-    """The middle 95 % of resampled values, wider around the observed one as for a t of the degrees of freedom.
+    """Return the middle 95 % of resampled values, widened around the observed one by the t distribution.
 
-    Without that few draws claim too much: the intervals of five samples would miss the truth in 15 % of cases. `drawn`
-    things are drawn from each other within `groups`.
+    Otherwise an interval from few values is too narrow: with five samples it would miss the truth in 15 % of cases.
+    There are `drawn` values in `groups`; each group takes one from the degrees of freedom.
     """
     freedom = drawn - groups
     if freedom < 2 or not len(resampled):
@@ -375,11 +380,11 @@ def _widened(resampled: np.ndarray, observed: float, drawn: int, groups: int) ->
     return float(low), float(high)
 
 
-# what is printed
+# printing
 
 
 def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]], str]) -> Iterator[str]:
-    """Headings, texts and tables of a comparison, made by `table` of rows and header."""
+    """Give the headings, texts and tables of a comparison; `table` lays out rows under a header."""
     heading = "## " if table is _markdown else ""
     a, b = map(markdown if heading else str, comparison.names)
     yield f"{heading[1:]}{a} (A) against {b} (B)"
@@ -411,7 +416,7 @@ def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]]
 
 
 def _row(row) -> list[str]:
-    """A measure's line of a printed table; nothing but "same" where it is the same to the last digit."""
+    """Return a measure's line of a printed table; one that is equal to the last digit has no interval."""
     numbers = [f"{row.a:.4g}", f"{row.b:.4g}"]
     if row.interval and row.low == row.difference == row.high == 0:
         return [row.measure, *numbers, "0", "", "", row.verdict]
@@ -421,7 +426,7 @@ def _row(row) -> list[str]:
 
 
 def _plain(rows: list[list[str]], header: list[str]) -> str:
-    """A table for a terminal, long texts cut off."""
+    """Lay out a table for a terminal; long texts are cut off."""
     rows = [[where, *(cell if len(cell) <= 60 else f"{cell[:57]}..." for cell in cells)] for where, *cells in rows]
     lines = tabulate(rows, header, "plain", disable_numparse=True).splitlines()
     return "\n".join(f"  {line}".rstrip() for line in lines)

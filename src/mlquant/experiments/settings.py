@@ -18,17 +18,17 @@ def _by_index(outputs: dict[int, Output]) -> dict[int, Output]:
 
 
 class Experiment(Block):
-    """Samples, and what is made of each: `snakemake results/<name>_wav` makes <sample>_<index>_<tag>.wav of them."""
+    """Samples, and what is made of each. `snakemake results/<name>_wav` makes the files <sample>_<index>_<tag>.wav."""
 
-    title: Annotated[Line, Setting(help="for tables and pages")] = ""
+    title: Annotated[Line, Setting(help="title of its tables and its page")] = ""
     in_all: Annotated[bool, Setting(help="whether `snakemake all_experiments` makes it")] = True
     published: Annotated[
-        FilePath | None, Setting(help="a folder of other wavs of the same names, measured and heard beside these")
+        FilePath | None, Setting(help="folder of published wavs with the same names, which are measured and played too")
     ] = None
     samples: Annotated[list[Name], Field(min_length=1), Setting(help="names of samples, or of files in speech_dir")]
     outputs: Annotated[
         dict[Index, Output],
         Field(min_length=1),
         AfterValidator(_by_index),
-        Setting(help="its outputs by index; null in place of an output leaves it out; see Outputs"),
+        Setting(help="its outputs by index; an output that is null is left out; see Outputs"),
     ]

@@ -21,11 +21,11 @@ def tabulate(
         list[Path], File(help="provenance.json of its networks and codebooks", flag="--sidecars", metavar="JSON")
     ] = [],  # noqa: B006
     *,
-    origins: Annotated[list[Path], File(help="what its speech came from: the checksums are kept")] = [],  # noqa: B006
+    origins: Annotated[list[Path], File(help="files that its speech came from, for their checksums")] = [],  # noqa: B006
     out: Annotated[Path, File(help="tables, README.md and provenance.json", flag="--out", metavar="DIR")],
     root: Root = None,
 ) -> None:
-    """Tables of an experiment: measures, means, a legend, and what made it."""
+    """Write the tables of an experiment: measures, means, a legend, and its provenance."""
     from mlquant.core import provenance
     from mlquant.experiments import tables
 
@@ -40,7 +40,7 @@ def page(
     figures: Annotated[list[Path], File(help="loss curves", flag="--figures", metavar="PNG")] = [],  # noqa: B006
     *,
     history: Annotated[
-        Path | None, File(help="table of every variant so far, to which this one is added", metavar="CSV")
+        Path | None, File(help="table of all variants so far, which gets the rows of this one", metavar="CSV")
     ] = None,
     out: Annotated[Path, File(help="wavs, tables and index.html", flag="--out", metavar="DIR")],
     root: Root = None,
@@ -58,7 +58,7 @@ def page(
 @stage(example="results/240118_wav results/240125_wav")
 def compare(
     a: Annotated[Path, File(help="a folder written by page or by tabulate", metavar="A")],
-    b: Annotated[Path, File(help="another one", metavar="B")],
+    b: Annotated[Path, File(help="another such folder", metavar="B")],
     *,
     out: Annotated[
         Path | None,
@@ -66,7 +66,7 @@ def compare(
     ] = None,
     root: Root = None,
 ) -> None:
-    """Tell what differs between two experiments, or variants of one, and make a page with both."""
+    """Print what differs between two experiments, or variants of one, and make a page with both."""
     from mlquant.core import disk
     from mlquant.experiments import compare, page
 

@@ -1,4 +1,4 @@
-"""The tables of an experiment: measures of every sample and output, their means, a legend, and what made it all."""
+"""The tables of an experiment: measures of every sample and output, their means, a legend, and the provenance."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ def tabulate(
 ) -> None:
     """Write measures.csv, means.csv, anchors.csv, frames.csv, README.md, config.yaml and provenance.json into a folder.
 
-    `experiment` is its config entry with its name, and what its page shows besides the tables; `measured` holds a
-    measured.json for each sample and, of rows without an index, for its anchors (see the command `measure`);
-    `sidecars` the provenance.json of each network and codebook, `origins` checksums of where the speech came from. The
-    key in the folder's name goes into the provenance. Raises InputError for records that lack something, and for a
-    sample whose speech is in one of the corpora that the `manifests` are of.
+    `experiment` is its entry of the configuration with its name, and with what its page shows besides the tables.
+    `measured` holds two files measured.json for each sample: of its outputs, and of its anchors, whose rows have no
+    index (see the command `measure`). `sidecars` holds the provenance.json of each network and codebook, `origins` the
+    checksums of the files that the speech came from, `manifests` the manifest.csv of each corpus. The key in the
+    folder's name goes into the provenance. Raises InputError for records that lack something, and for a sample whose
+    speech is in one of the corpora.
     """
     started = provenance.now()
     records = [read_json(path) for path in measured]
@@ -73,7 +74,10 @@ def tabulate(
 
 
 def means(measures: pd.DataFrame) -> pd.DataFrame:
-    """Means over samples of every measure, for each output: a row for all, male and female, where there are any."""
+    """Return the means over samples of every measure: for each output a row over all samples, the male, the female.
+
+    A group without samples has no rows.
+    """
     rows, outputs = [], measures[["index", "tag"]].drop_duplicates()
     for group, sexes in GROUPS.items():
         chosen = measures[measures["sex"].isin(sexes)]
@@ -87,7 +91,7 @@ def means(measures: pd.DataFrame) -> pd.DataFrame:
 
 
 def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str]) -> str:
-    """The legend and the distortion of every sample and index, as Markdown."""
+    """Return the legend, and the distortion of every sample and index, as Markdown."""
     parts = [f"# {experiment['name']}", markdown(experiment["title"]) or "Samples of an experiment."]
     parts += [
         f"**Warning: the optional sample {name} could not be obtained and is left out.** Put {name}.raw or "
@@ -124,13 +128,13 @@ def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str]) -> st
 
 
 def _table(rows: list[list]) -> str:
-    """A table in Markdown; the first row is its header."""
+    """Return a table in Markdown; the first row is its header."""
     lines = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
     return "\n".join(f"| {' | '.join(markdown(str(cell)) for cell in line)} |" for line in lines)
 
 
 def _provenance(experiment: dict, records: list[dict], sidecar_records: list[dict], left_out: list[str]) -> dict:
-    """Every key, file, setting and version behind the experiment."""
+    """Return every key, file, setting and version behind the experiment."""
     samples, wavs = {}, {}
     for record in records:
         rows = [row for row in record["rows"] if row["index"] is not None]
@@ -144,7 +148,7 @@ def _provenance(experiment: dict, records: list[dict], sidecar_records: list[dic
         stages |= record["stages"]
         files |= record["files"]
     for record in sidecar_records:
-        (folder,) = (folder for folder, stage in record["stages"].items() if stage["key"] == record["key"])
+        (folder,) = (folder for folder, node in record["stages"].items() if node["key"] == record["key"])
         files |= {f"{folder}/{name}": sha256 for name, sha256 in record["folder"].items()}
         trained[folder] = {name: record[name] for name in ("started", "seconds", "seed")}
     latents = {record["sample"]: record["latents"] for record in records if record.get("latents")}

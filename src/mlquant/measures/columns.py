@@ -15,15 +15,17 @@ from typing import Literal
 class Column:
     """A measure of an output, a column of measures.csv.
 
-    `label`, with the `unit`, and `help` are shown to readers; `digits` are its decimals; a `whole` number is written
-    without any in CSV files. `better` says where better values lie; None of a measure that has none.
+    Readers see the `label`, with the `unit`, and the `help`. Values are written with so many `digits` after the point;
+    CSV files hold a `whole` number without any. `better` says which values are better; it is None where none are.
 
-    A measure `of_speech` is taken against each of REFERENCES, and for a published wav against the source; each is a
-    column of its own. A measure with `per_frame`, a column of frames.csv, is the mean of that column over all
-    frames, over the `voiced` ones, or of whether it is `above` a limit in dB; a whole number is a count instead.
+    A measure `of_speech` is taken against each of REFERENCES, and for a published wav against the source; each of
+    these is a column of its own. `per_frame` names a column of frames.csv that the measure is computed from: as its
+    mean over all frames, or over the `voiced` ones, or, with a limit `above` in dB, as the share of frames above it.
+    With a limit, a `whole` number is the count of these frames.
 
-    The page shows a `first` measure, with that of the published wav, before a reader asks for all of them, and draws
-    a `charted` one against bit/s; comparisons print a `compared` one. In both, measures of speech come first.
+    The page shows the `first` measures, with those of the published wav, until a reader asks for all of them, and
+    draws the `charted` ones against bit/s. Comparisons print the `compared` ones. In both, measures of speech come
+    first.
     """
 
     name: str
@@ -53,15 +55,15 @@ class Column:
 
 
 REFERENCES = {"": "source", "original_": "original", "ideal_y_": "ideal_y"}
-"""Prefix of a column to the speech that its measure compares with."""
+"""The prefixes of columns, each with the speech that the measure compares with."""
 _PREFIXES = {
     "original_": ("original: ", "against the resynthesis with original amplitudes and phases: "),
     "ideal_y_": ("ideal y: ", "against the synthesis of the true y with phase0: "),
     "published_": ("published ", "of the published wav: "),
 }
-"""What comes before the label and the help of a measure against another reference, or of a published wav."""
+"""For each prefix, the texts before the label and before the help of a measure."""
 NAMES = ["sample", "sex", "index", "tag"]
-"""Columns before the measures: what a row is of."""
+"""Columns before the measures. They say which output of which sample a row belongs to."""
 TEXT = {"sample", "sex", "tag", "group"}
 """Columns that hold words, in tables of measures and of their means."""
 
@@ -83,8 +85,8 @@ MEASURES = (
         first=True,
         compared=True,
     ),
-    Column(name="bit_per_s_10ms", label="bit/s at 10 ms", help="bit rate were a vector sent every 10 ms", digits=0),
-    Column(name="bit_per_s_20ms", label="bit/s at 20 ms", help="bit rate were a vector sent every 20 ms", digits=0),
+    Column(name="bit_per_s_10ms", label="bit/s at 10 ms", help="bit rate if a vector is sent every 10 ms", digits=0),
+    Column(name="bit_per_s_20ms", label="bit/s at 20 ms", help="bit rate if a vector is sent every 20 ms", digits=0),
     Column(name="frames", label="frames", help="frames of 10 ms", digits=0, whole=True),
     Column(
         name=SD,
@@ -211,7 +213,7 @@ MEASURES = (
     Column(
         name="crest_low_dB",
         label="crest low",
-        help="buzziness: peak to RMS ratio of the envelope in a pitch cycle, low band, less the source's, dB",
+        help="buzziness: peak to RMS ratio of the envelope in a pitch cycle, low band, less that of the source, dB",
         better="near 0",
     ),
     Column(name="crest_mid_dB", label="crest mid", help="the same in the middle band, dB", better="near 0", first=True),

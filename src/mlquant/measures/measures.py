@@ -1,8 +1,8 @@
-"""Measures of an experiment's outputs: of their features, and of the speech itself.
+"""The measures of an experiment's outputs: of their features, and of the speech itself.
 
 Perceptual measures are those of the packages pesq (ITU-T P.862, narrow band; an optional extra) and pystoi (Taal et
-al., 2011; Jensen and Taal, 2016). Everything is per sample and output; means over samples are made by
-`tables`. What a measure is called, and what its readers need to know of it, stands in `columns`.
+al., 2011; Jensen and Taal, 2016). Each measure is of one output of one sample; `experiments.tables` computes the means
+over samples. The names of the measures, and what their readers need to know, are in `columns`.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from mlquant.measures.columns import REFERENCES
 from mlquant.vocoder import features
 
 DELAY = 209
-"""Samples by which every output is behind its source: 50 of the high pass, 159 from a frame's centre to its sound."""
+"""Every output comes so many samples after its source: 50 by the high pass, 159 from a frame's centre to its sound."""
 CREST_BANDS = {"low": (300, 1000), "mid": (1000, 2000), "high": (2000, 3700)}  # Hz
-_BAND = (200, 3700)  # Hz, as of the spectral distortion
+_BAND = (200, 3700)  # Hz, the band of the spectral distortion
 _SHORTEST_STOI = 3200  # samples: 30 frames, before silent ones are left out
-_ACTIVE = 40.0  # dB below the loudest frame; quieter ones are no speech
+_ACTIVE = 40.0  # dB; a frame that is quieter than the loudest one by more than this counts as silence
 
 
 def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
     """Return the measures of each row of a sample, and the values of some frame by frame, as lists [F].
 
     `record["references"]` names the files of the source speech, of the outputs `original` and `ideal_y`, and of the
-    `features` b; `record["rows"]` the outputs. `record["pesq"]` says whether PESQ is measured. Each measure has the
-    name of its column (see `columns`); one that an output does not have is left out, or None. Raises InputError for
-    files that do not fit each other.
+    `features` b; `record["rows"]` holds the outputs. `record["pesq"]` says whether PESQ is measured. Each measure has
+    the name of its column (see `columns`); one that an output does not have is left out, or None. Raises InputError
+    for files that do not fit each other.
     """
     named = record["references"]
     feature_records = records.read_features(named["features"])
@@ -49,7 +49,7 @@ def _measure_output(
     result = {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
     result["bit_per_s"] = 1000 * bits / row["frame_ms"] if bits else None
     if bits and "y_hat" in named and not row.get("interval_ms"):
-        # Of features quantised every 10 ms, or each second one of them only.
+        # The features are quantised every 10 ms. These are the rates if all vectors, or every second one, are sent.
         result |= {"bit_per_s_10ms": result["bit_per_s"], "bit_per_s_20ms": result["bit_per_s"] / 2}
     frames = {"voiced": (feature_records[:, 21] > 0).astype(int).tolist()}
     for measure in (_of_spectra, _of_b, _of_latents):
@@ -61,9 +61,9 @@ def _measure_output(
     result |= measures
     if "published" in named:
         published = records.read_speech(named["published"], silent=True)
-        of_it, _ = audio_measures(compared_with["source"], published, DELAY + row["delay"], with_pesq)
-        result |= {f"published_{name}": value for name, value in of_it.items()}
-    # Where memory happens to lie may change the last bit of a library's sums: nine digits are the same in every run.
+        of_published, _ = audio_measures(compared_with["source"], published, DELAY + row["delay"], with_pesq)
+        result |= {f"published_{name}": value for name, value in of_published.items()}
+    # The address of an array may change the last bit of a library's sums. Nine digits are the same in every run.
     rounded = {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()}
     return rounded, frames
 
@@ -103,7 +103,8 @@ def _of_speech(
 ) -> tuple[dict, list]:
     """Return the measures of speech [N] int16 against every reference, and its LSD of each frame.
 
-    The speech is `delay` samples behind the vocoder's. The LSD is against the source, in dB; `crest` is the source's.
+    The speech comes `delay` samples later than the vocoder's outputs do. The LSD is against the source, in dB; `crest`
+    is that of the source.
     """
     result, per_frame, source = {}, {}, compared_with["source"]
     for prefix, name in REFERENCES.items():
@@ -126,8 +127,8 @@ def audio_measures(
 ) -> tuple[dict[str, float | None], np.ndarray]:
     """Return PESQ-NB, STOI, ESTOI and the mean LSD in dB of speech against a reference, and the LSD [F] of each frame.
 
-    Both are [N] int16; the speech is `delay` samples behind, which PESQ finds by itself. A measure is None where it
-    is not defined: for speech that is too short or silent, and for PESQ when it is not asked for.
+    Both are [N] int16. The speech comes `delay` samples after the reference; PESQ finds the delay by itself. A measure
+    is None where it is not defined: for speech that is too short or silent. PESQ is None when it is not asked for.
     """
     lsd = log_spectral_distance(np.pad(reference, (delay, 0))[: len(speech)], speech)
     result = {
@@ -140,7 +141,7 @@ def audio_measures(
 
 
 def pesq_nb(reference: np.ndarray, speech: np.ndarray) -> float | None:
-    """PESQ-NB of speech [N] int16 against a reference [N] int16, as far as both go; None where it is not defined."""
+    """PESQ-NB of speech [N] int16 against a reference [N] int16, over the shorter length; None where not defined."""
     import pesq
 
     length = min(len(reference), len(speech))
@@ -165,15 +166,16 @@ def _stoi(reference: np.ndarray, speech: np.ndarray, extended: bool) -> float | 
 
 
 def _aligned(reference: np.ndarray, speech: np.ndarray, delay: int) -> tuple[np.ndarray, np.ndarray]:
-    """Reference and speech without the delay, as long as what both have."""
+    """Return reference and speech without the delay, cut to the same length."""
     length = max(min(len(reference), len(speech) - delay), 0)
     return reference[:length], speech[delay : delay + length]
 
 
 def measured_delay(reference: np.ndarray, speech: np.ndarray) -> int | None:
-    """Samples, up to 50 ms either way, at which the envelopes (300 to 3400 Hz) of reference and speech agree best.
+    """Return the delay in samples, up to 50 ms either way, at which reference and speech agree best.
 
-    Of envelopes, as a vocoder without the phases of its source gives waveforms of another shape.
+    Their envelopes (300 to 3400 Hz) are compared, because a vocoder that does not keep the phases of its source makes
+    waveforms of another shape.
     """
     length, most = min(len(reference), len(speech)), SAMPLE_RATE // 20
     if length <= 2 * most or not (reference[:length].any() and speech[:length].any()):
@@ -192,10 +194,11 @@ def _envelope(signal: np.ndarray, band: tuple[float, float]) -> np.ndarray:
 
 
 def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> np.ndarray:
-    """Log spectral distance [F] in dB of frames of 10 ms, 200 to 3700 Hz; NaN where the reference is no speech.
+    """Return the log spectral distance [F] in dB of frames of 10 ms, 200 to 3700 Hz; NaN where the reference is silent.
 
-    Root of the mean squared difference of the spectra in dB, of 256 samples under a Hann window around a frame's last
-    sample but one. Noise of 1 LSB in both keeps silence finite. Gray and Markel, 1976.
+    It is the root of the mean squared difference of the spectra in dB. A spectrum is of 256 samples under a Hann window
+    around the last sample but one of a frame. Noise of 1 LSB is added to both, so that silence stays finite. Gray and
+    Markel, 1976.
     """
     window = scipy.signal.windows.hann(256, sym=False)
     bins = np.arange(129) * SAMPLE_RATE / 256
@@ -215,10 +218,10 @@ def log_spectral_distance(reference: np.ndarray, speech: np.ndarray) -> np.ndarr
 def crest_dB(signal: np.ndarray, records: np.ndarray, delay: int) -> list[float | None]:
     """Peak to RMS ratio in dB of the envelope within a pitch cycle, a mean over voiced frames for each of CREST_BANDS.
 
-    `records` [F, 22] give Wo and voicing of the source, behind which the signal [N] is `delay` samples: in the
-    vocoder's output, DELAY behind, frame i comes out at sample 80*i + 79.
-    A voice whose energy comes in one pulse a cycle, as from phases that all start together, has a high ratio: it
-    sounds buzzy. Quiet cycles are left out; None for a signal without voiced ones.
+    `records` [F, 22] give Wo and voicing of the source. The signal [N] comes `delay` samples after the source; in the
+    vocoder's output, whose delay is DELAY, frame i comes out at sample 80*i + 79.
+    A voice with all the energy of a cycle in one pulse, because all phases start together, has a high ratio: it sounds
+    buzzy. Quiet cycles are left out. All values are None for a signal without voiced frames.
     """
     centre = FRAME * np.arange(len(records)) + FRAME - 1 - DELAY + delay
     period = np.rint(2 * np.pi / np.maximum(records[:, 20], np.float32(1e-6))).astype(int)
@@ -239,7 +242,7 @@ def crest_dB(signal: np.ndarray, records: np.ndarray, delay: int) -> list[float 
 
 
 def _pair(named: dict, name: str, name_hat: str, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two files of features, or of latents, that must have the same number of records."""
+    """Read two files of features, or of latents, that must have the same number of records."""
     read = records.read_features if width == 22 else lambda path: records.read_f32(path, width)
     array, estimate = read(named[name]), read(named[name_hat])
     if len(array) != len(estimate):
@@ -255,5 +258,5 @@ def _mean(values: np.ndarray) -> float | None:
 
 
 def _listed(values: np.ndarray) -> list[float | None]:
-    """Values [F] for JSON, six digits each; None for NaN."""
+    """Return values [F] for JSON, with six digits each and None for NaN."""
     return [float(f"{value:.6g}") if np.isfinite(value) else None for value in values]

@@ -14,17 +14,17 @@ def measure(
         Json, Setting(help="JSON text or file: sample, sex, references, rows of outputs with their files")
     ],
     *,
-    measured: Annotated[Path, File(help="JSON: the same with measures", flag="--out")],
+    measured: Annotated[Path, File(help="JSON file: the record with its measures", flag="--out")],
     root: Root = None,
 ) -> None:
-    """Measures of one sample's outputs."""
+    """Measure the outputs of one sample."""
     from mlquant.core import disk, provenance
     from mlquant.measures import measures
 
     disk.require(record, "record", "sample", "sex", "references", "rows", "stages", "pesq")
     with disk.working_in(root):
         found, frames = measures.measure_sample(record)
-        who = {"sample": record["sample"], "sex": record["sex"]}
+        speaker = {"sample": record["sample"], "sex": record["sex"]}
         used = {*record["references"].values(), *(path for row in record["rows"] for path in row["files"].values())}
-        result = {"measures": [row | who for row in found], "frames": frames, "files": provenance.checksums(used)}
+        result = {"measures": [row | speaker for row in found], "frames": frames, "files": provenance.checksums(used)}
     disk.write_json(measured, record | result)

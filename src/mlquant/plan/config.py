@@ -1,7 +1,7 @@
-"""The configuration: the files that it is read from, and the checks of all of it, so that a mistake is one line.
+"""The configuration: it is read from its files and checked as a whole, so that a mistake gives one line.
 
-`read` merges the library in workflow/config, config.yaml and what a user puts over them; `load` makes blocks of that.
-Used by the Snakefile and by tools only: no stage reads the configuration.
+`read` merges the library in workflow/config, config.yaml, and the files and settings of a user; `load` checks the
+result and makes blocks of it. Only the Snakefile and tools use this module: no stage reads the configuration.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ LIBRARY = ("sources", "samples", "corpora", "networks", "quantisers", "experimen
 
 if TYPE_CHECKING:
     Study = Any
-else:  # of one kind or another: the kinds are the files of the package `studies`
+else:  # a study of any kind; the kinds are the files of the package `studies`
     Study = by_kind(*(study.Settings for study in studies.kinds().values()))
 
 
@@ -67,11 +67,13 @@ class Config(Block):
         FilePath,
         Setting(
             help="folder of your own test samples, <sample>.wav, .flac or .raw (headerless 16-bit 8 kHz); a file there "
-            "wins over an entry in `samples`, and needs none"
+            "needs no entry in `samples`, and is used in place of one of its name"
         ),
     ] = "speech"
     features: Annotated[Features, Setting(help="how features are computed; see Features")] = Features()
-    sources: Annotated[dict[Name, Source], Setting(help="where speech comes from; see below, as of all sections")] = {}
+    sources: Annotated[
+        dict[Name, Source], Setting(help="where speech comes from; each section is described below")
+    ] = {}
     samples: Annotated[dict[Name, Sample], Setting(help="test samples")] = {}
     corpora: Annotated[dict[Name, Corpus], Setting(help="training speech")] = {}
     networks: Annotated[dict[Name, Network], Setting(help="networks, each trained on a corpus")] = {}
@@ -84,25 +86,25 @@ class Config(Block):
     complete: Annotated[
         bool,
         Setting(
-            help="an entry of this file takes the place of one of its name in the files before, where it would change "
-            "it otherwise; so it is in the config.yaml of a results folder"
+            help="true: an entry of this file replaces the entry of its name in earlier files, and is not merged with "
+            "it; the config.yaml of a results folder has it"
         ),
     ] = False
 
     def send_every(self, quantiser: VectorQuantiser) -> int:
-        """Of how many vectors a quantiser sends one."""
+        """Return n, where a quantiser sends one vector in n."""
         return (quantiser.interval_ms or self.vector_ms(quantiser)) // self.vector_ms(quantiser)
 
     def vector_ms(self, quantiser: VectorQuantiser) -> int:
-        """The time in ms of a vector that a quantiser takes."""
+        """Return the time in ms that one vector of a quantiser stands for."""
         return 10 * self.networks[quantiser.network].ncat if quantiser.network else 10
 
     def check_chain(self, where: str, chain: Chain) -> None:
-        """Raise InputError for a chain that does not go from b, or y, to y_hat; `where` is its place."""
+        """Raise InputError for a chain that does not go from b, or y, to y_hat; `where` is its place in messages."""
         _check_chain(self, where, chain)
 
     def is_memoryless(self, quantiser: VectorQuantiser) -> bool:
-        """Whether a quantiser takes every vector of a network's latents, each by itself."""
+        """Return whether a quantiser takes every vector of a network's latents, each on its own."""
         return bool(quantiser.network) and quantiser.kind != "predictive" and self.send_every(quantiser) == 1
 
 
@@ -110,9 +112,9 @@ class Config(Block):
 
 
 def files(root: Path) -> list[Path]:
-    """The files of a configuration, in the order in which they are read: the library of the checkout, config.yaml.
+    """Return the files of a configuration in reading order: the library of the checkout, then config.yaml.
 
-    A config.yaml in the working directory comes in the place of that of the checkout.
+    A config.yaml in the working directory is read in place of that of the checkout.
     """
     library = [path for name in LIBRARY if (path := root / "workflow/config" / f"{name}.yaml").is_file()]
     own = Path("config.yaml")
@@ -120,11 +122,11 @@ def files(root: Path) -> list[Path]:
 
 
 def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | None = None) -> dict:
-    """The configuration of a checkout, as `load` takes it, with files and then single entries over it.
+    """Return the configuration of a checkout, as `load` takes it, with files and then single entries over it.
 
-    Blocks are merged as Snakemake merges them, deeply; all else that comes later takes the place of what was before.
-    But names are compared as text, file by file, so that 240118 and "240118" are one. For the same reason this reads
-    the files itself, and not the `configfile:` of the Snakefile: merged there, it is no longer known which is later.
+    Blocks are merged deeply, as Snakemake merges them; any other value replaces the one before it. Names are compared
+    as text, file by file, so that 240118 and "240118" are one name. This is why the files are read here and not by
+    `configfile:` in the Snakefile: Snakemake would keep both names, and no one could say which of them came later.
     Raises InputError for a file that holds no configuration, and OSError for one that is not there.
     """
     raw: dict = {}
@@ -134,7 +136,7 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
             raise InputError(f"{path}: found {quoted(layer)}, expected keys at its top level")
         layer = _named_by_text(layer)
         if layer.pop("complete", False) is True:
-            raw = alike(raw)  # so that what is like an entry that is replaced stays as it is
+            raw = alike(raw)  # now, so that an entry that is `like` a replaced one keeps its settings
             raw = raw | {key: value | layer[key] for key, value in raw.items() if _are_dicts(value, layer.get(key))}
         raw = merged(raw, layer)
     return merged(raw, _nulls(_named_by_text(dict(entries or {}))))
@@ -157,7 +159,7 @@ def _parsed(path: Path) -> Any:
 
 
 def _nulls(value: Any) -> Any:
-    """Entries of `--config`, in which Snakemake reads null as text, with the null that is meant."""
+    """Return entries of `--config` with null in place of the text "null", which Snakemake gives for it."""
     if isinstance(value, dict):
         return {key: _nulls(item) for key, item in value.items()}
     return None if value in ("null", "~") else value
@@ -168,14 +170,17 @@ def _are_dicts(*values: Any) -> bool:
 
 
 def merged(base: Any, own: Any) -> Any:
-    """A block with another put over it, deeply; of all else the second. Neither is changed."""
+    """Return a block with another merged over it, deeply; of two other values the second. Neither is changed."""
     if not _are_dicts(base, own):
         return own
     return base | {key: merged(base[key], value) if key in base else value for key, value in own.items()}
 
 
 def _named_by_text(raw: Any) -> Any:
-    """A configuration whose keys are all text, as names may be numbers to YAML; of one that is twice, both merged."""
+    """Return a configuration whose keys are all text, as YAML reads some names as numbers.
+
+    Where two keys become the same text, their values are merged.
+    """
     try:
         return _with_text_keys(raw, {})
     except RecursionError:
@@ -183,7 +188,10 @@ def _named_by_text(raw: Any) -> Any:
 
 
 def _with_text_keys(value: Any, done: dict[int, Any]) -> Any:
-    """What anchors share stays shared, in `done` by identity: written out, ten lines of them fill any memory."""
+    """Return a value with text as keys. `done` holds the finished values by the identity of the original ones.
+
+    So what YAML anchors share stays shared: copied out, ten lines of nested anchors could fill any memory.
+    """
     if isinstance(value, Mapping | list) and id(value) not in done:
         done[id(value)] = _copied(value, done)
     return done.get(id(value), value)
@@ -202,16 +210,16 @@ def _copied(value: Mapping | list, done: dict[int, Any]) -> dict | list:
 
 
 def load(raw: Any) -> Config:
-    """Check a configuration as read from YAML; raises InputError, one line that names the key.
+    """Check a configuration as read from YAML, and return its blocks. Raises InputError with the key in its one line.
 
-    The networks of sweeps and studies join `networks`, each under its place in the configuration; max_epochs,
-    max_minutes and max_entries are put into force everywhere.
+    The networks of sweeps and studies join `networks`, each under its place in the configuration. max_epochs,
+    max_minutes and max_entries are applied everywhere.
     """
     text = _named_by_text(raw)
     filled = _by_index(alike(text)) if isinstance(text, dict) else text
     config = validate(Config, _trained_on(filled), "config")
-    # Entries were checked after those that they are like, so that a mistake is found where it stands. Names of results
-    # come from the first of several entries that are the same: the order is that of the files again.
+    # An entry was checked after the one that it is `like`, so that a mistake is found in the entry that has it. Here
+    # the order of the files comes back, because the first of several equal entries gives its name to their results.
     sections = {section: getattr(config, section) for section in ALIKE if section in text}
     config = config.model_copy(
         update={section: {name: entries[name] for name in text[section]} for section, entries in sections.items()}
@@ -233,13 +241,14 @@ ALIKE = {
     "sweeps": "sweep",
     "studies": "study",
 }
-"""Sections whose entries can be `like` another, and what one of them is called."""
+"""The sections whose entries may have the key `like`, and the word for one entry of each."""
 
 
 def alike(raw: dict) -> dict:
-    """A configuration as read, with the settings that its entries take from others by `like`; those come first.
+    """Return a configuration as read, in which each entry with `like` has the settings that it takes from another.
 
-    The base of a sweep or study is a network's settings, so that it takes those of a network.
+    The other entry comes before it. The `base` of a sweep or study holds settings of a network, so that its `like`
+    names a network.
     """
     done: dict[str, Any] = {}
 
@@ -281,7 +290,7 @@ def alike(raw: dict) -> dict:
 
 
 def _by_index(raw: dict) -> dict:
-    """A configuration as read, without the outputs that are null; InputError for a list of outputs, as there was."""
+    """Return a configuration as read, without the outputs that are null; InputError for a list of outputs."""
     experiments = raw.get("experiments")
     if not isinstance(experiments, dict):
         return raw
@@ -300,11 +309,14 @@ def _by_index(raw: dict) -> dict:
 
 
 _OWN = ("finetune", "vq_in_loop", "quantiser", "stages", "mbest", "refresh", "noise_var")
-"""Settings of a network that one that is trained on from it does not take over."""
+"""Settings that a network does not take over from its initial network, which it is trained on from."""
 
 
-def _start(entry: dict, place: str) -> tuple[str, str | None]:
-    """The place of what a network names to be trained on from, and that name; None of one that begins anew."""
+def _initial_of(entry: dict, place: str) -> tuple[str, str | None]:
+    """Return the key, with its place, by which a network names its initial network, and that name.
+
+    The name is None for a network that is not trained on from another.
+    """
     key = "finetune" if entry.get("finetune") else "vq_in_loop"
     value = entry.get(key)
     if isinstance(value, list | dict):
@@ -313,43 +325,43 @@ def _start(entry: dict, place: str) -> tuple[str, str | None]:
 
 
 def _trained_on(raw: Any) -> Any:
-    """A configuration as read, its networks with `finetune` or `vq_in_loop` with the settings of their start.
+    """Return a configuration as read, in which a network has the settings of its initial network below its own.
 
-    What else is wrong with them is found later.
+    The initial network is that of `finetune` or `vq_in_loop`. Other mistakes in these networks are found later.
     """
     networks = raw.get("networks") if isinstance(raw, dict) else None
     if not isinstance(networks, dict):
         return raw
 
-    def with_start(name: str, above: tuple[str, ...]) -> Any:
+    def filled(name: str, above: tuple[str, ...]) -> Any:
         entry = networks[name]
         if not isinstance(entry, dict):
             return entry
-        key, start = _start(entry, f"networks.{name}")
-        if start is None:
+        key, initial = _initial_of(entry, f"networks.{name}")
+        if initial is None:
             return entry
-        _check(key, start, networks, "network")
-        if start in (*above, name):
-            raise InputError(f"config: {key}: found {start!r}, which is trained on from {name!r} itself")
-        base = with_start(start, (*above, name))
+        _check(key, initial, networks, "network")
+        if initial in (*above, name):
+            raise InputError(f"config: {key}: found {initial!r}, which is trained on from {name!r} itself")
+        base = filled(initial, (*above, name))
         if not isinstance(base, dict):
             return entry
         return {key: value for key, value in base.items() if key not in _OWN} | entry
 
-    begin_anew = [name for name, one in networks.items() if not isinstance(one, dict) or not _start(one, name)[1]]
-    return raw | {"networks": {name: with_start(name, ()) for name in dict.fromkeys([*begin_anew, *networks])}}
+    begin_anew = [name for name, one in networks.items() if not isinstance(one, dict) or not _initial_of(one, name)[1]]
+    return raw | {"networks": {name: filled(name, ()) for name in dict.fromkeys([*begin_anew, *networks])}}
 
 
 def _derived_networks(config: Config) -> dict[str, Network]:
-    """The networks that sweeps and studies train, by their places."""
+    """Return the networks that sweeps and studies train, by their places in the configuration."""
     found = {}
 
     def add(place: str, *settings: dict) -> Network:
         merged = {key: value for block in settings for key, value in block.items()}
-        key, start = _start(merged, place)
-        if start:
-            _check(key, start, config.networks, "network")
-            merged = config.networks[start].model_dump(exclude={*_OWN}) | merged
+        key, initial = _initial_of(merged, place)
+        if initial:
+            _check(key, initial, config.networks, "network")
+            merged = config.networks[initial].model_dump(exclude={*_OWN}) | merged
         found[place] = validate(Network, merged, f"config: {place}")
         return found[place]
 
@@ -362,7 +374,7 @@ def _derived_networks(config: Config) -> dict[str, Network]:
 
 
 def _derived_quantisers(config: Config) -> dict[str, VectorQuantiser]:
-    """The quantisers that studies train, by their places."""
+    """Return the quantisers that studies train, by their places in the configuration."""
     found = {}
 
     def add(place: str, settings: dict) -> None:
@@ -377,7 +389,7 @@ def _derived_quantisers(config: Config) -> dict[str, VectorQuantiser]:
 
 
 def _limited(config: Config) -> Config:
-    """The same with no more epochs, minutes of a corpus' part and entries of a codebook than allowed."""
+    """Return the configuration with its upper limits applied to networks, parts of corpora, and codebooks."""
 
     def least(block: Block, key: str, limit: float | None) -> Block:
         found = getattr(block, key)
@@ -400,7 +412,7 @@ def _check(where: str, name: str | None, known: Collection[str], what: str) -> N
 
 
 def _check_references(config: Config) -> None:
-    """Every name in the configuration must be that of an entry."""
+    """Raise InputError for a name that is not that of an entry, or of an entry that does not fit its use."""
     samples = _samples(config)
     for name, sample in config.samples.items():
         _check(f"samples.{name}.source", sample.source, config.sources, "source")
@@ -426,7 +438,7 @@ def _check_references(config: Config) -> None:
             )
     for name, network in config.networks.items():
         if network.initial:
-            _check_start(config, name if "." in name else f"networks.{name}", network)
+            _check_initial(config, name if "." in name else f"networks.{name}", network)
     for name, experiment in config.experiments.items():
         for i, used in enumerate(experiment.samples):
             _check(f"experiments.{name}.samples.{i}", used, samples, f"sample or file in {config.speech_dir}/")
@@ -444,16 +456,19 @@ def _check_references(config: Config) -> None:
                 )
 
 
-def _check_start(config: Config, where: str, network: Network) -> None:
-    """A network that is trained on must be of its start's shape, its quantiser one that comes before or inside it."""
+def _check_initial(config: Config, where: str, network: Network) -> None:
+    """Raise InputError for a network that does not have the shape of its initial one, or whose quantiser does not fit.
+
+    The quantiser must belong before the network, or to its bottleneck.
+    """
     key = "finetune" if network.finetune else "vq_in_loop"
     assert network.initial and network.quantiser
     _check(f"{where}.{key}", network.initial, config.networks, "network")
-    start = config.networks[network.initial]
+    initial = config.networks[network.initial]
     _check(f"{where}.quantiser", network.quantiser, config.quantisers, "quantiser")
     quantiser = config.quantisers[network.quantiser]
     for setting in SHAPING:
-        found, expected = getattr(network, setting), getattr(start, setting)
+        found, expected = getattr(network, setting), getattr(initial, setting)
         if found != expected:
             raise InputError(f"config: {where}.{setting}: found {found}, expected {expected} as of {network.initial!r}")
     if (network.stages or 1) > len(quantiser.stages):
@@ -482,7 +497,7 @@ def _check_start(config: Config, where: str, network: Network) -> None:
 
 
 def _check_chain(config: Config, where: str, chain: Chain) -> None:
-    """The networks of a chain must follow each other from b to y_hat, its quantiser must belong to one."""
+    """Raise InputError unless the networks of a chain lead from b or y to y_hat, and its quantiser belongs to one."""
     for i, network in enumerate(chain.networks):
         _check(f"{where}.networks.{i}", network, config.networks, "network")
         row = config.networks[network].row
@@ -500,9 +515,13 @@ def _check_chain(config: Config, where: str, chain: Chain) -> None:
     quantiser = config.quantisers[chain.quantiser]
     if quantiser.network:
         encoders = [encoder_of(config.networks, network) for network in chain.networks]
-        _check(f"{where}.quantiser (of network {quantiser.network})", quantiser.network, encoders, "network of it")
+        _check(
+            f"{where}.quantiser (of network {quantiser.network})", quantiser.network, encoders, "network of the chain"
+        )
         if encoders.count(quantiser.network) > 1:
-            raise InputError(f"config: {where}.networks: {chain.quantiser!r} is of several of them, expected of one")
+            raise InputError(
+                f"config: {where}.networks: {chain.quantiser!r} is of the latents of several of them, expected of one"
+            )
     elif not chain.networks or config.networks[chain.networks[0]].row.source == "y":
         raise InputError(f"config: {where}.quantiser: {chain.quantiser!r} is of b, expected a network that takes b")
     most = max(chain.stages) if isinstance(chain, RatedChain) else chain.stages or 1
@@ -514,7 +533,7 @@ def _check_chain(config: Config, where: str, chain: Chain) -> None:
 
 
 def _check_studies(config: Config) -> None:
-    """The names in studies must be those of entries that the study can be made of."""
+    """Raise InputError for a name in a study that is not that of an entry that the study can use."""
     known: dict[str, Collection[str]] = {
         "quantiser": config.quantisers,
         "network": config.networks,
@@ -533,7 +552,7 @@ def _check_studies(config: Config) -> None:
 
 
 def _check_own_files(config: Config) -> None:
-    """Of the user's own speech files each must have a path that can be used, and a sample no more than one."""
+    """Raise InputError for an own speech file whose path cannot be used, and for a sample with two files."""
     used = _used_samples(config)
     seen: dict[str, Path] = {}
     for path in own_files(config):
@@ -552,7 +571,7 @@ def _check_own_files(config: Config) -> None:
 
 
 def _used_samples(config: Config) -> set[str]:
-    """The samples of all experiments and studies."""
+    """Return the samples of all experiments and studies."""
     used = {sample for experiment in config.experiments.values() for sample in experiment.samples}
     for study in config.studies.values():
         used |= {*getattr(study, "samples", []), *filter(None, [getattr(study, "sample", None)])}
@@ -560,10 +579,10 @@ def _used_samples(config: Config) -> set[str]:
 
 
 def _without_samples(config: Config) -> Config:
-    """The same with parts of corpora that leave out the files of test samples which their settings would take.
+    """Return the configuration with the files of test samples excluded from each part of a corpus that has them.
 
-    A part that takes none stays as it is, so that a new sample redoes no corpus that it is not in. What lies elsewhere
-    under another name is found by its checksum, when an experiment is tabulated; see `corpus.refuse_samples`.
+    A part that has none stays as it is, so that a new sample redoes no corpus that it is not in. A copy of a sample
+    under another path is found by its checksum, when an experiment is tabulated; see `corpus.refuse_samples`.
     """
     used = _used_samples(config)
     own = {os.path.realpath(path) for path in own_files(config) if path.stem in used}
@@ -590,7 +609,7 @@ def _without_samples(config: Config) -> Config:
 
 
 def own_files(config: Config) -> list[Path]:
-    """The user's own speech files, sorted."""
+    """Return the user's own speech files, sorted."""
     return sorted(path for path in Path(config.speech_dir).glob("*") if path.suffix.lower() in OWN)
 
 

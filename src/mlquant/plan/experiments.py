@@ -1,4 +1,4 @@
-"""What experiments, sweeps and studies take of the graph."""
+"""What experiments take of the graph."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 class ExperimentPlan:
     """What an experiment is made of.
 
-    The node of its tables; for each sample the nodes that measure it, where an optional one comes from, and the latents
-    that its page starts from; the loss curves of its networks, and what else its page shows of them.
+    `tables` is the node of its tables. By sample, `measured` holds the nodes of measures, `optional` the node that
+    fetches the sample if it may be left out, and `latents` those that the page starts from. `curves` are the loss
+    curves of its networks, and `on_page` the other files of networks and codebooks that the page shows.
     """
 
     tables: Node
@@ -37,7 +38,7 @@ class ExperimentPlan:
 
 
 def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
-    """All that an experiment takes of the graph."""
+    """Add to the graph all that an experiment is made of, and return it."""
     config = graph.config
     experiment = config.experiments[name]
     outputs = experiment.outputs.values()
@@ -82,7 +83,7 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
 
 
 def _settings(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """What the tables of an experiment say of it; `dumped` gives the settings of a block."""
+    """Return the settings of an experiment's tables; `dumped` gives the settings of a block."""
     experiment = config.experiments[name]
     about = {key: value for key, value in dumped(experiment).items() if key not in ("in_all", "outputs")}
     outputs = [{"index": index, **dumped(output)} for index, output in experiment.outputs.items()]
@@ -94,7 +95,7 @@ def _dumped(block: Any) -> dict[str, Any]:
 
 
 def _add_published(experiment: Experiment, sample: str, rows: list[dict]) -> None:
-    """Add wavs of the same names, from the folder that an experiment names, to the files of its outputs."""
+    """Add the published wavs of the same names, if they exist, to the files of an experiment's outputs."""
     if not experiment.published:
         return
     for row in rows:
@@ -103,7 +104,7 @@ def _add_published(experiment: Experiment, sample: str, rows: list[dict]) -> Non
 
 
 def _refuse_nothing_published(name: str, experiment: Experiment, measured: Iterable[Node]) -> None:
-    """Raise InputError where the folder of published wavs has none of the experiment's."""
+    """Raise InputError if the folder of published wavs has no wav of the experiment."""
     found = any("published" in row["files"] for node in measured for row in node.settings["rows"])
     if experiment.published and not found:
         raise InputError(
@@ -113,7 +114,10 @@ def _refuse_nothing_published(name: str, experiment: Experiment, measured: Itera
 
 
 def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
-    """The network whose decoder runs in the page: of the quantised outputs, else the last with a bottleneck."""
+    """Return the network whose decoder runs in the page: that of the quantised outputs, or the last with a bottleneck.
+
+    The result holds its weights, its codebooks and the choices of a quantiser as well; None without a bottleneck.
+    """
     config = graph.config
     quantised = [(index, output) for index, output in experiment.outputs.items() if _runs_in_page(graph, output)]
     used = [network for output in experiment.outputs.values() for network in output.networks]
@@ -138,11 +142,11 @@ def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
 
 
 def _runs_in_page(graph: Graph, output: Output) -> bool:
-    """Whether an output is quantised frame by frame by the latents of one of its networks."""
+    """Return whether an output has the latents of one of its networks quantised, each vector on its own."""
     quantiser = graph.config.quantisers[output.quantiser] if output.quantiser else None
     return quantiser is not None and graph.config.is_memoryless(quantiser) and quantiser.network in output.networks
 
 
 def _codebooks(graph: Graph, output: Output) -> list[str]:
-    """The codebooks that an output is quantised with; none when it is not."""
+    """Return the codebooks that an output is quantised with; none for one that is not quantised."""
     return graph.codebooks(output.quantiser, output.stages) if output.quantiser else []

@@ -1,7 +1,7 @@
 """The graph: what is made of what, from speech to measures, in the order in which it is made.
 
-A node is one run of a stage's command: its folder is `results/<folder>/<name>.<key>`. Of nodes that are the same in all
-but their name there is one, under the name that comes first.
+A node is one run of a stage's command: its folder is `results/<folder>/<name>.<key>`. Nodes that are the same in all
+but their names are one node, under the name that comes first.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ class Node:
 
 @dataclass(frozen=True)
 class Sample:
-    """What is made of a sample before any output: paths of its speech, its model and its features.
+    """The paths of a sample's speech, of its model and of its features, which every output is made from.
 
-    `optional` is the node that fetches it, where it may be left out.
+    `optional` is the node that fetches the speech, if the sample may be left out.
     """
 
     name: str
@@ -77,7 +77,10 @@ class Sample:
 
 
 class Graph:
-    """All nodes of a configuration, by folder. Each method adds what it is called for, once, and returns it."""
+    """All nodes of a configuration, by folder.
+
+    A method adds the nodes of what it is named for, unless they are there, and returns the last of them or its files.
+    """
 
     def __init__(self, config: Config):
         self.config = config
@@ -85,7 +88,7 @@ class Graph:
         self.networks: dict[str, Node] = {}
         self._by_key: dict[tuple[str, str], Node] = {}
         self._own = {path.stem: str(path) for path in reversed(own_files(config))}
-        # Every network, and every quantised output of every sample, asks for these again.
+        # These are kept because every network, and every quantised output of every sample, asks for them again.
         self._corpora: dict[tuple[str, bool], tuple[list[str], list[str]]] = {}
         self._codebooks: dict[tuple[str, int], list[str]] = {}
         self._samples: dict[str, Sample] = {}
@@ -105,10 +108,10 @@ class Graph:
         /,
         **inputs: Sequence[str] | str,
     ) -> Node:
-        """Add a run of a stage; one that is the same as an earlier one in all but its name is that one.
+        """Add a node and return it; if an earlier node is the same in all but its name, return that one.
 
-        `counted` are the settings as the key holds them, of a stage that takes all of them as one JSON text: without
-        those at their neutral value, and without what only records.
+        `counted` is given for a stage that takes all settings as one JSON text: those of them that the key counts,
+        which leaves out the ones at their neutral value and the ones that only record something.
         """
         stage = stage_of(function)
         return self._add(stage, str(stage.folder), name, settings or {}, inputs, counted)
@@ -129,7 +132,7 @@ class Graph:
     # speech
 
     def source(self, name: str, source: Source, optional: bool = False) -> Node:
-        """Where speech comes from; an optional source is another kind, as it may give nothing."""
+        """The node that fetches a source. An optional source is of another kind, because it may give nothing."""
         settings = source.model_dump(exclude_defaults=True) | {"name": name}
         return self._add(stage_of(speech.fetch), "optional_sources" if optional else "sources", name, settings, {})
 
@@ -246,7 +249,7 @@ class Graph:
         return self.networks[name]
 
     def _trained_on(self, block: Any, inputs: Mapping[str, Sequence[str] | str]) -> dict[str, Sequence[str] | str]:
-        """What a network takes that is trained on from another: its weights, and quantised inputs or codebooks.
+        """The further inputs of a network that is trained on from another: weights, and quantised inputs or codebooks.
 
         A decoder takes quantised latents of every file that its encoder takes, any other network b_hat in place of b.
         """
@@ -258,7 +261,7 @@ class Graph:
         given = "features" if block.row.source == "b" else "targets"
         for prefix in ("", "held_out_"):
             for features in inputs[f"{prefix}{given}"]:
-                made_by = self.nodes.get(features.rpartition("/")[0])  # none of a user's own features
+                made_by = self.nodes.get(features.rpartition("/")[0])  # None: no node makes a user's own features
                 name = made_by.name if made_by else "features"
                 if block.row.encoder:
                     assert of  # a network with an encoder is refused with a quantiser of b
@@ -288,7 +291,7 @@ class Graph:
     def codebooks(self, name: str, stages: int | None) -> list[str]:
         """The codebook files of the first stages of a quantiser, or of all.
 
-        Each is trained on the residual of the last; where the search keeps survivors, on those of all of them.
+        A stage is trained on the residual of the stage before it, or on those of all survivors where there are several.
         """
         quantiser = self.config.quantisers[name]
         stages = stages or len(quantiser.stages)
@@ -328,7 +331,7 @@ class Graph:
         return node.file("l.f32")
 
     def _prediction(self, quantiser: Any) -> tuple[dict[str, Any], dict[str, str]]:
-        """Settings and inputs of prediction: a coefficient that is given, or the file of one that is fitted."""
+        """Settings and inputs of prediction: the given coefficient, or the file of a fitted one."""
         if quantiser.kind != "predictive":
             return {}, {}
         if quantiser.predict != "fit":
@@ -437,7 +440,7 @@ class Graph:
         return self.add(vocoder.synth, name, settings, model=model, y_hat=y_hat).file("speech.wav")
 
     def _given(self, function: Callable, block: Any) -> dict[str, Any]:
-        """Of the settings of a stage those that a block of the configuration, as a chain, has."""
+        """Those settings of a stage that a block of the configuration, such as a chain, has."""
         names = stage_of(function).settings
         return {name: getattr(block, name) for name in names if name in type(block).model_fields}
 
@@ -479,46 +482,46 @@ class Graph:
         return row | {"interval_ms": interval_ms}
 
     def anchors(self, sample: Sample) -> Node:
-        """Measures of what outputs are judged by: the references made by the vocoder, and every mode of Codec 2."""
+        """Measures of the anchors: of the vocoder's references, and of every mode of Codec 2."""
         references, coded = self.references(sample), self.codec2(sample)
         rows = [_row(None, name, {"wav": references[name]}) for name in ("original", "ideal_y")]
         rows += [_row(None, mode, {"wav": coded.file(f"{mode}.wav")}, *MODES[mode]) for mode in MODES]
         return self.measured(f"{sample.name}_anchors", sample, rows)
 
     def measured(self, name: str, sample: Sample, rows: list[dict], latents: str | None = None) -> Node:
-        """Measures of outputs of one sample; its settings record every node behind them.
+        """Measures of outputs of one sample.
 
-        And `latents`, those that the experiment's page starts from.
+        The settings record every node behind the outputs, and the `latents` that the experiment's page starts from.
         """
         references = self.references(sample)
         files = sorted({*references.values(), *(path for row in rows for path in row["files"].values())})
         entry = self.config.samples.get(sample.name)
         settings = {
             **{"sample": sample.name, "sex": entry and entry.sex, "references": references, "rows": rows},
-            # What is behind a network or codebook stands in the provenance beside it, once for all samples.
-            "stages": recorded(self.behind(files, besides=WITH_SIDECAR)),
+            # The provenance.json of a network or codebook records the nodes behind it, once for all samples.
+            "stages": recorded(self.behind(files, without=WITH_SIDECAR)),
             "pesq": PESQ,
             "latents": latents,
             "entry": entry and entry.model_dump(mode="json"),
         }
-        counted = {name: value for name, value in settings.items() if name != "stages"}  # the files say it too
+        counted = {name: value for name, value in settings.items() if name != "stages"}  # files have keys
         return self.add(measures.measure, name, settings, counted, files=files)
 
     def rated(self, name: str, settings: dict[str, Any], **inputs: Sequence[str]) -> Node:
         """Rate and distortion of a chain, for a study that compares chains."""
         return self.add(studies.rate, name, settings, **inputs)
 
-    def behind(self, files: Sequence[str], besides: Collection[str] = ()) -> dict[str, Node]:
-        """Every node that the files come from, by folder, sorted; without those of some kinds and what is behind them.
+    def behind(self, files: Sequence[str], without: Collection[str] = ()) -> dict[str, Node]:
+        """Every node that the files come from, by folder, sorted.
 
-        Files that no node makes have none.
+        Nodes of the kinds `without`, and the nodes behind them alone, are left out, as are files that no node makes.
         """
         found: dict[str, Node] = {}
         pending = list(files)
         while pending:
             folder = pending.pop().rpartition("/")[0]
             node = self.nodes.get(folder)
-            if node and folder not in found and node.kind not in besides:
+            if node and folder not in found and node.kind not in without:
                 found[folder] = node
                 pending += [path for paths in node.inputs.values() for path in paths]
         return dict(sorted(found.items()))
@@ -532,5 +535,5 @@ def _row(
     frame_ms: int | None = None,
     delay: int = 0,
 ) -> dict:
-    """What `measure` takes of an output; `delay` are samples beyond the vocoder's own delay."""
+    """The row that `measure` takes for an output; `delay` is in samples, on top of the vocoder's own delay."""
     return {"index": index, "tag": tag, "bits_per_frame": bits, "frame_ms": frame_ms, "delay": delay, "files": files}

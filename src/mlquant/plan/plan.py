@@ -1,6 +1,6 @@
-"""The plan that a configuration stands for: all nodes, and the experiments, sweeps and studies made of them.
+"""The plan of a configuration: all nodes, and the experiments, sweeps and studies made of them.
 
-Used by the Snakefile, and by the tools that ask what it would do.
+The Snakefile uses it, and the tools that ask what a run would do.
 """
 
 from __future__ import annotations
@@ -40,11 +40,14 @@ class Plan:
         return self.graph[folder]
 
     def params(self, entries: tuple[str, ...], settings: dict[str, Any]) -> str:
-        """What a folder that is not keyed depends on beside its files, as one JSON text; `entries` as of `keys`."""
+        """Return what a folder without a key depends on besides its files, as one JSON text.
+
+        `entries` names the functions whose code counts, as `keys.digest` takes them.
+        """
         return json.dumps({**settings, "code": keys.digest(entries)}, sort_keys=True)
 
     def folders(self) -> dict[str, tuple[str, str]]:
-        """Kind and name of every experiment, study and sweep, by the folder that it ends in."""
+        """Return the kind and name of every experiment, study and sweep, by the folder of its results."""
         return {
             **{f"results/{name}_wav": ("experiment", name) for name in self.experiments},
             **{f"results/studies/{name}": ("study", name) for name in self.studies},
@@ -52,7 +55,10 @@ class Plan:
         }
 
     def needed_for(self, targets: list[str]) -> set[str]:
-        """Folders of the nodes that targets are made from; of all nodes for a target that is not a folder or file."""
+        """Return the folders of the nodes that targets are made from, and the targets.
+
+        A target that is neither a folder nor a file of the plan may need everything: then all folders are returned.
+        """
         files, known = [], self.folders()
         for target in targets:
             kind, name = known.get(target, (None, ""))
@@ -69,16 +75,16 @@ class Plan:
         return {*self.graph.behind(files), *targets}
 
     def summary(self, kind: str, name: str) -> Summary:
-        """What a study or a sweep is made of."""
+        """Return what a study or a sweep is made of."""
         return (self.studies if kind == "study" else self.sweeps)[name]
 
     def optional(self, samples: Collection[str]) -> dict[str, Node]:
-        """Where the optional ones of some samples come from."""
+        """Return the nodes that fetch the optional ones of some samples, by sample."""
         fetched = {name: self.graph.sample(name).optional for name in samples}
         return {name: node for name, node in fetched.items() if node}
 
     def origins(self, experiment: str, samples: list[str]) -> list[str]:
-        """What the speech of some of an experiment's samples, and of its networks, came from."""
+        """Return the files that the speech of some of an experiment's samples, and of its networks, came from."""
         plan = self.experiments[experiment]
         return records.origins(self.graph, [node for name in samples for node in plan.measured[name]])
 
@@ -90,20 +96,20 @@ class Plan:
         return [*dict.fromkeys([*named, *own])]
 
     def manifests(self, node: Node) -> list[str]:
-        """The manifests of all corpora behind a node."""
+        """Return the manifests of all corpora behind a node."""
         behind = self.graph.behind([path for paths in node.inputs.values() for path in paths])
         return [corpus.file("manifest.csv") for corpus in behind.values() if corpus.kind == "corpora"]
 
     def sidecar(self, node: Node) -> str:
-        """What the provenance beside a network or codebook tells beside its settings, as one JSON text."""
+        """Return what the provenance.json of a network or codebook holds besides its settings, as one JSON text."""
         return records.sidecar(self.graph, node)
 
     def code_of_study(self, name: str) -> tuple[str, ...]:
-        """The functions whose code the folder of a study depends on: its own, not those of other studies."""
+        """Return the functions whose code the folder of a study depends on; none are those of other studies."""
         return ("mlquant.studies.stages:study", *studies.computed_by(self.config.studies[name].kind))
 
     def report(self, folders: Iterable[str]) -> str:
-        """What the report of some folders is filled in with beside their tables, as one JSON text."""
+        """Return what the report of some folders takes besides their tables, as one JSON text."""
         known = self.folders()
         of_report = report_of(self.config, [(*known[folder], folder) for folder in folders])
         reported = {entry["settings"]["kind"] for entry in of_report["entries"] if entry["kind"] == "study"}
@@ -111,7 +117,7 @@ class Plan:
         return self.params(("mlquant.report.stages:report", *code), of_report)
 
     def captions(self) -> dict[str, Any]:
-        """What captions of `snakemake --report` show: entries as they are in force, and what each study asks."""
+        """Return what captions of `snakemake --report` show: the checked entries, and the question of each study."""
         entries = self.config.model_dump(mode="json", include={"experiments", "sweeps", "studies"})
         asked = {kind: (study.__doc__ or "").split("\n")[0] for kind, study in studies.kinds().items()}
         return entries | {"kinds": asked}

@@ -1,4 +1,4 @@
-"""What is recorded of nodes: provenance beside networks and codebooks, an experiment's configuration, its origins."""
+"""Records of nodes: the provenance of networks and codebooks, the configuration of an experiment, its origins."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from mlquant.plan.graph import Graph, Node
 
 WITH_SIDECAR = {"networks": "weights.safetensors", "codebooks": "vq.f32"}
-"""Kinds of results that have a provenance.json of their own, and the file that a user would ask for."""
-_NAMED = 50  # inputs of a node that its record names one by one; it travels as one argument, 128 kB on Linux
+"""The kinds of results that have a provenance.json of their own, and the file of each that a user would ask for."""
+_NAMED = 50  # most inputs that a record names one by one: it is one argument of a command, at most 128 kB on Linux
 
 
 def recorded(nodes: Mapping[str, Node]) -> dict[str, dict]:
-    """What a provenance tells of nodes, by folder."""
+    """Return the records of nodes for a provenance.json, by folder."""
     return {
         folder: {
             **{"key": node.key, "command": node.command, "settings": node.settings},
-            # Of a corpus of many own files the manifest beside it lists each, with its checksum.
+            # The manifest of a corpus of many own files lists each of them with its checksum.
             "inputs": {
                 name: paths if len(paths) <= _NAMED else f"{len(paths)} files, from {paths[0]} to {paths[-1]}"
                 for name, paths in node.inputs.items()
@@ -34,9 +34,9 @@ def recorded(nodes: Mapping[str, Node]) -> dict[str, dict]:
 
 
 def sidecar(graph: Graph, node: Node) -> str:
-    """What the provenance beside a network or codebook tells beside its settings, as one JSON text."""
+    """Return what the provenance.json of a network or codebook holds besides its settings, as one JSON text."""
     files = [path for paths in node.inputs.values() for path in paths]
-    nodes = {node.folder: node, **graph.behind(files, besides=WITH_SIDECAR)}
+    nodes = {node.folder: node, **graph.behind(files, without=WITH_SIDECAR)}
     record = {
         "command": f"snakemake {node.file(WITH_SIDECAR[node.kind])}",
         "stages": recorded(nodes),
@@ -46,13 +46,13 @@ def sidecar(graph: Graph, node: Node) -> str:
 
 
 def definitions(nodes: Iterable[Node]) -> dict[str, str]:
-    """The definitions that the commands of nodes reach, each with eight hex digits of its meaning."""
+    """Return the definitions that the commands of nodes reach, each with eight hex digits of its meaning."""
     entries = sorted({node.stage.entry for node in nodes})
     return dict(sorted({name: one for entry in entries for name, one in keys.reached(entry).items()}.items()))
 
 
 def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-    """The part of the configuration that an experiment is made by, as it is in force; its samples' aside.
+    """Return the part of the checked configuration that an experiment is made by, without its samples.
 
     `dumped` gives the settings of a block.
     """
@@ -77,7 +77,7 @@ def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]
     for quantiser, entry in entries["quantisers"].items():
         stages = [user.stages or len(entry["stages"]) for user in users if user.quantiser == quantiser]
         entry["stages"] = entry["stages"][: max(stages)]
-    # Of an output only what was set: not everything goes with everything.
+    # Only those settings of an output that were set: some of the others exclude each other.
     outputs = {
         str(index): output.model_dump(mode="json", exclude_unset=True) for index, output in experiment.outputs.items()
     }
@@ -88,9 +88,9 @@ def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]
 
 
 def origins(graph: Graph, measured: Iterable[Node]) -> list[str]:
-    """What the speech behind some measures, and behind their networks, came from: own files, archives.
+    """Return the files that the speech behind some measures, and behind their networks, came from.
 
-    And the manifest of each corpus, which tells what was taken of them.
+    These are the user's own files, the archives, and the manifest of each corpus, which lists what was taken of them.
     """
     files = []
     for node in graph.behind([node.file("measured.json") for node in measured]).values():

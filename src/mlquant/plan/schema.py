@@ -1,6 +1,6 @@
 """The documentation of the configuration, made from its blocks: workflow/config/README.md, and schema.json for editors.
 
-Run `python -m mlquant.plan.schema` in the checkout after a change of a block; a test keeps both files fresh.
+Run `python -m mlquant.plan.schema` in the checkout after a change of a block; a test fails while a file is out of date.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
 FOLDER = Path("workflow/config")
-_INT_MAX = 1 << 31  # bounds from here on are those of the machine, and not told
-_LIKE = {"type": ["string", "null"], "description": "name of an entry whose settings this has, its own over them"}
+_INT_MAX = 1 << 31  # larger bounds are those of the machine, and are left out
+_LIKE = {"type": ["string", "null"], "description": "name of an entry whose settings this one takes, below its own"}
 
 _INTRODUCTION = """\
 # Every key of the configuration
 
-Made from the blocks of settings by `python -m mlquant.plan.schema`; `schema.json` is the same for editors. Do not edit
+`python -m mlquant.plan.schema` makes this page from the blocks of settings, and `schema.json` for editors. Do not edit
 either of them.
 
 The configuration is read from the files of this folder (sources, samples, corpora, networks, quantisers, experiments,
-sweeps, studies), then from `config.yaml`, then from the files of `--configfile`, then from `--config`. What comes later
-lies over what came before: mappings are merged, all else is replaced. A `config.yaml` in the working directory is read
-in place of that of the checkout. So a file of your own has what it changes, and nothing else:
+sweeps, studies), then from `config.yaml`, then from the files of `--configfile`, then from `--config`. Later files
+change what earlier ones say: mappings are merged, every other value is replaced. A `config.yaml` in the working
+directory is read in place of that of the checkout. So a file of your own holds only what it changes:
 
 ```yaml
 experiments:
@@ -46,15 +46,15 @@ experiments:
 ```
 
 An entry of corpora, networks, quantisers, experiments, sweeps or studies may have the key `like`, with the name of
-another entry of its section: it has the settings of that one, and its own lie over them. `base` of a sweep or study
-takes the name of a network so. YAML's anchors work within a file, not from one file to another.
+another entry of its section. It takes the settings of that entry, and its own replace some of them. `base` of a sweep
+or study may have `like` too, with the name of a network. YAML's anchors work within one file only.
 
-Entries have names of letters, digits, `_` and `-`, up to 64. They need no quotes: 240118 and "240118" are one name.
+The name of an entry has up to 64 letters, digits, `_` and `-`. It needs no quotes: 240118 and "240118" are one name.
 """
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of one file of the configuration, which may hold any part of it."""
+    """Return the JSON schema of one file of the configuration, which may hold any part of it."""
     found = TypeAdapter(Config).json_schema()
     blocks = found["$defs"]
     network = {"$ref": "#/$defs/Network"}
@@ -77,7 +77,7 @@ def schema() -> dict[str, Any]:
 
 
 def _references(value: Any) -> list[str]:
-    """The names of the blocks that a part of a schema refers to."""
+    """Return the names of the blocks that a part of a schema refers to."""
     if isinstance(value, dict):
         own = [value["$ref"].rpartition("/")[2]] if "$ref" in value else []
         return own + [name for item in value.values() for name in _references(item)]
@@ -85,7 +85,7 @@ def _references(value: Any) -> list[str]:
 
 
 def _loosened(value: Any) -> Any:
-    """A schema of settings that may stand in several files: no key is required, and numbers may stand for text."""
+    """Return a schema for settings from several files: no key is required, and a number may stand for a text."""
     if isinstance(value, list):
         return [_loosened(item) for item in value]
     if not isinstance(value, dict):
@@ -102,7 +102,7 @@ def _loosened(value: Any) -> Any:
 
 
 def readme() -> str:
-    """Every key in Markdown: what it is, its default and its range; a table for each block."""
+    """Return a table of keys for each block, in Markdown, with their descriptions, defaults and ranges."""
     parts = [_INTRODUCTION, _section("Top level", Config)]
     parts += [_section("features", Features)]
     parts += [_section("sources", Source, "by name"), _section("Urls of a source", Url, level=3)]
@@ -152,7 +152,7 @@ def _description(settings: dict[str, Any]) -> str:
 
 
 def _range(settings: dict[str, Any]) -> str:
-    """What values there may be, in words."""
+    """Return in words which values a key may have."""
     if "anyOf" in settings or "oneOf" in settings:
         choices = [item for item in settings.get("anyOf") or settings["oneOf"] if item.get("type") != "null"]
         return " or ".join(dict.fromkeys(filter(None, map(_range, choices))))
@@ -186,7 +186,7 @@ def _bounds(settings: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write README.md and schema.json."""
     write_text(FOLDER / "README.md", readme())
     write_text(FOLDER / "schema.json", json.dumps(schema(), indent=1) + "\n")
 

@@ -16,20 +16,20 @@ if TYPE_CHECKING:
 
 
 def sweep_of(graph: Graph, name: str) -> Summary:
-    """What the folder of a sweep is made of."""
+    """Return what the folder of a sweep is made of."""
     return sweep.needs(graph, name, graph.config.sweeps[name])
 
 
 def study_of(graph: Graph, name: str) -> Summary:
-    """What the folder of a study is made of."""
+    """Return what the folder of a study is made of."""
     settings = graph.config.studies[name]
     return studies.kinds()[settings.kind].needs(graph, name, settings)
 
 
 def report_of(config: Config, entries: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
-    """What the report is filled in with beside tables: the settings of entries and of all that they name.
+    """Return what the report takes besides tables: the settings of entries, and of all networks and quantisers of them.
 
-    An entry is its kind, "experiment", "study" or "sweep", its name, and the folder that its results are in.
+    An entry is given by its kind, "experiment", "study" or "sweep", its name, and the folder of its results.
     """
     sections: dict[str, dict] = {"experiment": config.experiments, "study": config.studies, "sweep": config.sweeps}
     found: list[dict[str, Any]] = []
@@ -54,7 +54,7 @@ def report_of(config: Config, entries: Iterable[tuple[str, str, str]]) -> dict[s
 
 
 def _dumped(block: Any) -> dict[str, Any]:
-    """The settings of an entry; the outputs of an experiment as a list, each with its index."""
+    """Return the settings of an entry; the outputs of an experiment are a list, each with its index."""
     settings = block.model_dump()
     if "outputs" in settings:
         settings["outputs"] = [{"index": index, **output} for index, output in settings["outputs"].items()]
@@ -62,7 +62,7 @@ def _dumped(block: Any) -> dict[str, Any]:
 
 
 def _in_common(config: Config, places: str) -> dict[str, Any]:
-    """The settings that all networks of a study, which have places that begin so, have in common."""
+    """Return the settings that all networks of a study have in common; `places` is the start of their places."""
     networks = [network for place, network in config.networks.items() if place.startswith(places)]
     settings = [network.model_dump(exclude={"row"}) for network in networks]
     if not settings:

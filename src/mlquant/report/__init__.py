@@ -61,7 +61,7 @@ def write(settings: dict, out: Path) -> None:
         sections = [(title, [*those]) for title, those in groupby(parts, key=lambda part: part["section"])]
         page = environment.get_template("report.html").render(sections=sections, counts=made)
     except jinja2.UndefinedError as error:
-        raise InputError(f"report: {error}, expected settings as of the plan") from None
+        raise InputError(f"report: {error}, expected settings as the plan gives them") from None
     write_text(out, page)
 
 
@@ -124,7 +124,7 @@ def _figures(folder: Path, entry: dict) -> list[Path]:
 
 
 def _networks(networks: dict) -> dict:
-    """Return a table of the settings of networks, and beneath each those of the original where they are known."""
+    """Return a table of the settings of networks; below each are those of the original where they are known."""
     published = experiment.PUBLISHED["networks"]
     rows, marked = [], []
     for name, settings in networks.items():

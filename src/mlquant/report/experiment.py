@@ -18,8 +18,8 @@ from mlquant.measures.columns import COLUMNS, OF_SPEECH
 PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 """The original's figures, and where each is from."""
 
-TITLE = ""  # an entry's own
-SECTIONS = {  # of the experiments that the original published; in the order of its paper
+TITLE = ""  # each entry has its own
+SECTIONS = {  # of the experiments that the original published, in the order of its paper
     "240104": ("Dimension reduction", 10),
     "240118": ("Experiment 1", 40),
     "240118_seed": ("Experiment 1", 41),
@@ -32,7 +32,7 @@ SECTION, PLACE = "Other experiments", 90
 
 
 def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
-    """Return facts and tables of an experiment, with the original's figures beside ours where they are known."""
+    """Return facts and tables of an experiment, with the original's figures next to ours where they are known."""
     names = ("bits_per_frame", "frame_ms", "bit_per_s", "pesq", "stoi", "estoi", "sd_dB2")
     means = read_rows(folder / "means.csv", "group", "index", "tag", "samples", *names)
     measures = read_rows(folder / "measures.csv", "sample", "index", "tag", "sd_dB2", "sd_voiced_dB2")
@@ -101,7 +101,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
 
 
 def _facts(outputs: list[dict], pesq: list, published: list, column: Callable[..., list]) -> dict:
-    """Return what is said of the outputs: the best, the worst, what each step costs, how far from the published."""
+    """Return facts on the outputs: the best, the worst, the cost of each step, the farthest from its published one."""
     rows = [
         {**output, "pesq": value, "published": other, "male": male, "female": female}
         for output, value, other, male, female in zip(

@@ -1,7 +1,7 @@
-"""Stages in results/ that the configuration no longer makes: listed with their sizes, and removed on demand.
+"""Results that the configuration no longer makes: they are listed with their sizes, and removed on demand.
 
-Only folders results/KIND/NAME.KEY of the kinds that the workflow makes are looked at. Links are neither followed nor
-removed.
+A result is a folder results/KIND/NAME.KEY of a kind that the workflow makes; nothing else is looked at. Links are
+neither followed nor removed.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from pathlib import Path
 from mlquant.cli import kinds
 from mlquant.core.disk import read_json
 from mlquant.core.errors import InputError
-from mlquant.tools.why import STAGE, plan_of
+from mlquant.tools.why import KEYED, plan_of
 
 
 def prune(configfiles: Iterable[str], delete: bool) -> None:
-    """Print a line for each stage that can go, the newest last, one for each folder that is kept, and the sum.
+    """Print a line for each result that can go, the newest last, then the folders that are kept, and the sum.
 
-    What config.yaml and the given files over it make, with the code as it is, stays, and what folders that people named
-    refer to (see `_referred`). With `delete` the stages are removed, with their logs and benchmarks. Raises InputError
-    for that while Snakemake runs, and beside a sweep or study that is not in the configuration: nothing else tells
-    which networks are its own.
+    A result is kept if the configuration, with the given files over config.yaml, and the present code make it, or if a
+    folder that a person named refers to it (see `_referred`). With `delete` the other results are removed, with their
+    logs and benchmarks. Then InputError is raised while Snakemake runs, and if there is a folder of a sweep or study
+    that is not in the configuration, because nothing else says which networks belong to it.
     """
     plan = plan_of(configfiles)
     named = sorted(_named())
@@ -36,11 +36,11 @@ def prune(configfiles: Iterable[str], delete: bool) -> None:
             if not folder.endswith("_wav"):
                 raise InputError(f"{folder}: not in the configuration, expected its --configfile, or no such folder")
     kept = plan.nodes.keys() | _referred(named)
-    stages = [folder for kind in kinds() for folder in _stages_of(kind) if folder not in kept]
-    stages.sort(key=lambda folder: os.stat(folder).st_mtime)
+    unused = [folder for kind in kinds() for folder in _results_of(kind) if folder not in kept]
+    unused.sort(key=lambda folder: os.stat(folder).st_mtime)
     seen: set[tuple[int, int]] = set()
     total = 0
-    for folder in stages:
+    for folder in unused:
         size = _size(folder, seen)
         total += size
         print(f"{size / 1e6:9.1f} MB  {folder}")
@@ -48,20 +48,20 @@ def prune(configfiles: Iterable[str], delete: bool) -> None:
             _remove(folder)
     for folder in unknown:
         print(f"        kept  {folder}, which is not in the configuration")
-    print(f"{total / 1e6:9.1f} MB  {'removed' if delete else 'in all'}: {len(stages)} stages")
+    print(f"{total / 1e6:9.1f} MB  {'removed' if delete else 'in all'}: {len(unused)} results")
 
 
-def _stages_of(kind: str) -> Iterator[str]:
-    """The folders of the stages of a kind that are there."""
+def _results_of(kind: str) -> Iterator[str]:
+    """Give the folders of the results of a kind that exist."""
     folder = Path("results", kind)
     if folder.is_dir() and not folder.is_symlink():
         for entry in os.scandir(folder):
-            if entry.is_dir(follow_symlinks=False) and STAGE.fullmatch(f"results/{kind}/{entry.name}"):
+            if entry.is_dir(follow_symlinks=False) and KEYED.fullmatch(f"results/{kind}/{entry.name}"):
                 yield f"results/{kind}/{entry.name}"
 
 
 def _named() -> Iterator[str]:
-    """The folders that people named: of experiments, sweeps, studies and comparisons."""
+    """Give the folders that people named: of experiments, sweeps, studies and comparisons."""
     for pattern in ("*_wav", "sweeps/*", "studies/*", "compare/*"):
         for path in Path("results").glob(pattern):
             if path.is_dir() and not path.name.startswith("."):
@@ -69,9 +69,9 @@ def _named() -> Iterator[str]:
 
 
 def _referred(named: Iterable[str]) -> set[str]:
-    """The stages that the provenance of experiments, and of variants that comparisons show, names.
+    """Return the results named in the provenance of experiments, and of variants that comparisons show.
 
-    And those that the provenance of the networks, codebooks and tables among these names.
+    The results named in the provenance of these results are among them.
     """
     found: set[str] = set()
     pending = []
@@ -89,7 +89,7 @@ def _referred(named: Iterable[str]) -> set[str]:
         if not path.exists():
             continue
         provenance = read_json(path)
-        names = {match[0] for match in STAGE.finditer(json.dumps(provenance))}
+        names = {match[0] for match in KEYED.finditer(json.dumps(provenance))}
         if folder.endswith("_wav"):
             names.add(f"results/experiments/{Path(folder).name.removesuffix('_wav')}.{provenance.get('key')}")
         pending += names - found
@@ -97,7 +97,7 @@ def _referred(named: Iterable[str]) -> set[str]:
 
 
 def _size(folder: str, seen: set[tuple[int, int]]) -> int:
-    """Bytes on the disk of a folder, as du counts them; files that were seen before, under another name, have none."""
+    """Return the bytes of a folder on the disk, as du counts them; a file counts once, whatever names it has."""
     size = 0
     for place, _, names in os.walk(folder):
         for path in (place, *(os.path.join(place, name) for name in names)):
@@ -109,7 +109,7 @@ def _size(folder: str, seen: set[tuple[int, int]]) -> int:
 
 
 def _remove(folder: str) -> None:
-    """Remove a stage, its log and its benchmark."""
+    """Remove a result, its log and its benchmark."""
     shutil.rmtree(folder)
     name = folder.removeprefix("results/")
     Path(f"results/logs/{name}.log").unlink(missing_ok=True)

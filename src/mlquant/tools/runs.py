@@ -1,13 +1,15 @@
-"""Runs of Snakemake side by side in one folder, and after one that was killed.
+"""Several runs of Snakemake at the same time in one folder, and a run after one that was killed.
 
-Snakemake locks the files that a run is going to make. A run that is killed leaves its locks behind, and one that ends
-removes those of all others with its own. So each run notes its locks in a file that it keeps locked with flock(2) for
-as long as it lives, which no kill can leave behind, and a new run sets Snakemake's locks right before it looks at
-them. One that needs what another is making waits for it, unless both were asked for the same: then Snakemake's own
-message says what to do.
+Snakemake locks the files that a run is going to make. A run that is killed leaves its locks behind, and a run that ends
+removes the locks of all others with its own. Therefore each run writes its locks into a file, and keeps this file
+locked with flock(2) as long as it lives; this lock goes with the process, however it ends. A new run first corrects
+Snakemake's locks from these files. If it needs a file that another run is making, it waits for that run. If both were
+asked for the same target, it does not wait: Snakemake's own message then says what to do.
 
-Used by the Snakefile only: a run calls `enter`, `settle` and `leave`, in this order; what only looks, as a dry run,
-calls `look`. Where the file system has no flock, nothing is done.
+A second lock, the door, is held by a run while it begins or ends, so that only one run does so at a time.
+
+Only the Snakefile uses this module. A run calls `enter`, `settle` and `leave`, in this order; a dry run, which makes
+nothing, calls `look`. Where the file system has no flock, nothing is done.
 """
 
 from __future__ import annotations
@@ -23,14 +25,14 @@ _STATE = Path(".snakemake/mlquant")
 _LOCKS = Path(".snakemake/locks")
 _POLL_SECONDS = 0.5
 
-_held: dict[str, object] = {}  # open files: flock lasts as long as they do
+_held: dict[str, object] = {}  # open files: a lock of flock lasts until its file is closed
 
 
 def enter(targets: list[str], needs: Callable[[Iterable[str]], str | None], log: Callable[[str], None]) -> None:
-    """Before Snakemake locks: take the door, set its locks right, and wait for what others are making.
+    """Before Snakemake locks: take the door, correct Snakemake's locks, and wait for files that others are making.
 
-    `needs` returns the first of some files that this run needs. The door is kept until `settle`, or the end of the
-    process: between the two no other run may begin or end.
+    `needs` returns the first of some files that this run needs, or None. The door is kept until `settle`, or until the
+    process ends, so that no other run begins or ends in between.
     """
     try:
         _STATE.mkdir(parents=True, exist_ok=True)
@@ -41,7 +43,7 @@ def enter(targets: list[str], needs: Callable[[Iterable[str]], str | None], log:
         _held.clear()
         return
     _note(targets, {})
-    told = None
+    announced = None
     while True:
         others = _living()
         _set_right(others)
@@ -54,15 +56,15 @@ def enter(targets: list[str], needs: Callable[[Iterable[str]], str | None], log:
         if not waits:
             return
         _held.pop("door").close()
-        if told != waits[0]:
-            told = waits[0]
-            log(f"Waiting for the run of Snakemake {told[0]}, which is to make {told[1]}.")
+        if announced != waits[0]:
+            announced = waits[0]
+            log(f"Waiting for the run of Snakemake {announced[0]}, which is to make {announced[1]}.")
         time.sleep(_POLL_SECONDS)
         _take_door()
 
 
 def look() -> None:
-    """Before Snakemake looks at the locks without setting any: set them right, unless a run is beginning or ending."""
+    """Before Snakemake reads its locks without setting any: correct them, unless a run is beginning or ending."""
     try:
         _STATE.mkdir(parents=True, exist_ok=True)
         _take_door(fcntl.LOCK_NB)
@@ -73,7 +75,7 @@ def look() -> None:
 
 
 def settle() -> None:
-    """After Snakemake has locked: note which locks are this run's, and open the door."""
+    """After Snakemake has locked: write down which locks are those of this run, and release the door."""
     if "door" in _held:
         known = {name for run in _living().values() for name in run["names"].values()}
         mine = {name: kind for name, kind in _lock_files().items() if name not in known}
@@ -82,7 +84,7 @@ def settle() -> None:
 
 
 def leave() -> None:
-    """Before Snakemake removes its locks: take the door, which the end of the process opens."""
+    """Before Snakemake removes its locks: take the door, which is released when the process ends."""
     if "run" in _held:
         _take_door()
 
@@ -99,12 +101,12 @@ def _take_door(how: int = 0) -> None:
 
 
 def _lock_files() -> dict[str, str]:
-    """Snakemake's lock files, `<n>.input.lock` and `<n>.output.lock`: name to kind."""
+    """Return Snakemake's lock files, `<n>.input.lock` and `<n>.output.lock`: the kind of each by its name."""
     return {path.name: path.name.split(".")[1] for path in _LOCKS.glob("*.*.lock")}
 
 
 def _note(targets: list[str], names: dict[str, str]) -> None:
-    """Write down what this run was asked for, and its lock files with what is in them."""
+    """Write down the targets of this run, and its lock files with their contents."""
     locks = {kind: (_LOCKS / name).read_text(encoding="utf-8").splitlines() for name, kind in names.items()}
     _held["run"].truncate(0)
     json.dump({"targets": targets, "names": {kind: name for name, kind in names.items()}, "locks": locks}, _held["run"])
@@ -117,7 +119,7 @@ def _noted() -> dict:
 
 
 def _living() -> dict[str, dict]:
-    """What other runs that are alive have noted, by host and process; the notes of dead ones are removed."""
+    """Return what other living runs wrote down, by host and process; the files of dead runs are removed."""
     found, own = {}, Path(_held["run"].name) if "run" in _held else None
     for path in sorted(_STATE.glob("*.run")):
         if path == own:
@@ -133,7 +135,7 @@ def _living() -> dict[str, dict]:
 
 
 def _set_right(others: dict[str, dict]) -> None:
-    """Make Snakemake's locks those of the other runs that are alive: no more, no fewer."""
+    """Make Snakemake's locks exactly those of the other living runs."""
     known = {name: kind for run in others.values() for kind, name in run["names"].items()}
     for name in _lock_files().keys() - known.keys():
         (_LOCKS / name).unlink(missing_ok=True)

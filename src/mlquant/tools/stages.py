@@ -1,4 +1,4 @@
-"""The commands about results that are there: what changed, what would run and why, what can go."""
+"""The commands about existing results: what changed, what would run and why, and what can be removed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ ConfigFiles = Annotated[list[Path], Aside(help="configuration over config.yaml, 
 @stage(example="results/240118_wav")
 def verify(
     folder: Annotated[
-        list[Path], File(help="one with a provenance.json: of an experiment, a network or a codebook", metavar="DIR")
+        list[Path], File(help="folder of an experiment, a network or a codebook, with provenance.json", metavar="DIR")
     ],
 ) -> None:
-    """Check that what made a result, and the result itself, are still what they were."""
+    """Check that the files of a result, and the files that it was made from, have not changed."""
     from mlquant.tools import verify
 
     if not verify.verify(folder):
@@ -27,12 +27,12 @@ def verify(
 
 @stage(example="results/240118_wav")
 def why(
-    target: Annotated[str, Aside(help="what snakemake would be asked for")],
+    target: Annotated[str, Aside(help="a target, as for snakemake")],
     *,
     configfile: ConfigFiles = [],  # noqa: B006
     config: Annotated[list[str], Aside(help="settings over these, as for snakemake", metavar="KEY=VALUE")] = [],  # noqa: B006
 ) -> None:
-    """Tell what would run for a target, what made it so, and how long it takes."""
+    """Print the jobs that would run for a target, why each of them would run, and how long it takes."""
     from mlquant.tools import why
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -45,11 +45,11 @@ def prune(
     delete: Annotated[bool, Aside(help="remove them, with their logs and benchmarks")] = False,
     configfile: ConfigFiles = [],  # noqa: B006
 ) -> None:
-    """List, or remove, the stages that the configuration no longer makes.
+    """List, or remove, the results that the configuration no longer makes.
 
-    These are folders results/KIND/NAME.KEY. Kept is whatever config.yaml, the files given with --configfile and the
-    present code make, and what a provenance.json in results/*_wav, or in a variant that results/compare/ shows, still
-    names: remove these folders first if they are to go. Folders that people name are never removed.
+    These are folders results/KIND/NAME.KEY. A result is kept if config.yaml, the files given with --configfile and the
+    present code make it. It is also kept if a provenance.json in results/*_wav, or in a variant that results/compare/
+    shows, names it: to remove such a result, remove that folder first. Folders that people name are never removed.
     """
     from mlquant.tools import prune
 

@@ -1,6 +1,6 @@
-"""Whether what a provenance.json lists is still what it was: every checksum computed again. Nothing is written.
+"""A check whether files are still as a provenance.json lists them: every checksum is computed again.
 
-The provenance itself is taken as true.
+The provenance itself is taken as true. Nothing is written.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ _OWN = {provenance.NAME, ".snakemake_timestamp"}  # files of a folder that it do
 def verify(folders: list[Path]) -> bool:
     """Print a line for each file that changed, is missing or is not listed, and one with counts for each folder.
 
-    True when every file is as its folder's provenance.json lists it: `files` by paths relative to the folder that
-    `results/` lies in, and `folder` by names in the folder itself. Files that are listed nowhere do not count. Raises
-    InputError, before anything is read, for a folder without a provenance.json of that form.
+    Returns True if every file is as its folder's provenance.json lists it. There `files` holds checksums by paths,
+    relative to the folder that `results/` is in, and `folder` by names in the folder itself. Files that are not listed
+    do not count. Raises InputError, before any file is checked, for a folder without a provenance.json of that form.
     """
     listed = {folder: _listed(folder) for folder in folders}
     sha256 = cache(file_sha256)  # experiments share most of their files
     good = True
     for folder, files in listed.items():
         counts = dict.fromkeys(("as listed", "changed", "missing", "not listed"), 0)
-        for path, (shown, digest) in files.items():
+        for path, (name, digest) in files.items():
             state, why = _state(path, digest, sha256)
             counts[state] += 1
             if state != "as listed":
-                print(one_line(f"{state}  {shown}{why}"))
+                print(one_line(f"{state}  {name}{why}"))
         for path in sorted(path for path in _files_in(folder) if path not in files):
             counts["not listed"] += 1
             print(one_line(f"not listed  {folder / os.path.relpath(path, folder)}"))
-        told = [f"{number} {state}" for state, number in counts.items() if number or state != "not listed"]
-        print(one_line(f"{folder.absolute().name}: {', '.join(told).replace(' ', ' files ', 1)}"))
+        texts = [f"{number} {state}" for state, number in counts.items() if number or state != "not listed"]
+        print(one_line(f"{folder.absolute().name}: {', '.join(texts).replace(' ', ' files ', 1)}"))
         good = good and not counts["changed"] and not counts["missing"]
     return good
 
 
 def _listed(folder: Path) -> dict[str, tuple[str, str]]:
-    """Absolute path of every file that the provenance of a folder lists, to how it is named and its checksum."""
+    """Return the files that the provenance of a folder lists: by absolute path, the name to print and the checksum."""
     where = folder / provenance.NAME
     for path, expected in ((folder, "a folder"), (where, "a file")):
         if path.is_symlink():
@@ -67,18 +67,18 @@ def _listed(folder: Path) -> dict[str, tuple[str, str]]:
 
 
 def _base(folder: Path) -> Path:
-    """The folder that the results/ around a folder lies in; the current one where there is none."""
+    """Return the folder that the results/ around a folder is in; the current folder if there is no results/."""
     absolute = Path(os.path.abspath(folder))
     above = [parent for parent in (absolute, *absolute.parents) if parent.name == "results"]
     return above[0].parent if above else Path.cwd()
 
 
 def _state(path: str, digest: str, sha256: Callable[[str], str]) -> tuple[str, str]:
-    """Whether a listed file is as listed, changed or missing, and what is to be told of a change."""
+    """Return whether a listed file is as listed, changed or missing, and a text on the change."""
     if not os.path.lexists(path):
         return "missing", ""
     if not os.path.isfile(path):  # a pipe or a device is not read
-        return "changed", " (is no file)"
+        return "changed", " (is not a file)"
     try:
         now = sha256(path)
     except InputError as error:
@@ -87,7 +87,7 @@ def _state(path: str, digest: str, sha256: Callable[[str], str]) -> tuple[str, s
 
 
 def _files_in(folder: Path) -> Iterator[str]:
-    """Absolute paths of the files below a folder, symbolic links among them, but its own provenance."""
+    """Give the absolute paths of all files and symbolic links below a folder, without its own provenance."""
     top = os.path.abspath(folder)
     for place, folders, names in os.walk(top):
         links = [name for name in folders if os.path.islink(os.path.join(place, name))]

@@ -1,9 +1,9 @@
-"""Why a target would be made: the jobs that Snakemake would run, what made each of them necessary, and their time.
+"""Why a target would be made: the jobs that Snakemake would run, the cause of each of them, and their time.
 
-What would run is Snakemake's own dry run, of which the records are read, not the text. A stage that is not there under
-its key is compared with earlier variants of the same kind and name, as far as the provenance of experiments, networks
-and codebooks and the records of measures tell of them. Times are those that jobs of the same name, or else of the same
-kind, took before: that a setting makes a training longer is not foreseen.
+The jobs are those of Snakemake's own dry run; its records are read, not its text. A node without a result under its key
+is compared with earlier variants of the same kind and name. These are known from the provenance of experiments,
+networks and codebooks, and from the records of measures. The time of a job is the time that jobs of the same name, or
+else of the same kind, took before; a setting that makes a training longer does not change it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from mlquant.plan.config import load, read
 from mlquant.plan.graph import Node
 from mlquant.plan.plan import Plan
 
-STAGE = re.compile(r"results/(\w+)/([A-Za-z0-9_-]+)\.([0-9a-f]{8})(?![A-Za-z0-9_-])")
-"""The folder of a stage: kind, name and key."""
-_CAUSES = 3  # that a line tells
+KEYED = re.compile(r"results/(\w+)/([A-Za-z0-9_-]+)\.([0-9a-f]{8})(?![A-Za-z0-9_-])")
+"""The folder of a node: kind, name and key."""
+_CAUSES = 3  # most causes in a line
 
 
 @dataclass(frozen=True)
 class Job:
-    """A job that would run, as Snakemake records it; `folder` is a stage's, or the first output."""
+    """A job that would run, as Snakemake records it; `folder` is that of the node, or else the first output."""
 
     folder: str
     rule: str
@@ -65,9 +65,9 @@ Variants = dict[tuple[str, str], dict[str, Variant]]
 
 
 def plan_of(configfiles: Iterable[str], entries: Iterable[str] = ()) -> Plan:
-    """The plan of the configuration with files and KEY=VALUE entries over it, read as the Snakefile reads it.
+    """Return the plan of the configuration, with files and KEY=VALUE entries over it, as the Snakefile reads it.
 
-    Raises InputError for what is no configuration.
+    Raises InputError for a configuration that cannot be used.
     """
     settings = {}
     if entries := list(entries):
@@ -83,7 +83,7 @@ def plan_of(configfiles: Iterable[str], entries: Iterable[str] = ()) -> Plan:
 def explain(target: str, configfiles: list[str], entries: list[str], cores: int) -> None:
     """Print a line for each job that would run for a target, in the order of the graph, and their number and time.
 
-    Raises InputError for a configuration that cannot be used, and for what Snakemake refuses.
+    Raises InputError for a configuration that cannot be used, and for a target that Snakemake refuses.
     """
     plan = plan_of(configfiles, entries)
     jobs = would_run(target, configfiles, entries)
@@ -103,17 +103,17 @@ def explain(target: str, configfiles: list[str], entries: list[str], cores: int)
         print(one_line("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()))
     print(total(jobs, seconds, cores))
     if any(job.checkpoint for job in jobs):
-        print("More may follow: what an optional source has is known only when it has been tried.")
+        print("More jobs may follow: an optional source must be tried before it is known what it has.")
 
 
-# what would run
+# the jobs
 
 
 def would_run(target: str, configfiles: list[str], entries: list[str]) -> list[Job]:
-    """The jobs of Snakemake's dry run, without those that make nothing; InputError for what it refuses."""
+    """Return the jobs of Snakemake's dry run that make something; InputError for what Snakemake refuses."""
     arguments = ["--dry-run", *(["--configfile", *configfiles] if configfiles else [])]
     arguments += ["--config", *entries] if entries else []
-    # A process of its own, as a run leaves much behind: loggers, locks, what the Snakefile has loaded.
+    # It runs in a process of its own, because a run leaves loggers, locks and loaded modules behind.
     command = [sys.executable, "-P", "-m", "mlquant.tools.why", *arguments, "--", target]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     try:
@@ -127,7 +127,7 @@ def would_run(target: str, configfiles: list[str], entries: list[str]) -> list[J
 
 
 class _Records(logging.Handler):
-    """Keeps what Snakemake records of jobs and errors."""
+    """Keeps the records that Snakemake makes of jobs and errors."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,11 +142,11 @@ class _Records(logging.Handler):
 
 
 def _job(record: logging.LogRecord) -> dict:
-    """A `Job` as far as JSON goes."""
+    """Return the fields of a `Job`, as JSON can hold them."""
     first = record.output[0] if record.output else ""
-    stage, command = STAGE.match(first), re.search(r"\bmlquant ([a-z-]+)", record.shellcmd or "")
+    node, command = KEYED.match(first), re.search(r"\bmlquant ([a-z-]+)", record.shellcmd or "")
     return {
-        "folder": stage[0] if stage else first,
+        "folder": node[0] if node else first,
         "rule": record.rule_name,
         "command": command[1] if command else record.rule_name,
         "inputs": record.input,
@@ -172,21 +172,21 @@ def _dry_run() -> None:
     print(f"\n{json.dumps([status, records.jobs, records.errors])}", end="")
 
 
-# what made it so
+# the causes
 
 
 def recorded() -> Variants:
-    """All stages that a provenance.json in results/ tells of; one that cannot be read is named and passed over."""
+    """Return all nodes that a provenance.json in results/ records; a file that cannot be read is logged."""
     variants: Variants = defaultdict(dict)
     for kind in ("experiments", "networks", "codebooks"):
         for path in sorted(Path("results", kind).glob("*/provenance.json")):
             found = _object(path)
-            stages, definitions = _dict(found.get("stages")), _dict(found.get("definitions"))
-            if kind == "experiments":  # whose entry stands for the settings of the tables
-                stages = stages | {path.parent.as_posix(): {"settings": found.get("experiment")}}
-            for folder, stage in stages.items():
-                if (match := STAGE.fullmatch(folder)) and isinstance(stage, dict):
-                    settings, inputs = _dict(stage.get("settings")), _dict(stage.get("inputs"))
+            nodes, definitions = _dict(found.get("stages")), _dict(found.get("definitions"))
+            if kind == "experiments":  # the entry of the experiment stands for the settings of its tables
+                nodes = nodes | {path.parent.as_posix(): {"settings": found.get("experiment")}}
+            for folder, node in nodes.items():
+                if (match := KEYED.fullmatch(folder)) and isinstance(node, dict):
+                    settings, inputs = _dict(node.get("settings")), _dict(node.get("inputs"))
                     known = Variant(settings, inputs, {}, path.stat().st_mtime)
                     known = variants[match[1], match[2]].setdefault(folder, known)
                     known.definitions |= definitions
@@ -194,7 +194,7 @@ def recorded() -> Variants:
 
 
 def _measured(node: Node) -> dict[str, Variant]:
-    """The earlier variants of a node of measures, which record themselves, by folder."""
+    """Return the earlier variants of a node of measures by folder; the records of measures hold their settings."""
     found = {}
     for path in Path("results/measures").glob(f"{node.name}.*/measured.json"):
         record = _object(path)
@@ -217,7 +217,7 @@ def _dict(value: object) -> dict:
 
 
 def causes(job: Job, nodes: dict[str, Node], variants: Variants) -> list[str]:
-    """What made a job necessary, the most telling first; `nodes` are those of the plan."""
+    """Return the causes of a job, the most important first; `nodes` are those of the plan."""
     node, missing = nodes.get(job.folder), _named(job.outputs, job.reason, "Missing output files")
     found = [f"{path} is newer" for path in _named(job.inputs, job.reason, "Updated input files")]
     if "Incomplete output files" in job.reason:
@@ -231,39 +231,39 @@ def causes(job: Job, nodes: dict[str, Node], variants: Variants) -> list[str]:
     if not found and missing and not _others(job.folder):
         found.append("new")
     if not found:
-        # Of what is made first, and what Snakemake compares beside the times of files.
+        # The inputs that other jobs make first, and what Snakemake compares besides the times of files.
         made = _named(job.inputs, job.reason, "Input files updated by another job")
-        found = list(dict.fromkeys(_told(path) for path in made))
+        found = list(dict.fromkeys(_of_input(path) for path in made))
         before, _, now = job.reason.partition("Params have changed")[2].partition(" now: ")
         found += [cause for cause in _of_params(job.command, before, now) if cause not in found]
     if not found and missing:
-        found.append("is another, no record tells why")
+        found.append("has changed, no record says how")
     if not found and "Set of input files has changed" in job.reason:
         found = _other_tables(job) or ["takes other files than before"]
     if not found and "Code has changed" in job.reason:
-        found.append(f"rule {job.rule} is another")
+        found.append(f"rule {job.rule} has changed")
     return found or [job.reason]
 
 
 def _other_tables(job: Job) -> list[str]:
-    """The tables that a job takes, where the folder that it makes holds those of another key."""
+    """Return the tables that a job takes, if the folder that it makes was made of tables with another key."""
     path = Path(job.folder, "provenance.json")
     key = _object(path).get("key") if path.exists() else None
-    taken = [match for match in map(STAGE.match, job.inputs) if match and match[1] == "experiments"]
-    return sorted({f"input {_name(match[0])} is another" for match in taken if key and match[3] != key})
+    taken = [match for match in map(KEYED.match, job.inputs) if match and match[1] == "experiments"]
+    return sorted({f"input {_name(match[0])} has changed" for match in taken if key and match[3] != key})
 
 
 def _named(paths: list[str], reason: str, label: str) -> list[str]:
-    """Those of some paths that Snakemake's reason names under a label."""
+    """Return those of some paths that Snakemake's reason names under a label."""
     named = f", {re.split('; (?=[A-Z])', reason.partition(f'{label}: ')[2])[0]}, "
     return [path for path in paths if f", {path}, " in named]
 
 
 def _against_earlier(node: Node, known: dict[str, Variant], nodes: dict[str, Node]) -> list[str]:
-    """How a node differs from the variant that is most like it; nothing where no record tells.
+    """Return how a node differs from the variant that is most like it; nothing if there is no record of one.
 
-    Of variants that are as much alike one that the plan does not have any more counts first, then one of the same
-    inputs, then the last.
+    Where several variants are equally like it, one that the plan no longer has is preferred, then one with the same
+    inputs, then the newest.
     """
     compared = []
     for folder, variant in known.items():
@@ -274,42 +274,42 @@ def _against_earlier(node: Node, known: dict[str, Variant], nodes: dict[str, Nod
 
 
 def _differences(node: Node, variant: Variant) -> list[str]:
-    """Settings, definitions and inputs that are others than in an earlier variant."""
+    """Return the settings, definitions and inputs that differ from those of an earlier variant."""
     now = node.settings
-    if node.kind in ("experiments", "measures"):  # of which not all settings are recorded
+    if node.kind in ("experiments", "measures"):  # their records do not hold all settings
         now = {name: now.get(name) for name in variant.settings}
     found = [
         f"{name}: {_short(a)} -> {_short(b)}"
         for name, a, b in changes(variant.settings, now)
-        if not STAGE.search(f"{a} {b}")  # an input
+        if not KEYED.search(f"{a} {b}")  # else it is an input
     ]
     found += [
-        f"{'.'.join(name.split('.')[-2:])} is another"
+        f"{'.'.join(name.split('.')[-2:])} has changed"
         for name, digest in keys.reached(node.stage.entry).items()
         if variant.definitions.get(name, digest) != digest
     ]
     for name, paths in node.inputs.items() if variant.inputs else ():
         before = variant.inputs.get(name, [])
-        if not isinstance(before, list):  # a text on many own files, as the plan records them
+        if not isinstance(before, list):  # many own files, which the plan records as one text
             if before != f"{len(paths)} files, from {paths[0]} to {paths[-1]}":
                 found.append(f"input {name}: {len(paths)} files")
             continue
         names = {_name(path) for path in before}
         new = [path for path in paths if path not in before]
-        found += [f"input {_name(path)} is {'another' if _name(path) in names else 'new'}" for path in new]
+        found += [f"input {_name(path)} {'has changed' if _name(path) in names else 'is new'}" for path in new]
         gone = names - {_name(path) for path in paths}
         found += [f"input {path} is gone" for path in sorted(gone)]
     return list(dict.fromkeys(found))
 
 
 def _of_params(command: str, before: str, now: str) -> list[str]:
-    """What a folder that is not keyed was made with before, and is now, by texts that hold its settings as JSON."""
+    """Return how the settings of a folder without a key changed, from two texts that hold them as JSON."""
     if not now:
         return []
-    keys_before = {match[0] for match in STAGE.finditer(before)}
-    stages = [match for match in STAGE.finditer(now) if match[0] not in keys_before]
+    keys_before = {match[0] for match in KEYED.finditer(before)}
+    inputs = [match[0] for match in KEYED.finditer(now) if match[0] not in keys_before]
     names = {_name(folder) for folder in keys_before}
-    found = [f"input {_name(match[0])} is {'another' if _name(match[0]) in names else 'new'}" for match in stages]
+    found = [f"input {_name(folder)} {'has changed' if _name(folder) in names else 'is new'}" for folder in inputs]
     settings = []
     for text in (before, now):
         try:
@@ -318,27 +318,27 @@ def _of_params(command: str, before: str, now: str) -> list[str]:
             settings.append({})
     for name, a, b in changes(*settings):
         if name == "code":
-            found.append(f"code of mlquant {command} is another")
-        elif not STAGE.search(f"{a} {b}"):
+            found.append(f"code of mlquant {command} has changed")
+        elif not KEYED.search(f"{a} {b}"):
             found.append(f"{name}: {_short(a)} -> {_short(b)}")
-    return list(dict.fromkeys(found)) or ["its settings are others"]
+    return list(dict.fromkeys(found)) or ["its settings have changed"]
 
 
-def _told(path: str) -> str:
-    """What is told of an input that another job makes first."""
-    how = "made again" if os.path.isdir(os.path.dirname(path)) else "another" if _others(path) else "new"
-    return f"input {_name(path)} is {how}"
+def _of_input(path: str) -> str:
+    """Return the cause that an input is which another job makes first."""
+    made_again = os.path.isdir(os.path.dirname(path))
+    return f"input {_name(path)} {'is made again' if made_again else 'has changed' if _others(path) else 'is new'}"
 
 
 def _name(path: str) -> str:
-    """Kind and name of the stage that a path lies in; the path where it lies in none."""
-    match = STAGE.match(path)
+    """Return the kind and name of the node whose folder a path is in; the path itself if there is none."""
+    match = KEYED.match(path)
     return f"{match[1]}/{match[2]}" if match else path
 
 
 def _others(path: str) -> bool:
-    """Whether there are stages of the same kind and name as that of a path, but with other keys."""
-    match = STAGE.match(path)
+    """Return whether there are results of the same kind and name as that of a path, but with other keys."""
+    match = KEYED.match(path)
     found = Path("results", match[1]).glob(f"{match[2]}.*") if match else ()
     return any(folder.as_posix() != match[0] for folder in found)
 
@@ -347,11 +347,11 @@ def _short(value: str) -> str:
     return value if len(value) <= 40 else f"{value[:37]}..."
 
 
-# how long it takes
+# the time
 
 
 def estimate(benchmark: str) -> float | None:
-    """Median of the seconds of jobs with the same name and any key, else of the same kind; None when none ran."""
+    """Return the median of the seconds of jobs with the same name and any key, else of the same kind, or None."""
     name, key, suffix = re.fullmatch(r"(.*?)(\.[0-9a-f]{8})?(\.tsv)?", os.path.basename(benchmark)).groups()
     folder = Path(benchmark).parent
     kind = "*.tsv" if key else "*_wav.tsv" if name.endswith("_wav") else f"{name}.tsv"
@@ -363,7 +363,7 @@ def estimate(benchmark: str) -> float | None:
 
 
 def _seconds(path: Path) -> list[float]:
-    """The column s of a benchmark file, as far as it holds numbers."""
+    """Return the numbers in the column s of a benchmark file."""
     found = []
     with open(path, encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file, delimiter="\t"):
@@ -373,10 +373,11 @@ def _seconds(path: Path) -> list[float]:
 
 
 def total(jobs: list[Job], seconds: list[float | None], cores: int) -> str:
-    """The number of jobs, core seconds, and the least and most time that they take on so many cores.
+    """Return a text on the number of jobs, the core seconds, and the least and most time on so many cores.
 
-    Not less than the longest chain and than all work divided by the cores; not more than when no core waits while a
-    job could run, (work - chain) / cores + chain (Graham, 1966), or than one by one where jobs take several cores.
+    The least time is that of the longest chain, or all work divided by the cores if that is more. The most time is
+    (work - chain) / cores + chain, if no core waits while a job could run (Graham, 1966); where jobs take several
+    cores it is the time of all jobs one by one.
     """
     makers = {path: job for job in jobs for path in job.outputs}
     took = {job.folder: time or 0 for job, time in zip(jobs, seconds, strict=True)}
@@ -402,7 +403,7 @@ def _about(seconds: float | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    """Such as 22 s, 1 min 14 s or 2 h 5 min."""
+    """Return a time in words, such as 22 s, 1 min 14 s or 2 h 5 min."""
     whole = max(1, round(seconds))
     if whole < 60:
         return f"{whole} s"

@@ -1,7 +1,7 @@
-"""The page an experiment ends in: one HTML file to listen, look and compare in, from its tables.
+"""The page of an experiment: one HTML file to listen, look and compare in, made from the experiment's tables.
 
-`page.html` is filled with the style sheet, the scripts, and the data that `mlquant.page.data` gathers; whatever comes
-from a configuration or a file is data, never markup. The page needs no server and no network.
+`page.html` is filled with the style sheet, the scripts, and the data that `data` gathers. Whatever comes from a
+configuration or a file is data, never markup. The page needs no server and no network.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from mlquant.core.errors import InputError
 from mlquant.experiments.page.data import gather, read_rows
 
 SCRIPTS = ("dom", "chart", "audio", "spectrum", "bottleneck", "viewer", "abx", "numbers", "main")
-"""In the order of what uses what; each is a file `<name>.js`."""
+"""The scripts, each a file `<name>.js`, in the order in which they run: what one needs at its start comes before it."""
 _HISTORY = ("time", "experiment", "key", "revision", "index", "tag")
 
 
 def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path] = ()) -> None:
     """Make an experiment's folder: its tables, its wavs under their published names, loss curves and index.html.
 
-    `tables` is a folder written by `mlquant tabulate`, `figures` the loss curves of its networks; both are linked. The
-    wavs are copies that tell what they are, and provenance.json lists every file of the folder. The experiment's
-    means are noted in `history` first, if that is given. The folder appears whole or not at all.
+    `tables` is a folder written by `mlquant tabulate`, `figures` holds the loss curves of its networks; both are
+    linked. The wavs are copies with a text in each that says what it is. provenance.json lists every file of the
+    folder. If `history` is given, the experiment's means are added to it first. The folder appears whole or not at all.
     """
     known = read_json(tables / provenance.NAME)
     require(known, str(tables / provenance.NAME), "wavs", "experiment", "key")
@@ -43,7 +43,7 @@ def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path]
             if path.name != provenance.NAME:
                 link(path, temporary / path.name)
         for name in known["wavs"]:
-            # A tables folder may hold its wavs itself.
+            # A folder of tables may hold its own wavs.
             if not (temporary / name).exists():
                 provenance.write_labelled_wav(temporary / name, known, name)
         for figure in figures:
@@ -58,10 +58,10 @@ def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path]
 def render(
     named: Sequence[tuple[str, Path]], history: Path | None = None, extra: Mapping[str, Path] | None = None
 ) -> str:
-    """The page of one tables folder, or of several in one player: pairs of a label and a folder.
+    """Return the page of one folder of tables, or of several in one player; each comes with its label.
 
-    With one folder the label is not shown. The live bottleneck is the first folder's. `extra` are more tables to
-    show, CSVs by title.
+    With one folder the page does not show the label. The live bottleneck is that of the first folder. `extra` holds
+    more tables for the page: CSV files by title.
     """
     page, blob = gather(named)
     names = {experiment["name"] for experiment in page["experiments"]}
@@ -83,16 +83,17 @@ def render(
 
 
 def script_json(value: object) -> str:
-    """JSON that can stand in a script element: nothing in it can end the element or start a comment."""
+    """Return JSON for a script element: nothing in it can end the element or start a comment."""
     text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def append_history(history: Path, tables: Path) -> None:
-    """Append an experiment's means over all samples to a CSV, a row an output.
+    """Append an experiment's means over all samples to a CSV file, one row for each output.
 
-    Nothing is appended when the last row of the experiment has the same key. Several processes may call this at once;
-    a column that is new in either is empty in the other's rows. Raises InputError for what is no history.
+    Nothing is appended when the last row of the experiment has the same key. Several processes may call this at once.
+    A column that only the old rows, or only the new rows have, is empty in the others. Raises InputError for a file
+    that is not such a history.
     """
     known = read_json(tables / provenance.NAME)
     require(known, str(tables / provenance.NAME), "experiment", "key", "versions")
@@ -128,7 +129,7 @@ def _columns_and_rows(path: Path) -> dict:
 
 
 def _text_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Columns and rows of a CSV, every value as it stands there; numbers are not to change on their way."""
+    """Return the columns and rows of a CSV file; every value stays text, so that no number changes."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, restval="")

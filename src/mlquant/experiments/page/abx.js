@@ -21,10 +21,10 @@ function score() {
 }
 
 function begin() {
-  if (abx.a === abx.b) return tellAbx("Choose two different ones.");
-  abx.trial = { X: crypto.getRandomValues(new Uint8Array(1))[0] & 1 ? "A" : "B", heard: null };
+  if (abx.a === abx.b) return showAbxStatus("Choose two different ones.");
+  abx.trial = { X: crypto.getRandomValues(new Uint8Array(1))[0] & 1 ? "A" : "B", playing: null };
   hearAbx("X");
-  // What was pressed is switched off now, and would take the keys with it.
+  // The button that was pressed is disabled now. If it kept the focus, no key would work.
   abx.box.focus({ preventScroll: true });
   drawAbx();
 }
@@ -32,14 +32,14 @@ function begin() {
 function end() {
   abx.trial = null;
   abx.box.focus({ preventScroll: true });
-  tell();
+  notify();
   drawAbx();
 }
 
-// Hear A, B or X; what X is shows nowhere.
+// Play A, B or X. Nothing on the page shows which of the two X is.
 function hearAbx(which) {
   if (!abx.trial) return;
-  abx.trial.heard = which;
+  abx.trial.playing = which;
   const letter = which === "X" ? abx.trial.X : which;
   listenTo(find(letter === "A" ? abx.a : abx.b));
   if (!playing()) playOrPause();
@@ -56,10 +56,10 @@ function answer(letter) {
   });
   const { right: hits, all, p } = score();
   begin();
-  tellAbx(`${right ? "Right" : "Wrong"}: X was ${abx.answers.at(-1).X}. ${hits} of ${all} right, p = ${p.toFixed(3)}.`);
+  showAbxStatus(`${right ? "Right" : "Wrong"}: X was ${abx.answers.at(-1).X}. ${hits} of ${all} right, p = ${p.toFixed(3)}.`);
 }
 
-function tellAbx(text) {
+function showAbxStatus(text) {
   abx.status.textContent = text;
 }
 
@@ -80,7 +80,7 @@ function drawAbx() {
   const on = abx.trial !== null;
   for (const [letter, button] of Object.entries(abx.hear)) {
     button.disabled = !on;
-    press(button, on && abx.trial.heard === letter);
+    press(button, on && abx.trial.playing === letter);
   }
   for (const button of [...abx.say, abx.leave]) button.disabled = !on;
   abx.start.disabled = on;
@@ -88,7 +88,7 @@ function drawAbx() {
   abx.choices.forEach((box) => (box.disabled = on));
 }
 
-// The choices of A and B among the tracks of the sample; what was chosen stays where the sample has it.
+// Fill the lists of A and B with the tracks of the sample. A choice stays if the sample has that track.
 function fillAbx() {
   const names = audio.sample.tracks.map(nameOf);
   if (abx.trial && (find(abx.a) < 0 || find(abx.b) < 0)) end();
@@ -97,14 +97,14 @@ function fillAbx() {
     abx.choices[i].replaceChildren(...names.map((name) => el("option", { value: name }, name)));
     abx.choices[i].value = abx[letter];
   }
-  if (abx.trial) listenTo(find(abx.trial.heard === "X" ? abx[abx.trial.X.toLowerCase()] : abx[abx.trial.heard.toLowerCase()]));
+  if (abx.trial) listenTo(find(abx.trial.playing === "X" ? abx[abx.trial.X.toLowerCase()] : abx[abx.trial.playing.toLowerCase()]));
 }
 
 function initAbx() {
   const choice = (letter) => select(letter.toUpperCase(), [], (value) => {
     abx[letter] = value;
     const { right, all, p } = score();
-    tellAbx(all ? `${right} of ${all} right, p = ${p.toFixed(3)}.` : "");
+    showAbxStatus(all ? `${right} of ${all} right, p = ${p.toFixed(3)}.` : "");
   }, { id: `abx-${letter}` });
   const labels = ["a", "b"].map(choice);
   abx.choices = labels.map((label) => label.querySelector("select"));
@@ -116,7 +116,7 @@ function initAbx() {
   abx.say = ["A", "B"].map((letter) => button(`X is ${letter}`, `shift ${letter.toLowerCase()}`, () => answer(letter)));
   abx.status = el("p", { id: "abx-status", "aria-live": "polite" });
   abx.box.append(
-    el("p", { class: "quiet" }, "X is A or B by chance. p is the chance of so many right answers by guessing. While it runs the display stays with the source."),
+    el("p", { class: "quiet" }, "X is A or B by chance. p is the chance of at least so many right answers by guessing. During a trial the display shows the source."),
     el("div", { class: "row" }, labels, abx.start, abx.leave),
     el("div", { class: "row" }, Object.values(abx.hear), abx.say, abx.save), abx.status);
   abx.start.id = "abx-start";

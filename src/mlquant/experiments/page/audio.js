@@ -1,12 +1,12 @@
-// The player: all tracks of a sample run together from one start, and switching only turns their gains. So a switch is
-// of the same sample, and the audio clock never stops for it.
+// The player. All tracks of a sample run together from one start, and a switch between them only changes their gains.
+// So a switch does not move the position by a single sample, and the audio clock does not stop for it.
 
 const RATE = 8000; // Hz
-const RAMP = 0.008; // s; long enough not to click, short enough to be a switch
-const LEAD = 0.03; // s from now to a common start, so that all tracks make it
+const RAMP = 0.008; // s of a change of gain; it is too long for a click and too short to be noticed
+const LEAD = 0.03; // s from now to the common start, so that no track starts late
 
 const audio = {
-  context: null, // made at the first sound: browsers want a key or a click before
+  context: null, // made at the first sound, as browsers allow it only after a key or a click
   sample: null,
   track: 0, // of sample.tracks
   length: 0, // samples at 8 kHz of the longest track
@@ -19,13 +19,13 @@ const audio = {
   listeners: [],
 };
 
-const tell = () => audio.listeners.forEach((listener) => listener());
+const notify = () => audio.listeners.forEach((listener) => listener());
 
 const duration = () => audio.length / RATE;
 const playing = () => audio.started !== null;
 const repeated = () => audio.loop ?? (audio.around ? [0, duration()] : null);
 
-// Position in s; of the sound that is being rendered while it plays.
+// The position in s. While the player runs, it is that of the sound that is being rendered.
 function position() {
   if (!playing()) return audio.offset;
   const at = audio.offset + Math.max(0, audio.context.currentTime - audio.started);
@@ -36,7 +36,7 @@ function position() {
 
 const levels = new WeakMap();
 
-// RMS of a track, of 1 at full scale.
+// RMS of a track; full scale is 1.
 function rms(track) {
   if (!levels.has(track)) {
     const pcm = array(track.audio);
@@ -47,7 +47,7 @@ function rms(track) {
   return levels.get(track);
 }
 
-// Gain of a track: 1, or when level-matched what brings its RMS to that of the softest, so that nothing can clip.
+// Gain of a track: 1, or, with matched levels, what gives it the RMS of the softest track, so that nothing can clip.
 function gain(track) {
   const softest = Math.min(...audio.sample.tracks.map(rms).filter((level) => level > 1e-4));
   return audio.levelled && rms(track) > 1e-4 ? softest / rms(track) : 1;
@@ -55,8 +55,8 @@ function gain(track) {
 
 function ensureContext() {
   if (audio.context) return;
-  // At the speech's own rate the browser's resampler comes once, after the mixer; else each source is interpolated
-  // linearly in some browsers, and images of the spectrum above 4 kHz are heard.
+  // At the rate of the speech the browser resamples once, after the mixer. At another rate some browsers interpolate
+  // each source linearly, and images of the spectrum above 4 kHz become audible.
   try {
     audio.context = new AudioContext({ sampleRate: RATE });
   } catch {
@@ -78,11 +78,11 @@ function choose(sample) {
   audio.length = Math.max(...sample.tracks.map((track) => track.audio.shape[0]));
   audio.offset = 0;
   audio.loop = null;
-  // The same output of the other sample, where it has that.
+  // Go on with the same output of the new sample, if it has that output.
   if (before) audio.track = Math.max(0, sample.tracks.findIndex((track) => nameOf(track) === nameOf(before)));
   audio.buffers = null;
   if (was) start();
-  tell();
+  notify();
 }
 
 function stop() {
@@ -117,22 +117,22 @@ function start() {
   audio.nodes[0].source.onended = () => {
     stop();
     audio.offset = 0;
-    tell();
+    notify();
   };
 }
 
 function playOrPause() {
   playing() ? stop() : start();
-  tell();
+  notify();
 }
 
-// Go to a time in s; on from there when it plays.
+// Go to a time in s. If the player runs, it goes on from there.
 function seek(time) {
   const was = playing();
   stop();
   audio.offset = clamp(time, 0, duration());
   if (was) start();
-  tell();
+  notify();
 }
 
 function turnGains() {
@@ -141,21 +141,21 @@ function turnGains() {
   });
 }
 
-// Hear another track of the sample, from the same sample on.
+// Switch to another track of the sample, at the present position.
 function listenTo(track) {
   if (!(track in audio.sample.tracks)) return;
   audio.track = track;
   turnGains();
-  tell();
+  notify();
 }
 
-// Repeat a stretch [from, to] in s; null for none.
+// Repeat a range [from, to] in s, or, with null, none.
 function setLoop(loop) {
   const was = playing();
   stop();
   audio.loop = loop && loop[1] - loop[0] >= 0.02 ? loop.map((t) => clamp(t, 0, duration())) : null;
   if (was) start();
-  tell();
+  notify();
 }
 
 function setAround(around) {
@@ -163,11 +163,11 @@ function setAround(around) {
   stop();
   audio.around = around;
   if (was) start();
-  tell();
+  notify();
 }
 
 function setLevelled(levelled) {
   audio.levelled = levelled;
   turnGains();
-  tell();
+  notify();
 }

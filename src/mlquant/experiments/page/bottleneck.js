@@ -1,4 +1,4 @@
-// The live bottleneck: latents of the current frame, changed, quantised and given noise, through the decoder.
+// The live bottleneck: latents of the current frame, with offsets, quantised and with noise, go through the decoder.
 
 const bottleneck = { ...page.bottleneck, noise: 0, vector: [], offsets: [], choice: -1, listeners: [] };
 
@@ -18,13 +18,13 @@ function dense(layers, input) {
   return x;
 }
 
-// M-best search of one vector through the codebooks of all stages, as mlquant.vq.search: the indices of the best path.
+// M-best search of one vector through the codebooks of all stages, as quantisers/vq.py: the indices of the best path.
 function searchVq(vector, codebooks, mbest) {
   let paths = [{ residual: Float32Array.from(vector), indices: [] }];
   codebooks.forEach((place, stage) => {
     const codebook = array(place), [entries, k] = place.shape;
     const keep = stage === codebooks.length - 1 ? 1 : mbest;
-    let best = []; // sorted; of equal errors the first found stays first
+    let best = []; // sorted by error; where errors are equal, the entry found first comes first
     for (const path of paths) {
       const residual = path.residual;
       for (let entry = 0, at = 0; entry < entries; entry++, at += k) {
@@ -51,14 +51,14 @@ function decodeVq(indices, codebooks) {
   return sum;
 }
 
-// The latents of a frame's vector as they stand in the file; null where there are none.
+// The latents of a frame's vector as the file holds them; null where there are none.
 function latentsOf(sample, frame) {
   const known = bottleneck.layers && Object.hasOwn(bottleneck.latents, sample.name); // a name may be "constructor"
   return known ? row(bottleneck.latents[sample.name], Math.floor(frame / bottleneck.ncat)) : null;
 }
 
-// What goes into the decoder: latents and offsets, quantised when a choice is made, with the noise.
-function heldLatents(sample, frame) {
+// The input of the decoder: latents plus offsets, quantised if the reader chose a quantiser, plus noise.
+function decoderInput(sample, frame) {
   const latents = latentsOf(sample, frame);
   if (!latents) return null;
   const moved = latents.map((v, i) => v + bottleneck.offsets[i]);
@@ -74,13 +74,13 @@ function heldLatents(sample, frame) {
   return held.map((v, i) => v + deviation * bottleneck.vector[i]);
 }
 
-// b_hat or y_hat of a frame in dB, from the page's own decoder.
+// b_hat or y_hat of a frame in dB, as the decoder in this page makes it.
 function live(sample, frame) {
-  const held = heldLatents(sample, frame);
+  const held = decoderInput(sample, frame);
   if (!held) return null;
   const output = dense(bottleneck.layers, held), width = output.length / bottleneck.ncat;
   const start = (frame % bottleneck.ncat) * width;
-  // Networks on normalised vectors get the energy back: that of y for y_hat, of b for b_hat.
+  // The output of a network on normalised vectors gets the energy back: that of y for y_hat, of b for b_hat.
   const energy = bottleneck.norm ? array(bottleneck.target === "y" ? sample.energy : sample.energy_b)[frame] : 0;
   return output.slice(start, start + width).map((v) => 20 * v + energy);
 }
@@ -105,20 +105,20 @@ function initBottleneck() {
   bottleneck.offsets = Array(d).fill(0);
   const hat = bottleneck.target === "y" ? "y_hat" : "b_hat";
   const noise = el("output", {});
-  const shownNoise = () => (noise.value = `${bottleneck.noise.toPrecision(2)} ${bottleneck.noise === bottleneck.noise_var && bottleneck.noise ? "(as in training)" : ""}`);
-  // Logarithmic, four decades up to 1; the lowest step is none at all.
+  const writeNoise = () => (noise.value = `${bottleneck.noise.toPrecision(2)} ${bottleneck.noise === bottleneck.noise_var && bottleneck.noise ? "(as in training)" : ""}`);
+  // The scale is logarithmic, four decades up to 1; the lowest step means no noise.
   const variance = (step) => (step === 0 ? 0 : 10 ** ((step - 80) / 20));
   const slider = el("input", { type: "range", id: "noise", min: 0, max: 80, step: 1, value: 0, oninput: () => {
     bottleneck.noise = variance(+slider.value);
     if (bottleneck.vector.every((v) => v === 0)) drawNoise();
-    shownNoise();
+    writeNoise();
     bottleneckChanged();
   } });
   const trained = bottleneck.noise_var ? el("button", { type: "button", onclick: () => {
     slider.value = Math.round(80 + 20 * Math.log10(bottleneck.noise_var));
     bottleneck.noise = bottleneck.noise_var;
     if (bottleneck.vector.every((v) => v === 0)) drawNoise();
-    shownNoise();
+    writeNoise();
     bottleneckChanged();
   } }, `variance in training (${bottleneck.noise_var})`) : null;
   const latents = Array.from({ length: d }, (_, i) => {
@@ -135,7 +135,7 @@ function initBottleneck() {
     bottleneck.choice = +value;
     bottleneckChanged();
   }, { id: "vq" });
-  const shown = el("p", { class: "quiet", "aria-live": "off" });
+  const status = el("p", { class: "quiet", "aria-live": "off" });
   box.append(
     el("p", { class: "quiet" }, `The decoder of ${bottleneck.network} runs in this page. Its ${hat} of the current frame is the curve "live" above.`),
     el("div", { class: "row" }, el("label", {}, "noise variance ", slider, " ", noise), trained,
@@ -148,16 +148,16 @@ function initBottleneck() {
         bottleneck.choice = -1;
         vq.querySelector("select").value = "-1";
         latents.forEach(({ input }) => (input.value = 0));
-        shownNoise();
+        writeNoise();
         bottleneckChanged();
       } }, "reset")),
     el("fieldset", { class: "latents" }, el("legend", {}, "offset of each latent, and its value in the decoder"), latents.map((l) => l.element)),
-    shown);
-  shownNoise();
+    status);
+  writeNoise();
   bottleneck.show = (sample, frame) => {
-    const held = heldLatents(sample, frame);
+    const held = decoderInput(sample, frame);
     latents.forEach(({ value }, i) => (value.value = held ? number(held[i], 3) : "–"));
     const words = bottleneck.indices ? ` Codebook entries ${bottleneck.indices.join(", ")}.` : "";
-    shown.textContent = held ? `Noise before the decoder, ${d} elements, of standard deviation ${number(Math.sqrt(bottleneck.noise), 3)}.${words}` : "No latents of this sample.";
+    status.textContent = held ? `Noise before the decoder, ${d} elements, of standard deviation ${number(Math.sqrt(bottleneck.noise), 3)}.${words}` : "No latents of this sample.";
   };
 }

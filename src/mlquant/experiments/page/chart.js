@@ -1,6 +1,6 @@
-// One chart for everything that is drawn as curves: an SVG in the colours of the page.
+// One chart for all curves of the page: an SVG in the colours of the page.
 
-// Ticks at 1, 2 or 5 times a power of ten, about `count` of them; on a logarithmic axis at powers of ten or two.
+// About `count` ticks, at 1, 2 or 5 times a power of ten; on a logarithmic axis at powers of ten or two.
 function ticks(low, high, count, log) {
   if (log) {
     const base = log === 2 ? 2 : 10;
@@ -25,12 +25,12 @@ const tick = (value) => (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(valu
 //   series: [{name, x, y, colour, mark: "line" (or "dots", "both", "stems", "level"), dash, wide, labels}]; a level is
 //     a horizontal line at y[0]; labels are texts beside the points. Gaps are left where y is not finite.
 //   axes: {x, y: {label, range, log: 10 or 2, ticks}, height, legend: false where the page has its own}
-// What was drawn is kept as box.series, for who wants the numbers.
+// box.series keeps the series, so that a test can read the numbers.
 function chart(box, series, axes) {
   box.series = series;
   const width = Math.max(box.clientWidth, 240), height = axes.height ?? 240;
   const right = 12, top = 8, bottom = 36;
-  let left = 0; // known once the labels of y are
+  let left = 0; // set below, from the width of the labels of y
   const scales = {};
   const place = (side, v) => {
     const { low, high, log } = scales[side];
@@ -69,7 +69,7 @@ function chart(box, series, axes) {
   const inside = el("svg", { x: left, y: top - 3, width: width - left - right, height: height - bottom - top + 6,
     viewBox: `${left} ${top - 3} ${width - left - right} ${height - bottom - top + 6}` });
   svg.append(inside);
-  const written = []; // where labels are
+  const written = []; // the places of labels
   for (const s of series) {
     const mark = s.mark ?? "line", style = `color: ${s.colour ?? "currentColor"}`;
     const g = el("g", { style, class: s.wide ? "wide" : null, "data-name": s.name });
@@ -101,7 +101,7 @@ function chart(box, series, axes) {
   box.replaceChildren(svg, ...legend);
 }
 
-// Draw now, and again whenever the box gets another width.
+// Draw when the box has a width, and again whenever the width changes.
 function redrawn(box, draw) {
   let width = 0;
   new ResizeObserver(() => {
@@ -112,5 +112,5 @@ function redrawn(box, draw) {
   return box;
 }
 
-// Colours of curves, told apart in light and dark.
+// Colours of curves, which differ on a light and on a dark page.
 const colour = (i) => `var(--c${((i % 8) + 8) % 8})`;

@@ -1,8 +1,8 @@
-"""What the page shows, gathered from tables folders: an object for JSON, and the arrays beside it as base64.
+"""The data of the page, gathered from folders of tables: an object for JSON, and all arrays together as base64.
 
-An array is named in the object by where it lies in the bytes, its type and shape. What is only drawn is kept as
-16-bit steps of 0.01 dB; what the page computes with (latents, codebooks, decoder, energies) is float32 as it is.
-Neither torch nor scipy nor matplotlib is imported here: each takes longer to load than the page to make.
+The object stands for an array by its place in the bytes, its type and its shape. Arrays that are only drawn are kept in
+16-bit steps of 0.01 dB; those that the page computes with (latents, codebooks, decoder, energies) stay float32.
+Neither torch nor scipy nor matplotlib is imported here: each takes longer to load than the page takes to make.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from mlquant.networks.rows import row_of
 from mlquant.vocoder.features import B_HZ, energy_dB
 
 STEP_dB = 0.01
-LIMIT = 40_000_000  # bytes of files whose samples the page holds; it has about as many
+LIMIT = 40_000_000  # bytes of the files of all samples that the page holds; the page itself is about as large
 _FLOOR_dB = -100.0  # of harmonics that are drawn
 _TEXT = TEXT | {"time", "experiment", "key", "revision"}  # also those of the history
 
@@ -30,7 +30,7 @@ _SAMPLES = Column(name="samples", label="samples", help="how many samples the me
 
 
 class Blob:
-    """Arrays, one after the other, each from a multiple of 4 bytes."""
+    """Arrays, one after the other; each starts at a multiple of 4 bytes."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -49,18 +49,18 @@ class Blob:
         return place
 
     def file(self, path: str, read: Callable[[str], np.ndarray], kind: str) -> dict:
-        """Keep what `read` returns of a file, once: experiments share the files that have the same key."""
+        """Keep the array that `read` returns for a file, once: experiments share files that have the same key."""
         if path not in self._read:
             self._read[path] = self.add(read(path), kind)
         return self._read[path]
 
     def base64(self) -> str:
-        """All of it as text."""
+        """Return all bytes as text."""
         return base64.b64encode(b"".join(self._parts)).decode("ascii")
 
 
 def read_rows(path: Path) -> list[dict]:
-    """Rows of a CSV: text where the column is one of text, else a number, or None where there is nothing."""
+    """Return the rows of a CSV file: text in the columns that hold words, numbers in the others, None if empty."""
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = list(csv.DictReader(file))
@@ -79,7 +79,7 @@ def _value(name: str, text: str) -> str | float | None:
 
 
 def decoder_layers(weights: Path) -> tuple[dense.Layers, dict]:
-    """A network's decoder as dense layers, and its settings. Raises InputError for one that the page cannot run."""
+    """Return a network's decoder as dense layers, and its settings; InputError if the page cannot run it."""
     network, settings = dense.load(weights)
     if not network.encoder:
         raise InputError(f"{settings['family']} {settings['nn']} has no bottleneck")
@@ -87,9 +87,10 @@ def decoder_layers(weights: Path) -> tuple[dense.Layers, dict]:
 
 
 def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
-    """Everything that the page of these labelled tables folders shows, and its arrays as base64.
+    """Return everything that the page of these folders of tables shows, and its arrays as base64.
 
-    Samples are joined by name. Raises InputError for a folder that lacks something.
+    Each folder comes with its label. Samples of the same name are one sample. Raises InputError for a folder that lacks
+    something.
     """
     blob = Blob()
     tables = [_Tables(label if len(named) > 1 else "", folder) for label, folder in named]
@@ -112,7 +113,7 @@ def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
 def _held(names: Sequence[str], tables: Sequence[_Tables]) -> list[str]:
     """Return the samples whose speech the page holds: as many as fit into `LIMIT`, in order.
 
-    The others are only in its tables.
+    The page shows the others in its tables only.
     """
     held, total = [], 0
     for name in names:
@@ -132,7 +133,7 @@ def _title(experiment: dict) -> str:
 
 
 class _Tables:
-    """A tables folder, read."""
+    """The contents of a folder of tables."""
 
     def __init__(self, label: str, folder: Path):
         self.label, self.folder = label, folder
@@ -170,8 +171,8 @@ class _Tables:
             "networks": {name: _network(folder) for name, folder in networks.items()},
             "traces": {name: read_rows(Path(folder) / "trace.csv") for name, folder in known["codebooks"].items()},
             "stages": [
-                {"folder": folder, "seconds": _seconds(folder), **{k: v for k, v in stage.items() if k != "key"}}
-                for folder, stage in known["stages"].items()
+                {"folder": folder, "seconds": _seconds(folder), **{k: v for k, v in node.items() if k != "key"}}
+                for folder, node in known["stages"].items()
             ],
         }
 
@@ -183,7 +184,7 @@ def _network(folder: Path) -> dict:
 
 
 def _seconds(folder: str) -> float | None:
-    """Run time of a stage as Snakemake noted it; None where it did not."""
+    """Return the run time in s that Snakemake recorded for a node; None where there is no record."""
     path = Path(folder)
     benchmark = path.parent.parent / "benchmarks" / path.parent.name / f"{path.name}.tsv"
     try:
@@ -196,8 +197,8 @@ def _seconds(folder: str) -> float | None:
 def _columns(tables: Sequence[_Tables]) -> dict:
     """Return what the page has to know of every numeric column, in the tables' order.
 
-    That is its label, its explanation and its decimals, whether it is shown at first, is drawn against bit/s, is
-    a measure of speech, and whether frames have values of it.
+    That is its label, its explanation and its decimals, and whether the page shows it at first, whether it is drawn
+    against bit/s, whether it is a measure of speech, and whether each frame has a value of it.
     """
     result = {}
     names = dict.fromkeys(name for table in tables for row in (*table.means[:1], *table.measures[:1]) for name in row)
@@ -213,7 +214,7 @@ def _columns(tables: Sequence[_Tables]) -> dict:
 
 
 def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
-    """A sample of all folders that have it: what can be listened to, and the features of its frames."""
+    """Return a sample, from all folders that have it: its tracks to listen to, and the features of its frames."""
     having = [(i, table) for i, table in enumerate(tables) if name in table.provenance["samples"]]
     first = having[0][1]
     known = first.provenance["samples"][name]
@@ -275,7 +276,7 @@ def _read_b(path: str) -> np.ndarray:
 
 
 def _harmonics(path: str, blob: Blob) -> dict:
-    """Amplitudes of all frames' harmonics below 4000 Hz, one after the other, in dB with the pre-emphasis of y."""
+    """Return the amplitudes of all frames' harmonics below 4000 Hz, in dB with the pre-emphasis of y."""
     model = records.read_model(path)
     m = np.arange(1, records.MAX_AMP + 1)
     angle = model.Wo.astype(np.float64)[:, None] * m
@@ -290,7 +291,7 @@ def _harmonics(path: str, blob: Blob) -> dict:
 
 
 def _bottleneck(table: _Tables, names: Sequence[str], blob: Blob) -> dict:
-    """The decoder, codebooks and latents of the live bottleneck; or the reason that there is none."""
+    """Return the decoder, codebooks and latents of the live bottleneck; or the reason why there is none."""
     known = table.provenance.get("bottleneck")
     if not known:
         return {"reason": "no output of this experiment has a bottleneck"}

@@ -1,4 +1,4 @@
-// The page's data, and small helpers to make elements. Text goes in as text nodes only: nothing here parses markup.
+// The page's data, and small functions that make elements. All text becomes text nodes: nothing here parses markup.
 
 const page = JSON.parse(document.getElementById("data").textContent);
 
@@ -44,7 +44,7 @@ function el(name, attributes = {}, ...children) {
 
 const byId = (id) => document.getElementById(id);
 
-// What tells a track of one sample from the others, and is the same in all samples.
+// The name of a track. It differs from those of the other tracks of the sample, and is the same in all samples.
 const nameOf = (track) => `${track.label} ${track.tag}`;
 
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -68,15 +68,15 @@ function select(label, options, onchange, attributes = {}) {
   return el("label", {}, `${label} `, box);
 }
 
-// A table; cells are text, elements, or {text, sort} where they sort by something else. Heads are text or {text, help}.
-// A click on a head sorts by its column, a second one the other way round; empty cells stay last.
+// A table. Cells are text, elements, or {text, sort}, where `sort` is the value to sort by. Heads are text or
+// {text, help}. A click on a head sorts by its column, a second click in the other direction; empty cells stay last.
 function table(caption, heads, rows, sorted = null) {
   const body = el("tbody");
   const raw = (cell) => (cell && typeof cell === "object" && "sort" in cell ? cell.sort : cell);
-  const shown = (cell) => (cell && typeof cell === "object" && "text" in cell && !cell.nodeType ? cell.text : cell);
+  const content = (cell) => (cell && typeof cell === "object" && "text" in cell && !cell.nodeType ? cell.text : cell);
   const numeric = heads.map((_, c) => rows.some((r) => typeof raw(r[c]) === "number"));
   const fill = (list) => body.replaceChildren(...list.map((cells) => el("tr", {}, cells.map((cell, c) =>
-    el(c ? "td" : "th", { scope: c ? null : "row", class: numeric[c] ? "number" : null }, shown(cell) ?? "–")))));
+    el(c ? "td" : "th", { scope: c ? null : "row", class: numeric[c] ? "number" : null }, content(cell) ?? "–")))));
   let order = sorted;
   const head = heads.map((h, c) => {
     const name = h.text ?? h;

@@ -1,14 +1,14 @@
-// Buttons, keys, and what follows the clock.
+// Buttons, keys, and everything that moves with the clock.
 
 const KEYS = [
-  ["space", "play or pause; in Frames: new noise"], ["0", "source speech"], ["1 … 9", "that index; again: the next of that number"],
-  ["shift 1 … 9", "the published one"], ["← →", "0.1 s back, on; with shift 1 s"], ["home", "to the start"], ["[ ]", "set the ends of the repeated stretch"],
-  ["\\", "clear it"], ["r", "repeat all"], ["m", "match levels"], ["s", "next sample; with shift the one before"], ["n b", "next frame, the one before"],
-  ["j", "frame with most distortion, then the next; shift back"], ["w", "loss weighting"], ["v q", "go to Frames, leave it"], ["x", "go to A/B/X"],
+  ["space", "play or pause; in Frames: new noise"], ["0", "source speech"], ["1 … 9", "that index; again: the next with that index"],
+  ["shift 1 … 9", "the published wav of that index"], ["← →", "0.1 s back, on; with shift 1 s"], ["home", "to the start"], ["[ ]", "set the ends of the range to repeat"],
+  ["\\", "clear the range"], ["r", "repeat all"], ["m", "match levels"], ["s", "next sample; with shift the previous one"], ["n b", "next frame, previous frame"],
+  ["j", "frame with most distortion, then the next; with shift the previous one"], ["w", "loss weighting"], ["v q", "go to Frames, leave it"], ["x", "go to A/B/X"],
   ["a b x", "in A/B/X: hear A, B, X"], ["shift a, b", "in A/B/X: X is A, X is B"], ["esc", "end A/B/X"],
 ];
 
-// Said once: a screen reader would read the same words after every step again.
+// Write words into the status line if they are new: a screen reader reads whatever is written, even the same words.
 function say(words) {
   if (byId("playing").textContent !== words) byId("playing").textContent = words;
 }
@@ -46,7 +46,7 @@ function initTransport() {
   transport.play = el("button", { type: "button", id: "play", onclick: playOrPause });
   transport.time = el("output", { id: "time", "aria-label": "time" });
   transport.around = toggle(["repeat ", key("r")], false, () => setAround(!audio.around));
-  transport.levelled = toggle(["match levels ", key("m")], false, () => setLevelled(!audio.levelled), { title: "gives all the RMS of the softest" });
+  transport.levelled = toggle(["match levels ", key("m")], false, () => setLevelled(!audio.levelled), { title: "gives all tracks the RMS of the softest" });
   transport.clear = el("button", { type: "button", onclick: () => setLoop(null) }, "clear ", key("\\"));
   byId("transport").append(transport.play, transport.time,
     el("button", { type: "button", onclick: () => setEnd(0) }, "from here ", key("[")), el("button", { type: "button", onclick: () => setEnd(1) }, "to here ", key("]")),
@@ -55,20 +55,20 @@ function initTransport() {
   byId("keys").querySelector("dl").append(...KEYS.map(([keys, what]) => el("div", {}, el("dt", {}, keys.split(" ").map((k) => el("kbd", {}, k))), el("dd", {}, what))));
 }
 
-// Set one end of the repeated stretch to where we are.
+// Set one end of the range to repeat to the present position.
 function setEnd(which) {
   const loop = [...(audio.loop ?? [0, duration()])];
   loop[which] = position();
   setLoop(loop[1] > loop[0] ? loop : which ? [0, loop[1]] : [loop[0], duration()]);
 }
 
-let shownSample = null;
+let drawnSample = null;
 
-// Everything that shows the state of the player, after any change of it.
+// Draw everything that depends on the state of the player; called after each change of it.
 function show() {
   const { sample } = audio;
-  if (shownSample !== sample) {
-    shownSample = sample;
+  if (drawnSample !== sample) {
+    drawnSample = sample;
     timeline.drawn = null;
     showTracks();
     fillAbx();
@@ -91,7 +91,7 @@ function show() {
   drawFrame(true);
 }
 
-// What moves with the clock.
+// Update what moves with the clock.
 function follow() {
   placeCursor();
   const time = position();
@@ -109,7 +109,7 @@ function tickClock() {
   requestAnimationFrame(tickClock);
 }
 
-// The track of an index, published or not; of several with that number the one after what plays.
+// Switch to the track of an index and kind; of several such tracks, to the one after the track that plays.
 function byIndex(index, kind) {
   const found = audio.sample.tracks.flatMap((track, i) => (track.index === index && (index === 0 || track.kind === kind) ? [i] : []));
   if (found.length) listenTo(found[(found.indexOf(audio.track) + 1) % found.length]);
@@ -124,7 +124,7 @@ function enter(id) {
   byId(id).scrollIntoView({ block: "nearest" });
 }
 
-// What a key does; true where it did something.
+// Do what a key stands for; return true if it does something.
 function pressed(event) {
   const { target, key, shiftKey: shift } = event, region = target.closest("[data-keys]")?.dataset.keys;
   const lower = key.length === 1 ? key.toLowerCase() : key;
@@ -170,8 +170,8 @@ document.addEventListener("keydown", (event) => {
   if (pressed(event)) event.preventDefault();
 });
 
-// A click on a button leaves the focus with its region, so that keys go on to mean what they mean there; the keyboard
-// can still go to each button, where space and enter press it.
+// A click on a button leaves the focus on its region, so that keys keep the meaning that they have there. The keyboard
+// can still reach each button, where space and enter press it.
 document.addEventListener("mousedown", (event) => {
   const button = event.target.closest("button"), region = button?.closest("[data-keys]");
   if (!region) return;
@@ -206,7 +206,7 @@ window.mlquant = {
     curves: viewer.curves.map((curve) => ({ id: curve.id, name: curve.name, x: Array.from(curve.x), y: Array.from(curve.y) })),
     gains: audio.nodes.map(({ volume }) => volume.gain.value),
   }),
-  latents: (frame) => Array.from(heldLatents(audio.sample, frame)),
+  latents: (frame) => Array.from(decoderInput(audio.sample, frame)),
   searchVq: (vector, choice) => searchVq(Float32Array.from(vector), bottleneck.codebooks.slice(0, bottleneck.choices[choice].stages), bottleneck.choices[choice].mbest),
   array, chance, level: (track) => gain(track) * rms(track),
 };

@@ -1,6 +1,6 @@
 // Legend, measures, charts of the measures, training, history and provenance.
 
-// The columns that are shown before a reader asks for all: each with that of the published wavs.
+// The columns that the page shows until a reader asks for all; after each comes that of the published wavs.
 const FIRST_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].first).flatMap((name) => [name, `published_${name}`]);
 // The measures that can be drawn against bit/s, those of speech first.
 const CHARTED_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].charted).sort((a, b) => page.columns[b].of_speech - page.columns[a].of_speech);
@@ -23,13 +23,13 @@ function legend() {
     rate(experiment, o).bit_per_s]))), false);
 }
 
-// The measures: means of all, male and female, or each sample; the columns to read, or all there are.
+// The measures: means over all, male and female samples, or those of each sample; the first columns, or all.
 function measures() {
   const box = el("div", {}), state = { each: false, all: false };
   const draw = () => {
     const source = page.experiments.flatMap((e) => (state.each ? e.measures : e.means).map((r) => [e, r]));
     const filled = Object.keys(page.columns).filter((name) => source.some(([, r]) => has(r[name])));
-    // An empty PESQ column stays: that it is missing is told below.
+    // An empty PESQ column stays; a warning on the page says why it is empty.
     const columns = state.all ? Object.keys(page.columns) : FIRST_COLUMNS.filter((name) => filled.includes(name) || name === "pesq");
     const first = state.each ? ["sample", "sex"] : ["of"];
     const heads = [...withLabel({ label: "experiment" }, [...first, "index", "tag"]),
@@ -50,12 +50,12 @@ function measures() {
   return [el("div", { class: "row", role: "group", "aria-label": "rows and columns" }, buttons.map(([button]) => button)), box];
 }
 
-// A measure against bit/s: the outputs, their published ones, Codec 2's modes, and what has no bits as horizontal lines.
+// A measure against bit/s: outputs, their published wavs, Codec 2's modes. Speech without bits is a horizontal line.
 function againstBits() {
   const box = el("div", { class: "chart", id: "bits-chart" });
   const anchors = new Map();
   for (const r of page.experiments.flatMap((e, i) => e.anchors.map((a) => ({ ...a, experiment: i })))) {
-    // Anchors of several experiments are the same but for their samples: those of the first, then of new samples.
+    // Experiments that share a sample have the same anchors of it, so that each sample counts once.
     if (!anchors.has(r.tag)) anchors.set(r.tag, new Map());
     if (!anchors.get(r.tag).has(r.sample)) anchors.get(r.tag).set(r.sample, r);
   }
@@ -85,7 +85,7 @@ function againstBits() {
     const label = page.columns[name].label;
     chart(box, series, { x: { label: "bit/s", range: [0, Math.max(3400, ...series.filter((s) => s.mark !== "level").flatMap((s) => s.x.map((x) => 1.05 * x)))] }, y: { label }, height: 320, title: `${label} against bit/s` });
   };
-  if (!choices.length) return quiet("No measure of quality is there to be drawn against bit/s.");
+  if (!choices.length) return quiet("There is no measure of quality to draw against bit/s.");
   redrawn(box, draw);
   return el("div", {}, el("div", { class: "row" }, select("Measure", choices.map((c) => [c, page.columns[c].label]), (value) => {
     name = value;
@@ -93,7 +93,7 @@ function againstBits() {
   }), el("span", { class: "quiet" }, "means over all samples, against bit/s")), box);
 }
 
-// Tables that came with the page as CSV; what reads as a number sorts as one.
+// A table that came with the page as a CSV file. Cells that are numbers sort as numbers.
 function extraTable({ title, columns, rows }) {
   const cell = (text) => (text === "" ? null : Number.isFinite(+text) ? { text: String(+(+text).toPrecision(5)), sort: +text } : text);
   return [el("h3", {}, title), rows.length ? table(title, columns, rows.map((cells) => cells.map(cell))) : quiet("nothing")];
@@ -141,7 +141,7 @@ function lossCharts(name, network) {
   });
 }
 
-// The codebooks' variance; of several experiments, those that the ones before do not have.
+// A chart of the codebooks' variance; null where an experiment before this one has the same codebooks.
 function traceChart(experiment, i, all) {
   if (all.slice(0, i).some((other) => JSON.stringify(other.traces) === JSON.stringify(experiment.traces))) return null;
   const box = el("div", { class: "chart" });
@@ -159,7 +159,7 @@ function historyCharts() {
     if (list.at(-1)?.time !== r.time || list.at(-1)?.key !== r.key) list.push({ time: r.time, key: r.key, revision: r.revision, rows: [] });
     list.at(-1).rows.push(r);
   }
-  if (!runs.size) return [quiet("No history is kept beside this page.")];
+  if (!runs.size) return [quiet("This page was made without a history.")];
   const charts = [["pesq", "mean PESQ"], ["sd_dB2", "mean SD (dB²)"]].map(([column, label]) => {
     const box = el("div", { class: "chart" }), series = [];
     for (const [experiment, list] of runs) {
@@ -183,7 +183,7 @@ function historyCharts() {
 function initTraining() {
   const done = new Set();
   const charts = page.experiments.flatMap((e) => Object.entries(e.networks).flatMap(([name, network]) => {
-    // Experiments share networks; one that differs has another seed, epochs or losses.
+    // Experiments share networks. One with the same name, but another seed, epochs or losses, gets its own charts.
     const content = JSON.stringify([name, network]);
     if (done.has(content) || !network.losses.length) return [];
     done.add(content);
@@ -205,20 +205,20 @@ function provenanceOf(experiment) {
   const list = (title, caption, heads, rows) => (rows.length ? details(`${title} (${rows.length})`, table(caption, heads, rows)) : null);
   return el("div", {}, several ? el("h3", {}, named(experiment)) : null,
     el("dl", { class: "facts" }, [["key", experiment.key], ["revision", revision(experiment)], ["tables", experiment.folder],
-      ["run time", seconds.length ? `${number(total, 0)} s in ${seconds.length} of ${experiment.stages.length} stages` : "not recorded"],
+      ["run time", seconds.length ? `${number(total, 0)} s in ${seconds.length} of ${experiment.stages.length} runs of commands` : "not recorded"],
       ["published wavs", experiment.published ?? "none named"]].map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value)))),
     list("Networks' settings", "settings of the networks", ["setting", ...names], settings.map((key) => [key, ...names.map((name) => text(experiment.networks[name].settings[key]))])),
     list("Outputs' settings", "settings of the outputs", ["index", "settings"], experiment.outputs.map((o) => [o.index, text(o)])),
-    list("Stages", "stages", ["folder", "command", "settings", "inputs", "s"], experiment.stages.map((s) => [
+    list("Commands", "runs of commands", ["folder", "command", "settings", "inputs", "s"], experiment.stages.map((s) => [
       s.folder, text(s.command), text(s.settings), text(s.inputs), has(s.seconds) ? { text: number(s.seconds, 1), sort: s.seconds } : null])),
-    list("Seeds", "seeds", ["stage", "seed"], seeds),
+    list("Seeds", "seeds", ["folder", "seed"], seeds),
     list("Versions", "versions", ["package", "version"], pairs(experiment.versions)),
-    list("Code", "digests of the definitions behind the stages", ["definition", "digest"], pairs(experiment.definitions)),
+    list("Code", "digests of the definitions that the commands run", ["definition", "digest"], pairs(experiment.definitions)),
     list("Wavs", "wavs", ["file", "from"], Object.entries(experiment.wavs).map(([name, wav]) => [
       several ? name : { text: el("a", { href: encodeURIComponent(name) }, name), sort: name }, wav.from])));
 }
 
-// Git revision in words: whether the tree had changes matters more than the last digits.
+// The git revision in words, which say whether there were uncommitted changes.
 function revision(experiment) {
   const found = experiment.versions?.revision;
   if (!found) return "none: not made in a git checkout";

@@ -1,4 +1,4 @@
-// Waveform and spectrogram of what is playing, and the timeline that they share with the cursor and the selection.
+// Waveform and spectrogram of the track that plays, and the timeline that they share with the cursor and the selection.
 
 const WINDOW = 256; // samples of a spectrogram's frame, 32 ms
 const RANGE = 65; // dB from its darkest to its brightest
@@ -27,7 +27,7 @@ function fft(re, im) {
   }
 }
 
-// Dark blue over red to pale yellow, by brightness alone readable too.
+// Dark blue over red to pale yellow; the brightness alone is enough to read it.
 const stops = [[3, 4, 20], [52, 16, 95], [125, 32, 122], [196, 60, 78], [244, 130, 40], [252, 255, 180]];
 const palette = Array.from({ length: 256 }, (_, i) => {
   const at = (i / 255) * (stops.length - 1), n = Math.min(Math.floor(at), stops.length - 2);
@@ -78,7 +78,7 @@ function drawSpectrogram(canvas, pcm, length) {
   [small.width, small.height] = [image.width, image.height];
   small.getContext("2d").putImageData(image, 0, 0);
   drawing.drawImage(small, 0, 0, canvas.width, canvas.height);
-  // Labels where kHz are, on the image: outside it they would take the timeline's common width.
+  // The labels of kHz are on the image: beside it they would make it narrower than the waveform above it.
   drawing.font = `${11 * devicePixelRatio}px system-ui, sans-serif`;
   drawing.fillStyle = "#fff";
   for (const kHz of [1, 2, 3]) {
@@ -90,7 +90,7 @@ function drawSpectrogram(canvas, pcm, length) {
 
 const timeline = { box: byId("timeline"), drawn: null };
 
-// Draw a track's waveform and spectrogram where others are drawn now.
+// Draw a track's waveform and spectrogram, unless they are drawn already.
 function drawTimeline(track, force = false) {
   if (timeline.drawn === track && !force) return;
   timeline.drawn = track;

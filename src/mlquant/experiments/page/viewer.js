@@ -5,7 +5,7 @@ const B_KHZ = Float64Array.from(page.b_kHz);
 const FRAME = 80; // samples
 const CENTRE = 79; // output sample that frame 0 is centred on
 const FRAME_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].frames);
-const APART = 5; // frames between two that j jumps to, at least
+const APART = 5; // least distance in frames of two that j jumps to
 
 const viewer = { frame: -1, weighted: false, hidden: new Set(["others"]), jumps: [], jump: -1 };
 
@@ -14,14 +14,14 @@ const frameAt = (time) => clamp(Math.round((time * RATE - CENTRE) / FRAME), 0, f
 const timeOf = (frame) => (frame * FRAME + CENTRE) / RATE;
 const outputs = () => audio.sample.tracks.filter((track) => track.kind === "output");
 
-// The output that is looked at: the one that plays; of a published wav the one of the same name.
-function shownOutput() {
+// The output that the viewer is about: the one that plays, or, for a published wav, the output of the same name.
+function viewedOutput() {
   const track = audio.sample.tracks[abx.trial ? 0 : audio.track];
   return track.kind !== "published" ? track
     : outputs().find((o) => o.experiment === track.experiment && o.index === track.index && o.tag === track.tag);
 }
 
-// First point of a frame's harmonics in the list of all frames'.
+// The harmonics of a frame: {x in kHz, y in dB}. sample.starts holds the place of each frame's first one in A_dB.
 function harmonics(sample, frame) {
   const count = array(sample.harmonics.count), Wo = array(sample.harmonics.Wo)[frame];
   sample.starts ??= count.reduce((starts, n) => [...starts, starts.at(-1) + n], [0]);
@@ -29,7 +29,7 @@ function harmonics(sample, frame) {
   return { x: Array.from(y, (_, m) => ((m + 1) * Wo * RATE) / (2 * Math.PI) / 1000), y };
 }
 
-// The weight of the loss at each point of a target in dB, as dB; null where the network's loss has none.
+// The weight in dB of the loss at each point of a target in dB; null where the network's loss has no weight.
 function lossWeight(network, target, energy) {
   if (!network || network.settings.loss !== "wloss") return null;
   const level = network.target === "y" || network.settings.norm ? energy : 0;
@@ -45,7 +45,7 @@ function networkOf(track, target) {
 
 // Curves of a frame: {id, name, x, y, ...} as chart() takes them.
 function curvesOf(frame) {
-  const sample = audio.sample, current = shownOutput(), y = row(sample.y, frame), b = row(sample.b, frame);
+  const sample = audio.sample, current = viewedOutput(), y = row(sample.y, frame), b = row(sample.b, frame);
   const curves = [
     { id: "A", name: "harmonics A_m", ...harmonics(sample, frame), colour: "var(--faint)", mark: "stems" },
     { id: "y", name: "y", x: Y_KHZ, y, colour: "currentColor" },
@@ -74,12 +74,12 @@ function drawFrame(force = false) {
   const frame = frameAt(position());
   if (frame === viewer.frame && !force) return;
   viewer.frame = frame;
-  const all = curvesOf(frame), shown = all.filter((curve) => !viewer.hidden.has(curve.id));
-  // In coarse steps, so that the axis rests while the cursor moves.
-  const values = shown.filter((c) => c.id !== "A").flatMap((curve) => Array.from(curve.y)).filter(Number.isFinite);
+  const all = curvesOf(frame), visible = all.filter((curve) => !viewer.hidden.has(curve.id));
+  // The axis changes in coarse steps, so that it stays still while the cursor moves.
+  const values = visible.filter((c) => c.id !== "A").flatMap((curve) => Array.from(curve.y)).filter(Number.isFinite);
   const high = Math.ceil((Math.max(...values, 20) + 2) / 10) * 10, low = Math.floor((Math.min(...values, high - 40) - 2) / 20) * 20;
-  viewer.curves = shown;
-  chart(byId("spectrum"), shown, { x: { label: "kHz", range: [0, 4] }, y: { label: "dB", range: [low, high] }, height: 330, title: `spectra of frame ${frame}` });
+  viewer.curves = visible;
+  chart(byId("spectrum"), visible, { x: { label: "kHz", range: [0, 4] }, y: { label: "dB", range: [low, high] }, height: 330, title: `spectra of frame ${frame}` });
   showNumbers(frame);
   bottleneck.show?.(audio.sample, frame);
 }
@@ -92,7 +92,7 @@ function showNumbers(frame) {
     ["voiced", array(sample.voiced)[frame] ? "yes" : "no"], ["energy of y", `${number(array(sample.energy)[frame], 1)} dB`],
   ];
   const value = (track, name) => (track[name] ? array(track[name])[frame] : undefined);
-  const current = shownOutput();
+  const current = viewedOutput();
   byId("frame").replaceChildren(
     el("dl", { class: "facts" }, facts.map(([name, text]) => el("div", {}, el("dt", {}, name), el("dd", {}, text)))),
     el("table", {},
@@ -109,9 +109,10 @@ function goTo(frame) {
   seek(timeOf(clamp(frame, 0, frames() - 1)));
 }
 
-// Frames by their distortion, largest first, none within APART of a worse one: of the output that plays, else of all.
+// Frames of the output that plays, or else of all outputs, by distortion, largest first. None is nearer than APART to a
+// worse one.
 function findJumps() {
-  const current = shownOutput();
+  const current = viewedOutput();
   const tracks = current?.sd_dB2 ? [current] : outputs();
   const value = (frame) => Math.max(...tracks.map((track) => (track.sd_dB2 ? array(track.sd_dB2)[frame] : NaN)).filter(Number.isFinite), -Infinity);
   const ranked = Array.from({ length: frames() }, (_, frame) => [frame, value(frame)]).filter(([, v]) => v > -Infinity).sort((a, b) => b[1] - a[1]);
@@ -120,7 +121,7 @@ function findJumps() {
   return taken;
 }
 
-// To the next (or, back, to the one before) of the frames with most distortion.
+// Jump by +1 or -1 in the list of the frames with most distortion.
 function jump(by) {
   const of = `${audio.sample.name} ${audio.track}`;
   if (viewer.jumpsOf !== of) Object.assign(viewer, { jumpsOf: of, jumps: findJumps(), jump: by > 0 ? -1 : 0 });
