@@ -20,7 +20,7 @@ _LOUDEST = 600  # dB; spectra of speech stay within 120 dB
 
 
 def check(y_hat: np.ndarray, frames: int, where: str, model: str) -> None:
-    """Raise InputError for y_hat [F, 79] that does not fit a model of `frames`; `where` and `model` name the files."""
+    """Raise InputError for a y_hat [F, 79] that does not fit a model of `frames`; `where`, `model` name the files."""
     if len(y_hat) != frames:
         raise InputError(f"{where}: {len(y_hat)} frames, expected {frames} as in {model}")
     if (loudest := abs(y_hat).max()) > _LOUDEST:
@@ -46,7 +46,7 @@ def decode_in_chunks(
     postfilter: float = 1.0,
     keep: Callable[[np.ndarray, np.ndarray], None] = lambda A, H: None,
 ) -> Iterator[np.ndarray]:
-    """Yield the speech [80*F] int16, in parts, of y_hat [F, 79] in dB and the F frames of successive models.
+    """Yield speech [80*F] int16, in parts, of y_hat [F, 79] in dB and the F frames of models that follow each other.
 
     Amplitudes are postfiltered with the factor `postfilter` (see `postfiltered`); phases are those of y_hat itself.
     `keep` is given the amplitudes A [f, 161] and the phase filter H [f, 161] of each model as they are made.
