@@ -64,11 +64,10 @@ def load(settings: dict) -> Chain:
         raise InputError(f"steps: found {', '.join(names)}, expected one quantise, and synthesise at the end")
     have = source = "y" if "y" in steps[0].takes else "b"
     for i, step in enumerate(steps):
-        makes = step.makes or have
         if have not in step.takes:
             where, takes = getattr(step, "weights", f"steps.{i}"), " or ".join(step.takes)
             raise InputError(f"{where}: found {have} before {step.step}, expected {takes}")
-        have = makes
+        have = step.makes or have
     at = names.index("quantise")
     search = _search(steps[at], settings["stages"])
     together = [step.loaded[1]["ncat"] for step in steps[:at] if isinstance(step, Encode)] or [1]
@@ -81,9 +80,8 @@ def _search(step: Quantise, stages: list[int]) -> Search:
     codebooks = [records.read_f32(path, step.k) for path in step.codebooks]
     if (most := max(stages)) > len(codebooks):
         raise InputError(f"stages: found {most}, expected at most {len(codebooks)}, the number of codebooks")
-    return Search(
-        codebooks, step.model_dump(include={"mbest", "send_every", "reset_every"}) | {"a": step.coefficient()}
-    )
+    options = step.model_dump(include={"mbest", "send_every", "reset_every"})
+    return Search(codebooks, options | {"a": step.coefficient()})
 
 
 def encoded(chain: Chain, b: np.ndarray, y: np.ndarray) -> Made:

@@ -25,7 +25,6 @@ from mlquant.quantisers.types import ResetEvery, SendEvery, Survivors, Width
 if TYPE_CHECKING:
     from mlquant.networks.dense import Dense
     from mlquant.networks.model import AtWork
-    from mlquant.networks.rows import Row
     from mlquant.networks.settings import Network
 
 
@@ -87,8 +86,9 @@ class RestoreGain(Block):
 
 
 class _OfNetwork(Block):
-    """A step through a network, whose row of the table says what it takes and makes."""
+    """A step through a network, from one of its `ends` to the other: "source", "latents" or "target"."""
 
+    ends: ClassVar[tuple[str, str]]
     weights: str
 
     @cached_property
@@ -99,26 +99,28 @@ class _OfNetwork(Block):
         return inference.load(self.weights)
 
     @property
-    def row(self) -> Row:
-        return self.loaded[0].row
+    def takes(self) -> tuple[str, ...]:
+        return (self._end(self.ends[0]),)
 
     @property
-    def row_with_encoder(self) -> Row:
-        """The row; InputError for one without an encoder, of a network that has no bottleneck."""
-        if not self.row.encoder:
+    def makes(self) -> str:
+        return self._end(self.ends[1])
+
+    def _end(self, end: str) -> str:
+        """Return what is there: latents, or the features that the row of the network has at this end."""
+        row = self.loaded[0].row
+        if end != "latents":
+            return getattr(row, end)
+        if not row.encoder:
             raise InputError(f"{self.weights}: has no bottleneck, so no latents")
-        return self.row
+        return end
 
 
 class Encode(_OfNetwork):
     """Encode features to latents, by the encoder of a network."""
 
     step: Literal["encode"] = "encode"
-    makes: ClassVar = "latents"
-
-    @property
-    def takes(self) -> tuple[str, ...]:
-        return (self.row_with_encoder.source,)
+    ends: ClassVar = ("source", "latents")
 
     def of_files(self, graph: Any, made: Made) -> Made:
         name = f"{made.name}_{graph.maker(self.weights).name}"
@@ -167,11 +169,7 @@ class Decode(_OfNetwork):
     """Decode quantised latents to features, by the decoder of a network."""
 
     step: Literal["decode"] = "decode"
-    takes: ClassVar = ("latents",)
-
-    @property
-    def makes(self) -> str:
-        return self.row_with_encoder.target
+    ends: ClassVar = ("latents", "target")
 
     def of_files(self, graph: Any, made: Made) -> Made:
         return _of_network(graph, "networks.decode", self, made, latents=made.vectors)
@@ -187,14 +185,7 @@ class Infer(_OfNetwork, Noise):
     """Pass features straight through a network, with noise on its latents if that is asked for."""
 
     step: Literal["infer"] = "infer"
-
-    @property
-    def takes(self) -> tuple[str, ...]:
-        return (self.row.source,)
-
-    @property
-    def makes(self) -> str:
-        return self.row.target
+    ends: ClassVar = ("source", "target")
 
     def of_files(self, graph: Any, made: Made) -> Made:
         return _of_network(graph, "networks.infer", self, made)
