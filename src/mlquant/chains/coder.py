@@ -1,4 +1,4 @@
-"""A coding chain over arrays: the list of steps that `steps` states, folded as the plan folds it over files.
+"""A coding chain over arrays: the steps of `steps`, folded as the plan folds them over files.
 
 A sample goes the way that the single commands take it: remove-gain or encode, vq-search, restore-gain or decode, infer,
 synth. Each step is given by its name, with the files and the settings that its command takes:
@@ -11,77 +11,23 @@ synth. Each step is given by its name, with the files and the settings that its 
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field, create_model
+from pydantic import Field
 
+from mlquant.chains.steps import Encode, Made, Quantise, Step, Synthesise
 from mlquant.core import records
-from mlquant.core.blocks import Block, validate
+from mlquant.core.blocks import validate
 from mlquant.core.errors import InputError
 from mlquant.core.records import FRAME, SAMPLE_RATE
-from mlquant.networks import inference
-from mlquant.quantisers import gain, vq
-from mlquant.quantisers.files import read_coefficient
-from mlquant.quantisers.types import ResetEvery, SendEvery, Survivors, Width
+from mlquant.quantisers import vq
 from mlquant.vocoder import decoder
 
-if TYPE_CHECKING:
-    from mlquant.networks.dense import Dense
-    from mlquant.networks.model import AtWork
-
-    Step = tuple[str, tuple[Dense | AtWork, dict] | None]
-
 FRAME_MS = 1000 * FRAME // SAMPLE_RATE
-
-
-# the settings of steps
-
-
-class _OfGain(Block):
-    step: Literal["remove_gain", "restore_gain"]
-
-
-class _OfNetwork(Block):
-    step: Literal["encode", "decode", "infer"]
-    weights: str
-
-
-class _OfQuantiser(Block):
-    step: Literal["quantise"]
-    codebooks: Annotated[list[str], Field(min_length=1)]
-    k: Width
-    mbest: Survivors
-    send_every: SendEvery
-    reset_every: ResetEvery | None = None
-    predict: float | None = None
-    predictor: str | None = None
-
-
-def _settings_of(function: Callable) -> dict[str, Any]:
-    """Return the parameters of a function that have a default as fields of a block, so that it alone states them."""
-    hints, given = get_type_hints(function, include_extras=True), inspect.signature(function).parameters
-    return {name: (hints[name], one.default) for name, one in given.items() if one.default is not one.empty}
-
-
-_OfVocoder: Any = create_model(
-    "_OfVocoder", __base__=Block, step=(Literal["synthesise"], ...), **_settings_of(decoder.decode)
-)
-_Settings: Any = Annotated[_OfGain | _OfNetwork | _OfQuantiser | _OfVocoder, Field(discriminator="step")]
-
-_ENDS = {
-    **{"remove_gain": ("b", "shapes"), "restore_gain": ("shapes", "b"), "synthesise": ("y", "speech")},
-    **{"encode": ("source", "latents"), "decode": ("latents", "target"), "infer": ("source", "target")},
-    "quantise": ("shapes or latents", "shapes or latents"),
-}
-"""What each step takes and what it makes; source and target are the features that its network takes and makes."""
-
-
-# the chain
+_Given: Any = Annotated[Step, Field(discriminator="step")]
 
 
 @dataclass(frozen=True)
@@ -94,31 +40,17 @@ class Search:
 
 @dataclass(frozen=True)
 class Chain:
-    """The steps before the quantiser, its search, the steps after it, and the settings of `decoder.decode`.
+    """The steps before the quantiser, its search, the steps after it, and the synthesis.
 
-    A step is its name, and the network with its settings that it goes through, or None. The first takes the features
-    `source`, "b" or "y". A vector is sent every `interval_ms`.
+    The first step takes the features `source`, "b" or "y". A vector is sent every `interval_ms`.
     """
 
     source: str
-    before: list[Step]
+    before: list[Any]
     search: Search
     interval_ms: int
-    after: list[Step]
-    synthesis: dict
-
-
-@dataclass(frozen=True)
-class Made:
-    """What steps have made of a sample so far: features, vectors [n, k] of them, and the last b_hat [F, 22].
-
-    The features are [F, 22], b or b_hat, or [F, 79], y or y_hat; y_hat has the energy of y [F, 79].
-    """
-
-    y: np.ndarray
-    features: np.ndarray
-    vectors: np.ndarray | None = None
-    b_hat: np.ndarray | None = None
+    after: list[Any]
+    synthesis: Synthesise
 
 
 def load(settings: dict) -> Chain:
@@ -126,47 +58,35 @@ def load(settings: dict) -> Chain:
 
     Raises InputError for steps that do not follow each other, and for files and numbers that do not fit.
     """
-    given = [validate(_Settings, one, f"settings: steps.{i}") for i, one in enumerate(settings["steps"])]
-    names = [one.step for one in given]
+    steps = [validate(_Given, one, f"settings: steps.{i}") for i, one in enumerate(settings["steps"])]
+    names = [step.step for step in steps]
     if names.count("quantise") != 1 or names[-1] != "synthesise":
         raise InputError(f"steps: found {', '.join(names)}, expected one quantise, and synthesise at the end")
-    steps = [(one.step, inference.load(one.weights) if isinstance(one, _OfNetwork) else None) for one in given]
-    have = source = "y" if steps[0][1] and steps[0][1][0].row.source == "y" else "b"
-    for i, (name, network) in enumerate(steps):
-        known = {"source": network[0].row.source, "target": network[0].row.target} if network else {}
-        if have in ("shapes", "latents"):
-            known["shapes or latents"] = have
-        takes, makes = (known.get(end, end) for end in _ENDS[name])
-        where = given[i].weights if network else f"steps.{i}"
-        if network and "latents" in (takes, makes) and not network[0].row.encoder:
-            raise InputError(f"{where}: has no bottleneck, so no latents")
-        if takes != have:
-            raise InputError(f"{where}: found {have} before {name}, expected {takes}")
-        have = makes
+    have = source = "y" if "y" in steps[0].takes else "b"
+    for i, step in enumerate(steps):
+        if have not in step.takes:
+            where, takes = getattr(step, "weights", f"steps.{i}"), " or ".join(step.takes)
+            raise InputError(f"{where}: found {have} before {step.step}, expected {takes}")
+        have = step.makes or have
     at = names.index("quantise")
-    search, encoder = _search(given[at], settings["stages"]), steps[at - 1][1]  # none where b itself is quantised
-    interval_ms = search.options["send_every"] * FRAME_MS * (encoder[1]["ncat"] if encoder else 1)
-    return Chain(source, steps[:at], search, interval_ms, steps[at + 1 : -1], given[-1].model_dump(exclude={"step"}))
+    search = _search(steps[at], settings["stages"])
+    together = [step.loaded[1]["ncat"] for step in steps[:at] if isinstance(step, Encode)] or [1]
+    interval_ms = search.options["send_every"] * FRAME_MS * together[-1]
+    return Chain(source, steps[:at], search, interval_ms, steps[at + 1 : -1], steps[-1])
 
 
-def _search(given: _OfQuantiser, stages: list[int]) -> Search:
+def _search(step: Quantise, stages: list[int]) -> Search:
     """Return the search of a quantiser that is used with each of several numbers of stages."""
-    codebooks = [records.read_f32(path, given.k) for path in given.codebooks]
+    codebooks = [records.read_f32(path, step.k) for path in step.codebooks]
     if (most := max(stages)) > len(codebooks):
         raise InputError(f"stages: found {most}, expected at most {len(codebooks)}, the number of codebooks")
-    a = read_coefficient(given.predict, Path(given.predictor) if given.predictor else None)
-    if given.reset_every is not None and a is None:
-        raise InputError("predict: none, expected a coefficient with reset_every")
-    options = given.model_dump(exclude={"step", "codebooks", "k", "predict", "predictor"})
-    return Search(codebooks, options | {"a": a})
-
-
-# arrays
+    options = step.model_dump(include={"mbest", "send_every", "reset_every"})
+    return Search(codebooks, options | {"a": step.coefficient()})
 
 
 def encoded(chain: Chain, b: np.ndarray, y: np.ndarray) -> Made:
     """Return what the steps before the quantiser make of features b [F, 22] and y [F, 79]."""
-    return _folded(chain.before, Made(y, b if chain.source == "b" else y))
+    return _folded(chain.before, Made(b if chain.source == "b" else y, y))
 
 
 def decoded(chain: Chain, made: Made, vectors: np.ndarray) -> Made:
@@ -174,23 +94,10 @@ def decoded(chain: Chain, made: Made, vectors: np.ndarray) -> Made:
     return _folded(chain.after, replace(made, vectors=vectors))
 
 
-def _folded(steps: list[Step], made: Made) -> Made:
-    y, features, vectors, b_hat = made.y, made.features, made.vectors, made.b_hat
+def _folded(steps: list[Any], made: Made) -> Made:
     for step in steps:
-        match step:
-            case "remove_gain", _:
-                vectors = gain.without_gain(features)
-            case "encode", network:
-                vectors = inference.encode(*network, features)
-            case "restore_gain", _:
-                features = gain.with_gain(vectors, features)
-            case "decode", network:
-                features = inference.decode(*network, vectors, features, y)
-            case "infer", network:
-                features = inference.infer(*network, features, y)
-        if features is not made.features and features.shape[1] == 22:
-            b_hat = features
-    return Made(y, features, vectors, b_hat)
+        made = step.of_arrays(made)
+    return made
 
 
 def quantise(search: Search, array: np.ndarray, stages: int) -> np.ndarray:
@@ -237,6 +144,6 @@ def outputs(chain: Chain, settings: dict, name: str) -> Iterator[tuple[np.ndarra
     made = encoded(chain, *read_pair(sample["b"], sample["y"]))
     models = list(records.read_model_in_chunks(sample["model"]))
     for stages in settings["stages"]:
-        y_hat = decoded(chain, made, quantise(chain.search, made.vectors, stages)).features
-        decoder.check(y_hat, sum(map(len, models)), f"{name}: y_hat", sample["model"])
-        yield y_hat, decoder.decode(models, y_hat, **chain.synthesis)
+        hat = decoded(chain, made, quantise(chain.search, made.vectors, stages))
+        decoder.check(hat.features, sum(map(len, models)), f"{name}: y_hat", sample["model"])
+        yield hat.features, chain.synthesis.of_arrays(replace(hat, model=models)).speech

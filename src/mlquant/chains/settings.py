@@ -15,7 +15,20 @@ from mlquant.vocoder.types import MODES, Postfilter
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
 
 
-class Chain(Block):
+class Noise(Block):
+    """Settings of a step straight through a network."""
+
+    noise_var: Annotated[NoiseVar, Setting(help="variance of noise on the latents, in place of a quantiser")] = 0.0
+    seed: Annotated[Seed, Setting(help="seed of that noise")] = 1
+
+
+class Synthesis(Block):
+    """Settings of the synthesis."""
+
+    postfilter: Postfilter = 1.0
+
+
+class Chain(Synthesis, Noise):
     """Networks that lead from b or y to y_hat; the latents of one, or b itself, may be quantised or get noise."""
 
     renamed: ClassVar[dict[str, str]] = {"expand": "postfilter"}
@@ -27,9 +40,6 @@ class Chain(Block):
         Setting(help="number of stages of the quantiser that are used, from the first on; by default all"),
     ] = None
     mbest: Survivors = MBEST
-    noise_var: Annotated[NoiseVar, Setting(help="variance of noise on the latents, in place of a quantiser")] = 0.0
-    seed: Annotated[Seed, Setting(help="seed of that noise")] = 1
-    postfilter: Postfilter = 1.0
 
     @model_validator(mode="after")
     def _consistent(self) -> Chain:

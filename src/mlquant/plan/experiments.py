@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlquant.chains.steps import Encode, Made
 from mlquant.core import keys
 from mlquant.core.errors import InputError
 from mlquant.experiments import stages as experiments
@@ -50,7 +51,9 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
         _add_published(experiment, sample_name, rows)
         if bottleneck:
             takes_b = config.networks[bottleneck["network"]].row.source == "b"
-            latents[sample_name] = graph.latents(sample_name, bottleneck["network"], sample.b if takes_b else sample.y)
+            encode = Encode(weights=graph.weights(bottleneck["network"]))
+            start = Made(sample.b if takes_b else sample.y, name=sample_name)
+            latents[sample_name] = encode.of_files(graph, start).vectors
         measured[sample_name] = [
             graph.measured(f"{name}_{sample_name}", sample, rows, latents.get(sample_name)),
             graph.anchors(sample),
@@ -132,7 +135,7 @@ def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
     codebooks = [_codebooks(graph, output) for _, output in quantised]
     return {
         "network": network,
-        "weights": graph.network(network).file("weights.safetensors"),
+        "weights": graph.weights(network),
         "codebooks": max(codebooks, key=len, default=[]),
         "choices": [
             {"index": index, "tag": output.tag, "stages": len(paths), "mbest": output.mbest}

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mlquant.chains import steps
+from mlquant.chains.steps import Made
 from mlquant.core import keys
 from mlquant.core.blocks import nearest
 from mlquant.core.errors import InputError
@@ -248,43 +250,36 @@ class Graph:
         self.networks[name] = self.add(function, label, settings, counted, **given)
         return self.networks[name]
 
+    def weights(self, name: str) -> str:
+        """The weights of a trained network."""
+        return self.network(name).file("weights.safetensors")
+
+    def maker(self, path: str) -> Node:
+        """The node that makes a file."""
+        return self[path.rpartition("/")[0]]
+
     def _trained_on(self, block: Any, inputs: Mapping[str, Sequence[str] | str]) -> dict[str, Sequence[str] | str]:
         """The further inputs of a network that is trained on from another: weights, and quantised inputs or codebooks.
 
         A decoder takes quantised latents of every file that its encoder takes, any other network b_hat in place of b.
         """
-        initial = self.network(block.initial).file("weights.safetensors")
+        initial = self.weights(block.initial)
         if block.vq_in_loop:
             return {"initial": initial, "codebooks": self.codebooks(block.quantiser, block.stages)}
-        of = self.config.quantisers[block.quantiser].network
+        through = steps.quantised(self, block)
         changed: dict[str, list[str]] = {}
         given = "features" if block.row.source == "b" else "targets"
         for prefix in ("", "held_out_"):
             for features in inputs[f"{prefix}{given}"]:
                 made_by = self.nodes.get(features.rpartition("/")[0])  # None: no node makes a user's own features
-                name = made_by.name if made_by else "features"
+                made = Made(features, name=made_by.name if made_by else "features")
                 if block.row.encoder:
-                    assert of  # a network with an encoder is refused with a quantiser of b
-                    vectors = self.latents(name, of, features)
-                    changed.setdefault(f"{prefix}latents", []).append(self._quantised(name, vectors, block))
+                    hat = self.made(through[:2], made).quantised
+                    changed.setdefault(f"{prefix}latents", []).append(hat)
                 else:
-                    hat = self._hat(name, features, block)
+                    hat = self.made(through, made).b_hat
                     changed.setdefault(f"{prefix}features", []).append(hat)
         return {"initial": initial, **changed}
-
-    def _hat(self, name: str, features: str, block: Any) -> str:
-        """b_hat of features through a quantiser, of b or of a network's latents."""
-        of = self.config.quantisers[block.quantiser].network
-        if of is None:
-            return self._restored(name, self._quantised(name, self._shape(name, features), block), features)
-        l_hat = self._quantised(name, self.latents(name, of, features), block)
-        return self._decoded(name, of, l_hat, features, None)
-
-    def latents(self, name: str, network: str, features: str) -> str:
-        """Latents of features, by a network."""
-        trained = self.network(network)
-        weights = trained.file("weights.safetensors")
-        return self.add(networks.encode, f"{name}_{trained.name}", weights=weights, features=features).file("l.f32")
 
     # quantisers
 
@@ -324,7 +319,7 @@ class Graph:
             features = self.corpus(quantiser.corpus)[0]
             return self.add(quantisers.remove_gain, quantiser.corpus, settings, features=features).file("shape.f32")
         network = self.config.networks[quantiser.network]
-        weights = self.network(quantiser.network).file("weights.safetensors")
+        weights = self.weights(quantiser.network)
         settings["training_share"] = True
         features = self.corpus(network.corpus)[network.row.source == "y"]
         node = self.add(networks.encode, network.corpus, settings, weights=weights, features=features)
@@ -353,96 +348,43 @@ class Graph:
 
     def coded(self, sample: Sample, chain: Chain) -> dict[str, str]:
         """The files that the steps of a chain make of a sample: l, l_hat, b_hat, y_hat and wav, as far as they do."""
-        config, files = self.config, {"y": sample.y}
-        hat = sample.b if chain.networks and config.networks[chain.networks[0]].row.source == "b" else sample.y
-        vectors = hat
-        for step in steps.steps_of(chain.networks, chain.quantiser, chain.stages, config.networks, config.quantisers):
-            match step:
-                case steps.RemoveGain():
-                    vectors = self._shape(sample.name, hat)
-                case steps.Encode(network):
-                    vectors = self.latents(sample.name, network, hat)
-                case steps.Quantise():
-                    files |= {"l": vectors, "l_hat": (vectors := self._quantised(sample.name, vectors, chain))}
-                case steps.RestoreGain():
-                    hat = self._restored(sample.name, vectors, hat)
-                case steps.Decode(network):
-                    hat = self._decoded(sample.name, network, vectors, hat, sample.y)
-                case steps.Infer(network):
-                    hat = self._inferred(sample, network, hat, chain)
-                case steps.Synthesise():
-                    files |= {"y_hat": hat, "wav": self.synthesised(sample.name, sample.model, hat, chain)}
-            makes_b = isinstance(step, steps.Decode | steps.Infer) and config.networks[step.network].row.target == "b"
-            if makes_b or isinstance(step, steps.RestoreGain):
-                files |= {"b": sample.b, "b_hat": hat}
-        return files
+        takes_b = chain.networks and self.config.networks[chain.networks[0]].row.source == "b"
+        made = Made(sample.b if takes_b else sample.y, sample.y, sample.name, sample.model)
+        made = self.made(steps.steps_of(self, chain), made)
+        files = {"y": sample.y, "l": made.unquantised, "l_hat": made.quantised}
+        files |= {"b": made.b_hat and sample.b, "b_hat": made.b_hat, "y_hat": made.features, "wav": made.speech}
+        return {name: path for name, path in files.items() if path}
+
+    def made(self, of: Sequence[steps.Step], made: Made) -> Made:
+        """What steps make of files, one after the other."""
+        for step in of:
+            made = step.of_files(self, made)
+        return made
+
+    def run(self, command: str, name: str, step: steps.Step, **inputs: str) -> Node:
+        """The node of a step's command, "subject.function", with the files and settings that the step holds."""
+        subject, _, function = command.partition(".")
+        stage = stage_of(getattr(import_module(f"mlquant.{subject}.stages"), function))
+        given = step.model_dump(exclude_unset=True)
+        settings = {one: value for one, value in given.items() if one in stage.settings}
+        taken = {one: value for one, value in given.items() if one in stage.inputs}
+        return self._add(stage, str(stage.folder), name, settings, inputs | taken)
 
     def stated(self, chain: RatedChain) -> list[dict[str, Any]]:
-        """The steps of a chain as `chains.coder` takes them, each with the files and the settings that it uses."""
-        config, stated = self.config, []
-        names = chain.networks, chain.quantiser, max(chain.stages)
-        for step in steps.steps_of(*names, config.networks, config.quantisers):
-            used: dict[str, Any] = {}
-            match step:
-                case steps.Encode(network) | steps.Decode(network) | steps.Infer(network):
-                    used = {"weights": self.network(network).file("weights.safetensors")}
-                case steps.Quantise(quantiser, stages):
-                    settings, inputs = self._search(quantiser, stages, chain)
-                    used = settings | inputs
-                case steps.Synthesise():
-                    used = self._given(vocoder.synth, chain)
-            stated.append({"step": steps.name_of(step), **used})
-        return stated
+        """The steps of a chain, each with its files and settings, as `chains.coder` takes them."""
+        return [{"step": one.step, **one.model_dump(exclude_unset=True)} for one in steps.steps_of(self, chain)]
 
-    def _shape(self, name: str, features: str) -> str:
-        """The shape of b of features."""
-        return self.add(quantisers.remove_gain, name, features=features).file("shape.f32")
+    def search(self, by: Any) -> dict[str, Any]:
+        """Files and settings of the search that a chain, or a network that is trained on, asks for.
 
-    def _quantised(self, name: str, vectors: str, by: Any) -> str:
-        """Vectors quantised by the quantiser of a chain, or of a network that is trained on."""
-        settings, inputs = self._search(by.quantiser, by.stages, by)
-        node = self.add(quantisers.vq_search, f"{name}_{by.quantiser}", settings, latents=vectors, **inputs)
-        return node.file("l_hat.f32")
-
-    def _search(self, name: str, stages: int | None, by: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Settings and inputs of a search in the first stages of a quantiser, as a chain or a network asks for it."""
-        quantiser = self.config.quantisers[name]
+        A chain that is measured with several numbers of stages has the codebooks of the largest.
+        """
+        quantiser = self.config.quantisers[by.quantiser]
+        stages = max(by.stages) if isinstance(by.stages, list) else by.stages
         settings, inputs = self._prediction(quantiser)
-        settings |= {"k": self._width(quantiser), "send_every": self.config.send_every(quantiser)}
-        settings |= {"reset_every": getattr(quantiser, "reset_every", None)} | self._given(quantisers.vq_search, by)
-        return settings, {"codebooks": self.codebooks(name, stages), **inputs}
-
-    def _restored(self, name: str, shapes: str, features: str) -> str:
-        """b_hat of shapes, with the gain of features."""
-        return self.add(quantisers.restore_gain, name, shapes=shapes, features=features).file("b_hat.f32")
-
-    def _decoded(self, name: str, network: str, latents: str, features: str, y: str | None) -> str:
-        """Features of latents by a network, with the energy of y where it makes y_hat."""
-        trained = self.network(network)
-        inputs = {"weights": trained.file("weights.safetensors"), "latents": latents, "features": features}
-        if self.config.networks[network].row.target == "y" and y:
-            inputs["energy"] = y
-        return self.add(networks.decode, f"{name}_{trained.name}", **inputs).file("hat.f32")
-
-    def _inferred(self, sample: Sample, network: str, hat: str, chain: Chain) -> str:
-        """Features straight through a network, with the noise of the chain where it has a bottleneck."""
-        trained, block = self.network(network), self.config.networks[network]
-        inputs = {"weights": trained.file("weights.safetensors"), "features": hat}
-        if block.row.target == "y":
-            inputs["energy"] = sample.y
-        noisy = chain.noise_var and block.d
-        settings = self._given(networks.infer, chain) if noisy else {}
-        return self.add(networks.infer, f"{sample.name}_{trained.name}", settings, **inputs).file("hat.f32")
-
-    def synthesised(self, name: str, model: str, y_hat: str, chain: Chain | None = None) -> str:
-        """Speech of y_hat."""
-        settings = self._given(vocoder.synth, chain) if chain else {}
-        return self.add(vocoder.synth, name, settings, model=model, y_hat=y_hat).file("speech.wav")
-
-    def _given(self, function: Callable, block: Any) -> dict[str, Any]:
-        """Those settings of a stage that a block of the configuration, such as a chain, has."""
-        names = stage_of(function).settings
-        return {name: getattr(block, name) for name in names if name in type(block).model_fields}
+        settings |= {"k": self._width(quantiser), "mbest": by.mbest, "send_every": self.config.send_every(quantiser)}
+        settings |= {"reset_every": getattr(quantiser, "reset_every", None), "quantiser": by.quantiser}
+        return {"codebooks": self.codebooks(by.quantiser, stages), **settings, **inputs}
 
     # speech to compare with, and measures
 
@@ -456,10 +398,11 @@ class Graph:
 
     def references(self, sample: Sample) -> dict[str, str]:
         """Files that a sample's outputs are measured against, and the true features behind them."""
+        ideal_y = self.add(vocoder.synth, f"{sample.name}_ideal_y", model=sample.model, y_hat=sample.y)
         return {
             **{"source": sample.speech, "model": sample.model, "features": sample.b, "y": sample.y},
             "original": self.original(sample),
-            "ideal_y": self.synthesised(f"{sample.name}_ideal_y", sample.model, sample.y),
+            "ideal_y": ideal_y.file("speech.wav"),
         }
 
     def output(self, sample: Sample, index: int, output: Output) -> dict:
