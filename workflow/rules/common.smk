@@ -25,7 +25,6 @@ except InputError as error:
 config |= PLAN.captions()  # captions read it from snakemake.config
 
 own = None  # in place of a pattern: a user's own files, which no rule makes
-FOLDER = r"[\w-]+\.[0-9a-f]{8}"
 NODE_FILE = re.compile(r"(.+/)?results/\w+/[\w-]+\.[0-9a-f]{8}/[^/]+")
 NODES = {folder.rpartition("/")[2]: folder for folder in PLAN.nodes}
 
@@ -41,13 +40,13 @@ def node(wildcards):
 
 def taken(name, *patterns):
     """Return an input function: it gives the files of a node's input `name`; each must match one of the patterns."""
-    known = [re.compile(re.escape(pattern).replace(r"\{\}", FOLDER)) for pattern in patterns if pattern is not own]
+    known = {tuple(pattern.split("/{}/")) for pattern in patterns if pattern is not own}
 
     def files(wildcards):
         paths = node(wildcards).inputs.get(name, [])
         for path in paths:
-            made = path.rpartition("/")[0] in PLAN.nodes
-            if not any(one.fullmatch(path) for one in known) and (made or own not in patterns):
+            folder, _, file = path.rpartition("/")
+            if (folder.rpartition("/")[0], file) not in known if folder in PLAN.nodes else own not in patterns:
                 raise WorkflowError(
                     f"{wildcards.node}: its input {name} is {path}, which matches no pattern of the rule"
                 )
