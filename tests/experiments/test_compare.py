@@ -304,6 +304,13 @@ def test_no_interval(tmp_path):
     assert measure(compare.compare(*folders), "pesq")["difference"] == 0.5
 
 
+def test_a_variant_from_before_a_measure_of_frames_is_compared_without_it(tmp_path):
+    folders = [write(tmp_path / name, frames_of(1)) for name in "ab"]
+    table = pd.read_csv(folders[0] / "frames.csv").drop(columns="lsd_dB")
+    table.to_csv(folders[0] / "frames.csv", index=False)
+    assert measure(compare.compare(*folders), "sd_dB2")["difference"] == 0
+
+
 @settings(max_examples=10, deadline=None)
 @given(seeds=st.tuples(st.integers(1, 99), st.integers(100, 199)), bias=st.sampled_from([-0.2, 0.0, 0.2]))
 def test_swapped(tmp_path_factory, seeds, bias):

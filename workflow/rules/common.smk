@@ -25,6 +25,7 @@ except InputError as error:
 config |= PLAN.captions()  # captions read it from snakemake.config
 
 own = None  # in place of a pattern: a user's own files, which no rule makes
+any_result = ...  # in place of a pattern: whatever a node makes
 NODE_FILE = re.compile(r"(.+/)?results/\w+/[\w-]+\.[0-9a-f]{8}/[^/]+")
 NODES = {folder.rpartition("/")[2]: folder for folder in PLAN.nodes}
 
@@ -40,13 +41,17 @@ def node(wildcards):
 
 def taken(name, *patterns):
     """Return an input function: it gives the files of a node's input `name`; each must match one of the patterns."""
-    known = {tuple(pattern.split("/{}/")) for pattern in patterns if pattern is not own}
+    known = {tuple(pattern.split("/{}/")) for pattern in patterns if isinstance(pattern, str)}
 
     def files(wildcards):
         paths = node(wildcards).inputs.get(name, [])
         for path in paths:
             folder, _, file = path.rpartition("/")
-            if (folder.rpartition("/")[0], file) not in known if folder in PLAN.nodes else own not in patterns:
+            if folder in PLAN.nodes:
+                matches = any_result in patterns or (folder.rpartition("/")[0], file) in known
+            else:
+                matches = own in patterns
+            if not matches:
                 raise WorkflowError(
                     f"{wildcards.node}: its input {name} is {path}, which matches no pattern of the rule"
                 )

@@ -3,23 +3,7 @@
 
 rule measure:
     input:
-        files=taken(
-            "files",
-            "results/samples/{}/speech.raw",
-            "results/models/{}/model.bin",
-            "results/features/{}/b.f32",
-            "results/features/{}/y.f32",
-            "results/latents/{}/l.f32",
-            "results/gain_removed/{}/shape.f32",
-            "results/quantised/{}/l_hat.f32",
-            "results/gain_restored/{}/b_hat.f32",
-            "results/decoded/{}/hat.f32",
-            "results/inferred/{}/hat.f32",
-            "results/resynthesised/{}/speech.wav",
-            "results/synthesised/{}/speech.wav",
-            *(f"results/anchors/{{}}/{mode}.wav" for mode in MODES),
-            own,
-        ),
+        files=taken("files", any_result, own),
     output:
         measured="results/measures/{node}/measured.json",
     log:

@@ -115,11 +115,15 @@ def _measures(folder: Path) -> pd.DataFrame:
 
 
 def _frames(folder: Path) -> pd.DataFrame:
-    """Read frames.csv of an experiment's folder; the table is empty for a folder that was made without this file."""
+    """Read frames.csv of an experiment's folder; the table is empty for a folder that was made without this file.
+
+    A column of a measure that an older variant does not have yet is empty.
+    """
     names = [*_KEYS, "frame", *columns.FRAMES]
     if not (folder / "frames.csv").exists():
         return pd.DataFrame(columns=names)
-    return _typed(read_table(folder / "frames.csv", *names, what="the frames of an experiment"))
+    table = read_table(folder / "frames.csv", *_KEYS, "frame", what="the frames of an experiment")
+    return _typed(table.reindex(columns=names))
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:

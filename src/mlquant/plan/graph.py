@@ -293,19 +293,20 @@ class Graph:
         if (name, stages) in self._codebooks:
             return self._codebooks[name, stages]
         train, codebooks = self._to_train_on(quantiser), list[str]()
-        mbest = getattr(quantiser, "mbest", None)
-        predicted = self._prediction(quantiser)
+        functions = [getattr(quantisers, command) for command in quantiser.commands]
+        predicted, inputs = self._prediction(quantiser)
         for i, one in enumerate(quantiser.stages[:stages], 1):
-            settings = {"k": self._width(quantiser), "m": one.size, "stop": one.stop, "seed": one.seed, **predicted[0]}
+            function = functions[bool(codebooks)]
+            known = stage_of(function)
+            own = {name: getattr(quantiser, name) for name in known.settings if name in type(quantiser).model_fields}
+            settings = own | {"k": self._width(quantiser), "m": one.size, "stop": one.stop, "seed": one.seed}
+            settings["predict"] = predicted.get("predict")
+            after = {"after": [*codebooks]} if "after" in known.inputs else {}
             label = f"{name.removeprefix('studies.').replace('.', '_')}_{i}"
-            if mbest and codebooks:
-                settings["mbest"] = mbest
-                beam = {"train": train, "after": [*codebooks], **predicted[1]}
-                codebook = self.add(quantisers.vq_train_beam, label, settings, **beam)
-            else:
-                codebook = self.add(quantisers.vq_train, label, settings, train=train, **predicted[1])
+            codebook = self.add(function, label, settings, train=train, **after, **inputs)
             codebooks.append(codebook.file("vq.f32"))
-            train = train if mbest else codebook.file("residual.f32")
+            # What is trained with the codebooks before takes the vectors themselves, the others what is left of them.
+            train = train if "after" in stage_of(functions[1]).inputs else codebook.file("residual.f32")
         self._codebooks[name, stages] = codebooks
         return codebooks
 

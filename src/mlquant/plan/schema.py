@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -18,7 +18,7 @@ from mlquant.core.disk import write_text
 from mlquant.experiments.settings import Experiment
 from mlquant.networks.settings import Network
 from mlquant.plan.config import ALIKE, Config
-from mlquant.quantisers.settings import CodebookStage, VectorQuantiser
+from mlquant.quantisers.settings import KINDS, CodebookStage
 from mlquant.speech.settings import Corpus, Part, Sample, Source, Url
 from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
@@ -109,9 +109,8 @@ def readme() -> str:
     parts += [_section("samples", Sample, "by name")]
     parts += [_section("corpora", Corpus, "by name"), _section("Parts of a corpus", Part, level=3)]
     parts += [_section("networks", Network, "by name")]
-    kinds = {get_args(block.model_fields["kind"].annotation)[0]: block for block in VectorQuantiser.__subclasses__()}
     parts += ["## quantisers, by name\n\nThe keys depend on its `kind`.\n"]
-    parts += [_section(f"kind: {kind}", block, level=3) for kind, block in kinds.items()]
+    parts += [_section(f"kind: {kind}", block, level=3) for kind, block in KINDS.items()]
     parts += [_section("Stages of a quantiser", CodebookStage, level=3)]
     parts += [_section("experiments", Experiment, "by name"), _section("Outputs of an experiment", Output, level=3)]
     parts += [_section("sweeps", sweep.Settings, "by name")]

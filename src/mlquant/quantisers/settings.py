@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -58,6 +58,9 @@ class VectorQuantiser(Block):
 
     renamed: ClassVar[dict[str, str]] = {"stretch": "reset_every"}
 
+    commands: ClassVar[tuple[str, str]] = ("vq_train", "vq_train")
+    """The functions of `stages` that train the first stage, and each of the others."""
+
     kind: str
     network: Annotated[str | None, Setting(help="name of the network whose latents are quantised")] = None
     corpus: Annotated[str | None, Setting(help="name of the corpus that a quantiser of b itself is trained on")] = None
@@ -86,12 +89,16 @@ class Lbg(VectorQuantiser):
 class Beam(VectorQuantiser):
     """The first stage is trained as in lbg, each other on the residuals of all survivors of the stages before."""
 
+    commands: ClassVar[tuple[str, str]] = ("vq_train", "vq_train_beam")
+
     kind: Annotated[Literal["beam"], Setting(help="how its stages are trained")]
     mbest: Annotated[Survivors, Setting(help="survivors of the search in training")]
 
 
 class Predictive(VectorQuantiser):
     """The residual of prediction from the vector before is quantised; the search keeps survivors over time as well."""
+
+    commands: ClassVar[tuple[str, str]] = ("vq_train", "vq_train_beam")
 
     kind: Annotated[Literal["predictive"], Setting(help="how its stages are trained")]
     mbest: Annotated[Survivors, Setting(help="survivors of the search in training")]
@@ -102,7 +109,10 @@ class Predictive(VectorQuantiser):
     ] = None
 
 
+KINDS = {get_args(block.model_fields["kind"].annotation)[0]: block for block in VectorQuantiser.__subclasses__()}
+"""The blocks of all kinds, by kind."""
+
 if TYPE_CHECKING:
     Quantiser = Lbg | Beam | Predictive
 else:
-    Quantiser = by_kind(Lbg, Beam, Predictive, default="lbg")
+    Quantiser = by_kind(*KINDS.values(), default="lbg")

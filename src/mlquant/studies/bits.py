@@ -22,7 +22,7 @@ from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
 from mlquant.core.types import MBEST
 from mlquant.networks.settings import NetworkSettings
-from mlquant.quantisers.settings import Interval, Predict, Size
+from mlquant.quantisers.settings import KINDS, Interval, Predict, Size
 from mlquant.studies import rates, shared
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Settings(Block):
     network: Annotated[str, Setting(help="network from b to b_hat whose latents are quantised")]
     manifold: Annotated[str, Setting(help="network from b_hat to y_hat")]
     kinds: Annotated[
-        dict[Literal["lbg", "beam", "predictive"], KindSettings],
+        dict[Literal[*KINDS], KindSettings],
         Field(min_length=1),
         Setting(help="kinds of quantisers to compare, with their own settings"),
     ]
