@@ -312,7 +312,9 @@ def _interval(
     if measure.per_frame is None:
         found = sample_interval((pair["b"] - pair["a"]).to_numpy(), seed)
     elif all(x is not None and y is not None and np.array_equal(x["frame"], y["frame"]) for x, y in tables):
-        found = frame_interval([(_of_frames(measure, x), _of_frames(measure, y)) for x, y in tables], seed)
+        values = [(_of_frames(measure, x), _of_frames(measure, y)) for x, y in tables]
+        known = all(np.isfinite(one).any() for both in values for one in both)  # not in an older variant
+        found = frame_interval(values, seed) if known else None
     else:
         found = None
     return (*found, "frames" if measure.per_frame else "samples") if found else (np.nan, np.nan, "")
