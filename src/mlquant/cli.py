@@ -91,7 +91,7 @@ def _parser_of(stage: Stage) -> argparse.ArgumentParser:
         description=stage.function.__doc__,
         epilog=f"example: mlquant {stage.command} {stage.example}",
     )
-    for one in sorted(stage.parameters.values(), key=lambda one: one.flag is not None):
+    for one in stage.ordered:
         _add(parser, one)
     return parser
 

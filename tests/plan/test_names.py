@@ -301,7 +301,12 @@ def test_every_value_reaches_its_command_as_it_stands(odd, tmp_path):
         assert any(
             re.fullmatch(rf"results/features/odd_readers_held_out\.\w+/{letter}\.f32", path) for path in held_out
         )
-    chosen = [json.loads(call[call.index("--settings") + 1]) for call in of["prepare-corpus"]]
+    chosen = [
+        json.loads(word.removeprefix("--settings="))
+        for call in of["prepare-corpus"]
+        for word in call
+        if word.startswith("--settings=")
+    ]
     assert [HOSTILE] in [settings["include"] for settings in chosen]
     assert [settings.get("held_out") for settings in chosen if settings["speakers"]].count(True) == 1
     assert {settings["speakers"] for settings in chosen} == {None, f"({re.escape(HOSTILE)})"}

@@ -17,7 +17,7 @@ TINY = {
             "rows": {"one": {}, "two": {"d": 5}},
         }
     },
-    "studies": {"tiny": {"kind": "vq", "quantiser": "nn4_vq", "stages": [2], "mbest": [1, 2]}},
+    "studies": {"tiny": {"kind": "mbest", "quantiser": "nn4_vq", "stages": [2], "mbest": [1, 2]}},
 }
 
 

@@ -120,7 +120,7 @@ class Parameter:
     about: Setting | File
     keyword: bool
 
-    @property
+    @cached_property
     def flag(self) -> str | None:
         """The option that gives it; None for a positional argument."""
         if self.about.flag:
@@ -196,6 +196,11 @@ class Stage:
         return Parameter(found.name, role, kind, several, default, about or Setting(), keyword)
 
     @cached_property
+    def ordered(self) -> list[Parameter]:
+        """The parameters as they stand on a command line: those without an option come first."""
+        return sorted(self.parameters.values(), key=lambda one: one.flag is not None)
+
+    @cached_property
     def inputs(self) -> dict[str, Parameter]:
         return {name: one for name, one in self.parameters.items() if one.role == "input"}
 
@@ -241,8 +246,7 @@ class Stage:
 
     def words(self, values: Mapping[str, Any]) -> list[str]:
         """Return the words of the command line that give values to its parameters; positional ones come first."""
-        given = [(found, values.get(name)) for name, found in self.parameters.items()]
-        given.sort(key=lambda pair: pair[0].flag is not None)
+        given = [(found, values.get(found.name)) for found in self.ordered]
         return [word for found, value in given if value != found.default for word in found.words(value)]
 
 
