@@ -140,6 +140,7 @@ def test_four_lines_change_one_setting_of_one_output(tmp_path):
     assert after.model_copy(update={"experiments": {}}) == before.model_copy(update={"experiments": {}})
 
 
+@pytest.mark.slow
 def test_both_ways_of_config_yaml_reach_the_command_through_snakemake(tmp_path):
     """As its comment says: by a file, by --config, and by both, of which --config is last."""
     Path("mine.yaml").write_text(OVERLAY)

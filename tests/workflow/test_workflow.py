@@ -208,6 +208,7 @@ def test_experiments_share_the_stages_of_a_sample(finished):
     assert ours["wavs"]["ann_1_out.wav"]["from"] == theirs["wavs"]["ann_1_out.wav"]["from"]
 
 
+@pytest.mark.slow
 def test_the_page_of_a_run_plays_shows_and_decodes(finished, browser):
     folder = finished.folder / "results/240118_wav"
     provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
