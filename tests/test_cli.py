@@ -151,6 +151,15 @@ def test_prediction_is_fitted_trained_and_searched_every_second_vector(made, tmp
         np.testing.assert_array_equal(records.read_f32(tmp_path / "l_hat", 4), vq.interpolated(sent, 2, 200))
 
 
+def test_a_codebook_names_the_file_of_its_coefficient_among_its_inputs(made, tmp_path):
+    succeeds("encode", "bottleneck/weights.safetensors", "b.f32", "--pairs", 2, "-o", tmp_path / "pairs", cwd=made)
+    succeeds("vq-predictor", "pairs", "-k", 4, "-o", "a", cwd=tmp_path)
+    for option, coefficient, expected in (("--predict", "a", {"pairs", "a"}), ("--predict", 0.5, {"pairs"})):
+        words = ["pairs", "-k", 4, "-m", 16, option, coefficient, "--record", "{}", "-o", "out/q"]
+        succeeds("vq-train", *words, cwd=tmp_path)
+        assert disk.read_json(tmp_path / "out/provenance.json")["files"].keys() == expected
+
+
 def test_shapes_have_no_mean_and_get_it_back(made, tmp_path):
     succeeds("remove-gain", "b.f32", "-o", tmp_path / "s", cwd=made)
     feature_records, shapes = records.read_features(made / "b.f32"), records.read_f32(tmp_path / "s", 20)

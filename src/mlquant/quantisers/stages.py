@@ -139,7 +139,7 @@ def vq_train(
     if record is not None:
         settings = {"k": k, "m": m, "stop": stop, "seed": seed, "st": st, "en": en, "split": not no_split}
         settings |= {} if a is None else {"predict": a}
-        inputs = provenance.checksums([train, *filter(None, [predictor])], root)
+        inputs = provenance.checksums([train, *_coefficient_files(predict, predictor)], root)
         provenance.sidecar(codebook.parent, record, settings, inputs, started)
 
 
@@ -183,7 +183,7 @@ def vq_train_beam(
     if record is not None:
         settings = {"k": k, "m": m, "stop": stop, "seed": seed, "mbest": mbest}
         settings |= {} if a is None else {"predict": a}
-        inputs = provenance.checksums([train, *after, *filter(None, [predictor])], root)
+        inputs = provenance.checksums([train, *after, *_coefficient_files(predict, predictor)], root)
         provenance.sidecar(codebook.parent, record, settings, inputs, started)
 
 
@@ -200,6 +200,12 @@ def _to_train_on(train: Path, k: int, predict: str | None, predictor: Path | Non
         return records.read_f32(train, k), None
     before, vectors = np.split(records.read_f32(train, 2 * k), 2, axis=1)
     return vq.prediction_residuals(vectors, before, a), a
+
+
+def _coefficient_files(predict: str | None, predictor: Path | None) -> list[Path]:
+    """Return the file that the coefficient of prediction was read from, if there is one."""
+    given = predictor or Path(predict or "")
+    return [given] if given.is_file() else []
 
 
 def _reporting(m: int) -> Callable[[int, float, int], None]:
