@@ -72,6 +72,14 @@ def frame_ms(graph: Any, network: str) -> int:
     return 10 * graph.config.networks[network].ncat
 
 
+def summary_of_quantiser(graph: Any, name: str, settings: Any) -> Summary:
+    """Return the summary of a study of a quantiser on the latents that it is trained on, and on those held out."""
+    quantiser = graph.config.quantisers[settings.quantiser]
+    files = files_of_network(graph, quantiser.network) | files_of_quantiser(graph, settings.quantiser)
+    measured = {"frame_ms": frame_ms(graph, quantiser.network), "thresh": quantiser.thresh}
+    return summary(name, settings.model_dump() | measured, files)
+
+
 def check_quantiser(config: Any, name: str, settings: Any, stages: int = 1) -> None:
     """Refuse a study whose quantiser is not of single vectors of latents, or has fewer stages than the study uses."""
     quantiser = config.quantisers[settings.quantiser]

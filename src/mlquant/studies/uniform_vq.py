@@ -31,10 +31,7 @@ def check(config: Any, name: str, settings: Settings) -> None:
 
 
 def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
-    quantiser = graph.config.quantisers[settings.quantiser]
-    files = shared.files_of_network(graph, quantiser.network) | shared.files_of_quantiser(graph, settings.quantiser)
-    measured = {"frame_ms": shared.frame_ms(graph, quantiser.network), "thresh": quantiser.thresh}
-    return shared.summary(name, settings.model_dump() | measured, files)
+    return shared.summary_of_quantiser(graph, name, settings)
 
 
 def tables(settings: dict) -> dict[str, pd.DataFrame]:
