@@ -8,6 +8,8 @@ import resource
 import signal
 import stat
 import struct
+import subprocess
+import sys
 import threading
 import tracemalloc
 
@@ -386,6 +388,23 @@ def test_a_reader_never_sees_half_a_file(tmp_path):
         temporary.write_bytes(b"whole")
     assert target.read_bytes() == b"whole"
     assert [path.name for path in target.parent.iterdir()] == ["x.f32"]
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_one_and_what_a_living_one_writes_is_not(tmp_path):
+    target = tmp_path / "x.f32"
+    code = f"import os, signal\nfrom mlquant.core import disk\nwith disk.atomic({str(target)!r}) as temporary:\n"
+    code += "    temporary.write_bytes(b'half')\n    os.kill(os.getpid(), signal.SIGKILL)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    (tmp_path / ".xy.12345678.f32").write_bytes(b"of another target")
+    (left,) = tmp_path.glob(".x.*")
+    with disk.atomic(target) as first:
+        assert not left.exists()
+        first.write_bytes(b"first")
+        with disk.atomic(target) as second:
+            second.write_bytes(b"second")
+        assert target.read_bytes() == b"second"
+    assert target.read_bytes() == b"first"
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".xy.12345678.f32", "x.f32"]
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])

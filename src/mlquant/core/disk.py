@@ -6,10 +6,12 @@ Every writer writes a temporary file in the folder of the target and renames it.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import mmap
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -22,19 +24,24 @@ from mlquant.core.errors import InputError
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` on success, remove it on any failure.
 
-    Raises InputError when there is a folder or a device of that name, and OSError that names `path`, not the
-    temporary file.
+    What a writer that was killed has left of `path` is removed first. Raises InputError when there is a folder or a
+    device of that name, and OSError that names `path`, not the temporary file.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
         raise InputError(f"{path}: is a folder, pipe or device, expected the name of a file to write")
-    temporary = None
+    temporary, handle = None, -1
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # The suffix is kept: some writers choose a format by it.
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-        os.close(handle)
-        temporary = Path(name)
+        _remove_leftovers(path)
+        while temporary is None:
+            # The suffix is kept: some writers choose a format by it.
+            handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
+            temporary = Path(name)
+            _lock(handle)
+            if not temporary.exists():  # another writer took it for a leftover, before it was locked
+                os.close(handle)
+                temporary, handle = None, -1
         yield temporary
         umask = os.umask(0)
         os.umask(umask)
@@ -46,6 +53,30 @@ def atomic(path: str | Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise OSError(error.errno, error.strerror or str(error), str(path)) from error
         raise
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    """Lock an open file, as long as it is open; False when another process has, or the file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary files of `path` which no process has locked: their writers were killed."""
+    name = re.compile(rf"\.{re.escape(path.stem)}\.[a-z0-9_]{{8}}{re.escape(path.suffix)}")
+    for entry in os.scandir(path.parent):
+        if name.fullmatch(entry.name):
+            with contextlib.suppress(OSError):
+                handle = os.open(entry.path, os.O_RDWR)
+                if _lock(handle):
+                    os.unlink(entry.path)
+                os.close(handle)
 
 
 @contextlib.contextmanager
