@@ -14,6 +14,7 @@ NETWORK = {
     **{"family": "autoencoder1", "nn": 4, "d": 10, "ncat": 1, "noise_var": 0.008, "loss": "wloss", "gamma": 0.5},
     **{"optimiser": "adam", "lr": 0.002, "batch": 512, "epochs": 50, "corpus": "tracts"},
 }
+KEY = "0123abcd"
 VQ = {"network": "nn4", "kind": "lbg", "mbest": None, "stages": [{"size": 4096}, {"size": 4096}]}
 
 
@@ -30,10 +31,10 @@ OUTPUTS = [
 
 
 class Results:
-    """A folder of results, and the settings of a report of them."""
+    """A folder of results, and what a report is given of them."""
 
     def __init__(self, folder):
-        self.folder, self.entries = folder, []
+        self.folder, self.folders = folder, []
 
     def add(self, what, name, tables, figure, networks=(), quantisers=(), **settings):
         place = {"experiment": f"{name}_wav", "study": f"studies/{name}", "sweep": f"sweeps/{name}"}[what]
@@ -42,8 +43,16 @@ class Results:
         for table, columns in tables.items():
             pd.DataFrame(columns).to_csv(path / f"{table}.csv", index=False)
         (path / figure).write_text(SVG, encoding="utf-8")
-        entry = {"kind": what, "name": name, "folder": str(path), "settings": {"title": "", **settings}}
-        self.entries.append(entry | {"networks": list(networks), "quantisers": list(quantisers)})
+        record = {"kind": what, "name": name, "key": KEY, "settings": {"title": "", **settings}, "lowered": {}}
+        record["networks"] = {name: one for name, one in {"nn4": NETWORK}.items() if name in networks}
+        record["quantisers"] = {name: one for name, one in {"nn4_vq": VQ}.items() if name in quantisers}
+        if what == "experiment":
+            known = {"experiment": {"name": name, **record["settings"]}, "left_out": ["late"], "key": KEY}
+            (path / "provenance.json").write_text(json.dumps(known), encoding="utf-8")
+            (path / "config.yaml").write_text(json.dumps(record), encoding="utf-8")
+        else:
+            (path / "settings.json").write_text(json.dumps(record), encoding="utf-8")
+        self.folders.append({"folder": str(path), "key": KEY, "newer": None, "time": "2026-01-02 03:04:05.678+00:00"})
         return path
 
     def experiment(self, name, title="", pesq=(3.31, 2.77, 3.17), **settings):
@@ -62,8 +71,6 @@ class Results:
             *("experiment", name, {"means": means, "measures": measures}, "nn4_losses.png", ["nn4"], ["nn4_vq"]),
             **{"outputs": OUTPUTS, "samples": ["big_dog"], "title": title, "published": None, **settings},
         )
-        provenance = {"experiment": {}, "left_out": ["late"], "key": "0123abcd"}
-        (path / "provenance.json").write_text(json.dumps(provenance), encoding="utf-8")
         return path
 
     def noise(self, held_out=7.77, name="noise"):
@@ -185,11 +192,10 @@ class Results:
         )
         self.experiment("240104", "Baseline")
 
-    def text(self, **changes):
+    def text(self, settings=None):
         """The page, and its words without markup, as they are read."""
-        settings = {"entries": self.entries, "networks": {"nn4": NETWORK}, "quantisers": {"nn4_vq": VQ}}
         out = self.folder / "report.html"
-        report.write({name: value for name, value in (settings | changes).items() if value is not None}, out)
+        report.write({"folders": self.folders} if settings is None else settings, out)
         page = out.read_text(encoding="utf-8")
         words = re.sub(r"<(style|title).*?</\1>|data:[^\"]*", "", page, flags=re.DOTALL)
         return page, " ".join(re.sub(r"<[^>]*>", " ", words).split()).replace(" .", ".").replace(" ,", ",")
@@ -226,7 +232,7 @@ def test_what_has_no_results_has_no_section(results):
 def test_every_kind_says_its_question_and_its_numbers(results):
     results.everything()
     page, text = results.text()
-    assert page.count('class="question"') == len(results.entries)
+    assert page.count('class="question"') == len(results.folders)
     for sentence in (
         "In training the held-out SD went from 30.50 to 5.22 dB², against 4.11 dB² on the training frames.",
         "On the speech of big_dog it is 6.33 dB².",
@@ -276,13 +282,58 @@ def test_a_changed_table_changes_the_sentence_and_the_table(results, value):
     assert text.count(f"{value:.2f}") == 2
 
 
-def test_settings_are_those_given(results):
-    results.noise()
-    _, text = results.text(networks={"nn4": NETWORK | {"d": 12, "epochs": 77}})
+def test_settings_are_those_that_the_folder_was_made_with(results):
+    path = results.noise() / "settings.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["networks"]["nn4"] |= {"d": 12, "epochs": 77}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    _, text = results.text()
     assert "(autoencoder1 4, d = 12) in stages of 4096 and 4096 entries" in text
     assert "nn4 autoencoder1 4 12 1 0.008 wloss 0.5 adam 0.002 512 77 tracts" in text
-    _, text = results.text(quantisers={"nn4_vq": VQ | {"kind": "beam", "mbest": 5}})
+    record["quantisers"]["nn4_vq"] |= {"kind": "beam", "mbest": 5}
+    path.write_text(json.dumps(record), encoding="utf-8")
+    _, text = results.text()
     assert "in stages of 4096 and 4096 entries, the later ones on all of 5 survivors" in text
+
+
+@pytest.mark.parametrize(
+    ("now", "words"),
+    [
+        ({"key": "01234567"}, "Out of date. It was made with other settings, or by other code, than there are now."),
+        ({"key": None}, "Out of date. The configuration of this report has no study of this name."),
+        ({"newer": "speech/ann.wav"}, "Out of date. speech/ann.wav is newer than it."),
+    ],
+)
+def test_what_would_be_made_otherwise_now_is_shown_as_it_is_and_marked(results, now, words):
+    results.noise(), results.mbest()
+    page, text = results.text()
+    assert "Out of date" not in text
+    results.folders[0] |= now
+    page, text = results.text()
+    assert words in text and "7.77" in text and text.count("Out of date") == 2
+    assert f"snakemake {results.folders[0]['folder']} makes it anew" in text
+    assert f'<a href="#study-noise">{results.folders[0]["folder"]}</a>.' in page
+
+
+def test_a_quick_look_is_marked_and_shown_with_the_values_that_were_used(results):
+    path = results.experiment("mine")
+    known = json.loads((path / "provenance.json").read_text(encoding="utf-8"))
+    known["experiment"]["lowered"] = {"networks.nn4.epochs": [50, 1], "quantisers.nn4_vq.stages.1.size": [4096, 16]}
+    (path / "provenance.json").write_text(json.dumps(known), encoding="utf-8")
+    page, text = results.text()
+    words = "epochs 1 instead of 50 (networks.nn4); size 16 instead of 4096 (quantisers.nn4_vq.stages.1)"
+    assert f"This is a quick look, made with less than the configuration asks for: {words}." in text
+    assert "nn4 autoencoder1 4 10 1 0.008 wloss 0.5 adam 0.002 512 1 tracts" in text
+    assert "in stages of 4096 and 16 entries" in text
+    assert '<a href="#experiment-mine">' in page[: page.index("<nav")]
+
+
+def test_a_folder_that_does_not_say_how_it_was_made_is_left_out(results, capsys):
+    results.mbest()
+    (results.noise() / "settings.json").unlink()
+    page, _ = results.text()
+    assert re.findall(r'<article id="([^"]*)"', page) == ["study-vq"]
+    assert f"{results.folders[1]['folder']}: left out, as it does not record how it was made" in capsys.readouterr().err
 
 
 def row_of(page, caption, first):
@@ -367,7 +418,7 @@ def test_the_page_is_one_file(results):
     page, _ = results.text()
     assert not re.findall(r'(?:src|href)="(?:https?:|//)[^"]*"', page)
     assert set(re.findall(r'<img src="(.{5})', page)) == {"data:"}
-    assert page.count("<img") == len(results.entries)
+    assert page.count("<img") == len(results.folders)
     assert 'href="mine_wav/index.html"' in page and 'href="studies/analog/big_dog_analog_d10_0dB.wav"' in page
 
 
@@ -399,14 +450,20 @@ COLUMNS = ("noise_var", "sd_training_dB2", "sd_held_out_dB2", "vq_bits", "vq_sta
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"entries": []}, "no entries"),
-        ({"entries": [{"kind": "study"}]}, "name"),
-        ({"networks": None}, "networks"),
-        ({"entries": [{"kind": "talk", "name": "x", "folder": "x", "settings": {}, "networks": []}]}, "kind 'talk'"),
+        ({"folders": []}, "no folder"),
+        ({"folders": [{"folder": "x"}]}, "key"),
+        ({}, "folders"),
     ],
 )
 def test_bad_settings_are_one_line(results, settings, message):
     results.noise()
     with pytest.raises(InputError, match=message) as caught:
-        results.text(**settings)
+        results.text(settings)
     assert "\n" not in str(caught.value)
+
+
+def test_a_record_of_an_unknown_kind_is_one_line(results):
+    path = results.noise() / "settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | {"kind": "talk"}), encoding="utf-8")
+    with pytest.raises(InputError, match="kind 'talk', expected experiment, study or sweep"):
+        results.text()

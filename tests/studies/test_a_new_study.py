@@ -74,11 +74,12 @@ PLAN = """
 import json, sys
 from mlquant.plan import config
 from mlquant.plan.plan import Plan
-from mlquant.plan.studies import report_of
 
 plan = Plan(config.load(json.loads(sys.argv[1])))
-report = report_of(plan.config, [("study", "how_long", "results/studies/how_long")])
-print(json.dumps([plan.studies["how_long"].settings, plan.studies["how_long"].files, report]))
+folder = "results/studies/how_long"
+report = {"folders": [{"folder": folder, "key": plan.key_of("study", "how_long"), "newer": None, "time": None}]}
+made = json.loads(plan.of_study("how_long"))
+print(json.dumps([plan.studies["how_long"].settings, plan.studies["how_long"].files, made, report]))
 """
 
 
@@ -100,15 +101,15 @@ def package(tmp_path):
 
 def test_a_study_needs_no_other_file_of_the_project(package):
     run, folder = package
-    settings, files, report = json.loads(run("-c", PLAN, json.dumps(CONFIG)))
+    settings, files, made, report = json.loads(run("-c", PLAN, json.dumps(CONFIG)))
     assert settings == {"kind": "length", "sample": "ann", "name": "how_long", "b": files[0]}
     assert files[0].startswith("results/features/ann.") and files[0].endswith("/b.f32")
     b = folder / files[0]
     b.parent.mkdir(parents=True)
     b.write_bytes(bytes(88 * 7))
-    run("-m", "mlquant.cli", "study", json.dumps(settings), "-o", "results/studies/how_long")
+    run("-m", "mlquant.cli", "study", json.dumps(made), "-o", "results/studies/how_long")
     made = {path.name: path for path in (folder / "results/studies/how_long").iterdir()}
-    assert made.keys() == {"length.csv", "length.png", "length.svg"}
+    assert made.keys() == {"length.csv", "length.png", "length.svg", "settings.json"}
     assert made["length.csv"].read_text(encoding="utf-8") == "sample,frames\nann,7\n"
     run("-m", "mlquant.cli", "report", json.dumps(report), "-o", "results/report.html")
     page = (folder / "results/report.html").read_text(encoding="utf-8")

@@ -36,12 +36,16 @@ rule compare:
         "mlquant compare {params.folders:q} {params.root:q} -o {output:q} 2>&1 | tee {log:q}"
 
 
-# The report is of all results whose folders exist when Snakemake starts; they are brought up to date first. It is also
-# the default target of `snakemake --report report.zip`, which then shows what exists.
+REPORTING = any(argument.startswith("--report") for argument in sys.argv)
+
+
+# The report is of all results whose folders exist when Snakemake starts. It shows them as they were made; only those that
+# are targets of the same run are made first. It is also the default target of `snakemake --report report.zip`, which
+# then shows what exists.
 rule report:
-    default_target: any(argument.startswith("--report") for argument in sys.argv)
+    default_target: REPORTING
     input:
-        lambda w: with_results(),
+        lambda w: [folder for folder in PLAN.folders() if folder in (with_results() if REPORTING else TARGETS)],
     output:
         # Snakemake's own report has this page in it once it is written.
         report(
@@ -63,7 +67,7 @@ rule report:
         mem_mb=1000,
         runtime=10,
     params:
-        report=lambda w: PLAN.report(with_results()),
+        report=lambda w, input: PLAN.report(with_results(input)),
     message:
         "Writing {output}"
     shell:

@@ -2,7 +2,7 @@
 
 import json
 import os
-from functools import cache
+from glob import glob
 
 TABLES = ("provenance.json", "measures.csv", "means.csv", "anchors.csv")
 TABLES += ("frames.csv", "README.md", "config.yaml")
@@ -108,18 +108,16 @@ def anchors_of(study):
     return [anchors[name] for name in available_of(anchors)]
 
 
-def settings_of_study(study):
-    """Return all settings of a study; where it has anchors, those of samples that could be obtained are among them."""
-    anchors = anchors_of(study)
-    return PLAN.studies[study].settings | ({"anchors": anchors} if anchors else {})
+def with_results(made=()):
+    """Return the folders of experiments, studies and sweeps that exist, and those that are made before the report.
 
-
-@cache
-def with_results():
-    """Return the folders of experiments, studies and sweeps that exist when Snakemake starts."""
-    found = [folder for folder in PLAN.folders() if os.path.isdir(folder)]
+    Those of other configurations are among them, as far as they hold a record of how they were made.
+    """
+    found = [folder for folder in PLAN.folders() if folder in made or os.path.isdir(folder)]
+    records = ("*_wav/provenance.json", "studies/*/settings.json", "sweeps/*/settings.json")
+    found += [os.path.dirname(path) for name in records for path in sorted(glob(f"results/{name}"))]
     if not found:
         raise WorkflowError(
             "There is nothing to report yet. Make a result first, as with: snakemake results/240118_wav"
         )
-    return found
+    return [*dict.fromkeys(found)]

@@ -24,7 +24,7 @@ rule sweep:
         mem_mb=1000,
         runtime=10,
     params:
-        sweep=lambda w: PLAN.params(("mlquant.studies.stages:sweep",), PLAN.sweeps[w.sweep].settings),
+        sweep=lambda w: PLAN.of_sweep(w.sweep),
         root=root,
     message:
         "Summarising sweep {wildcards.sweep}"
@@ -92,7 +92,7 @@ rule study:
         mem_mb=3000,
         runtime=60,
     params:
-        study=lambda w: PLAN.params(PLAN.code_of_study(w.study), settings_of_study(w.study)),
+        study=lambda w: PLAN.of_study(w.study, anchors_of(w.study)),
         root=root,
     message:
         "Making study {wildcards.study}"

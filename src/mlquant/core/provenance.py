@@ -10,10 +10,11 @@ import io
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 from mlquant.core.disk import file_sha256, require, write_bytes, write_json
 from mlquant.core.errors import InputError
@@ -21,6 +22,7 @@ from mlquant.core.errors import InputError
 NAME = "provenance.json"
 _PACKAGES: tuple[str, ...] = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors")
 _PACKAGES += ("scipy", "snakemake", "soundfile", "soxr", "threadpoolctl", "vector-quantize-pytorch")
+_NAMED = 3  # entries that a sentence names one by one
 _UNCHANGED = hashlib.sha256(b"").hexdigest()
 
 
@@ -44,6 +46,33 @@ def sidecar(folder: Path, record: dict, settings: dict, inputs: dict[str, str], 
         "folder": {path.name: file_sha256(path) for path in outputs},
     }
     write_json(folder / NAME, about)
+
+
+def block_at(config: Mapping, place: str) -> dict:
+    """Return the block of a configuration that a place, as networks.nn4.epochs, is in; {} if there is none."""
+    block: Any = config
+    for key in place.split(".")[:-1]:
+        try:
+            block = block[int(key)] if isinstance(block, list) else block[key]
+        except (KeyError, IndexError):
+            return {}
+    return block
+
+
+def quick_look(lowered: Mapping[str, Sequence]) -> str:
+    """Return a sentence on what upper limits lowered: by place, the value asked for and the value used; "" for nothing.
+
+    Places whose values are the same share them.
+    """
+    alike: dict[str, list[str]] = {}
+    for place, (asked, used) in lowered.items():
+        entry, _, setting = place.rpartition(".")
+        alike.setdefault(f"{setting} {used:g} instead of {'all' if asked is None else f'{asked:g}'}", []).append(entry)
+    parts = []
+    for change, entries in alike.items():
+        more = [f"{len(entries) - _NAMED} more"] if len(entries) > _NAMED + 1 else []
+        parts.append(f"{change} ({', '.join((entries[:_NAMED] if more else entries) + more)})")
+    return f"This is a quick look, made with less than the configuration asks for: {'; '.join(parts)}." if parts else ""
 
 
 def now() -> datetime:

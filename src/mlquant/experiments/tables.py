@@ -93,6 +93,8 @@ def means(measures: pd.DataFrame) -> pd.DataFrame:
 def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str]) -> str:
     """Return the legend, and the distortion of every sample and index, as Markdown."""
     parts = [f"# {experiment['name']}", markdown(experiment["title"]) or "Samples of an experiment."]
+    if quick := provenance.quick_look(experiment.get("lowered", {})):
+        parts.append(f"**{markdown(quick)}**")
     parts += [
         f"**Warning: the optional sample {name} could not be obtained and is left out.** Put {name}.raw or "
         f"{name}.wav into `{experiment['speech_dir']}/` and run the same command again; or, to try the download "

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import yaml  # type: ignore[import-untyped]
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
 from mlquant import studies
 from mlquant.chains.settings import Chain, RatedChain
@@ -90,6 +90,24 @@ class Config(Block):
             "it; the config.yaml of a results folder has it"
         ),
     ] = False
+    _whole: Config | None = PrivateAttr(None)
+    _lowered: dict[str, list] = PrivateAttr(default_factory=dict)
+
+    @property
+    def whole(self) -> Config:
+        """The configuration before its upper limits were applied."""
+        return self._whole or self
+
+    def lowered(self, entries: Collection[str]) -> dict[str, list]:
+        """Return what the upper limits lowered in entries: by place, the value asked for and the value that is used.
+
+        An entry is named by its place, as networks.nn4; the place of a setting is as networks.nn4.epochs.
+        """
+        return {
+            place: values
+            for place, values in self._lowered.items()
+            if any(place.startswith(f"{entry}.") for entry in entries)
+        }
 
     def send_every(self, quantiser: VectorQuantiser) -> int:
         """Return n, where a quantiser sends one vector in n."""
@@ -391,19 +409,39 @@ def _derived_quantisers(config: Config) -> dict[str, VectorQuantiser]:
 def _limited(config: Config) -> Config:
     """Return the configuration with its upper limits applied to networks, parts of corpora, and codebooks."""
 
-    def least(block: Block, key: str, limit: float | None) -> Block:
-        found = getattr(block, key)
-        return block.model_copy(update={key: limit}) if limit and (found is None or found > limit) else block
+    lowered: dict[str, list] = {}
 
-    networks = {name: least(network, "epochs", config.max_epochs) for name, network in config.networks.items()}
+    def least(place: str, block: Block, key: str, limit: float | None) -> Block:
+        found = getattr(block, key)
+        if not limit or (found is not None and found <= limit):
+            return block
+        lowered[f"{place}.{key}"] = [found, limit]
+        return block.model_copy(update={key: limit})
+
+    networks = {
+        name: least(place_of("networks", name), network, "epochs", config.max_epochs)
+        for name, network in config.networks.items()
+    }
     corpora, quantisers = {}, {}
     for name, corpus in config.corpora.items():
-        parts = {part: least(settings, "minutes", config.max_minutes) for part, settings in corpus.parts.items()}
-        corpora[name] = corpus.model_copy(update={"parts": parts})
+        parts = {
+            part: least(f"corpora.{name}.parts.{part}", settings, "minutes", config.max_minutes)
+            for part, settings in corpus.parts.items()
+            if not settings.b
+        }
+        corpora[name] = corpus.model_copy(update={"parts": {**corpus.parts, **parts}})
     for name, quantiser in config.quantisers.items():
-        stages = [least(stage, "size", config.max_entries) for stage in quantiser.stages]
+        place = f"{place_of('quantisers', name)}.stages"
+        stages = [least(f"{place}.{i}", stage, "size", config.max_entries) for i, stage in enumerate(quantiser.stages)]
         quantisers[name] = quantiser.model_copy(update={"stages": stages})
-    return config.model_copy(update={"networks": networks, "corpora": corpora, "quantisers": quantisers})
+    limited = config.model_copy(update={"networks": networks, "corpora": corpora, "quantisers": quantisers})
+    limited._whole, limited._lowered = config, lowered
+    return limited
+
+
+def place_of(section: str, name: str) -> str:
+    """Return the place of an entry in the configuration; that of a sweep or study is the entry's name itself."""
+    return name if "." in name else f"{section}.{name}"
 
 
 def _check(where: str, name: str | None, known: Collection[str], what: str) -> None:
@@ -425,7 +463,7 @@ def _check_references(config: Config) -> None:
             if network.row.target == "y" and settings.b and not settings.y:
                 raise InputError(f"config: corpora.{network.corpus}.parts.{part}: has no y, which {name} is trained on")
     for name, quantiser in config.quantisers.items():
-        where = name if "." in name else f"quantisers.{name}"
+        where = place_of("quantisers", name)
         _check(f"{where}.network", quantiser.network, config.networks, "network")
         _check(f"{where}.corpus", quantiser.corpus, config.corpora, "corpus")
         if quantiser.network and config.networks[quantiser.network].d is None:
@@ -438,7 +476,7 @@ def _check_references(config: Config) -> None:
             )
     for name, network in config.networks.items():
         if network.initial:
-            _check_initial(config, name if "." in name else f"networks.{name}", network)
+            _check_initial(config, place_of("networks", name), network)
     for name, experiment in config.experiments.items():
         for i, used in enumerate(experiment.samples):
             _check(f"experiments.{name}.samples.{i}", used, samples, f"sample or file in {config.speech_dir}/")

@@ -90,7 +90,10 @@ def _settings(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]
     experiment = config.experiments[name]
     about = {key: value for key, value in dumped(experiment).items() if key not in ("in_all", "outputs")}
     outputs = [{"index": index, **dumped(output)} for index, output in experiment.outputs.items()]
-    return {"name": name, **about, "outputs": outputs, "config": records.config_of(config, name, dumped)}
+    entries = records.config_of(config, name, dumped)
+    # Only a quick look has what was lowered, so that it leaves the key of any other as it is.
+    lowered = {"lowered": lowered} if (lowered := records.lowered(config, entries)) else {}
+    return {"name": name, **about, "outputs": outputs, "config": entries, **lowered}
 
 
 def _dumped(block: Any) -> dict[str, Any]:

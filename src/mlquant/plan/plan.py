@@ -5,16 +5,21 @@ The Snakefile uses it, and the tools that ask what a run would do.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import time
 from collections.abc import Collection, Iterable
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from mlquant import studies
 from mlquant.core import keys
+from mlquant.core.disk import read_json
 from mlquant.plan import records
 from mlquant.plan.experiments import experiment_of
 from mlquant.plan.graph import Graph, Node
-from mlquant.plan.studies import Summary, report_of, study_of, sweep_of
+from mlquant.plan.studies import Summary, record_of, study_of, sweep_of
 
 if TYPE_CHECKING:
     from mlquant.plan.config import Config
@@ -104,20 +109,69 @@ class Plan:
         """Return what the provenance.json of a network or codebook holds besides its settings, as one JSON text."""
         return records.sidecar(self.graph, node)
 
-    def code_of_study(self, name: str) -> tuple[str, ...]:
-        """Return the functions whose code the folder of a study depends on; none are those of other studies."""
-        return ("mlquant.studies.stages:study", *studies.computed_by(self.config.studies[name].kind))
+    def of_study(self, name: str, anchors: Collection[str] = ()) -> str:
+        """Return what the folder of a study depends on besides files, as JSON text; `anchors` are of its samples."""
+        return self._of_summary("study", name, {"anchors": [*anchors]} if anchors else {})
+
+    def of_sweep(self, name: str) -> str:
+        """Return what the folder of a sweep depends on besides files, as JSON text."""
+        return self._of_summary("sweep", name, {})
+
+    def _of_summary(self, kind: str, name: str, found: dict[str, Any]) -> str:
+        record = record_of(self.config, kind, name, self.key_of(kind, name))
+        return self.params(self._code_of(kind, name), self.summary(kind, name).settings | found | {"record": record})
+
+    def _code_of(self, kind: str, name: str) -> tuple[str, ...]:
+        """Return the functions whose code a study or sweep depends on; none are those of other studies."""
+        studied = studies.computed_by(self.config.studies[name].kind) if kind == "study" else ()
+        return (f"mlquant.studies.stages:{kind}", *studied)
+
+    def key_of(self, kind: str, name: str) -> str:
+        """Return the key that the folder of an experiment, study or sweep records if it is made as planned."""
+        if kind == "experiment":
+            return self.experiments[name].tables.key
+        text = self.params(self._code_of(kind, name), self.summary(kind, name).settings)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
 
     def report(self, folders: Iterable[str]) -> str:
-        """Return what the report of some folders takes besides their tables, as one JSON text."""
-        known = self.folders()
-        of_report = report_of(self.config, [(*known[folder], folder) for folder in folders])
-        reported = {entry["settings"]["kind"] for entry in of_report["entries"] if entry["kind"] == "study"}
+        """Return what the report of some folders takes, as one JSON text: how each would be made now.
+
+        `key` is that of the folder as planned, None if the configuration has no such entry; `newer` is a user's own
+        file that has changed since the folder was made, and `time` is when that was.
+        """
+        known, found = self.folders(), []
+        for folder in folders:
+            key = newer = None
+            if folder in known:
+                key = self.key_of(*known[folder])
+                newer = self._newer(*known[folder], folder) if os.path.exists(folder) else None
+            found.append({"folder": folder, "key": key, "newer": newer, "time": _time(folder)})
+        of_studies = [path for folder in folders if os.path.exists(path := f"{folder}/settings.json")]
+        reported = {read_json(path).get("settings", {}).get("kind") for path in of_studies} & {*studies.kinds()}
         code = [definition for kind in sorted(reported) for definition in studies.reported_by(kind)]
-        return self.params(("mlquant.report.stages:report", *code), of_report)
+        return self.params(("mlquant.report.stages:report", *code), {"folders": found})
+
+    def _newer(self, kind: str, name: str, folder: str) -> str | None:
+        """Return a user's own file behind a folder that is newer than the folder, but not of the future; else None."""
+        if kind == "experiment":
+            files = [node.file("measured.json") for nodes in self.experiments[name].measured.values() for node in nodes]
+        else:
+            files = self.summary(kind, name).files
+        behind = self.graph.behind(files).values()
+        paths = [*files, *(path for node in behind for paths in node.inputs.values() for path in paths)]
+        own = [path for path in dict.fromkeys(paths) if path.rpartition("/")[0] not in self.nodes]
+        made, now = os.path.getmtime(folder), time.time()
+        return next((path for path in own if os.path.exists(path) and made < os.path.getmtime(path) <= now), None)
 
     def captions(self) -> dict[str, Any]:
         """Return what captions of `snakemake --report` show: the checked entries, and the question of each study."""
         entries = self.config.model_dump(mode="json", include={"experiments", "sweeps", "studies"})
         asked = {kind: (study.__doc__ or "").split("\n")[0] for kind, study in studies.kinds().items()}
         return entries | {"kinds": asked}
+
+
+def _time(folder: str) -> str | None:
+    """Return when a folder was made, in UTC; None for one that is not there yet."""
+    if not os.path.exists(folder):
+        return None
+    return datetime.fromtimestamp(os.path.getmtime(folder), UTC).isoformat(sep=" ", timespec="milliseconds")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from mlquant.chains.steps import with_initial
-from mlquant.core import keys
+from mlquant.core import keys, provenance
 
 if TYPE_CHECKING:
     from mlquant.plan.config import Config
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 WITH_SIDECAR = {"networks": "weights.safetensors", "codebooks": "vq.f32"}
 """The kinds of results that have a provenance.json of their own, and the file of each that a user would ask for."""
+LIMITS = ("max_epochs", "max_minutes", "max_entries")
+"""The upper limits of the configuration."""
 _NAMED = 50  # most inputs that a record names one by one: it is one argument of a command, at most 128 kB on Linux
 
 
@@ -54,9 +56,9 @@ def definitions(nodes: Iterable[Node]) -> dict[str, str]:
 def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
     """Return the part of the checked configuration that an experiment is made by, without its samples.
 
-    `dumped` gives the settings of a block.
+    `dumped` gives the settings of a block. Where an upper limit lowers one of them, the limits are part of it.
     """
-    experiment = config.experiments[name]
+    experiment, limited, config = config.experiments[name], config, config.whole
     users: list[Any] = [output for output in experiment.outputs.values() if output.quantiser]
     used = [network for output in experiment.outputs.values() for network in output.networks]
     networks, quantisers = with_initial(config, used, {output.quantiser for output in users})
@@ -84,7 +86,18 @@ def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]
     about = {key: value for key, value in dumped(experiment).items() if key != "in_all"}
     entries["experiments"] = {name: about | {"outputs": outputs}}
     own = {"speech_dir": config.speech_dir, "features": config.features.model_dump()}
-    return {"complete": True, **own, **entries}
+    limits = {limit: value for limit in LIMITS if (value := getattr(config, limit))}
+    return {"complete": True, **own, **entries, **(limits if lowered(limited, entries) else {})}
+
+
+def lowered(config: Config, entries: Mapping[str, Any]) -> dict[str, list]:
+    """Return what upper limits lowered in the entries of an experiment, as `Config.lowered` does.
+
+    Of a quantiser, only the stages that are there count.
+    """
+    sections = ("corpora", "networks", "quantisers")
+    found = config.lowered([f"{section}.{name}" for section in sections for name in entries[section]])
+    return {place: values for place, values in found.items() if provenance.block_at(entries, place)}
 
 
 def origins(graph: Graph, measured: Iterable[Node]) -> list[str]:

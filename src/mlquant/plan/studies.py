@@ -1,4 +1,4 @@
-"""What sweeps and studies take of the graph, and what the report takes of the configuration."""
+"""What sweeps and studies take of the graph, and what their folders record of the configuration for the report."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlquant import studies
 from mlquant.chains.steps import with_initial
+from mlquant.core import keys
+from mlquant.plan.config import place_of
 from mlquant.studies import sweep
 from mlquant.studies.shared import Summary
 
@@ -26,45 +28,51 @@ def study_of(graph: Graph, name: str) -> Summary:
     return studies.kinds()[settings.kind].needs(graph, name, settings)
 
 
-def report_of(config: Config, entries: Iterable[tuple[str, str, str]]) -> dict[str, Any]:
-    """Return what the report takes besides tables: the settings of entries, and of all networks and quantisers of them.
+def record_of(config: Config, kind: str, name: str, key: str) -> dict[str, Any]:
+    """Return what the folder of a study or sweep records, for the report: how it was made, and under which key.
 
-    An entry is given by its kind, "experiment", "study" or "sweep", its name, and the folder of its results.
+    That is its own settings, those of the networks and quantisers that it uses, and what upper limits lowered in them.
     """
-    sections: dict[str, dict] = {"experiment": config.experiments, "study": config.studies, "sweep": config.sweeps}
-    found: list[dict[str, Any]] = []
-    networks: dict[str, Any] = {}
-    quantisers: dict[str, Any] = {}
-    for kind, name, folder in entries:
-        block = sections[kind][name]
-        chains = [*block.outputs.values()] if kind == "experiment" else [*getattr(block, "chains", {}).values()]
-        users = [*chains, *([block] if kind == "study" else [])]
-        used = [network for user in users for network in getattr(user, "networks", [])]
-        used += [network for key in ("network", "manifold") if (network := getattr(block, key, None))]
-        named = {quantiser for user in users if (quantiser := getattr(user, "quantiser", None))}
-        used, quantised = with_initial(config, used, named)
-        networks |= {network: config.networks[network].model_dump(exclude={"row"}) for network in used}
-        quantisers |= {quantiser: config.quantisers[quantiser].model_dump() for quantiser in quantised}
-        if kind == "study" and (shared := _in_common(config, f"studies.{name}.")):
-            networks[f"studies.{name}"] = shared
-            used.append(f"studies.{name}")
-        entry = {"kind": kind, "name": name, "folder": folder, "settings": _dumped(block)}
-        found.append(entry | {"networks": [*dict.fromkeys(used)], "quantisers": sorted(quantised)})
-    return {"entries": found, "networks": networks, "quantisers": quantisers}
+    section = {"study": "studies", "sweep": "sweeps"}[kind]
+    block, place = getattr(config, section)[name], f"{section}.{name}"
+    users = [*getattr(block, "chains", {}).values(), *([block] if kind == "study" else [])]
+    used = [network for user in users for network in getattr(user, "networks", [])]
+    used += [network for key in ("network", "manifold") if (network := getattr(block, key, None))]
+    named = {quantiser for user in users if (quantiser := getattr(user, "quantiser", None))}
+    used, quantised = with_initial(config, used, named)
+    networks = {network: _counted(config.networks[network]) for network in used}
+    if kind == "study" and (shared := _in_common(config, f"{place}.")):
+        networks[place] = shared
+    quantisers = {quantiser: _counted(config.quantisers[quantiser]) for quantiser in sorted(quantised)}
+    record = {"kind": kind, "name": name, "key": key, "settings": block.model_dump(mode="json")}
+    return record | {
+        "networks": networks,
+        "quantisers": quantisers,
+        "lowered": _lowered(config, place, used, quantised),
+    }
 
 
-def _dumped(block: Any) -> dict[str, Any]:
-    """Return the settings of an entry; the outputs of an experiment are a list, each with its index."""
-    settings = block.model_dump()
-    if "outputs" in settings:
-        settings["outputs"] = [{"index": index, **output} for index, output in settings["outputs"].items()]
-    return settings
+def _counted(block: Any) -> dict[str, Any]:
+    """Return the settings of a network or quantiser that keys count, so that a new one makes no study again."""
+    return {name: value for name, value in keys.counted(block).items() if name != "row"}
+
+
+def _lowered(config: Config, place: str, networks: Iterable[str], quantisers: Iterable[str]) -> dict[str, list]:
+    """Return what upper limits lowered in networks and quantisers, in those that a study or sweep adds, and behind."""
+    networks = [*networks, *(name for name in config.networks if name.startswith(f"{place}."))]
+    quantisers = [*quantisers, *(name for name in config.quantisers if name.startswith(f"{place}."))]
+    corpora = [config.networks[name].corpus for name in networks] + [
+        config.quantisers[name].corpus for name in quantisers
+    ]
+    entries = [place_of("networks", name) for name in networks]
+    entries += [place_of("quantisers", name) for name in quantisers]
+    return config.lowered([*entries, *(f"corpora.{corpus}" for corpus in corpora if corpus)])
 
 
 def _in_common(config: Config, places: str) -> dict[str, Any]:
     """Return the settings that all networks of a study have in common; `places` is the start of their places."""
     networks = [network for place, network in config.networks.items() if place.startswith(places)]
-    settings = [network.model_dump(exclude={"row"}) for network in networks]
+    settings = [_counted(network) for network in networks]
     if not settings:
         return {}
-    return {key: value for key, value in settings[0].items() if all(one[key] == value for one in settings)}
+    return {key: value for key, value in settings[0].items() if all(one.get(key) == value for one in settings)}

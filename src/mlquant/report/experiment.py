@@ -12,6 +12,7 @@ from pathlib import Path
 import pandas as pd
 
 from mlquant.core.disk import read_json, require
+from mlquant.core.provenance import block_at
 from mlquant.core.tables import formatted, laid_out, read_rows
 from mlquant.measures.columns import COLUMNS, OF_SPEECH
 
@@ -29,6 +30,21 @@ SECTIONS = {  # of the experiments that the original published, in the order of 
     "240125": ("Autoencoders 2 and 3", 53),
 }
 SECTION, PLACE = "Other experiments", 90
+
+
+def record(folder: Path) -> dict:
+    """Return how the folder of an experiment was made, from its provenance.json and its config.yaml, which is JSON.
+
+    The networks and quantisers have the settings that were used, whatever the configuration asked for.
+    """
+    known, config = read_json(folder / "provenance.json"), read_json(folder / "config.yaml")
+    require(known, f"{folder}/provenance.json", "experiment", "key")
+    require(config, f"{folder}/config.yaml", "networks", "quantisers")
+    made = known["experiment"]
+    for place, (_, used) in made.get("lowered", {}).items():
+        block_at(config, place)[place.rpartition(".")[2]] = used
+    about = {"kind": "experiment", "name": made["name"], "key": known["key"], "settings": made}
+    return about | {name: config[name] for name in ("networks", "quantisers")} | {"lowered": made.get("lowered", {})}
 
 
 def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:

@@ -10,9 +10,7 @@ from mlquant.core.stage import File, Json, Setting, stage
 
 @stage(example="report.json -o results/report.html")
 def report(
-    settings: Annotated[
-        Json, Setting(help="JSON text or file: entries with kind, name, folder and settings; networks; quantisers")
-    ],
+    settings: Annotated[Json, Setting(help="JSON text or file: folders, each with folder, key, newer and time")],
     *,
     out: Annotated[Path, File(help="one HTML file", flag="--out")],
 ) -> None:

@@ -24,6 +24,7 @@ def sweep(
     out = out.absolute()
     with disk.working_in(root), disk.new_folder(out) as folder:
         sweep.summarise(settings, folder)
+        _record(settings, folder)
 
 
 @stage(example="study.json -o noise")
@@ -41,6 +42,15 @@ def study(
     out = out.absolute()
     with disk.working_in(root), disk.new_folder(out) as folder:
         make(settings, folder)
+        _record(settings, folder)
+
+
+def _record(settings: dict, folder: Path) -> None:
+    """Write settings.json, by which the report shows a folder as it was made, if the workflow gives what it holds."""
+    from mlquant.core import disk
+
+    if "record" in settings:
+        disk.write_json(folder / "settings.json", settings["record"])
 
 
 @stage(

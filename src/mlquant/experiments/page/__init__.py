@@ -91,7 +91,8 @@ def script_json(value: object) -> str:
 def append_history(history: Path, tables: Path) -> None:
     """Append an experiment's means over all samples to a CSV file, one row for each output.
 
-    Nothing is appended when the last row of the experiment has the same key. Several processes may call this at once.
+    Nothing is appended when the last row of the experiment has the same key. The rows of a quick look say in a column
+    quick_look what was lowered. Several processes may call this at once.
     A column that only the old rows, or only the new rows have, is empty in the others. Raises InputError for a file
     that is not such a history.
     """
@@ -113,8 +114,10 @@ def append_history(history: Path, tables: Path) -> None:
             "key": key,
             "revision": known["versions"].get("revision") or "",
         }
+        if quick := provenance.quick_look(known["experiment"].get("lowered", {})):
+            about["quick_look"] = quick
         rows += [about | mean for mean in means]
-        columns = list(dict.fromkeys([*_HISTORY, *columns, *(means[0] if means else ())]))
+        columns = list(dict.fromkeys([*_HISTORY, *columns, *about, *(means[0] if means else ())]))
         buffer = io.StringIO()
         writer = csv.DictWriter(buffer, columns, restval="", lineterminator="\n")
         writer.writeheader()

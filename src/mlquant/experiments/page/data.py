@@ -16,6 +16,7 @@ import numpy as np
 
 from mlquant.core import disk, records
 from mlquant.core.errors import InputError
+from mlquant.core.provenance import quick_look
 from mlquant.measures.columns import COLUMNS, FRAMES, TEXT, Column
 from mlquant.networks import dense
 from mlquant.networks.rows import row_of
@@ -24,7 +25,7 @@ from mlquant.vocoder.features import B_HZ, energy_dB
 STEP_dB = 0.01
 LIMIT = 40_000_000  # bytes of the files of all samples that the page holds; the page itself is about as large
 _FLOOR_dB = -100.0  # of harmonics that are drawn
-_TEXT = TEXT | {"time", "experiment", "key", "revision"}  # also those of the history
+_TEXT = TEXT | {"time", "experiment", "key", "revision", "quick_look"}  # also those of the history
 
 _SAMPLES = Column(name="samples", label="samples", help="how many samples the mean is over", digits=0)
 
@@ -164,6 +165,7 @@ class _Tables:
             "name": experiment["name"],
             "title": experiment.get("title") or "",
             "published": experiment.get("published"),
+            "quick_look": quick_look(experiment.get("lowered", {})),
             "outputs": experiment["outputs"],
             "measures": self.measures,
             "means": self.means,

@@ -17,6 +17,7 @@ function showAbout() {
   byId("about").append(...page.experiments.map((e) => el("p", {}, several ? el("strong", {}, `${named(e)}: `) : null, e.title, " ",
     el("span", { class: "quiet" }, `key ${e.key}, revision ${revision(e).replace(/^([0-9a-f]{10})[0-9a-f]+/, "$1")}`))));
   for (const e of page.experiments) {
+    if (e.quick_look) byId("about").append(el("p", { class: "warning" }, several ? `${named(e)}: ` : "", e.quick_look));
     if (e.left_out?.length) byId("about").append(el("p", { class: "warning" }, `${several ? `${named(e)}: ` : ""}left out, as they could not be obtained: ${e.left_out.join(", ")}.`));
   }
   if (page.not_held) byId("about").append(el("p", { class: "warning" }, `Of ${page.samples.length + page.not_held} samples ${page.samples.length} can be heard here. More would be too much for one page: the others are in the tables below, their wavs under Provenance.`));

@@ -158,23 +158,26 @@ function historyCharts() {
     const list = runs.get(r.experiment);
     if (list.at(-1)?.time !== r.time || list.at(-1)?.key !== r.key) list.push({ time: r.time, key: r.key, revision: r.revision, rows: [] });
     list.at(-1).rows.push(r);
+    list.at(-1).quick = Boolean(r.quick_look);
   }
   if (!runs.size) return [quiet("This page was made without a history.")];
+  // Quick looks stand in the table only: in a chart they would look like the runs beside them.
+  const drawn = new Map([...runs].map(([experiment, list]) => [experiment, list.map((run, i) => ({ ...run, x: i + 1 })).filter((run) => !run.quick)]));
   const charts = [["pesq", "mean PESQ"], ["sd_dB2", "mean SD (dB²)"]].map(([column, label]) => {
     const box = el("div", { class: "chart" }), series = [];
-    for (const [experiment, list] of runs) {
+    for (const [experiment, list] of drawn) {
       const keys = new Set(list.flatMap((run) => run.rows.map((r) => r.index)));
       [...keys].sort((a, b) => a - b).forEach((index, i) => {
         const y = list.map((run) => run.rows.find((r) => r.index === index)?.[column] ?? NaN);
-        if (y.some(Number.isFinite)) series.push({ name: `${runs.size > 1 ? `${experiment} ` : ""}${index}`, x: list.map((_, run) => run + 1), y, colour: colour(i), mark: "both" });
+        if (y.some(Number.isFinite)) series.push({ name: `${runs.size > 1 ? `${experiment} ` : ""}${index}`, x: list.map((run) => run.x), y, colour: colour(i), mark: "both" });
       });
     }
     const longest = Math.max(...[...runs.values()].map((list) => list.length));
     const each = Math.ceil(longest / 10);
     redrawn(box, () => chart(box, series, { x: { label: "run", range: [0.5, longest + 0.5], ticks: Array.from({ length: Math.ceil(longest / each) }, (_, i) => 1 + i * each) }, y: { label }, height: 220, title: `${label} by run` }));
-    return el("figure", {}, el("figcaption", {}, `${label} of each index, by run`), series.length ? box : quiet("not measured"));
+    return el("figure", {}, el("figcaption", {}, `${label} of each index, by run`), series.length ? box : quiet("nothing to draw"));
   });
-  const rows = [...runs].flatMap(([experiment, list]) => list.map((run, i) => [experiment, i + 1, run.time, run.key, run.revision || null,
+  const rows = [...runs].flatMap(([experiment, list]) => list.map((run, i) => [experiment, run.quick ? `${i + 1}, a quick look` : i + 1, run.time, run.key, run.revision || null,
     run.rows.map((r) => `${r.index}: ${number(r.pesq)}`).join("  "), run.rows.filter((r) => has(r.sd_dB2)).map((r) => `${r.index}: ${number(r.sd_dB2)}`).join("  ")]));
   return [el("div", { class: "grid" }, charts), details(`${rows.length} ${rows.length === 1 ? "run" : "runs"} of results/history.csv`,
     table("history", ["experiment", "run", "time (UTC)", "key", "revision", "PESQ", "SD dB²"], rows))];
