@@ -321,7 +321,7 @@ def test_a_quick_look_is_marked_and_shown_with_the_values_that_were_used(results
     known["experiment"]["lowered"] = {"networks.nn4.epochs": [50, 1], "quantisers.nn4_vq.stages.1.size": [4096, 16]}
     (path / "provenance.json").write_text(json.dumps(known), encoding="utf-8")
     page, text = results.text()
-    words = "epochs 1 instead of 50 (networks.nn4); size 16 instead of 4096 (quantisers.nn4_vq.stages.1)"
+    words = "epochs 1 instead of 50 (networks nn4); size 16 instead of 4096 (quantisers nn4_vq)"
     assert f"This is a quick look, made with less than the configuration asks for: {words}." in text
     assert "nn4 autoencoder1 4 10 1 0.008 wloss 0.5 adam 0.002 512 1 tracts" in text
     assert "in stages of 4096 and 16 entries" in text

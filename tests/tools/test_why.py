@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -297,6 +298,7 @@ def write_benchmark(path, *seconds):
 
 
 def test_a_time_is_that_of_the_same_name_else_of_the_kind_else_unknown(tmp_path):
+    nothing = why.Work({}, defaultdict(dict))
     write_benchmark(tmp_path / "networks/a.00000001.tsv", 10)
     write_benchmark(tmp_path / "networks/a.00000002.tsv", 30)
     write_benchmark(tmp_path / "networks/ab.00000003.tsv", 100)
@@ -312,8 +314,33 @@ def test_a_time_is_that_of_the_same_name_else_of_the_kind_else_unknown(tmp_path)
         ("report.tsv", 7),
         ("sweeps/broken.tsv", None),
     ):
-        assert why.estimate(str(tmp_path / name)) == seconds, name
-    assert why.estimate("") is None
+        assert why.estimate(str(tmp_path / name), nothing) == seconds, name
+    assert why.estimate("", nothing) is None
+
+
+def test_a_time_grows_with_epochs_and_with_the_frames_that_there_will_be(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    train, corpus, features = (stages()[command] for command in ("train", "prepare-corpus", "features"))
+    nodes, variants = {}, defaultdict(dict)
+    for key, minutes, epochs in (("00000001", 0.5, 1), ("00000002", 5, 20)):
+        made = [
+            Node(corpus, "corpora", "c", key, {"minutes": minutes}, {}),
+            Node(features, "features", "c", key, {}, {"model": [f"results/corpora/c.{key}/speech.raw"]}),
+            Node(train, "networks", "n", key, {"epochs": epochs}, {"features": [f"results/features/c.{key}/b.f32"]}),
+        ]
+        for node in made:
+            nodes[node.folder] = node
+            variants[node.kind, node.name][node.folder] = why.Variant(node.settings, node.inputs, {}, 0.0)
+    for folder, name in (("results/corpora/c.00000001", "speech.raw"), ("results/features/c.00000001", "b.f32")):
+        Path(folder).mkdir(parents=True)
+        Path(folder, name).write_bytes(bytes(800))
+    Path("results/networks/n.00000001").mkdir(parents=True)
+    Path("results/networks/n.00000001/training.json").write_text('{"seconds": 3}')
+    write_benchmark(Path("results/benchmarks/networks/n.00000001.tsv"), 5)
+    work = why.Work(nodes, variants)
+    # 2 s to start, and 3 s for an epoch of half a minute.
+    assert why.estimate("results/benchmarks/networks/n.00000001.tsv", work) == 5
+    assert why.estimate("results/benchmarks/networks/n.00000002.tsv", work) == 2 + 3 * 20 * 10
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import platform
 import subprocess
@@ -22,7 +23,6 @@ from mlquant.core.errors import InputError
 NAME = "provenance.json"
 _PACKAGES: tuple[str, ...] = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors")
 _PACKAGES += ("scipy", "snakemake", "soundfile", "soxr", "threadpoolctl", "vector-quantize-pytorch")
-_NAMED = 3  # entries that a sentence names one by one
 _UNCHANGED = hashlib.sha256(b"").hexdigest()
 
 
@@ -62,17 +62,20 @@ def block_at(config: Mapping, place: str) -> dict:
 def quick_look(lowered: Mapping[str, Sequence]) -> str:
     """Return a sentence on what upper limits lowered: by place, the value asked for and the value used; "" for nothing.
 
-    Places whose values are the same share them.
+    For each setting it has the value used, the values asked for, and the entries of the configuration.
     """
-    alike: dict[str, list[str]] = {}
+    parts: dict[str, tuple[list, dict[str, list[str]]]] = {}
     for place, (asked, used) in lowered.items():
-        entry, _, setting = place.rpartition(".")
-        alike.setdefault(f"{setting} {used:g} instead of {'all' if asked is None else f'{asked:g}'}", []).append(entry)
-    parts = []
-    for change, entries in alike.items():
-        more = [f"{len(entries) - _NAMED} more"] if len(entries) > _NAMED + 1 else []
-        parts.append(f"{change} ({', '.join((entries[:_NAMED] if more else entries) + more)})")
-    return f"This is a quick look, made with less than the configuration asks for: {'; '.join(parts)}." if parts else ""
+        section, entry, *_, setting = place.split(".")
+        values, entries = parts.setdefault(f"{setting} {used:g}", ([], {}))
+        values.append(math.inf if asked is None else asked)
+        entries.setdefault(section, []).append(entry)
+    texts = []
+    for what, (values, entries) in parts.items():
+        asked = ", ".join(f"{value:g}" if value < math.inf else "all" for value in sorted({*values}))
+        of = ", ".join(f"{section} {' '.join(dict.fromkeys(names))}" for section, names in entries.items())
+        texts.append(f"{what} instead of {asked} ({of})")
+    return f"This is a quick look, made with less than the configuration asks for: {'; '.join(texts)}." if texts else ""
 
 
 def now() -> datetime:

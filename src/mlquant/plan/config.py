@@ -409,6 +409,8 @@ def _derived_quantisers(config: Config) -> dict[str, VectorQuantiser]:
 def _limited(config: Config) -> Config:
     """Return the configuration with its upper limits applied to networks, parts of corpora, and codebooks."""
 
+    if not (config.max_epochs or config.max_minutes or config.max_entries):
+        return config
     lowered: dict[str, list] = {}
 
     def least(place: str, block: Block, key: str, limit: float | None) -> Block:

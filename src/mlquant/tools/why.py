@@ -92,7 +92,9 @@ def explain(target: str, configfiles: list[str], entries: list[str], cores: int)
         return
     order = {folder: place for place, folder in enumerate(plan.nodes)}
     jobs.sort(key=lambda job: order.get(job.folder, len(order)))
-    variants, seconds, rows = recorded(), [estimate(job.benchmark) for job in jobs], []
+    variants, rows = recorded(), []
+    work = Work(plan.nodes, variants)
+    seconds = [estimate(job.benchmark, work) for job in jobs]
     for job, time in zip(jobs, seconds, strict=True):
         found = causes(job, plan.nodes, variants)
         more = [f"and {len(found) - _CAUSES} more"] if len(found) > _CAUSES else []
@@ -350,15 +352,84 @@ def _short(value: str) -> str:
 # the time
 
 
-def estimate(benchmark: str) -> float | None:
-    """Return the median of the seconds of jobs with the same name and any key, else of the same kind, or None."""
+class Work:
+    """How much nodes have to do: bytes of their inputs, by the epochs of a training or the entries of a codebook.
+
+    Only the ratio of two nodes of one kind means something. An input that is not made yet has the size of one that was
+    made of other inputs, or with other minutes of speech, changed as these are.
+    """
+
+    def __init__(self, nodes: dict[str, Node], variants: Variants):
+        self._nodes, self._variants, self._sizes = nodes, variants, dict[str, float]()
+
+    def of(self, folder: str) -> float:
+        """Return the work of a node of the plan or of an earlier one; 0 where it is not known."""
+        known = self._known(folder)
+        if known is None:
+            return 0.0
+        settings = known.settings
+        return self._taken(known) * settings.get("epochs", 1) * settings.get("m", 1)
+
+    def _known(self, folder: str) -> Node | Variant | None:
+        match = KEYED.fullmatch(folder)
+        return self._nodes.get(folder) or (self._variants[match[1], match[2]].get(folder) if match else None)
+
+    def _taken(self, known: Node | Variant) -> float:
+        lists = [paths for paths in known.inputs.values() if isinstance(paths, list)]
+        return sum(self._size(path) for paths in lists for path in paths)
+
+    def _size(self, path: str) -> float:
+        if path not in self._sizes:
+            self._sizes[path] = 0.0  # also for what should depend on itself
+            self._sizes[path] = os.path.getsize(path) if os.path.exists(path) else self._expected(path)
+        return self._sizes[path]
+
+    def _expected(self, path: str) -> float:
+        folder, _, name = path.rpartition("/")
+        known, match = self._known(folder), KEYED.fullmatch(folder)
+        for other, made in self._variants[match[1], match[2]].items() if known and match else ():
+            if os.path.exists(f"{other}/{name}"):
+                before, now = (self._minutes(one) or self._taken(one) for one in (made, known))
+                return os.path.getsize(f"{other}/{name}") * (now / before if before else 1)
+        return 0.0
+
+    @staticmethod
+    def _minutes(known: Node | Variant) -> float:
+        return known.settings.get("minutes") or 0.0
+
+
+def estimate(benchmark: str, work: Work) -> float | None:
+    """Return the median of the seconds of jobs with the same name and any key, else of the same kind, or None.
+
+    What a job took besides starting is multiplied by how much more there is to do now. Starting is what the record of a
+    training or codebook does not count, and for other jobs the time of the fastest of their kind.
+    """
     name, key, suffix = re.fullmatch(r"(.*?)(\.[0-9a-f]{8})?(\.tsv)?", os.path.basename(benchmark)).groups()
     folder = Path(benchmark).parent
     kind = "*.tsv" if key else "*_wav.tsv" if name.endswith("_wav") else f"{name}.tsv"
+    taken = {path: seconds for path in folder.glob(kind) if (seconds := _seconds(path))}
     for pattern in (f"{name}.*tsv" if key else f"{name}.tsv", kind):
-        seconds = [value for path in folder.glob(pattern) for value in _seconds(path)]
-        if seconds and suffix:
-            return statistics.median(seconds)
+        alike = [path for path in taken if path.match(pattern)]
+        if not alike or not suffix:
+            continue
+        now, found = work.of(f"results/{folder.name}/{name}{key}") if key else 0.0, []
+        for path in alike:
+            before = work.of(f"results/{folder.name}/{path.stem}")
+            inside = _inside(Path("results", folder.name, path.stem))
+            starting = min(min(seconds) for seconds in taken.values()) if inside is None else None
+            for seconds in taken[path]:
+                fixed = max(0.0, seconds - inside) if starting is None else starting
+                found.append(fixed + (seconds - fixed) * now / before if now and before else seconds)
+        return statistics.median(found)
+    return None
+
+
+def _inside(folder: Path) -> float | None:
+    """Return the seconds of a training, or of a command that trains a codebook; None for another folder."""
+    for name in ("training.json", "provenance.json"):
+        if (folder / name).exists():
+            seconds = _object(folder / name).get("seconds")
+            return seconds if isinstance(seconds, int | float) else None
     return None
 
 
