@@ -29,6 +29,7 @@ from mlquant.experiments.compare import changes
 from mlquant.plan.config import load, read
 from mlquant.plan.graph import Node
 from mlquant.plan.plan import Plan
+from mlquant.plan.records import WITH_SIDECAR
 
 KEYED = re.compile(r"results/(\w+)/([A-Za-z0-9_-]+)\.([0-9a-f]{8})(?![A-Za-z0-9_-])")
 """The folder of a node: kind, name and key."""
@@ -353,7 +354,7 @@ def _short(value: str) -> str:
 
 
 class Work:
-    """How much nodes have to do: bytes of their inputs, by the epochs of a training or the entries of a codebook.
+    """How much nodes have to do: the bytes of their inputs, times the epochs of a training.
 
     Only the ratio of two nodes of one kind means something. An input that is not made yet has the size of one that was
     made of other inputs, or with other minutes of speech, changed as these are.
@@ -367,8 +368,7 @@ class Work:
         known = self._known(folder)
         if known is None:
             return 0.0
-        settings = known.settings
-        return self._taken(known) * settings.get("epochs", 1) * settings.get("m", 1)
+        return self._taken(known) * known.settings.get("epochs", 1)
 
     def _known(self, folder: str) -> Node | Variant | None:
         match = KEYED.fullmatch(folder)
@@ -389,13 +389,15 @@ class Work:
         known, match = self._known(folder), KEYED.fullmatch(folder)
         for other, made in self._variants[match[1], match[2]].items() if known and match else ():
             if os.path.exists(f"{other}/{name}"):
-                before, now = (self._minutes(one) or self._taken(one) for one in (made, known))
-                return os.path.getsize(f"{other}/{name}") * (now / before if before else 1)
+                before, now = (self._speech(one) or self._taken(one) for one in (made, known))
+                grows = before and name not in WITH_SIDECAR.values()  # weights and codebooks do not
+                return os.path.getsize(f"{other}/{name}") * (now / before if grows else 1)
         return 0.0
 
     @staticmethod
-    def _minutes(known: Node | Variant) -> float:
-        return known.settings.get("minutes") or 0.0
+    def _speech(known: Node | Variant) -> float:
+        """Return the bytes of the speech that a part of a corpus takes at most; 0 where it takes all."""
+        return 60 * 16_000 * (known.settings.get("minutes") or 0.0)
 
 
 def estimate(benchmark: str, work: Work) -> float | None:
