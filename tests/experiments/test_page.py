@@ -356,6 +356,20 @@ def test_history_keeps_columns_that_only_some_rows_have(tmp_path):
     assert [(row["sd_dB2"], row["stoi"]) for row in rows] == [("5", ""), ("", "0.9")]
 
 
+def test_history_marks_the_rows_of_a_quick_look(tmp_path):
+    history = tmp_path / "history.csv"
+    for key, lowered in (("1", {}), ("2", {"networks.nn4.epochs": [50, 1], "corpora.a.parts.b.minutes": [None, 0.5]})):
+        tables = small_tables(tmp_path / "tables", key)
+        known = disk.read_json(tables / "provenance.json")
+        disk.write_json(tables / "provenance.json", known | {"experiment": {"name": "a", "lowered": lowered}})
+        page.append_history(history, tables)
+    full, quick = history_of(history)
+    assert full["quick_look"] == ""
+    assert quick["quick_look"].endswith(
+        "epochs 1 instead of 50 (networks nn4); minutes 0.5 instead of all (corpora a)."
+    )
+
+
 def test_history_that_is_none_is_refused_and_left_alone(tmp_path):
     history = tmp_path / "history.csv"
     history.write_text("a,b\n1,2\n")
@@ -470,6 +484,26 @@ def hostile(tables):
         sample["sex"] = text
     disk.write_json(tables / "provenance.json", known)
     return text
+
+
+def test_the_chart_of_the_history_leaves_quick_looks_out(browser, tmp_path, voice):
+    tables = tables_of(tmp_path, voice)
+    known = disk.read_json(tables / "provenance.json")
+    known["experiment"]["lowered"] = {"networks.nn4.epochs": [50, 1]}
+    disk.write_json(tables / "provenance.json", known)
+    name = known["experiment"]["name"]
+    row = {"experiment": name, "key": "1", "revision": "", "index": 3, "tag": "t", "sd_dB2": ""}
+    looks = [("1", 3.1, ""), ("2", 1.5, "This is a quick look."), ("3", 3.2, "")]
+    rows = [row | {"time": time, "pesq": pesq, "quick_look": quick} for time, pesq, quick in looks]
+    write_csv(tmp_path / "history.csv", rows)
+    disk.write_text(tmp_path / "page.html", page.render([("", tables)], tmp_path / "history.csv"))
+    with opened(browser, tmp_path / "page.html") as tab:
+        assert "epochs 1 instead of 50 (networks nn4)" in tab.locator("#about .warning").inner_text()
+        shown = "[...document.querySelectorAll('#networks .chart')].flatMap((box) => box.series ?? [])"
+        series = tab.evaluate(f"{shown}.map((one) => [one.name, one.x, one.y]).filter(([name]) => name === '3')")
+        assert series == [["3", [1, 3], [3.1, 3.2]]]
+        runs = tab.locator("#networks tr").evaluate_all("(all) => all.map((e) => e.textContent)")
+        assert sum("2, a quick look" in run for run in runs) == 1
 
 
 @pytest.mark.slow

@@ -429,6 +429,33 @@ def test_the_report_is_of_what_has_results(finished):
     assert finished.run("-n", "report").rules == {}
 
 
+QUICK = "This is a quick look, made with less than the configuration asks for: "
+QUICK += "epochs 2 instead of 30 (networks manifold nn4_cat1); size 16 instead of 32 (quantisers nn4_vq)."
+
+
+def test_a_quick_look_says_so_and_the_full_run_comes_back_without_training(finished):
+    target, limits = "results/240118_wav", ("--config", "max_epochs=2", "max_entries=16")
+    before = but_the_page(finished.bytes(f"{target}/*"))
+    quick = finished.run("--cores", 2, target, *limits)
+    assert quick.status == 0 and quick.rules["train"] == 2, quick.text
+    assert f"**{QUICK}**" in (finished.folder / target / "README.md").read_text(encoding="utf-8").splitlines()
+    assert f'"quick_look":"{QUICK}"' in (finished.folder / target / "index.html").read_text(encoding="utf-8")
+    config = f"{target}/config.yaml"
+    assert finished.run("-n", target, "--configfile", config).rules == {}  # the command that its provenance names
+    assert finished.run("--cores", 2, "report").rules == {"report": 1}
+    report = (finished.folder / "results/report.html").read_text(encoding="utf-8")
+    assert QUICK in report and "It was made with other settings" in report
+    full = finished.run("--cores", 2, target)
+    assert full.rules == {"page": 1}, full.text
+    assert but_the_page(finished.bytes(f"{target}/*")) == before
+    history = pd.read_csv(finished.folder / "results/history.csv", dtype=str).query("experiment == '240118'")
+    *_, quick, full = (rows for _, rows in history.groupby("time", sort=False))
+    assert [*quick["quick_look"]] == [QUICK] * len(PUBLISHED) and full["quick_look"].isna().all()
+    assert finished.run("--cores", 2, "report").rules == {"report": 1}
+    report = (finished.folder / "results/report.html").read_text(encoding="utf-8")
+    assert "quick look" not in report and "Out of date" not in report
+
+
 def test_snakemakes_own_report_has_figures_tables_and_pages(finished):
     done = finished.run("--report", "report.zip")
     assert done.status == 0, done.text

@@ -67,7 +67,7 @@ rule report:
         mem_mb=1000,
         runtime=10,
     params:
-        report=lambda w, input: PLAN.report(with_results(input)),
+        report=lambda w: PLAN.report(with_results(TARGETS)),
     message:
         "Writing {output}"
     shell:

@@ -108,12 +108,12 @@ def anchors_of(study):
     return [anchors[name] for name in available_of(anchors)]
 
 
-def with_results(made=()):
-    """Return the folders of experiments, studies and sweeps that exist, and those that are made before the report.
+def with_results(targets=()):
+    """Return the folders of experiments, studies and sweeps that exist, and those among the targets of this run.
 
     Those of other configurations are among them, as far as they hold a record of how they were made.
     """
-    found = [folder for folder in PLAN.folders() if folder in made or os.path.isdir(folder)]
+    found = [folder for folder in PLAN.folders() if folder in targets or os.path.isdir(folder)]
     records = ("*_wav/provenance.json", "studies/*/settings.json", "sweeps/*/settings.json")
     found += [os.path.dirname(path) for name in records for path in sorted(glob(f"results/{name}"))]
     if not found:
