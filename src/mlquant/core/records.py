@@ -11,15 +11,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-import mmap
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mlquant.core import containers
 from mlquant.core.disk import atomic, mapped, unreadable, write_bytes
 from mlquant.core.errors import InputError, log
 
@@ -34,7 +33,8 @@ _RATES = (1_000, 768_000)  # Hz, of audio files; with a damaged header resamplin
 _CHANNELS = 64  # most channels of an audio file
 _HOURS = 100  # most hours of speech in a file
 _EXPANSION = 256  # most samples for a byte of an audio file; Opus at 6 kbit/s has 64, only silence in flac has more
-_GUESSED = ("MP3", "OGG")  # formats whose header does not give the length
+_TRIED = 1 << 18  # samples in the middle of a headerless file that show whether they are what they should be
+_INTEGERS = 16.0  # times full scale; float samples beyond are in the scale of integers
 _CHUNK = 1 << 20  # values that are checked together
 
 _MODEL_RECORD = np.dtype(
@@ -176,17 +176,26 @@ def read_speech(path: str | Path, silent: bool = False) -> np.ndarray:
     """Read speech as [N] int16 at 8 kHz.
 
     A `.raw` file is headerless 16-bit mono at 8 kHz. Any other is read by libsndfile, and mixed to one channel and
-    resampled where needed, which is logged. Raises InputError for a file that is missing, empty, not audio, not finite,
-    shorter than a frame or longer than 100 hours, and for one with fewer samples than its header says. A file of zeros
-    alone is accepted only with `silent`, as for outputs of the vocoder.
+    resampled where needed. Logged are that, clipping, a header that does not say how many samples there are, and a
+    `.raw` that seems to hold something else. Raises InputError for a file that is missing, empty, not audio, not
+    finite, in the scale of integers, shorter than a frame or longer than 100 hours, for one with fewer samples than its
+    header says, and for a `.raw` with a header. A file of zeros alone is accepted only with `silent`, as for outputs of
+    the vocoder.
     """
     path = Path(path)
     if path.suffix.lower() == ".raw":
         data = mapped(path)
+        if suffix := containers.suffix_of(data[:32]):
+            raise InputError(
+                f"{path}: begins as a {suffix} file does, expected headerless 16-bit samples, or the name "
+                f"{path.stem}{suffix}"
+            )
         if len(data) % 2:
             raise InputError(f"{path}: {len(data)} bytes, expected an even number (16-bit samples)")
         _refuse_endless(path, len(data) // 2, SAMPLE_RATE)
         speech = np.frombuffer(data, "<i2").astype(np.int16, copy=False)  # without a copy, as it may be hours
+        if len(speech) >= FRAME and (told := _not_as_headerless(speech)):
+            log(f"warning: {path}: {told}")
     else:
         speech = _decode(path)
     if len(speech) < FRAME:
@@ -196,39 +205,73 @@ def read_speech(path: str | Path, silent: bool = False) -> np.ndarray:
     return speech
 
 
+def _not_as_headerless(speech: np.ndarray) -> str | None:
+    """Return for the log what samples [N] int16 of a `.raw` seem to be, if not little-endian 16-bit speech.
+
+    Speech changes little from sample to sample, wrong readings of it do. Thresholds are from five voices at levels from
+    0 to -40 dB, read as they are and as each of the others, and from noise, tones and clipped speech.
+    """
+    middle = max(0, len(speech) - _TRIED) // 2
+    part = np.ascontiguousarray(speech[middle : middle + _TRIED], "<i2")
+    low, high = (part.view(np.uint8)[i::2].astype(np.float64) for i in (0, 1))
+    seems = None
+    floats = np.abs(part[: len(part) // 2 * 2].view("<f4"))
+    with np.errstate(invalid="ignore"):  # any bits may come, those of NaN too
+        floats = floats[floats != 0]
+        like_floats = len(floats) > len(part) / 8 and np.mean((floats > 1e-7) & (floats < 4)) > 0.95
+    signs = (low == 0).mean(), (low == 255).mean()
+    swapped = _roughness(part.byteswap())
+    if like_floats:
+        seems = "32-bit floats"
+    elif swapped < 0.85 and _roughness(part) > 1.4 * swapped:
+        seems = "big-endian"
+    elif np.mean(np.abs(part.astype(np.float64)) >= 28672) > 0.7:
+        seems = "nearly all at full scale, as 8-bit samples read so"
+    elif min(signs) > 0.05 and sum(signs) > 0.8 and np.isin(high, (0, 255)).mean() < 0.5:
+        seems = "big-endian"  # quiet speech, of which the high byte is the sign
+    elif (
+        np.median(np.abs(high - 128)) < 100
+        and _roughness(part.view(np.uint8)) < 0.9
+        and np.mean((low - low.mean()) * (high - high.mean())) > 0.6 * low.std() * high.std() > 0
+    ):
+        seems = "8-bit"
+    return seems and f"its samples seem to be {seems}, expected little-endian 16-bit at 8 kHz"
+
+
+def _roughness(samples: np.ndarray) -> float:
+    """Return the mean step of samples [N] over their mean distance from their mean."""
+    samples = samples - samples.mean(dtype=np.float64)
+    return float(np.abs(np.diff(samples)).mean() / max(np.abs(samples).mean(), 1e-9)) if len(samples) > 1 else 0.0
+
+
 def _decode(path: Path) -> np.ndarray:
     import soundfile
 
     data = mapped(path)
-    _refuse_half_a_file(path, data)
+    contents = containers.contents(path, data)
     try:
-        # libsndfile is given the number of an open file. With a Python file it would print a traceback for each seek
-        # beyond the end; with a name it would take a file without header for what the suffix says.
-        with (
-            open(path, "rb") if isinstance(data, mmap.mmap) else _as_file(data) as file,
-            soundfile.SoundFile(file.fileno(), closefd=False) as sound,
-        ):
-            rate, channels, claimed, guessed = sound.samplerate, sound.channels, sound.frames, sound.format in _GUESSED
+        # From a file with a name libsndfile would take one without header for what the suffix says.
+        with soundfile.SoundFile(containers.View(data, contents)) as sound:
+            rate, channels, claimed, kind = sound.samplerate, sound.channels, sound.frames, sound.format
             _check_header(path, rate, channels, claimed, len(data))
             speech, found = _as_speech(path, sound, len(data))
     except soundfile.SoundFileError as error:
+        known = containers.suffix_of(bytes(data[:32])) or path.suffix.lower()
+        if known in containers.UNREAD:
+            raise InputError(f"{path}: {known} audio, which is not read, expected {containers.READ}") from None
         reason = getattr(error, "error_string", str(error)).rstrip(".")
-        raise InputError(f"{path}: not audio that can be read ({reason}), expected wav, flac or .raw") from None
-    if found < claimed and not guessed:
+        raise InputError(f"{path}: not audio that can be read ({reason}), expected {containers.READ}") from None
+    if found < claimed and kind != "MP3":  # of which libsndfile only guesses the length
         raise InputError(f"{path}: {found} samples, expected {claimed} as its header says")
+    if not contents.kind and kind != "HTK":  # whose length libsndfile compares itself
+        contents.told.append(containers.cannot_tell(kind.lower()))
+    for line in contents.told:
+        log(f"warning: {path}: {line}")
     if channels > 1:
         log(f"{path}: {channels} channels mixed to one")
     if rate != SAMPLE_RATE:
         log(f"{path}: {rate} Hz resampled to {SAMPLE_RATE} Hz")
     return speech
-
-
-def _as_file(data: bytes) -> BinaryIO:
-    """Return an open temporary file of these bytes, which came from a pipe."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115  # for the caller to close
-    file.write(data)
-    file.seek(0)
-    return file
 
 
 def _check_header(path: Path, rate: int, channels: int, samples: int, size: int) -> None:
@@ -253,48 +296,42 @@ def _refuse_endless(path: Path, samples: int, rate: int) -> None:
 def _as_speech(path: Path, sound: soundfile.SoundFile, size: int) -> tuple[np.ndarray, int]:
     """Return an open file of `size` bytes as [N] int16 at 8 kHz, and how many samples it holds at its own rate.
 
-    It is read in chunks, so that hours of speech at a high rate fit in memory.
+    It is read in chunks, so that hours of speech at a high rate fit in memory. What is beyond full scale is clipped,
+    which is logged.
     """
-    # soundfile seeks after each chunk, and a seek in mp3 is not exact.
-    most = sound.frames if sound.format == "MP3" else _CHUNK // sound.channels
+    sound.seekable = lambda: False  # or soundfile seeks after each chunk, which is not exact in mp3
     resampled = None
     if sound.samplerate != SAMPLE_RATE:
         import soxr
 
         resampled = soxr.ResampleStream(sound.samplerate, SAMPLE_RATE, 1, dtype="float64")
-    parts, found = [np.zeros(0, np.int16)], 0
+    parts, found, loudest, clipped = [np.zeros(0, np.int16)], 0, 0.0, 0
     while True:
-        audio = sound.read(max(1, most), dtype="float64", always_2d=True)
+        audio = sound.read(max(1, _CHUNK // sound.channels), dtype="float64", always_2d=True)
         if not np.isfinite(audio).all():
             raise InputError(f"{path}: holds NaN or infinity, expected finite samples")
+        peak = np.abs(audio).max(initial=0.0)
+        if peak >= _INTEGERS:
+            raise InputError(f"{path}: a sample of {peak:g}, expected floats from -1 to 1, as of integers over 32768")
         found += len(audio)
         if found * sound.channels > _EXPANSION * size:
             raise InputError(f"{path}: more than {_EXPANSION} samples for a byte, expected speech")
         _refuse_endless(path, found, sound.samplerate)
-        # All beyond full scale is clipped in the end; clipped here first, sums stay finite.
-        mono = np.clip(audio, -1e9, 1e9).mean(axis=1) * 32768.0
+        mono = audio.mean(axis=1) * 32768.0
         if resampled:
             mono = resampled.resample_chunk(mono, last=not len(audio))
+        loudest = max(loudest, np.abs(mono).max(initial=0.0))
+        clipped += int(np.count_nonzero(np.abs(mono) > 32768))
         parts.append(np.clip(np.rint(mono), -32768, 32767).astype(np.int16))
         if not len(audio):
-            return np.concatenate(parts), found
-
-
-def _refuse_half_a_file(path: Path, data: bytes | mmap.mmap) -> None:
-    """Raise InputError for a wav or aiff that ends before its data do, which libsndfile reads without an error."""
-    orders: dict[bytes, Literal["little", "big"]] = {b"RIFF": "little", b"RIFX": "big", b"FORM": "big"}
-    order = orders.get(data[:4])
-    place = 12
-    while order and place + 8 <= min(len(data), _CHUNK):
-        name, size = data[place : place + 4], int.from_bytes(data[place + 4 : place + 8], order)
-        if name in (b"data", b"SSND"):
-            # The header of a stream that was written without seeking back says 0 or all ones.
-            if size not in (0, 0xFFFFFFFF) and place + 8 + size > len(data):
-                raise InputError(
-                    f"{path}: {len(data) - place - 8} bytes of samples, expected {size} as its header says"
-                )
-            return
-        place += 8 + size + size % 2
+            break
+    speech = np.concatenate(parts)
+    if clipped:
+        log(
+            f"warning: {path}: {clipped} of {len(speech)} samples are clipped: the loudest has {loudest / 32768:.4g} "
+            "times full scale"
+        )
+    return speech, found
 
 
 def write_speech(path: str | Path, speech: np.ndarray) -> None:
