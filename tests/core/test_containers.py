@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from mlquant.core import records
+from mlquant.core import containers, records
 from mlquant.core.errors import InputError
 
 COUNT, SEED = 3000, 7
 N = 1600  # samples
 NOISE = np.random.default_rng(3).normal(0, 0.1, N)
-SPEECH = np.rint(NOISE * 32768).clip(-32768, 32767).astype(np.int16)
+SPEECH = np.rint(NOISE * 32768).astype(np.int16)
 W64 = bytes.fromhex("f3acd3118cd100c04f8edb8a")
 # The chunks of a family: where the first is, bytes of the size, byte order, what the size counts besides the content,
 # alignment, and the chunk of the samples.
@@ -50,8 +50,10 @@ NOT_READ = ("RAW", "SD2")  # without a header
 CANNOT = {"DWVW_12", "DWVW_16", "DWVW_24", "MPEG_LAYER_I", "MPEG_LAYER_II"}  # which libsndfile does not write or read
 
 
-def stored(form, subtype=None, samples=NOISE, rate=8000):
+def stored(form, subtype=None, samples=SPEECH, rate=8000):
     buffer = io.BytesIO()
+    if subtype in ("FLOAT", "DOUBLE"):  # libsndfile would write integers as they are
+        samples = samples / 32768
     soundfile.write(buffer, samples, rate, subtype, format=form)
     return buffer.getvalue()
 
@@ -136,7 +138,7 @@ def case(name, data, rng):
         made = {"smaller": N // 2, "a frame more": N + 1}.get(size, size)
         data = data[:18] + (block >> 36 << 36 | made).to_bytes(8, "big") + data[26:]
         good = made in (0, N // 2)
-    if rng.random() < 0.4:
+    if rng.random() < 0.4 and size != "smaller":  # or the rest may be all that the header promises
         data, good = data[: len(data) * rng.randrange(20) // 20 + rng.choice([0, 0, 0, 1, 2, 3])], False
     return data, good
 
@@ -178,6 +180,113 @@ def test_samples_are_all_read_or_one_line_says_what_is_wrong(tmp_path):
     print(dict(found))
     assert not wrong, "\n".join(wrong[:20])
     assert found["whole"] > COUNT / 4 and found["refused"] > COUNT / 4 and found["told"] < COUNT / 8
+
+
+# --- what each kind of file says of its end --------------------------------------------------------------
+
+
+def read(path, data):
+    path.write_bytes(data)
+    return records.read_speech(path)
+
+
+def refusal(path, data):
+    with pytest.raises(InputError) as error:
+        read(path, data)
+    return str(error.value)
+
+
+def with_size(data, size):
+    return data.replace(b"data" + struct.pack("<I", 2 * N), b"data" + struct.pack("<I", size))
+
+
+@pytest.mark.parametrize("form, subtype", [("RF64", "PCM_16"), ("W64", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS")])
+def test_half_a_file_is_refused_by_what_is_missing(tmp_path, form, subtype):
+    data = stored(form, subtype, np.tile(NOISE, 10))
+    line = refusal(tmp_path / "s.wav", data[: len(data) // 2])
+    assert re.search(
+        r"bytes of samples, expected \d+ as its header says|ends within a page|without the last page", line
+    )
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_an_ogg_without_a_page_and_two_oggs_in_one_are_refused(tmp_path, subtype):
+    data = stored("OGG", subtype, np.tile(NOISE, 40))
+    pages = [match.start() for match in re.finditer(b"OggS", data)] + [len(data)]
+    assert len(pages) > 5 and len(read(tmp_path / "s", data)) == 40 * N
+    assert "a page is missing" in refusal(tmp_path / "s", data[: pages[-4]] + data[pages[-3] :])
+    assert re.search(r"ends after \d.* without the last page", refusal(tmp_path / "s", data[: pages[-2]]))
+    assert "is damaged" in refusal(tmp_path / "s", data[: pages[-2] - 9] + b"123456789" + data[pages[-2] :])
+    assert "several streams" in refusal(tmp_path / "s", data + stored("OGG", subtype))
+
+
+def test_a_flac_of_unknown_length_is_read_to_its_end(tmp_path, capsys):
+    data = stored("FLAC", None, np.tile(NOISE, 10))
+    whole = read(tmp_path / "s", data)
+    unknown = data[:18] + (int.from_bytes(data[18:26], "big") >> 36 << 36).to_bytes(8, "big") + data[26:]
+    tag = b"TAG" + b"title".ljust(125)
+    assert not capsys.readouterr().err
+    for changed in (unknown, unknown + tag):
+        np.testing.assert_array_equal(read(tmp_path / "s", changed), whole)
+        assert capsys.readouterr().err.count("flac without its length in the header") == 1
+    assert "expected" in refusal(tmp_path / "s", unknown[:-100])
+    for changed in (data + tag, b"ID3\4\0\0\0\0\2\0" + bytes(256) + data):
+        np.testing.assert_array_equal(read(tmp_path / "s", changed), whole)
+
+
+@pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0x80000000, 0x7FFFF000, 0xFFFFFFFF, 0xFFFFFFDB])
+def test_a_wav_from_a_pipe_is_read_to_its_end(tmp_path, capsys, size):
+    data = with_size(stored("WAV", "PCM_16"), size)
+    after = b"LIST" + struct.pack("<I", 30) + bytes(range(30))
+    for changed in (data, data + after, data[:36] + after + data[36:]):
+        np.testing.assert_array_equal(read(tmp_path / "s.wav", changed), SPEECH)
+        told = capsys.readouterr().err
+        assert f"{size} bytes of samples as its header says; the {2 * N} that follow are read" in told
+
+
+def test_samples_that_the_header_of_a_wav_does_not_count_are_told_of(tmp_path, capsys):
+    data = stored("WAV", "PCM_16")
+    assert f"{N} bytes follow the samples" in refusal(tmp_path / "s.wav", with_size(data, N))
+    assert "bytes follow the samples" in refusal(tmp_path / "s.wav", data + data)
+    np.testing.assert_array_equal(read(tmp_path / "s.wav", data + b"\1" * 7), SPEECH)
+    assert "the last 7 bytes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", FAMILIES)
+def test_chunks_of_megabytes_hide_no_samples(tmp_path, form):
+    data = stored(form, "PCM_16")
+    parts = list(chunks(form, data))
+    (place,) = (i for i, part in enumerate(parts) if part[0] == FAMILIES[form][5])
+    rng = random.Random(1)
+    for size in (1, 3 << 20):
+        parts[place:place] = [other_chunk(form, rng, size)]
+        np.testing.assert_array_equal(read(tmp_path / "s", joined(form, data, parts)), SPEECH)
+    half = joined(form, data, parts)[:-N]
+    assert "bytes of samples, expected" in refusal(tmp_path / "s", half)
+
+
+def test_an_mp3_without_its_length_is_read_to_its_end_and_says_so(tmp_path, capsys):
+    # Its first half is quiet, so that the length cannot be guessed from the first frame.
+    data = stored("MP3", None, np.r_[NOISE / 1000, np.tile(NOISE, 10)])
+    whole = read(tmp_path / "s.mp3", data)
+    first = containers._mp3_frame(data[:4])
+    frames = [first]
+    while frames[-1] < len(data):
+        frames.append(frames[-1] + containers._mp3_frame(data[frames[-1] : frames[-1] + 4]))
+    capsys.readouterr()
+    found = read(tmp_path / "s.mp3", data[first:])
+    assert "mp3 without its length in the header" in capsys.readouterr().err
+    assert len(whole) == 11 * N and len(whole) <= len(found) < len(whole) + 3 * 1152
+    for tag in (b"TAG" + bytes(125), b"APETAGEX" + bytes(40)):
+        np.testing.assert_array_equal(read(tmp_path / "s.mp3", data + tag), whole)
+    assert re.search(r"\d+ frames, expected \d+ as its header says", refusal(tmp_path / "s.mp3", data[: frames[-5]]))
+    assert "ends within its frame" in refusal(tmp_path / "s.mp3", data[first : frames[-5] + 9])
+
+
+def test_what_is_no_audio_that_is_read_is_named(tmp_path):
+    line = refusal(tmp_path / "voice.wav", b"\0\0\0\x20ftypM4A " + bytes(500))
+    assert ".m4a audio, which is not read, expected wav, flac, ogg" in line
+    assert ".aac audio, which is not read" in refusal(tmp_path / "voice.aac", b"\xff\xf1\x50\x80" + bytes(500))
 
 
 if __name__ == "__main__":

@@ -121,6 +121,46 @@ def test_samples_beyond_full_scale_are_clipped_not_wrapped(tmp_path):
     np.testing.assert_array_equal(records.read_speech(tmp_path / "s.wav"), np.tile([32767, -32768], 40))
 
 
+def test_clipped_samples_are_counted_once_in_the_log(tmp_path, capsys):
+    samples = 0.1 * np.sin(np.arange(800))
+    samples[100:107] = 1.75
+    soundfile.write(tmp_path / "s.wav", samples, 8000, "FLOAT")
+    records.read_speech(tmp_path / "s.wav")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "s.wav: 7 of 800 samples are clipped: the loudest has 1.75 times full scale" in line
+    samples[100:107] = -1
+    soundfile.write(tmp_path / "s.wav", samples, 8000, "FLOAT")
+    records.read_speech(tmp_path / "s.wav")
+    assert not capsys.readouterr().err
+
+
+READINGS = {
+    "big-endian": lambda speech: speech.astype(">i2"),
+    "32-bit floats": lambda speech: (speech / 32768).astype("<f4"),
+    "at full scale": lambda speech: (speech // 256 + 128).astype(np.uint8),
+    "8-bit": lambda speech: (100 * np.sin(np.arange(len(speech)) / 9) + 128).astype(np.uint8),
+}
+
+
+@pytest.mark.parametrize("seems", READINGS)
+@pytest.mark.parametrize("gain", [1, 0.1, 0.01])
+def test_a_raw_of_another_kind_is_told_of(tmp_path, capsys, voice, seems, gain):
+    READINGS[seems](np.rint(gain * voice)).tofile(tmp_path / "s.raw")
+    records.read_speech(tmp_path / "s.raw")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"warning: {tmp_path / 's.raw'}: its samples seem to be" in line and seems in line
+
+
+@pytest.mark.parametrize("gain", [0.003, 0.01, 0.1, 1, 10, 100])
+def test_of_speech_noise_and_tones_in_a_raw_nothing_is_told(tmp_path, capsys, voice, gain):
+    noise = 3000 * np.random.default_rng(1).standard_normal(8000)
+    for samples in (voice, noise, 3000 * np.sin(np.arange(8000) / 9), 3000.0 * (np.arange(8000) % 80 == 0)):
+        records.write_speech(tmp_path / "s.raw", np.clip(np.rint(gain * samples), -32768, 32767).astype(np.int16))
+        records.read_speech(tmp_path / "s.raw")
+    told = [line for line in capsys.readouterr().err.splitlines() if "full scale" not in line]
+    assert not told
+
+
 # --- what cannot be used ---------------------------------------------------------------------------------
 
 
@@ -200,6 +240,26 @@ def test_a_model_with_a_field_out_of_range_is_refused_by_frame(tmp_path, field, 
 def test_half_a_sample_is_refused(tmp_path):
     (tmp_path / "s.raw").write_bytes(bytes([1]) * 1001)
     assert "1001 bytes, expected an even number" in refusal(records.read_speech, tmp_path / "s.raw")
+
+
+STARTS = {
+    **{"RIFF": ".wav", "RF64": ".wav", "fLaC": ".flac"},
+    **{"OggS": ".ogg", "FORM": ".aiff", "caff": ".caf", "ID3\4": ".mp3", ".snd": ".au", "\0\0\0 ftypM4A ": ".m4a"},
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_a_raw_with_the_header_of_another_format_is_refused_with_its_name(tmp_path, start):
+    (tmp_path / "s.raw").write_bytes(start.encode() + bytes(range(1, 250)) * 8)
+    suffix = STARTS[start]
+    assert f"begins as a {suffix} file does" in (line := refusal(records.read_speech, tmp_path / "s.raw"))
+    assert line.endswith(f"the name s{suffix}")
+
+
+@pytest.mark.parametrize("scale", [32767, 300, 1e300])
+def test_floats_in_the_scale_of_integers_are_refused(tmp_path, scale):
+    soundfile.write(tmp_path / "s.wav", scale * np.sin(np.arange(800)), 8000, "DOUBLE")
+    assert re.search("a sample of .*, expected floats from -1 to 1", refusal(records.read_speech, tmp_path / "s.wav"))
 
 
 @pytest.mark.parametrize("name", ["s.raw", "s.wav"])

@@ -12,7 +12,7 @@ import os
 import re
 import struct
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from mmap import mmap
 from typing import Literal
@@ -90,18 +90,28 @@ class View:
         return found
 
 
-def contents(where: object, data: Data) -> Contents:
+def contents(where: str, data: Data) -> Contents:
     """Return what a reader must know of the audio file `where` with these bytes.
 
     Raises InputError, which begins with `where`, when bytes of samples are missing that the header says are there.
     """
-    start = bytes(data[: _id3(data) + 64][_id3(data) :]) if _id3(data) < len(data) else b""
+    tag = _id3(data)
+    start = bytes(data[tag : tag + 64])
     for beginning, (kind, parser) in _KINDS.items():
         if start.startswith(beginning):
-            return parser(str(where), data) if parser else Contents(kind, told=[cannot_tell(kind)])
-    if not _id3(data) and _mp3_frame(data[:4]) is None:
-        return Contents("")
-    return _mp3(str(where), data)
+            rest = data[tag:] if tag else data
+            found = parser(where, rest) if parser else Contents(kind, told=[cannot_tell(kind)])
+            if tag:
+                parts = found.parts or [(0, len(rest))]
+                found.parts = [part if isinstance(part, bytes) else (part[0] + tag, part[1] + tag) for part in parts]
+            return found
+    return _mp3(where, data) if tag or _mp3_frame(start) else Contents("")
+
+
+def some_of(names: Iterable[str]) -> str:
+    """Return how many files there are, and the names of some, for a message."""
+    sorted_names = sorted(names)
+    return f"{len(sorted_names)} ({', '.join(sorted_names[:5])}{', ...' if len(sorted_names) > 5 else ''})"
 
 
 def suffix_of(start: bytes) -> str | None:
@@ -388,10 +398,9 @@ _REVERSED = bytes(int(f"{i:08b}"[::-1], 2) for i in range(256))
 
 def _flac(where: str, data: Data) -> Contents:
     """FLAC (RFC 9639). Its length, of which a pipe leaves 0, is compared with the number of its last frame."""
-    base = _id3(data)
-    stored = int.from_bytes(data[base + 18 : base + 26], "big")
-    total, place = stored & (1 << 36) - 1, base + 4
-    least = int.from_bytes(data[base + 8 : base + 10], "big")
+    stored = int.from_bytes(data[18:26], "big")
+    total, place = stored & (1 << 36) - 1, 4
+    least = int.from_bytes(data[8:10], "big")
     for _ in range(_CHUNKS):
         block = data[place : place + 4]
         place += 4 + int.from_bytes(block[1:], "big")
@@ -408,7 +417,7 @@ def _flac(where: str, data: Data) -> Contents:
         return Contents("flac")
     new = stored >> 36 << 36 | after
     told = f"{total} samples as its header says; {after} follow and are read" if total else cannot_tell("flac")
-    return Contents("flac", [(0, base + 18), new.to_bytes(8, "big"), (base + 26, len(data))], [told])
+    return Contents("flac", [(0, 18), new.to_bytes(8, "big"), (26, len(data))], [told])
 
 
 def _after_flac_frame(header: bytes, first: bytes, least: int) -> int | None:
@@ -452,7 +461,7 @@ def _ogg(where: str, data: Data) -> Contents:
         if flags & 2:
             if ended:
                 raise InputError(
-                    f"{where}: several streams one after the other, of which the first ends{_until(now)}, expected one"
+                    f"{where}: several streams one after the other, the first of which ends{_until(now)}, expected one"
                 )
             start = page[27 + header[-1] :]
             rate = 48000 if start.startswith(b"OpusHead") else int.from_bytes(start[12:16], "little") or 1
@@ -469,7 +478,7 @@ def _ogg(where: str, data: Data) -> Contents:
 
 
 def _until(seconds: float) -> str:
-    return f", after {seconds:.2f} s," if seconds > 0 else ""
+    return f" after {seconds:.2f} s" if seconds > 0 else ""
 
 
 def _ogg_crc(page: bytes) -> int:
@@ -479,14 +488,14 @@ def _ogg_crc(page: bytes) -> int:
 
 
 def _id3(data: Data) -> int:
-    """Return the bytes of an ID3v2 tag at the start of a file."""
-    start = data[:10]
-    if len(start) < 10 or start[:3] != b"ID3" or max(start[6:]) > 127:
-        return 0
-    size = 0
-    for byte in start[6:]:
-        size = size << 7 | byte
-    return 10 + size + (10 if start[5] & 16 else 0)
+    """Return the bytes of ID3v2 tags at the start of a file."""
+    place = 0
+    while (start := data[place : place + 10])[:3] == b"ID3" and len(start) == 10 and max(start[6:]) < 128:
+        size = 0
+        for byte in start[6:]:
+            size = size << 7 | byte
+        place += 10 + size + (10 if start[5] & 16 else 0)
+    return place
 
 
 _KBITS = {
@@ -516,29 +525,60 @@ def _mp3_frame(header: bytes) -> int | None:
 
 
 def _mp3(where: str, data: Data) -> Contents:
-    """MPEG audio: frames one after the other. The first may hold their number (Xing, Info or VBRI)."""
-    place, frames, expected = _id3(data), 0, None
-    while len(header := data[place : place + 4]) == 4 and (size := _mp3_frame(header)):
+    """MPEG audio: frames one after the other. The first may hold their number (Xing, Info or VBRI).
+
+    Where it does not, libsndfile guesses it, and reads no more than that; so it gets to see such a frame.
+    """
+    first = place = _id3(data)
+    frames, expected, counting, lost = 0, 0, False, 0
+    while True:
+        header = data[place : place + 4]
+        if not (size := _mp3_frame(header)):
+            following = _next_mp3_frame(data, place)
+            if following is None or not frames:
+                break
+            lost, place = lost + following - place, following
+            continue
         if not frames:
-            start = bytes(data[place : place + 64])
+            head, start = bytes(header), bytes(data[place : place + min(size, 64)])
             for tag, at in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
-                if (found := start.find(tag)) > 0 and (tag == b"VBRI" or start[found + 7] & 1):
-                    expected = int.from_bytes(start[found + at : found + at + 4], "big")
+                if (found := start.find(tag)) > 0:
+                    counting = True
+                    has = tag == b"VBRI" or (start[found + 7 : found + 8] > b"\0" and start[found + 7] & 1)
+                    expected = int.from_bytes(start[found + at : found + at + 4], "big") if has else 0
         frames += 1
         place += size
-    rest = data[place : place + 8]
-    whole = not rest.strip(b"\0") or rest[:3] in (b"TAG", b"ID3") or rest in (b"APETAGEX", b"LYRICSBE")
-    if place > len(data) or (len(rest) < 4 and rest[:1] == b"\xff"):
-        raise InputError(
-            f"{where}: its last frame ends before it should, after {frames - 1} whole ones, expected whole frames"
-        )
-    if expected is None or not whole:
-        return Contents("mp3", told=[cannot_tell("mp3")])
-    frames -= 1  # the one with the number
-    if frames < expected - 1:
+    rest = bytes(data[place : place + 8])
+    if place > len(data) or (0 < len(rest) < 4 and rest[:1] == b"\xff"):
+        raise InputError(f"{where}: ends within its frame {frames}, expected whole frames")
+    if not frames:
+        return Contents("")
+    told = [f"{lost} bytes between its frames are none, and are not read"] if lost else []
+    frames -= counting
+    if expected and frames < expected - 1:
         raise InputError(f"{where}: {frames} frames, expected {expected} as its header says")
-    told = [f"{frames} frames, {expected} as its header says"] if frames < expected else []  # some count that one too
-    return Contents("mp3", told=told)
+    if expected:
+        # Some writers count the frame with the number too.
+        told += [f"{frames} frames, {expected} as its header says"] if frames < expected else []
+        return Contents("mp3", told=told)
+    told.append(cannot_tell("mp3"))
+    if head[1] >> 1 & 3 != 1:
+        return Contents("mp3", told=told)  # of layer I or II, with frames of one size
+    head = bytes([255, head[1] | 1, 0xE0 | head[2] & 12, head[3]])  # without a checksum, and of the largest size
+    size = _mp3_frame(head) or 0
+    side = (17 if head[3] >> 6 == 3 else 32) if head[1] >> 3 & 3 == 3 else 9 if head[3] >> 6 == 3 else 17
+    frame = head + bytes(side) + b"Info\0\0\0\1" + frames.to_bytes(4, "big")
+    after = first + (_mp3_frame(data[first : first + 4]) or 0 if counting else 0)
+    return Contents("mp3", [(0, first), frame.ljust(size, b"\0"), (after, len(data))], told)
+
+
+def _next_mp3_frame(data: Data, place: int) -> int | None:
+    """Return where the next two frames after damage begin; None where none do, as in tags at the end."""
+    last = min(len(data), place + _SEARCHED)
+    while (place := data.find(b"\xff", place + 1, last)) >= 0:
+        if (size := _mp3_frame(data[place : place + 4])) and _mp3_frame(data[place + size : place + size + 4]):
+            return place
+    return None
 
 
 # First bytes of each kind that libsndfile reads, its name and its parser; without one the header has no length.

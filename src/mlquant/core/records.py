@@ -33,6 +33,7 @@ _RATES = (1_000, 768_000)  # Hz, of audio files; with a damaged header resamplin
 _CHANNELS = 64  # most channels of an audio file
 _HOURS = 100  # most hours of speech in a file
 _EXPANSION = 256  # most samples for a byte of an audio file; Opus at 6 kbit/s has 64, only silence in flac has more
+_DELAY = 2 * 1152  # samples that an mp3 may have less than its frames hold, as the first cannot be decoded
 _TRIED = 1 << 18  # samples in the middle of a headerless file that show whether they are what they should be
 _INTEGERS = 16.0  # times full scale; float samples beyond are in the scale of integers
 _CHUNK = 1 << 20  # values that are checked together
@@ -172,7 +173,7 @@ def write_model(path: str | Path, chunks: Model | Iterable[Model]) -> None:
             file.write(records.data)
 
 
-def read_speech(path: str | Path, silent: bool = False) -> np.ndarray:
+def read_speech(path: str | Path, silent: bool = False, where: str | None = None) -> np.ndarray:
     """Read speech as [N] int16 at 8 kHz.
 
     A `.raw` file is headerless 16-bit mono at 8 kHz. Any other is read by libsndfile, and mixed to one channel and
@@ -180,28 +181,29 @@ def read_speech(path: str | Path, silent: bool = False) -> np.ndarray:
     `.raw` that seems to hold something else. Raises InputError for a file that is missing, empty, not audio, not
     finite, in the scale of integers, shorter than a frame or longer than 100 hours, for one with fewer samples than its
     header says, and for a `.raw` with a header. A file of zeros alone is accepted only with `silent`, as for outputs of
-    the vocoder.
+    the vocoder. `where` is the name of the file in messages; None is its path.
     """
     path = Path(path)
+    where = where or str(path)
     if path.suffix.lower() == ".raw":
         data = mapped(path)
         if suffix := containers.suffix_of(data[:32]):
             raise InputError(
-                f"{path}: begins as a {suffix} file does, expected headerless 16-bit samples, or the name "
+                f"{where}: begins as a {suffix} file does, expected headerless 16-bit samples, or the name "
                 f"{path.stem}{suffix}"
             )
         if len(data) % 2:
-            raise InputError(f"{path}: {len(data)} bytes, expected an even number (16-bit samples)")
-        _refuse_endless(path, len(data) // 2, SAMPLE_RATE)
+            raise InputError(f"{where}: {len(data)} bytes, expected an even number (16-bit samples)")
+        _refuse_endless(where, len(data) // 2, SAMPLE_RATE)
         speech = np.frombuffer(data, "<i2").astype(np.int16, copy=False)  # without a copy, as it may be hours
         if len(speech) >= FRAME and (told := _not_as_headerless(speech)):
-            log(f"warning: {path}: {told}")
+            log(f"warning: {where}: {told}")
     else:
-        speech = _decode(path)
+        speech = _decode(path, where)
     if len(speech) < FRAME:
-        raise InputError(f"{path}: {len(speech)} samples at 8 kHz, expected at least one frame of {FRAME}")
+        raise InputError(f"{where}: {len(speech)} samples at 8 kHz, expected at least one frame of {FRAME}")
     if not silent and not speech.any():
-        raise InputError(f"{path}: all {len(speech)} samples are zero, expected speech")
+        raise InputError(f"{where}: all {len(speech)} samples are zero, expected speech")
     return speech
 
 
@@ -244,56 +246,56 @@ def _roughness(samples: np.ndarray) -> float:
     return float(np.abs(np.diff(samples)).mean() / max(np.abs(samples).mean(), 1e-9)) if len(samples) > 1 else 0.0
 
 
-def _decode(path: Path) -> np.ndarray:
+def _decode(path: Path, where: str) -> np.ndarray:
     import soundfile
 
     data = mapped(path)
-    contents = containers.contents(path, data)
+    contents = containers.contents(where, data)
     try:
         # From a file with a name libsndfile would take one without header for what the suffix says.
         with soundfile.SoundFile(containers.View(data, contents)) as sound:
             rate, channels, claimed, kind = sound.samplerate, sound.channels, sound.frames, sound.format
-            _check_header(path, rate, channels, claimed, len(data))
-            speech, found = _as_speech(path, sound, len(data))
+            _check_header(where, rate, channels, claimed, len(data))
+            speech, found = _as_speech(where, sound, len(data))
     except soundfile.SoundFileError as error:
         known = containers.suffix_of(bytes(data[:32])) or path.suffix.lower()
         if known in containers.UNREAD:
-            raise InputError(f"{path}: {known} audio, which is not read, expected {containers.READ}") from None
+            raise InputError(f"{where}: {known} audio, which is not read, expected {containers.READ}") from None
         reason = getattr(error, "error_string", str(error)).rstrip(".")
-        raise InputError(f"{path}: not audio that can be read ({reason}), expected {containers.READ}") from None
-    if found < claimed and kind != "MP3":  # of which libsndfile only guesses the length
-        raise InputError(f"{path}: {found} samples, expected {claimed} as its header says")
+        raise InputError(f"{where}: not audio that can be read ({reason}), expected {containers.READ}") from None
+    if found < claimed - (_DELAY if kind == "MP3" else 0):
+        raise InputError(f"{where}: {found} samples, expected {claimed} as its header says")
     if not contents.kind and kind != "HTK":  # whose length libsndfile compares itself
         contents.told.append(containers.cannot_tell(kind.lower()))
     for line in contents.told:
-        log(f"warning: {path}: {line}")
+        log(f"warning: {where}: {line}")
     if channels > 1:
-        log(f"{path}: {channels} channels mixed to one")
+        log(f"{where}: {channels} channels mixed to one")
     if rate != SAMPLE_RATE:
-        log(f"{path}: {rate} Hz resampled to {SAMPLE_RATE} Hz")
+        log(f"{where}: {rate} Hz resampled to {SAMPLE_RATE} Hz")
     return speech
 
 
-def _check_header(path: Path, rate: int, channels: int, samples: int, size: int) -> None:
+def _check_header(where: str, rate: int, channels: int, samples: int, size: int) -> None:
     """Raise InputError for an audio file of `size` bytes whose header holds impossible numbers."""
     if not _RATES[0] <= rate <= _RATES[1]:
-        raise InputError(f"{path}: {rate} Hz as its header says, expected {_RATES[0]} to {_RATES[1]} Hz")
+        raise InputError(f"{where}: {rate} Hz as its header says, expected {_RATES[0]} to {_RATES[1]} Hz")
     if not 1 <= channels <= _CHANNELS:
-        raise InputError(f"{path}: {channels} channels as its header says, expected 1 to {_CHANNELS}")
+        raise InputError(f"{where}: {channels} channels as its header says, expected 1 to {_CHANNELS}")
     if samples * channels > _EXPANSION * size:
         raise InputError(
-            f"{path}: {samples} samples in {channels} channels as its header says, expected at most "
+            f"{where}: {samples} samples in {channels} channels as its header says, expected at most "
             f"{_EXPANSION * size // channels} in {size} bytes"
         )
-    _refuse_endless(path, samples, rate)
+    _refuse_endless(where, samples, rate)
 
 
-def _refuse_endless(path: Path, samples: int, rate: int) -> None:
+def _refuse_endless(where: str, samples: int, rate: int) -> None:
     if samples > 3600 * _HOURS * rate:
-        raise InputError(f"{path}: {samples / rate / 3600:.0f} hours of speech, expected at most {_HOURS}")
+        raise InputError(f"{where}: {samples / rate / 3600:.0f} hours of speech, expected at most {_HOURS}")
 
 
-def _as_speech(path: Path, sound: soundfile.SoundFile, size: int) -> tuple[np.ndarray, int]:
+def _as_speech(where: str, sound: soundfile.SoundFile, size: int) -> tuple[np.ndarray, int]:
     """Return an open file of `size` bytes as [N] int16 at 8 kHz, and how many samples it holds at its own rate.
 
     It is read in chunks, so that hours of speech at a high rate fit in memory. What is beyond full scale is clipped,
@@ -307,16 +309,18 @@ def _as_speech(path: Path, sound: soundfile.SoundFile, size: int) -> tuple[np.nd
         resampled = soxr.ResampleStream(sound.samplerate, SAMPLE_RATE, 1, dtype="float64")
     parts, found, loudest, clipped = [np.zeros(0, np.int16)], 0, 0.0, 0
     while True:
-        audio = sound.read(max(1, _CHUNK // sound.channels), dtype="float64", always_2d=True)
+        # Not beyond the end, where FLAC may have a tag.
+        most = min(max(1, _CHUNK // sound.channels), sound.frames - found)
+        audio = sound.read(most, dtype="float64", always_2d=True)
         if not np.isfinite(audio).all():
-            raise InputError(f"{path}: holds NaN or infinity, expected finite samples")
+            raise InputError(f"{where}: holds NaN or infinity, expected finite samples")
         peak = np.abs(audio).max(initial=0.0)
         if peak >= _INTEGERS:
-            raise InputError(f"{path}: a sample of {peak:g}, expected floats from -1 to 1, as of integers over 32768")
+            raise InputError(f"{where}: a sample of {peak:g}, expected floats from -1 to 1, as of integers over 32768")
         found += len(audio)
         if found * sound.channels > _EXPANSION * size:
-            raise InputError(f"{path}: more than {_EXPANSION} samples for a byte, expected speech")
-        _refuse_endless(path, found, sound.samplerate)
+            raise InputError(f"{where}: more than {_EXPANSION} samples for a byte, expected speech")
+        _refuse_endless(where, found, sound.samplerate)
         mono = audio.mean(axis=1) * 32768.0
         if resampled:
             mono = resampled.resample_chunk(mono, last=not len(audio))
@@ -328,7 +332,7 @@ def _as_speech(path: Path, sound: soundfile.SoundFile, size: int) -> tuple[np.nd
     speech = np.concatenate(parts)
     if clipped:
         log(
-            f"warning: {path}: {clipped} of {len(speech)} samples are clipped: the loudest has {loudest / 32768:.4g} "
+            f"warning: {where}: {clipped} of {len(speech)} samples are clipped: the loudest has {loudest / 32768:.4g} "
             "times full scale"
         )
     return speech, found

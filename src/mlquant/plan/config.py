@@ -33,6 +33,7 @@ from mlquant.core.blocks import (
     unfit,
     validate,
 )
+from mlquant.core.containers import READ, SUFFIXES, UNREAD
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
 from mlquant.experiments.settings import Experiment
@@ -40,7 +41,7 @@ from mlquant.networks.rows import SHAPING
 from mlquant.networks.settings import Network
 from mlquant.quantisers.settings import Quantiser, Size, VectorQuantiser
 from mlquant.speech.archives import matches
-from mlquant.speech.settings import OWN, Corpus, Part, Sample, Source, audio_files
+from mlquant.speech.settings import Corpus, Part, Sample, Source, audio_files
 from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
@@ -66,8 +67,8 @@ class Config(Block):
     speech_dir: Annotated[
         FilePath,
         Setting(
-            help="folder of your own test samples, <sample>.wav, .flac or .raw (headerless 16-bit 8 kHz); a file there "
-            "needs no entry in `samples`, and is used in place of one of its name"
+            help="folder of your own test samples, <sample>.wav, .flac, .ogg, .mp3 and so on, or .raw (headerless "
+            "16-bit 8 kHz); a file there needs no entry in `samples`, and is used in place of one of its name"
         ),
     ] = "speech"
     features: Annotated[Features, Setting(help="how features are computed; see Features")] = Features()
@@ -245,6 +246,7 @@ def load(raw: Any) -> Config:
     derived = {"networks": config.networks | _derived_networks(config)}
     derived["quantisers"] = config.quantisers | _derived_quantisers(config)
     config = config.model_copy(update=derived)
+    _check_unread(config)
     _check_references(config)
     _check_studies(config)
     _check_own_files(config)
@@ -591,6 +593,15 @@ def _check_studies(config: Config) -> None:
             check(config, name, study)
 
 
+def _check_unread(config: Config) -> None:
+    """Raise InputError for a sample whose only file among the user's own is of a kind that is not read."""
+    unread = _used_samples(config) - {path.stem for path in own_files(config)}
+    for path in sorted(Path(config.speech_dir).glob("*")):
+        is_audio = path.suffix.lower() in UNREAD or path.stem not in config.samples
+        if path.stem in unread and is_audio and path.is_file():
+            raise InputError(f"config: sample {path.stem!r}: found {path}, which is not read, expected {READ}")
+
+
 def _check_own_files(config: Config) -> None:
     """Raise InputError for an own speech file whose path cannot be used, and for a sample with two files."""
     used = _used_samples(config)
@@ -650,7 +661,7 @@ def _without_samples(config: Config) -> Config:
 
 def own_files(config: Config) -> list[Path]:
     """Return the user's own speech files, sorted."""
-    return sorted(path for path in Path(config.speech_dir).glob("*") if path.suffix.lower() in OWN)
+    return sorted(path for path in Path(config.speech_dir).glob("*") if path.suffix.lower() in SUFFIXES)
 
 
 def _samples(config: Config) -> list[str]:

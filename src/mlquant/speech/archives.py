@@ -29,9 +29,9 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from mlquant.core.containers import READ, SUFFIXES, UNREAD, some_of
 from mlquant.core.disk import atomic
 from mlquant.core.errors import InputError, log, one_line
-from mlquant.speech.settings import AUDIO
 
 LIMIT = 2 << 30  # bytes; a download or the content of an archive beyond this is taken for an attack or a mistake
 MEMBERS = 200_000  # most files and folders in an archive
@@ -90,26 +90,38 @@ def unpack(name: str, download: Path, scratch: Path, origin: str) -> tuple[Path,
     Returns a file that holds them uncompressed and, by path, the offset and the bytes of each in that file. Raises
     InputError, which begins with `origin`, for a damaged archive and for one without audio.
     """
-    if name.lower().endswith(AUDIO):
+    if name.lower().endswith(SUFFIXES):
         return download, {one_line(name): (0, download.stat().st_size)}
+    if name.lower().endswith(UNREAD):
+        raise InputError(f"{origin}: {name} is not read, expected {READ}, or an archive of these")
+    unread: list[str] = []
     try:
         with time_limit():
-            content = _plain_tar(download, scratch)
-            places = _places(content)
+            content = _plain_tar(download, scratch, unread)
+            places = _places(content, unread)
     except BAD_ARCHIVE as error:
         raise_if_disk_full(error)
         raise InputError(f"{origin}: {name} is corrupt or no archive ({error})") from None
+    _tell(unread, origin)
     if not places:
-        raise InputError(f"{origin}: {name} holds no audio, expected files named {', '.join(AUDIO)}")
+        raise InputError(f"{origin}: {name} holds no audio, expected files named {', '.join(SUFFIXES)}")
     return content, places
 
 
-def _plain_tar(archive: Path, scratch: Path) -> Path:
-    """Return the content of an archive as an uncompressed tar in `scratch`; such a tar itself stays where it is."""
+def _tell(unread: list[str], where: object) -> None:
+    if unread:
+        log(f"warning: {where}: audio that is not read is left out: {some_of(unread)}")
+
+
+def _plain_tar(archive: Path, scratch: Path, unread: list[str]) -> Path:
+    """Return the content of an archive as an uncompressed tar in `scratch`; such a tar itself stays where it is.
+
+    A zip keeps audio alone; what it has of audio that is not read is added to `unread`.
+    """
     plain = scratch / "plain.tar"
     start = _first_bytes(archive)
     if start.startswith(b"PK"):
-        return _pack_zip(archive, plain)
+        return _pack_zip(archive, plain, unread)
     if start == b"!<arch>\n":
         archive = _deb_content(archive, scratch / "data.tar")
         start = _first_bytes(archive)
@@ -191,7 +203,7 @@ class _Bounded:
         return self.file.read(size)
 
 
-def _pack_zip(archive: Path, target: Path) -> Path:
+def _pack_zip(archive: Path, target: Path, unread: list[str]) -> Path:
     """Write the audio files of a zip as a tar."""
     with open(archive, "rb") as file:
         bounded = _Bounded(file, DIRECTORY)
@@ -204,7 +216,7 @@ def _pack_zip(archive: Path, target: Path) -> Path:
                 raise ValueError(f"holds more than {LIMIT} bytes")
             for info in members:
                 regular = not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-                path = _audio_path(info.filename, regular)
+                path = _audio_path(info.filename, regular, unread)
                 if path is None:
                     continue
                 # With other methods zipfile decompresses a whole file at once, however large it gets.
@@ -217,14 +229,17 @@ def _pack_zip(archive: Path, target: Path) -> Path:
     return target
 
 
-def _places(tar_file: Path) -> dict[str, tuple[int, int]]:
-    """Return the offset and the bytes of each audio file in an uncompressed tar, by path."""
+def _places(tar_file: Path, unread: list[str]) -> dict[str, tuple[int, int]]:
+    """Return the offset and the bytes of each audio file in an uncompressed tar, by path.
+
+    Audio that is not read is added to `unread`.
+    """
     places, members, characters = {}, 0, 0
     with open(tar_file, "rb") as file:
         bounded = _Bounded(file, HEADER)
         with tarfile.open(fileobj=bounded, mode="r:", encoding="utf-8") as tar:
             while info := tar.next():
-                path = _audio_path(info.name, info.isreg() and not info.issparse())
+                path = _audio_path(info.name, info.isreg() and not info.issparse(), unread)
                 if not 0 <= info.size <= LIMIT:
                     raise ValueError(f"{info.name} has {info.size} bytes, expected at most {LIMIT}")
                 if path in places:
@@ -246,10 +261,12 @@ def _places(tar_file: Path) -> dict[str, tuple[int, int]]:
     return places
 
 
-def _audio_path(name: str, regular: bool) -> str | None:
+def _audio_path(name: str, regular: bool, unread: list[str]) -> str | None:
     """Return the path under which a member is kept; None if it is not audio, not a plain file, or leads outside."""
     path = PurePosixPath(name)
-    if path.suffix.lower() not in AUDIO:
+    if path.suffix.lower() not in SUFFIXES:
+        if path.suffix.lower() in UNREAD and regular:
+            unread.append(one_line(name))
         return None
     if not regular:
         log(f"{one_line(name)}: this is not a plain file; it is left out")
@@ -296,12 +313,14 @@ def write_archive(path: Path, content: Path, places: dict[str, tuple[int, int]])
 
 def read_archive(path: Path) -> dict[str, Callable[[], bytes]]:
     """Return the audio files of a tar, by path, each as a function that reads its bytes."""
+    unread: list[str] = []
     try:
-        places = _places(path)
+        places = _places(path, unread)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
     except BAD_ARCHIVE as error:
         raise InputError(f"{path}: not an archive that can be read ({error}), expected tar") from None
+    _tell(unread, path)
     return {name: partial(_read_part, path, *place) for name, place in places.items()}
 
 

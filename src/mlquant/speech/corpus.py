@@ -43,14 +43,11 @@ def prepare_sample(path: Path, out: Path, member_pattern: str | None = None, sha
 
 
 def _decode(name: str, data: bytes, where: str) -> np.ndarray:
-    """Return speech [N] int16 of an archive's member; errors name it as `where`."""
+    """Return speech [N] int16 of an archive's member; messages name it as `where`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / re.sub(r"[^\w.-]", "_", PurePosixPath(name).name, flags=re.ASCII)[-80:]
         path.write_bytes(data)
-        try:
-            return read_speech(path)
-        except InputError as error:
-            raise InputError(str(error).replace(str(path), where)) from None
+        return read_speech(path, where=where)
 
 
 def prepare_corpus_part(

@@ -12,14 +12,13 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
 from mlquant.core.blocks import Block, FilePath, Name, Positive, Text, nearest, quoted, refusal
+from mlquant.core.containers import READ, SUFFIXES, some_of
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
 from mlquant.core.types import Seed
 from mlquant.speech.types import Equalise, Minutes, Resample
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-AUDIO = (".raw", ".wav", ".wav16", ".flac")  # suffixes of the files that an archive keeps
-OWN = (".raw", ".wav", ".flac")  # suffixes of a user's own files
 
 
 def url_problem(url: str, sha256: str | None) -> str | None:
@@ -258,9 +257,20 @@ class Corpus(Block):
 
 def audio_files(pattern: str) -> list[str]:
     """The audio files that a folder or glob names, sorted; InputError when there are none."""
+    found = _named(pattern)
+    if not (audio := [path for path in found if path.lower().endswith(SUFFIXES)]):
+        others = f" but {some_of(found)}" if found else ""
+        raise InputError(f"files: no audio matches {pattern!r}{others}, expected {READ}")
+    return audio
+
+
+def left_out(pattern: str) -> list[str]:
+    """The files that a folder or glob names and that have no suffix of audio that is read."""
+    return [path for path in _named(pattern) if not path.lower().endswith(SUFFIXES)]
+
+
+def _named(pattern: str) -> list[str]:
     if Path(pattern).is_dir():
         pattern = f"{glob.escape(pattern)}/**/*"
-    found = sorted(path for path in glob.glob(pattern, recursive=True) if path.lower().endswith(OWN))
-    if not found:
-        raise InputError(f"files: no {', '.join(OWN)} file matches {pattern!r}, expected at least one")
-    return found
+    found = sorted(glob.glob(pattern, recursive=True))
+    return [path for path in found if path.lower().endswith(SUFFIXES) or Path(path).is_file()]

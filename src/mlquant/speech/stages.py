@@ -75,10 +75,14 @@ def prepare_corpus(
 ) -> None:
     """Choose training speech by its settings and write it as 16-bit 8 kHz speech."""
     from mlquant.core import blocks
+    from mlquant.core.containers import some_of
+    from mlquant.core.errors import log
     from mlquant.speech import corpus
-    from mlquant.speech.settings import SeededChoice, audio_files
+    from mlquant.speech.settings import SeededChoice, audio_files, left_out
 
     checked = blocks.validate(SeededChoice, settings, "settings").model_dump()
     # A user's own files can be too many for a command line: the settings name their folder.
     own = audio_files(checked["files"])[checked["shard"] :: checked["shards"]] if checked["files"] else ()
+    if own and not checked["shard"] and (others := left_out(checked["files"])):
+        log(f"{checked['files']}: files that are no audio that is read are left out: {some_of(others)}")
     corpus.prepare_corpus_part([Path(name) for name in own] or speech, checked, raw, manifest, test_samples)
