@@ -45,7 +45,6 @@ COUNTED = {
     "MAT5": ("<I", 260),
     "HTK": (">I", 0),
 }
-NO_LENGTH = ("PVF", "PAF", "IRCAM", "XI")  # in the header
 NOT_READ = ("RAW", "SD2")  # without a header
 CANNOT = {"DWVW_12", "DWVW_16", "DWVW_24", "MPEG_LAYER_I", "MPEG_LAYER_II"}  # which libsndfile does not write or read
 

@@ -10,6 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
+import soundfile
 import yaml
 from support.configs import (
     ABSENT,
@@ -25,6 +26,7 @@ from support.configs import (
     rows_of,
 )
 
+from mlquant.core import containers
 from mlquant.core.errors import InputError
 from mlquant.plan import config
 from mlquant.plan.plan import Plan
@@ -715,7 +717,7 @@ def test_a_folder_that_the_configuration_does_not_make_is_named_with_the_nearest
 # --- speech of the user's own ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("suffix", [".wav", ".flac", ".raw", ".WAV"])
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".raw", ".WAV", ".mp3", ".Ogg", ".opus", ".aiff"])
 def test_a_file_in_the_speech_folder_wins_over_a_source(suffix):
     before = planned()
     own = Path(f"speech/may{suffix}")
@@ -737,6 +739,34 @@ def test_a_sample_needs_no_entry_when_its_file_is_in_the_speech_folder():
     plan = planned(("speech_dir", "mine"), ("experiments.240118.samples", ["dan"]))
     (row, *_) = rows_of(plan, "dan")
     assert row["files"]["wav"].startswith("results/resynthesised/dan.")
+
+
+@pytest.mark.parametrize("suffix", containers.SUFFIXES)
+def test_every_suffix_that_is_read_names_a_sample_and_a_file_of_a_corpus(suffix):
+    Path("speech").mkdir()
+    Path(f"speech/dan{suffix}").touch()
+    Path(f"speech/ann{suffix}").touch()
+    plan = planned(("experiments.240118.samples", ["dan"]), ("corpora.voices.parts.men", {"files": "speech"}))
+    (sample,) = [stage for stage in plan.nodes.values() if (stage.kind, stage.name) == ("samples", "dan")]
+    assert sample.inputs == {"speech": [f"speech/dan{suffix}"]}
+    (corpus,) = [stage for stage in plan.nodes.values() if stage.name == "voices_men" and stage.kind == "corpora"]
+    assert corpus.inputs == {"own": [f"speech/ann{suffix}", f"speech/dan{suffix}"]}
+
+
+def test_every_format_of_libsndfile_has_its_suffix():
+    formats = {f".{name.lower()}" for name in soundfile.available_formats()}
+    assert formats - {*containers.SUFFIXES} == {".sd2"}  # which needs a second file
+
+
+@pytest.mark.parametrize("name", ["dan.m4a", "dan.AAC", "may.wma", "dan.txt", "dan"])
+def test_a_sample_whose_only_file_is_not_read_is_named(name):
+    Path("speech").mkdir()
+    Path("speech", name).touch()
+    sample = ("experiments.240118.samples", [name.split(".")[0]])
+    with pytest.raises(InputError, match=f"found speech/{name}, which is not read, expected wav, flac, ogg"):
+        planned(sample)
+    Path("speech", f"{name.split('.')[0]}.wav").touch()
+    planned(sample)
 
 
 @pytest.mark.parametrize("name", ["my dog", "dog.2", "höre"])

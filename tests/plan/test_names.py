@@ -139,11 +139,11 @@ def test_an_index_that_no_file_name_holds_is_refused():
 
 def test_two_files_of_one_sample_are_refused_by_name():
     Path("speech").mkdir()
-    for name in ("ann.raw", "ann.wav", "unused.raw", "unused.wav"):
+    for name in ("ann.mp3", "ann.wav", "unused.raw", "unused.wav"):
         Path("speech", name).touch()
     line = refusal(base())
-    assert line == "config: sample 'ann': found speech/ann.raw and speech/ann.wav, expected one file of that name"
-    Path("speech/ann.raw").unlink()
+    assert line == "config: sample 'ann': found speech/ann.mp3 and speech/ann.wav, expected one file of that name"
+    Path("speech/ann.mp3").unlink()
     config.load(base())
 
 

@@ -29,6 +29,7 @@ import soundfile
 
 from mlquant.core import records
 from mlquant.core.blocks import validate
+from mlquant.core.containers import SUFFIXES
 from mlquant.core.errors import InputError
 from mlquant.core.records import read_speech
 from mlquant.plan import config
@@ -157,6 +158,27 @@ def test_every_kind_of_archive_gives_its_audio_files(tmp_path, name, pack):
     assert files == KEPT and list(files) == sorted(files)
     assert manifest["available"] and manifest["obtained_from"] == url and manifest["sha256"] == sha256(data)
     assert manifest["files"] == [{"path": p, "bytes": len(d), "sha256": sha256(d)} for p, d in KEPT.items()]
+
+
+def test_what_the_log_tells_of_a_file_in_an_archive_names_both(tmp_path, capsys):
+    file = io.BytesIO()
+    soundfile.write(file, tone(0.5) / 4000, 8000, "FLOAT", format="WAV")
+    archive = archive_of(tmp_path, {"d/loud.wav": file.getvalue()})
+    prepare_sample(archive, tmp_path / "s.raw", "d/loud.wav")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"warning: {archive}: d/loud.wav: ") and "samples are clipped" in line
+
+
+@pytest.mark.parametrize("pack", [tar_bytes, zip_bytes])
+def test_every_suffix_of_audio_is_kept_and_what_is_not_read_is_listed_once(tmp_path, capsys, pack):
+    kept = {f"a/{i}{suffix}": bytes([i]) for i, suffix in enumerate(SUFFIXES)}
+    data = pack(kept | {"a/x.m4a": b"x", "a/y.AAC": b"y", "a/read.txt": b"t"})
+    assert fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "x.zip", data)}]})[0] == dict(sorted(kept.items()))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("audio that is not read is left out: 2 (a/x.m4a, a/y.AAC)")
+    url = url_of(tmp_path / "voice.m4a", b"x" * 99)
+    with pytest.raises(InputError, match=r"voice.m4a is not read, expected wav, flac, ogg"):
+        fetched(tmp_path, {"urls": [{"url": url}]})
 
 
 def test_the_archive_has_the_same_bytes_however_the_files_came(tmp_path):

@@ -91,6 +91,22 @@ def command(folder, *words):
     return None
 
 
+def test_a_corpus_of_a_folder_takes_every_format_and_lists_once_what_it_leaves_out(tmp_path, capsys):
+    (tmp_path / "voices/more").mkdir(parents=True)
+    for i, name in enumerate(("a.wav", "b.flac", "more/c.ogg", "d.mp3", "e.aiff", "f.AU")):
+        soundfile.write(tmp_path / "voices" / name, np.roll(VOICE, 100 * i), RATE)
+    for name in ("voice.m4a", "more/notes.txt"):
+        (tmp_path / "voices" / name).write_text("text")
+    words = ["prepare-corpus", "--settings", '{"files": "voices"}', "-o", "c.raw", "--manifest", "c.csv"]
+    assert command(tmp_path, *words) is None
+    told = [line for line in capsys.readouterr().err.splitlines() if "left out" in line]
+    assert told == [
+        "voices: files that are no audio that is read are left out: 2 (voices/more/notes.txt, voices/voice.m4a)"
+    ]
+    paths = [line.split(",")[0] for line in (tmp_path / "c.csv").read_text().splitlines()[1:]]
+    assert sorted(paths) == [f"voices/{name}" for name in ("a.wav", "b.flac", "d.mp3", "e.aiff", "f.AU", "more/c.ogg")]
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, voice):
     """A folder with a small bottleneck, its codebook and a manifold network, trained on a voice."""
