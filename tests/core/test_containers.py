@@ -264,6 +264,20 @@ def test_chunks_of_megabytes_hide_no_samples(tmp_path, form):
     assert "bytes of samples, expected" in refusal(tmp_path / "s", half)
 
 
+def test_odd_chunks_that_are_not_filled_up_hide_no_samples(tmp_path, capsys):
+    data = stored("WAV", "PCM_U8", SPEECH[:-1])
+    whole = read(tmp_path / "s", data)
+    odd, large = b"LIST" + struct.pack("<I", 3) + b"abc", b"bext" + struct.pack("<I", 1000) + bytes(1000)
+    for parts in (
+        (data[:-1], large),
+        (data[:-1], odd, large),
+        (data[:36], odd, data[36:]),
+        (data[:36], odd, odd, data[36:]),
+    ):
+        np.testing.assert_array_equal(read(tmp_path / "s", b"".join(parts)), whole)
+    assert not capsys.readouterr().err
+
+
 def test_an_mp3_without_its_length_is_read_to_its_end_and_says_so(tmp_path, capsys):
     # Its first half is quiet, so that the length cannot be guessed from the first frame.
     data = stored("MP3", None, np.r_[NOISE / 1000, np.tile(NOISE, 10)])

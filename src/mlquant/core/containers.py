@@ -34,7 +34,7 @@ READ = "wav, flac, ogg, opus, mp3, aiff, au, caf, or another format that libsndf
 
 _CHUNKS = 100_000  # most chunks in a file
 _REST = 256  # bytes after the samples that may be no chunk, as of a tag or a block that was filled up
-_SEARCHED = 16 << 20  # bytes at the end of a file in which chunks, or the last frame, are searched
+_SEARCHED = 4 << 20  # bytes at the end of a file in which chunks, or the last frame, are searched
 _OPEN = 64  # a size so close to the largest number is that of a stream, less its header or rounded to whole frames
 
 
@@ -148,9 +148,9 @@ class _Family:
     """How chunks are written: a name, a size, and content that is filled up to a multiple of `align` bytes.
 
     `start` is where the first is; `counted` are the bytes of name and size if the size counts them. The samples are in
-    a chunk of one of the names `samples`, after `before` bytes of it. `open` are bits of a size that writers to a pipe
-    leave there, besides zeros and ones alone. Of the other chunks libsndfile needs those named `needed`, and sees no
-    others: it refuses some that it could pass over.
+    a chunk of one of the names `samples`, after `before` bytes of it. Half the largest size stands for an unknown one
+    too if `half_is_open`. Of the other chunks libsndfile needs those named `needed`, and sees no others: it refuses
+    some that it could pass over.
     """
 
     kind: str
@@ -175,8 +175,12 @@ class _Family:
         if len(header) < self.header:
             return None
         size = int.from_bytes(header[self.name :], self.order) - self.counted
-        end = place + self.header + max(size, 0)
-        return bytes(header[: self.name]), size, end + -end % self.align
+        return bytes(header[: self.name]), size, self.after(data, place + self.header + max(size, 0))
+
+    def after(self, data: Data, end: int) -> int:
+        """Return where a chunk is that follows content with this end, which some writers do not fill up."""
+        name = data[end : end + self.name]
+        return end if name[:4] in _AFTER or name in (*self.samples, *self.needed) else end + -end % self.align
 
     def is_open(self, size: int) -> bool:
         """Whether a size stands for one that was not known when the header was written.
@@ -226,7 +230,7 @@ def _of_chunks(where: str, data: Data) -> Contents:
             size = size_64 if in_64 and size_64 is not None else size
             end, told = _end_of_samples(where, data, family, content, size, in_64)
             found.told += told
-            samples, following = (content, end), end + -end % family.align
+            samples, following = (content, end), family.after(data, end)
             written = end - content + family.counted
             if in_64:
                 ds64, ds64_end = needed[b"ds64"]
@@ -261,7 +265,7 @@ def _end_of_samples(
     if size > there:
         raise _missing(where, there - family.before, size - family.before)
     end = first + max(size, 0)
-    rest = end + -end % family.align
+    rest = family.after(data, end)
     follow = rest >= len(data) or _chunks_follow(data, family, rest)
     return end, [] if follow else _refuse_rest(where, data, end)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from mlquant.core.errors import log
 from mlquant.core.stage import Aside, File, Json, Setting, stage
 
 AUDIO = "any audio file that libsndfile reads, or headerless 16-bit 8 kHz .raw"
@@ -76,7 +77,6 @@ def prepare_corpus(
     """Choose training speech by its settings and write it as 16-bit 8 kHz speech."""
     from mlquant.core import blocks
     from mlquant.core.containers import some_of
-    from mlquant.core.errors import log
     from mlquant.speech import corpus
     from mlquant.speech.settings import SeededChoice, audio_files, left_out
 
