@@ -292,14 +292,15 @@ def _chunks_follow(data: Data, family: _Family, place: int) -> bool:
 
 def _before_chunks_at_the_end(data: Data, family: _Family, first: int) -> int:
     """Return where samples end that go on to the end of a file, or to known chunks that do."""
+    low = max(first, len(data) - _SEARCHED)
+    begins: dict[int, int] = {}  # by where it ends, with what fills it up
+    for match in re.finditer(b"|".join(map(re.escape, _AFTER)), data[low:]):
+        if chunk := family.chunk(data, place := low + match.start()):
+            end = place + family.header + max(chunk[1], 0)
+            begins |= dict.fromkeys(range(end, end + -end % family.align + 1), place)
     end = len(data)
-    for _ in range(len(_AFTER)):
-        low = max(first, end - _SEARCHED)
-        place = max(data.rfind(name, low, end) for name in _AFTER)
-        chunk = family.chunk(data, place) if place >= 0 else None
-        if not chunk or place + family.header + chunk[1] > end or not chunk[2] - family.align < end <= chunk[2]:
-            return end
-        end = place
+    while end in begins:
+        end = begins[end]
     return end
 
 
