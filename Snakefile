@@ -4,6 +4,7 @@
 import os
 import sys
 
+from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import min_version
 
 min_version("9.0")
@@ -11,6 +12,10 @@ min_version("9.0")
 
 # For envs/mlquant.post-deploy.sh, as the working directory (--directory) need not be the checkout.
 os.environ |= {"MLQUANT_CHECKOUT": str(workflow.basedir)}
+# Jobs take `mlquant` from the environment that Snakemake itself runs in, activated or not, as its code made the keys.
+# With --sdm conda they have an environment of their own, which conda puts first only on a PATH as it left it.
+if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
 
 
 include: "workflow/rules/common.smk"

@@ -10,7 +10,6 @@ import argparse
 import os
 import platform
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from benchmarks import inputs, stages
 from benchmarks.measure import cores, installed
+from mlquant.core import provenance
 from mlquant.core.disk import write_json, write_text
 from mlquant.core.errors import InputError, log
 
@@ -55,7 +55,6 @@ def machine(chosen: argparse.Namespace, arguments: list[str]) -> dict:
     """Return what the numbers depend on besides the code: processor, memory, versions, and programs of others."""
     cpu = [line.split(":", 1)[1].strip() for line in _lines("/proc/cpuinfo") if line.startswith("model name")]
     memory = [int(line.split()[1]) for line in _lines("/proc/meminfo") if line.startswith("MemTotal")]
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
     tools = {name: installed(name) for name in TOOLS}
     tools["octave-cli"] = installed("octave-cli") if chosen.octave else None
     return {
@@ -66,7 +65,7 @@ def machine(chosen: argparse.Namespace, arguments: list[str]) -> dict:
         "memory_GB": round(memory[0] * 1024 / 1e9, 1) if memory else None,
         "load_before": round(os.getloadavg()[0], 2),
         "system": platform.platform(),
-        "commit": commit.stdout.strip() or None,
+        "commit": provenance.versions()["revision"],
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "tools": tools,
     }

@@ -5,6 +5,7 @@ Nothing here changes a result, so no key depends on this module.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import math
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mlquant.core.disk import file_sha256, require, write_bytes, write_json
-from mlquant.core.errors import InputError
+from mlquant.core.errors import InputError, log
 
 NAME = "provenance.json"
 _PACKAGES: tuple[str, ...] = ("torch", "mlquant", "faiss-cpu", "numpy", "pandas", "pycodec2", "pystoi", "safetensors")
@@ -99,7 +100,8 @@ def versions() -> dict:
     """Return what the last digits of a result may depend on: Python, packages, machine and revision of the code.
 
     `revision` is that of git, with "-dirty" when the checkout has changes, which `diff_sha256` then identifies. All are
-    None where there is no git. Files that git does not track count as changes, as long as it does not ignore them.
+    None where git tells none, and a line of the log says why. Files that git does not track count as changes, as long
+    as it does not ignore them.
     """
     return {
         "python": platform.python_version(),
@@ -126,24 +128,71 @@ def _cpu() -> str | None:
         return platform.processor() or None
 
 
+def no_revision() -> str | None:
+    """Return in one line why git does not tell the revision of this code, or None where it does."""
+    try:
+        _head()
+    except InputError as error:
+        return f"{NAME} has no git revision: {error}"
+    return None
+
+
 def _revision() -> dict:
     try:
-        revision = _git("rev-parse", "HEAD").decode().strip()
-        digest = hashlib.sha256(_git("diff", "HEAD", "--binary"))
-        top = Path(_git("rev-parse", "--show-toplevel").decode().strip())
-        for name in sorted(_git("ls-files", "-z", "--others", "--exclude-standard", "--full-name", top).split(b"\0")):
+        top, revision = _head()
+        digest = hashlib.sha256(_git(top, "diff", "HEAD", "--binary", "--no-ext-diff", "--no-textconv"))
+        for name in sorted(_git(top, "ls-files", "-z", "--others", "--exclude-standard").split(b"\0")):
             if name:
-                digest.update(name + (top / os.fsdecode(name)).read_bytes())
-    except (OSError, subprocess.CalledProcessError):
+                digest.update(name)
+                _add(digest, top / os.fsdecode(name))
+    except InputError as error:
+        log(f"{NAME} has no git revision: {error}")
         return {"revision": None, "dirty": None, "diff_sha256": None}
     if digest.hexdigest() == _UNCHANGED:
         return {"revision": revision, "dirty": False, "diff_sha256": None}
     return {"revision": f"{revision}-dirty", "dirty": True, "diff_sha256": digest.hexdigest()}
 
 
-def _git(*command: str | Path) -> bytes:
-    folder = Path(__file__).parent
-    return subprocess.run(["git", *command], capture_output=True, check=True, cwd=folder).stdout
+def _add(digest: hashlib._Hash, path: Path) -> None:
+    """Add what a file holds; of a link, a pipe, a folder, or a file that cannot be read, the name alone counts."""
+    if path.is_file() and not path.is_symlink():
+        with contextlib.suppress(OSError), open(path, "rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+
+
+def _head() -> tuple[Path, str]:
+    """Return the folder of the repository that this code is tracked in, and its revision.
+
+    Raises InputError with git's reason. A repository around a copy of the code, which does not track it, is not meant.
+    """
+    here = Path(__file__).resolve()
+    _git(here.parent, "ls-files", "--error-unmatch", here.name)
+    top = Path(os.fsdecode(_git(here.parent, "rev-parse", "--show-toplevel")).removesuffix("\n"))
+    return top, _git(here.parent, "rev-parse", "--verify", "HEAD").decode().strip()
+
+
+def _git(folder: Path, *command: str) -> bytes:
+    """Return what git prints in a folder; InputError with its reason if it fails or is not installed.
+
+    Git refuses a checkout of another owner, where it would look for one itself. The checkout that this code is run from
+    is named to it instead: that owner's code runs already.
+    """
+    here = Path(__file__).resolve()
+    top = next((top for top in here.parents if here.is_relative_to(top / "src/mlquant")), None)
+    named = [f"--git-dir={top / '.git'}", f"--work-tree={top}"] if top and (top / ".git").exists() else []
+    # In a hook of git these are of the repository that the hook runs for.
+    others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_COMMON_DIR", "GIT_INDEX_FILE", "GIT_OBJECT_DIRECTORY")
+    environment = {name: value for name, value in os.environ.items() if name not in others} | {"LC_ALL": "C"}
+    try:
+        done = subprocess.run(["git", *named, *command], capture_output=True, cwd=folder, env=environment)
+    except FileNotFoundError:
+        raise InputError("git is not installed") from None
+    except OSError as error:
+        raise InputError(f"git cannot be run: {error.strerror}") from None
+    if done.returncode:
+        raise InputError(done.stderr.decode(errors="replace").partition("\n")[0] or f"git ended with {done.returncode}")
+    return done.stdout
 
 
 def write_labelled_wav(path: Path, known: dict, name: str) -> None:
