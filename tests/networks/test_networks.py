@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from support.commands import run, succeeds
 from support.networks import Stop, records_of, targets
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -788,6 +790,41 @@ def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch):
         training.train({**SETTINGS, "device": "cuda"}, [records_of(100)], None, tmp_path)
     training.train(SETTINGS, [records_of(100)], None, tmp_path / "auto")
     assert json.loads((tmp_path / "auto/training.json").read_text())["device"] == "cpu"
+
+
+@pytest.mark.parametrize("error", [RuntimeError, AssertionError, torch.OutOfMemoryError])
+def test_a_device_that_is_found_and_cannot_be_used_is_told_in_a_line(tmp_path, monkeypatch, error):
+    def ones(*shape, made=torch.ones, **options):
+        if options.get("device") == "cuda":
+            warnings.warn("the GPU is old", stacklevel=2)
+            raise error("CUDA error: no kernel image\nis available")
+        return made(*shape, **options)
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", ones)
+    write_f32(tmp_path / "b.f32", records_of(100))
+    reason = "that of this machine cannot be used: CUDA error: no kernel image"
+    words = ["--features", tmp_path / "b.f32", "-o"]
+    ended = succeeds("train", "--settings", json.dumps(SETTINGS), *words, tmp_path / "auto")
+    assert ended.err[0] == f"device: cpu in place of cuda, as {reason}"
+    assert "".join(ended.err).count("CUDA error") == 1
+    assert json.loads((tmp_path / "auto/training.json").read_text())["device"] == "cpu"
+    cuda = ["--settings", json.dumps({**SETTINGS, "device": "cuda"}), "--keep-failure"]
+    ended = run("train", *cuda, *words, tmp_path / "cuda")
+    assert ended.status == 1
+    assert ended.err == [f"mlquant train: device: found cuda, but {reason}, expected auto or cpu"]
+    assert not (tmp_path / "cuda").exists(), "another machine may have one"
+
+
+def test_a_device_that_torch_only_warns_of_is_told_in_a_line(tmp_path, monkeypatch, capsys):
+    def too_old():
+        warnings.warn("CUDA initialization: the driver is too old\nUpdate it", stacklevel=2)
+        return False
+
+    monkeypatch.setattr(torch.cuda, "is_available", too_old)
+    training.train(SETTINGS, [records_of(100)], None, tmp_path)
+    told = capsys.readouterr().err
+    assert told.count("cannot be used: CUDA initialization: the driver is too old\n") == 1 and "Update" not in told
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

@@ -1,6 +1,7 @@
 # Lets several runs work at once, and a run follow one that was killed. This file is included last, as it needs the
 # names of all rules.
 
+from mlquant.core.provenance import no_revision
 from mlquant.tools import runs
 
 # Options of Snakemake with which nothing is made: -n, --dry-run, --summary, --report and their like.
@@ -18,15 +19,28 @@ def first_needed(files):
     return next((path for path in files if {path, path.rpartition("/")[0]} & needed), None)
 
 
+def there():
+    """Yield the files that this run takes or makes, as far as they are there already."""
+    for folder in PLAN.needed_for(TARGETS):
+        if folder in PLAN.nodes:
+            yield from (path for paths in PLAN[folder].inputs.values() for path in paths)
+        for place, _, names in os.walk(folder):
+            yield from (os.path.join(place, name) for name in names)
+
+
 if workflow.is_main_process:
     if any(re.fullmatch(LOOKS, argument) for argument in sys.argv[1:]):
         runs.look()
     else:
         runs.enter(TARGETS, first_needed, logger.info)
+        if ahead := runs.dated_ahead(there()):
+            raise WorkflowError(ahead)
 
 
 onstart:
     runs.settle()
+    if reason := no_revision():
+        logger.warning(reason)
 
 
 onsuccess:

@@ -35,10 +35,11 @@ def train(
     started = provenance.now()
     settings = blocks.validate(NetworkSettings, given, "settings").model_dump()
     checksums = provenance.checksums([path for paths in files.values() for path in paths], root)
+    device = training.device_of(settings)  # that a machine has none is no failure to keep
     try:
         held_out = read_pairs(files["held_out_features"], files["held_out_targets"])
         pairs = read_pairs(files["features"], files["targets"])
-        training.train(settings, *pairs, out, held_out, **begin(settings, pairs[0], held_out[0]))
+        training.train(settings, *pairs, out, held_out, device=device, **begin(settings, pairs[0], held_out[0]))
     except InputError as error:
         if not keep_failure:
             raise

@@ -89,7 +89,7 @@ class NetworkSettings(Block):
     threads: Threads = 1
     device: Annotated[
         Literal["auto", "cpu", "cuda"],
-        Setting(help="where it is trained; auto: on a CUDA device if there is one"),
+        Setting(help="where it is trained; auto: on a CUDA device if there is one that works"),
     ] = "auto"
     mbest: Annotated[
         Survivors, Setting(help="survivors of the search, for a network that is trained on from another")

@@ -13,6 +13,7 @@ import json
 import math
 import os
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -148,6 +149,7 @@ def train(
     latents: tuple[Latents, Latents] | None = None,
     codebooks: list[np.ndarray] | None = None,
     refined: Callable | None = None,
+    device: torch.device | None = None,
 ) -> None:
     """Train a network and write weights.safetensors, settings.json, losses.csv and training.json into `folder`.
 
@@ -155,14 +157,14 @@ def train(
     quantised `latents` (see `training_set`) the decoder alone is trained, on these. With `codebooks` [M, latent_width]
     a search quantises the latents by them, in training and in measuring. The codebooks follow the latents: before the
     first epoch, and again after every `refresh` epochs (a setting), `refined`, which is that of `vq`, fits them to
-    the whole training set.
+    the whole training set. `device` is that of the settings unless one is given.
 
     A checkpoint in `folder` that was made with the same settings and data is continued. Raises InputError
     when a loss is not finite, naming the epoch and the setting to lower, and for weights, latents or codebooks that do
     not go with the settings.
     """
     _check_initial(settings, initial, latents, codebooks)
-    device = _device(settings)
+    device = device or device_of(settings)
     torch.set_num_threads(settings["threads"])
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(settings["seed"])
@@ -236,15 +238,31 @@ def train(
     _write(folder, settings, curve, weights, report)
 
 
-def _device(settings: dict) -> torch.device:
-    """Return the device to train on: the first CUDA device where there is one, unless the settings say otherwise."""
-    there = torch.cuda.is_available()
-    if settings["device"] == "cuda" and not there:
-        raise InputError("device: found cuda, but torch finds none here, expected auto or cpu")
-    if not there or settings["device"] == "cpu":
+def device_of(settings: dict) -> torch.device:
+    """Return the device to train on: the first CUDA device if it works, unless the settings say otherwise.
+
+    Torch finds devices that it cannot compute on: too old for it, or taken by others, with all their memory. So a small
+    product is tried. Where it fails, `auto` takes the CPU and a line says why; `cuda` ends in InputError.
+    """
+    if settings["device"] == "cpu":
         return torch.device("cpu")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # without it no product is deterministic there
-    return torch.device("cuda")
+    reasons: list[Exception | Warning | str] = []
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        try:
+            if torch.cuda.is_available():
+                torch.ones(2, 2, device="cuda").mm(torch.ones(2, 2, device="cuda")).cpu()
+                return torch.device("cuda")
+        except (RuntimeError, AssertionError) as error:
+            reasons.append(error)
+    reasons += [warning.message for warning in warned]
+    reason = f"that of this machine cannot be used: {one_line(str(reasons[0]).splitlines()[0])}" if reasons else ""
+    if settings["device"] == "cuda":
+        raise InputError(f"device: found cuda, but {reason or 'torch finds none here'}, expected auto or cpu")
+    if reason:
+        log(f"device: cpu in place of cuda, as {reason}")
+    return torch.device("cpu")
 
 
 def state_of(settings: dict, state: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
