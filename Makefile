@@ -24,6 +24,17 @@ lint: .venv/installed
 bench: .venv/installed
 	python -m benchmarks
 
+# An environment holds its own place, that of the checkout, and the version of its Python. When the folder was moved or
+# copied, or that Python is gone, it is made anew.
+IS_OURS := import os, sys, mlquant; sys.exit(not os.path.samefile(mlquant.__path__[0], "src/mlquant"))
+ifneq ($(shell test ! -e .venv/installed || .venv/bin/python -I -c '$(IS_OURS)' 2> /dev/null || echo no),)
+.venv/installed: remove
+endif
+.PHONY: remove
+remove:
+	@echo '.venv was made at another place, or its Python is gone: it is made anew.'
+	rm -rf .venv
+
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
