@@ -48,10 +48,63 @@ def test_each_change_of_a_checkout_has_a_hash_of_its_own(checkout):
     assert len(found) == 4 and None not in found
 
 
-def test_without_git_there_is_no_revision(tmp_path, monkeypatch):
-    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "provenance.py"))
+def test_a_checkout_of_another_owner_has_its_revision(checkout, monkeypatch):
+    revision = git(checkout, "rev-parse", "HEAD").strip()
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    with pytest.raises(subprocess.CalledProcessError):
+        git(checkout, "rev-parse", "HEAD")
+    assert provenance.versions()["revision"] == revision
+
+
+def test_the_revision_is_that_of_the_checkout_in_a_hook_of_another_repository_too(checkout, tmp_path, monkeypatch):
+    revision = git(checkout, "rev-parse", "HEAD").strip()
+    git(tmp_path, "init", "-q", "other")
+    for name, path in (("GIT_DIR", ""), ("GIT_WORK_TREE", ".."), ("GIT_INDEX_FILE", "index")):
+        monkeypatch.setenv(name, str(tmp_path / "other/.git" / path))
+    assert provenance.versions()["revision"] == revision
+
+
+def test_neither_a_users_tool_for_differences_nor_odd_files_cost_the_revision(checkout, monkeypatch):
+    git(checkout, "config", "diff.external", "true")
+    (checkout / "src/mlquant/provenance.py").write_text("changed")
+    before = provenance.versions()
+    assert before["dirty"]
+    (checkout / "a link").symlink_to("no such file")
+    git(checkout, "init", "-q", "another repository")
+    (checkout / "another repository/file").touch()
+    after = provenance.versions()
+    assert after["revision"] == before["revision"] and after["diff_sha256"] != before["diff_sha256"]
+
+
+@pytest.mark.parametrize(
+    "way, reason",
+    [
+        ("no repository", "fatal: not a git repository (or any of the parent directories): .git"),
+        ("a repository around it", "error: pathspec 'provenance.py' did not match any file(s) known to git"),
+        ("a broken repository", "fatal: not a git repository: '{}/.git'"),
+        ("no commit", "fatal: Needed a single revision"),
+        ("no git", "git is not installed"),
+    ],
+)
+def test_without_a_revision_a_line_says_why(checkout, monkeypatch, capsys, way, reason):
+    if way == "no git":
+        monkeypatch.setenv("PATH", str(checkout))
+    elif way == "a broken repository":
+        (checkout / ".git/HEAD").unlink()
+    else:
+        shutil.rmtree(checkout / ".git")
+    if way == "a repository around it":
+        git(checkout.parent, "init", "-q")
+        git(checkout.parent, "commit", "-qm", "empty", "--allow-empty")
+    if way == "no commit":
+        git(checkout, "init", "-q")
+        git(checkout, "add", "-A")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(checkout.parents[1]))
     versions = provenance.versions()
     assert (versions["revision"], versions["dirty"], versions["diff_sha256"]) == (None, None, None)
+    line = f"provenance.json has no git revision: {reason.format(checkout)}"
+    assert capsys.readouterr().err == f"{line}\n"
+    assert provenance.no_revision() == line
 
 
 def test_checksums_are_those_of_the_files_by_paths_from_the_root(tmp_path):

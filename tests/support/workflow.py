@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from support.reference import found
 from mlquant.plan import config
 
 ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = Path(sys.executable).parent
 
 # Over config.yaml, so that the published experiment itself runs: its outputs, names and chains, on other speech.
 OVERLAY = {
@@ -108,8 +110,8 @@ class Checkout:
 
     folder: Path
 
-    def start(self, *arguments, overlay=None, source="src", **options):
-        command = ["snakemake", *map(str, arguments)]
+    def start(self, *arguments, overlay=None, source="src", env=None, **options):
+        command = [str(COMMANDS / "snakemake"), *map(str, arguments)]
         if overlay:
             path = self.folder / f"overlay_{hashlib.sha256(json.dumps(overlay).encode()).hexdigest()}.yaml"
             path.write_text(yaml.safe_dump(overlay), encoding="utf-8")
@@ -117,7 +119,7 @@ class Checkout:
         return subprocess.Popen(
             command,
             cwd=self.folder,
-            env=os.environ | {"PYTHONPATH": str(self.folder / source)},
+            env=os.environ | {"PYTHONPATH": str(self.folder / source)} | (env or {}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -182,8 +184,22 @@ def copy_of_checkout(folder, overlay=OVERLAY):
     return Checkout(folder)
 
 
+def not_activated(folder):
+    """An environment that Snakemake is called in by its path, where another `mlquant` comes first on the PATH.
+
+    That one does nothing but fail.
+    """
+    folder.mkdir()
+    (folder / "mlquant").write_text("#!/bin/sh\nexit 3\n", encoding="utf-8")
+    (folder / "mlquant").chmod(0o755)
+    others = [place for place in os.environ["PATH"].split(os.pathsep) if Path(place) != COMMANDS]
+    return {"PATH": os.pathsep.join([str(folder), *others])}
+
+
 def finished_run(base):
     """The checkout in which one cold run on two cores has made everything, and that run; made by who comes first.
+
+    It is called by its path, in no activated environment.
 
     `base` is a folder that all processes of the tests share. What runs or edits takes a copy.
     """
@@ -191,6 +207,6 @@ def finished_run(base):
     with open(base / "finished.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not record.exists():
-            done = copy_of_checkout(checkout.folder).run("--cores", 2)
+            done = copy_of_checkout(checkout.folder).run("--cores", 2, env=not_activated(base / "not_activated"))
             record.write_text(json.dumps([done.status, done.text]), encoding="utf-8")
     return checkout, Done(*json.loads(record.read_text(encoding="utf-8")))

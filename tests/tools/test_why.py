@@ -85,7 +85,9 @@ def made(tmp_path_factory):
         (folder / "bin").mkdir()
         (folder / "bin/mlquant").write_text(STUB.format(python=sys.executable))
         (folder / "bin/mlquant").chmod(0o755)
-        patch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
+        # A function of bash, as the commands of Snakemake's environment come first on the PATH.
+        patch.setenv("BASH_FUNC_mlquant%%", '() { "$MLQUANT_STUB" "$@"; }')
+        patch.setenv("MLQUANT_STUB", str(folder / "bin/mlquant"))
         done = checkout.run("--cores", 2)
     assert done.status == 0, done.text
     return Made(checkout, out.getvalue().splitlines())

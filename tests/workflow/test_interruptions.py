@@ -1,6 +1,7 @@
 """Runs that are killed, that meet a full disk, or run side by side: nothing is lost, and the bytes are the same."""
 
 import fcntl
+import json
 import os
 import random
 import shutil
@@ -191,7 +192,7 @@ def another(targets, *paths):
     """A living run of another process, which has locked some outputs; it ends with what is written to it."""
     text = "".join(f"{path}\n" for path in paths)
     code = (
-        "from mlquant.tools import runs; from pathlib import Path\n"
+        "from mlquant.tools import runs; from pathlib import Path; runs._RENEWED_SECONDS = 0.1\n"
         f"runs.enter({targets!r}, lambda files: None, print)\n"
         f"Path('.snakemake/locks/0.output.lock').write_text({text!r})\n"
         "runs.settle(); print('locked', flush=True); input()"
@@ -269,3 +270,57 @@ def test_a_run_that_needs_what_another_makes_waits_and_one_of_the_same_target_do
     runs.enter(["results/y_wav"], lambda files: next(iter(files), None), log)
     assert len(told) == 1 and told[0].endswith("which is to make b.")
     assert process.returncode == 0
+
+
+# --- other machines, on a file system that locks on each machine by itself ------------------------------
+
+
+def note(host="elsewhere", boot="another", ago=0, text=None):
+    """The note of a run that has locked an output; no process keeps it locked, as far as this machine can see."""
+    path = Path(f".snakemake/mlquant/{host}.7.run")
+    path.parent.mkdir(exist_ok=True)
+    known = {"boot": boot, "targets": ["results/x_wav"], "locks": {"0.output.lock": "b\n"}}
+    path.write_text(json.dumps(known) if text is None else text)
+    os.utime(path, (time.time() - ago,) * 2)
+    lock("0.output", "b")
+    return path
+
+
+def test_a_run_of_another_machine_counts_until_its_note_is_stale(folder):
+    path = note(ago=60)
+    runs.look()
+    assert path.exists() and locks() == {"0.output.lock": ["b"]}
+    told = []
+
+    def log(text):
+        told.append(text)
+        os.utime(path, (time.time() - 600,) * 2)
+
+    runs.enter(["results/y_wav"], lambda files: next(iter(files), None), log)
+    assert told == ["Waiting for the run of Snakemake elsewhere.7, which is to make b."]
+    assert not path.exists() and locks() == {}
+
+
+@pytest.mark.parametrize("told", [{"boot": runs._boot()}, {"host": os.uname().nodename}])
+def test_a_killed_run_of_this_machine_counts_no_more_at_once_in_a_container_too(folder, told):
+    if None in told.values():
+        pytest.skip("needs a system that tells its boot")
+    path = note(**told)
+    runs.look()
+    assert not path.exists() and locks() == {}
+
+
+@pytest.mark.parametrize("text", ["", '{"bo', '{"boot": "another", "targets": [], "locks": {}}'])
+def test_no_lock_is_removed_while_another_machine_may_be_about_to_note_it(folder, text):
+    note(text=text)
+    runs.enter(["results/y_wav"], lambda files: None, print)
+    assert locks() == {"0.output.lock": ["b"]}
+
+
+def test_a_run_renews_its_note_while_it_lives_and_takes_it_along_at_its_end(folder):
+    process = another(["results/x_wav"], "b")
+    (path,) = Path(".snakemake/mlquant").glob("*.run")
+    os.utime(path, (0, 0))
+    wait_until(lambda: path.stat().st_mtime > time.time() - 60)
+    process.communicate("\n")
+    assert not path.exists()

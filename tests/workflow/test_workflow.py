@@ -5,6 +5,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -28,6 +29,21 @@ def finished(cold, tmp_path_factory):
 
 
 # --- a run from nothing ----------------------------------------------------------------------------------
+
+
+def test_jobs_run_in_the_environment_of_snakemake_whatever_is_on_the_path(cold):
+    checkout, done = cold
+    assert done.status == 0, done.text
+    assert (checkout.folder.parent / "not_activated/mlquant").exists()
+
+
+def test_a_run_outside_of_git_says_once_that_there_is_no_revision(cold):
+    checkout, done = cold
+    told = "provenance.json has no git revision: "
+    assert done.text.count(told) == 1
+    for kind in ("networks", "codebooks", "experiments"):
+        logs = [path.read_text(encoding="utf-8") for path in checkout.folder.glob(f"results/logs/{kind}/*.log")]
+        assert len(logs) == 2 and all(log.count(told) == 1 for log in logs), kind
 
 
 def test_a_cold_run_makes_each_stage_once(cold):
@@ -474,6 +490,20 @@ def test_a_changed_speech_file_redoes_its_sample_only(finished):
     os.utime(path, ns=times)
     assert done.rules == ADDED
     assert done.stages == NEW["bob"]
+
+
+@pytest.mark.parametrize("patterns", [["speech/bob.wav"], ["voices/a tone.wav", "results/*/bob.*/*"]])
+def test_a_file_dated_ahead_of_now_is_named_with_what_corrects_it(finished, patterns):
+    files = sorted({name for pattern in patterns for name in finished.files(pattern)})
+    for name in files:
+        os.utime(finished.folder / name, (1893456000, 1893456000))
+    done = finished.run("--cores", 2, env={"TZ": "UTC"})
+    assert done.status == 1
+    more = f" and {len(files) - 1} more" if files[1:] else ""
+    (line,) = (line for line in done.text.splitlines() if f"{files[0]}{more}: dated 2030-01-01 00:00:00, " in line)
+    subprocess.run(["bash", "-c", line.rpartition(": ")[2]], cwd=finished.folder, check=True)
+    done = finished.run("--cores", 2)
+    assert done.status == 0 and done.rules == {}, done.text
 
 
 def test_a_deleted_folder_and_wav_are_made_again(finished):

@@ -56,7 +56,7 @@ def enter(targets: list[str], needs: Callable[[Iterable[str]], str | None], log:
         _held.clear()
         return
     _note(targets, {})
-    threading.Thread(target=_renew, args=(_held["run"],), daemon=True).start()
+    threading.Thread(target=_renew, args=(_held["run"].name,), daemon=True).start()
     atexit.register(_end)
     announced = None
     while True:
@@ -151,11 +151,11 @@ def _now() -> float:
         return time.time()
 
 
-def _renew(note: TextIO) -> None:
-    """Renew the time of a note until it is closed."""
-    while not note.closed:
-        with contextlib.suppress(OSError, ValueError):
-            os.utime(note.fileno())
+def _renew(path: str) -> None:
+    """Renew the time of the note of this run as long as it holds it."""
+    while (note := _held.get("run")) and note.name == path:
+        with contextlib.suppress(OSError):
+            os.utime(path)
         time.sleep(_RENEWED_SECONDS)
 
 
