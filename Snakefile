@@ -15,7 +15,7 @@ os.environ |= {"MLQUANT_CHECKOUT": str(workflow.basedir)}
 # Jobs take `mlquant` from the environment that Snakemake itself runs in, activated or not, as its code made the keys.
 # With --sdm conda they have an environment of their own, which conda puts first only on a PATH as it left it.
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
-    os.environ["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
+    os.environ |= {"PATH": os.pathsep.join([os.path.dirname(sys.executable), *os.get_exec_path()])}
 
 
 include: "workflow/rules/common.smk"

@@ -26,7 +26,6 @@ import shlex
 import threading
 import time
 from collections.abc import Callable, Iterable
-from datetime import datetime
 from pathlib import Path
 from typing import TextIO
 
@@ -106,7 +105,7 @@ def leave() -> None:
 
 
 def dated_ahead(paths: Iterable[str]) -> str | None:
-    """Return one line on those of some files whose time is still to come, or None where there are none.
+    """Return one line on those of some files whose time is still to come, or None where no file has one.
 
     What is made of such a file is older than it, which Snakemake takes for a fault: it would remove each result. A
     result with such a time would not be made again when its inputs change.
@@ -114,9 +113,9 @@ def dated_ahead(paths: Iterable[str]) -> str | None:
     now = _now() + _AHEAD_SECONDS
     times = {}
     for path in paths:
-        with contextlib.suppress(FileNotFoundError):  # another run has removed it
+        with contextlib.suppress(OSError):  # another run has removed it
             times[path] = os.path.getmtime(path)
-    ahead = sorted(path for path, time in times.items() if time > now)
+    ahead = sorted(path for path in times if times[path] > now)
     if not ahead:
         return None
     first = ahead[0]
@@ -125,9 +124,10 @@ def dated_ahead(paths: Iterable[str]) -> str | None:
     if len(ahead) > _NAMED:
         folders = {"results" if path.startswith("results/") else os.path.dirname(path) or "." for path in ahead}
         command = f"find {shlex.join(sorted(folders))} -newermt now -exec touch {{}} +"
+    dated = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(times[first]))
     return (
-        f"{files}: dated {datetime.fromtimestamp(times[first]):%Y-%m-%d %H:%M:%S}, expected a time that is past, as "
-        f"nothing that is made of it could be newer. What is ahead gets the present time by: {command}"
+        f"{files}: dated {dated}, expected a time that is past, as nothing that is made of it could be newer. What is "
+        f"ahead gets the present time by: {command}"
     )
 
 
