@@ -153,7 +153,7 @@ def _now() -> float:
 
 def _renew(path: str) -> None:
     """Renew the time of the note of this run as long as it holds it."""
-    while (note := _held.get("run")) and note.name == path:
+    while getattr(_held.get("run"), "name", None) == path:
         with contextlib.suppress(OSError):
             os.utime(path)
         time.sleep(_RENEWED_SECONDS)
