@@ -64,7 +64,7 @@ def main() -> None:
         out = values.get(next((one.name for one in stage.parameters.values() if one.flag == "--out"), ""))
         stage.function(**values)
     except InputError as error:
-        sys.exit(f"mlquant {command}: {error}")
+        sys.exit("\n".join(f"mlquant {command}: {line}" for line in str(error).split("\n")))
     except OSError as error:
         sys.exit(f"mlquant {command}: {error.filename or out or 'output'}: {error.strerror or error}")
     except ModuleNotFoundError as error:

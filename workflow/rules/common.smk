@@ -8,6 +8,7 @@ from pathlib import Path
 from mlquant.core.errors import InputError
 from mlquant.plan.config import files, load, read
 from mlquant.plan.plan import Plan
+from mlquant.plan.reading import end, refuse_repeats
 from mlquant.plan.records import WITH_SIDECAR
 from mlquant.vocoder.types import MODES
 
@@ -18,9 +19,10 @@ if re.search("[{}]", str(workflow.basedir)):
 CHECKOUT = Path(str(workflow.basedir))
 workflow.configfiles += files(CHECKOUT)
 try:
+    refuse_repeats(workflow.config_settings.config_args or ())
     PLAN = Plan(load(read(CHECKOUT, workflow.overwrite_configfiles, workflow.config_settings.config)))
 except InputError as error:
-    raise WorkflowError(str(error))
+    end(error)
 
 config |= PLAN.captions()  # captions read it from snakemake.config
 

@@ -98,8 +98,11 @@ class Output(Chain):
 
     @model_validator(mode="after")
     def _of_its_process(self) -> Output:
-        if (self.process == "codec2") != (self.mode is not None):
-            raise refusal("mode goes with process codec2, and only with it")
-        if self.process != "vocoder" and (self.networks or self.quantiser or self.noise_var or self.postfilter != 1):
-            raise refusal("networks, quantiser, noise_var and postfilter go with process vocoder only")
+        if self.process == "codec2" and self.mode is None:
+            raise refusal(f"is missing, expected one of {', '.join(MODES)}, as process is codec2", "mode")
+        others = [name for name in ("networks", "quantiser", "noise_var") if getattr(self, name)]
+        others += ["postfilter"] if self.postfilter != 1 else []
+        for name, process in [*((name, "vocoder") for name in others), *([("mode", "codec2")] if self.mode else [])]:
+            if self.process != process:
+                raise refusal(f"{name} goes with process {process} only, found process {self.process}")
         return self

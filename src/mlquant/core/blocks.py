@@ -16,15 +16,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Discriminator,
+    ModelWrapValidatorHandler,
     StringConstraints,
     Tag,
     TypeAdapter,
     ValidationError,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
-from mlquant.core.errors import InputError, one_line
+from mlquant.core.errors import InputErrors, one_line
 from mlquant.core.stage import Setting
 
 _short = reprlib.Repr()
@@ -42,21 +43,40 @@ class Block(BaseModel):
     removed: ClassVar[dict[str, str]] = {}
     """Keys of older versions that no longer exist, each with a hint of what to write instead."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _known_keys(cls, data: Any) -> Any:
-        for key in data if isinstance(data, dict) else ():
+    def _known_keys(cls, data: Any, handler: ModelWrapValidatorHandler) -> Any:
+        if not isinstance(data, dict) or not (faults := cls._faults_of_keys(data)):
+            return handler(data)
+        found = [InitErrorDetails(type=fault, input=data) for fault in faults.values()]
+        others = {key: value for key, value in data.items() if key not in faults}
+        meant = {nearest_of(key, cls.model_fields) for key in faults}
+        try:
+            handler(others)
+        except ValidationError as error:
+            for one in error.errors():
+                of_typing = one["type"] == "missing" and one["loc"] in [(key,) for key in meant]
+                if not of_typing and one["type"] not in _FOLLOWS:
+                    place, text = _fault(one)
+                    found.append(InitErrorDetails(type=refusal(text), loc=place, input=one["input"]))
+        raise ValidationError.from_exception_data(cls.__name__, found)
+
+    @classmethod
+    def _faults_of_keys(cls, data: dict) -> dict[Any, PydanticCustomError]:
+        """The faults of keys, by key."""
+        faults = {}
+        for key in data:
             if key in cls.model_fields:
                 # Pydantic would read true as 1.
                 if isinstance(data[key], bool) and cls.model_fields[key].annotation is not bool:
-                    raise refusal(f"found {data[key]}, expected no boolean", key)
+                    faults[key] = refusal(f"found {data[key]}, expected no boolean", key)
             elif key in cls.renamed:
-                raise refusal(f"{key} is now called {cls.renamed[key]}")
+                faults[key] = refusal(f"{key} is now called {cls.renamed[key]}")
             elif key in cls.removed:
-                raise refusal(f"{key} is no longer a key: {cls.removed[key]}")
+                faults[key] = refusal(f"{key} is no longer a key: {cls.removed[key]}")
             else:
-                raise refusal(f"unknown key {quoted(key)}, {nearest(key, cls.model_fields)}")
-        return data
+                faults[key] = refusal(f"unknown key {quoted(key)}, {nearest(key, cls.model_fields)}")
+        return faults
 
 
 def by_kind(*blocks: type[Block], default: str | None = None) -> Any:
@@ -73,7 +93,7 @@ def by_kind(*blocks: type[Block], default: str | None = None) -> Any:
         if isinstance(data, Block):
             return data
         if not isinstance(data, dict):
-            raise refusal(f"found {quoted(data)}, expected: input should be a valid dictionary")
+            raise refusal(f"{_found(data)}, expected settings")
         kind, expected = chosen(data), f"expected one of {', '.join(map(repr, of_kind))}"
         if kind is None and "kind" not in data:
             raise refusal(f"is missing, {expected}", "kind")
@@ -101,8 +121,14 @@ def refusal(text: str, key: str | None = None) -> PydanticCustomError:
 
 def nearest(word: str, known: Iterable) -> str:
     """Return the words by which an error names the word among `known` that is nearest to an unknown one."""
-    near = difflib.get_close_matches(str(word)[:100], [str(name)[:100] for name in known], n=1, cutoff=0.0)
-    return f"the nearest valid one is {near[0]!r}" if near else "but there is none"
+    near = nearest_of(word, known)
+    return f"the nearest valid one is {near!r}" if near else "but there is none"
+
+
+def nearest_of(word: object, known: Iterable) -> str | None:
+    """Return the word among `known` that is nearest to another; None where there is none."""
+    names = [str(name)[:100] for name in known]
+    return next(iter(difflib.get_close_matches(str(word)[:100], names, n=1, cutoff=0.0)), None)
 
 
 def quoted(value: object) -> str:
@@ -115,23 +141,85 @@ def quoted(value: object) -> str:
 
 
 def validate(model: Any, data: Any, where: str) -> Any:
-    """Check data and return the block that they make; raise InputError, one line that begins with `where`.
+    """Check data and return the block that they make; raise InputError, whose lines begin with `where`.
 
     `model` is a type of blocks, or the union of several that `by_kind` makes.
     """
+    block, faults = checked(model, data)
+    if faults:
+        raise InputErrors([": ".join(filter(None, [where, told(place, text)])) for place, text in faults])
+    return block
+
+
+def checked(model: Any, data: Any) -> tuple[Any, list[tuple[tuple, str]]]:
+    """Return the block that data make, and no faults; or None, and the place and the text of each fault."""
     try:
-        return _adapter(model).validate_python(data)
+        return _adapter(model).validate_python(data), []
     except ValidationError as error:
-        first = error.errors()[0]
-        place = [str(part)[:100] for part in first["loc"][:8] if not str(part).startswith(_KIND)]
-        if first["type"] == "name":
-            text, key = first["msg"], first["ctx"]["key"]
-            place += [key] if key else []
-        elif first["type"] == "missing":
-            text = "is missing, expected a value"
-        else:
-            text = f"found {quoted(first['input'])}, expected: {first['msg'][0].lower() + first['msg'][1:]}"
-        raise InputError(": ".join([where, *filter(None, [".".join(place)]), text])) from None
+        return None, [_fault(one) for one in error.errors() if one["type"] not in _FOLLOWS]
+
+
+def told(place: tuple, text: str) -> str:
+    """Return the line of a fault at a place, which is given by its keys."""
+    return ": ".join(filter(None, [".".join(str(part)[:100] for part in place[:8]), text]))
+
+
+_FOLLOWS = ("default_factory_not_called",)
+"""Errors of pydantic that follow from others of the same block."""
+
+
+def _fault(error: Any) -> tuple[tuple, str]:
+    """Return the place and the text of an error of pydantic."""
+    place = tuple(part for part in error["loc"] if part != "[key]" and not str(part).startswith(_KIND))
+    if error["type"] == "name" and error["ctx"]["key"]:
+        place += (error["ctx"]["key"],)
+    return place, _text_of(error)
+
+
+_EXPECTED = {
+    "int": "a whole number",
+    "float": "a number",
+    "finite_number": "a number",
+    "bool": "true or false",
+    "string": "text",
+    "list": "a list",
+    "dict": "settings",
+    "model": "settings",
+}
+"""What is expected, by the first words of the type of an error of pydantic."""
+_BOUNDS = {"greater_than": "more than", "greater_than_equal": "at least", "less_than": "less than"}
+_BOUNDS |= {"less_than_equal": "at most"}
+
+
+def _text_of(error: Any) -> str:
+    """Return the text of an error of pydantic: what was found, and what was expected."""
+    kind, context = error["type"], error.get("ctx", {})
+    if kind == "name":
+        return context["text"]
+    if kind == "missing":
+        return "is missing, expected a value"
+    if kind in _BOUNDS:
+        expected = f"{_BOUNDS[kind]} {next(iter(context.values())):.10g}"
+    elif kind == "too_short":
+        expected = f"{context['min_length']} or more"
+    elif kind == "too_long":
+        expected = f"at most {context['max_length']}"
+    elif kind == "literal_error":
+        expected = context["expected"]
+    elif kind == "string_pattern_mismatch":
+        expected = f"text that matches {context['pattern']}"
+    elif kind == "string_too_long":
+        expected = f"at most {context['max_length']} characters"
+    else:
+        known = kind if kind in _EXPECTED else kind.partition("_")[0]
+        expected = _EXPECTED.get(known) or error["msg"][0].lower() + error["msg"][1:]
+    found = f"found the key {quoted(error['input'])}" if error["loc"][-1:] == ("[key]",) else _found(error["input"])
+    return f"{found}, expected {expected}"
+
+
+def _found(value: object) -> str:
+    """Return what a fault says of the value that was found."""
+    return "is empty" if value is None else f"found {quoted(value)}"
 
 
 _adapter = cache(TypeAdapter)

@@ -148,6 +148,8 @@ def mapped(path: str | Path) -> bytes | mmap.mmap:
 
 def unreadable(path: str | Path, error: OSError) -> InputError:
     """Return the InputError for a file that could not be opened or read."""
+    if isinstance(error, IsADirectoryError):
+        return InputError(f"{path}: is a folder, expected a file")
     missing = isinstance(error, FileNotFoundError)
     return InputError(f"{path}: no such file" if missing else f"{path}: cannot be read: {error.strerror}")
 

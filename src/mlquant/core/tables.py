@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from mlquant.core.disk import unreadable
 from mlquant.core.errors import InputError
 
 _TEXT = ("sample", "sex", "tag", "group", "variant", "label", "failed", "title", "source", "kind")
@@ -25,8 +26,8 @@ def read_table(path: str | Path, *columns: str, what: str = "a table of mlquant"
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""])
         table[list(columns)]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
     except (KeyError, ValueError) as error:
         raise InputError(f"{path}: not {what} ({str(error).strip()})") from None
     return table

@@ -15,6 +15,7 @@ import numpy as np
 import safetensors
 from threadpoolctl import threadpool_limits
 
+from mlquant.core.disk import unreadable
 from mlquant.core.errors import InputError
 from mlquant.networks.inputs import cosine_basis
 from mlquant.networks.rows import POOLING, checked_row, row_of, widths_of
@@ -126,7 +127,7 @@ def load(weights: str | Path, make: Callable[[dict, dict[str, np.ndarray]], obje
     checked before a network is made of them.
     """
     if not Path(weights).is_file():
-        raise InputError(f"{weights}: no such file")
+        raise unreadable(weights, IsADirectoryError() if Path(weights).is_dir() else FileNotFoundError())
     try:
         with safetensors.safe_open(weights, "np") as file:
             metadata = file.metadata() or {}

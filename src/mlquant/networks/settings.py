@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
-from mlquant.core.blocks import Block, Positive, refusal
+from mlquant.core.blocks import Block, Positive, nearest, quoted, refusal
 from mlquant.core.stage import Setting
 from mlquant.core.types import MBEST
 from mlquant.networks.rows import POOLING, ROWS, Row, checked_row
@@ -100,12 +100,15 @@ class NetworkSettings(Block):
     def _consistent(self) -> NetworkSettings:
         row = self.row
         if row is None:
-            known = ", ".join(f"{family} {nn}" for family, nn in ROWS)
-            raise refusal(f"family and nn: found {self.family} {self.nn}, expected one of {known}")
+            of_family = [str(nn) for family, nn in ROWS if family == self.family]
+            if not of_family:
+                families = dict.fromkeys(family for family, _ in ROWS)
+                raise refusal(f"found {quoted(self.family)}, {nearest(self.family, families)}", "family")
+            raise refusal(f"found {self.nn}, expected one of {', '.join(of_family)} for {self.family}", "nn")
         name = f"{self.family} {self.nn}"
         whole_b = row.source == row.target == "b"
         contradictions = {
-            "d": (bool(row.encoder) != (self.d is not None), f"{'needs a' if row.encoder else 'has no'} bottleneck"),
+            "d": (self.d is not None and not row.encoder, "has no bottleneck"),
             "noise_var": (self.noise_var and not row.noisy, "has no bottleneck noise"),
             "symbols": (self.symbols and not row.noisy, "has no bottleneck noise, as symbols over a channel have"),
             "ncat": (self.ncat > 1 and row.inputs != "b", "takes one frame"),
@@ -119,11 +122,13 @@ class NetworkSettings(Block):
         }  # fmt: skip
         for key, (found, reason) in contradictions.items():
             if found:
-                raise refusal(f"{key}: found {getattr(self, key)}, but {name} {reason}")
+                raise refusal(f"found {getattr(self, key)}, but {name} {reason}", key)
+        if row.encoder and self.d is None:
+            raise refusal(f"is missing, expected the width of the bottleneck of {name}", "d")
         if self.symbols and (self.d or 0) % 2:
-            raise refusal(f"d: found {self.d}, expected an even number, for symbols of two latents each")
+            raise refusal(f"found {self.d}, expected an even number, for symbols of two latents each", "d")
         if row.layers == "conv" and self.ncat % POOLING:
-            raise refusal(f"ncat: found {self.ncat}, expected a multiple of {POOLING} for {name}")
+            raise refusal(f"found {self.ncat}, expected a multiple of {POOLING} for {name}", "ncat")
         return self
 
 
@@ -157,13 +162,16 @@ class Network(NetworkSettings):
     def _trained_on(self) -> Network:
         if self.finetune and self.vq_in_loop:
             raise refusal("has finetune and vq_in_loop, expected at most one of them")
-        if (self.initial is None) != (self.quantiser is None):
-            raise refusal("quantiser goes with finetune or vq_in_loop, and only with them")
+        if self.initial and not self.quantiser:
+            key = "finetune" if self.finetune else "vq_in_loop"
+            raise refusal(f"is missing, expected the name of a quantiser, as there is {key}", "quantiser")
+        if self.quantiser and not self.initial:
+            raise refusal("quantiser goes with finetune or vq_in_loop only, found neither")
         for name, goes_with in (("stages", "quantiser"), ("mbest", "quantiser"), ("refresh", "vq_in_loop")):
             if getattr(self, name) != type(self).model_fields[name].default and not getattr(self, goes_with):
-                raise refusal(f"{name} goes with {goes_with}, and only with it")
+                raise refusal(f"{name} goes with {goes_with} only, found no {goes_with}")
         if self.noise_var and self.initial:
-            raise refusal(f"noise_var: found {self.noise_var:g}, expected 0 where latents are quantised instead")
+            raise refusal(f"found {self.noise_var:g}, expected 0 where latents are quantised instead", "noise_var")
         return self
 
     @property

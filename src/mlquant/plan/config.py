@@ -1,4 +1,4 @@
-"""The configuration: it is read from its files and checked as a whole, so that a mistake gives one line.
+"""The configuration: it is read from its files and checked as a whole, so that each mistake gives one line.
 
 `read` merges the library in workflow/config, config.yaml, and the files and settings of a user; `load` checks the
 result and makes blocks of it. Only the Snakefile and tools use this module: no stage reads the configuration.
@@ -7,15 +7,12 @@ result and makes blocks of it. Only the Snakefile and tools use this module: no 
 from __future__ import annotations
 
 import glob
-import json
 import os
 import re
 from collections.abc import Collection, Iterable, Mapping
-from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import yaml  # type: ignore[import-untyped]
 from pydantic import Field, PrivateAttr
 
 from mlquant import studies
@@ -28,17 +25,20 @@ from mlquant.core.blocks import (
     Name,
     Positive,
     by_kind,
+    checked,
     nearest,
     quoted,
+    told,
     unfit,
     validate,
 )
 from mlquant.core.containers import READ, SUFFIXES, UNREAD
-from mlquant.core.errors import InputError
+from mlquant.core.errors import Faults, InputError, UnknownName
 from mlquant.core.stage import Setting
 from mlquant.experiments.settings import Experiment
 from mlquant.networks.rows import SHAPING
 from mlquant.networks.settings import Network
+from mlquant.plan.reading import given, mapping_of
 from mlquant.quantisers.settings import Quantiser, Size, VectorQuantiser
 from mlquant.speech.archives import matches
 from mlquant.speech.settings import Corpus, Part, Sample, Source, audio_files
@@ -144,37 +144,25 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
     """Return the configuration of a checkout, as `load` takes it, with files and then single entries over it.
 
     Blocks are merged deeply, as Snakemake merges them; any other value replaces the one before it. Names are compared
-    as text, file by file, so that 240118 and "240118" are one name. This is why the files are read here and not by
-    `configfile:` in the Snakefile: Snakemake would keep both names, and no one could say which of them came later.
-    Raises InputError for a file that holds no configuration, and OSError for one that is not there.
+    as text, so that 240118 and "240118" are one name. This is why the files are read here and not by `configfile:` in
+    the Snakefile: Snakemake would keep both names, and no one could say which of them came later. Raises InputError for
+    files that hold no configuration, or are not there.
     """
+    layers, faults = [], Faults()
+    for own in files(root):
+        with faults.gathered():
+            layers.append(mapping_of(own))
+    for path in configfiles:
+        with faults.gathered():
+            layers.append(given(Path(path)))
+    faults.tell()
     raw: dict = {}
-    for path in (*files(root), *map(Path, configfiles)):
-        layer = _parsed(path)
-        if not isinstance(layer, dict):
-            raise InputError(f"{path}: found {quoted(layer)}, expected keys at its top level")
-        layer = _named_by_text(layer)
+    for layer in map(_named_by_text, layers):
         if layer.pop("complete", False) is True:
             raw = alike(raw)  # now, so that an entry that is `like` a replaced one keeps its settings
             raw = raw | {key: value | layer[key] for key, value in raw.items() if _are_dicts(value, layer.get(key))}
         raw = merged(raw, layer)
     return merged(raw, _nulls(_named_by_text(dict(entries or {}))))
-
-
-def _parsed(path: Path) -> Any:
-    text = path.read_bytes()
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        pass
-    # The loader in C is six times as fast, but its stack overflows in a file that is nested deeply.
-    shallow = hasattr(yaml, "CSafeLoader") and path.parent.parts[-2:] == ("workflow", "config")
-    try:
-        return yaml.load(text, Loader=yaml.CSafeLoader) if shallow else yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{where}: {getattr(error, 'problem', None) or error}, expected YAML") from None
 
 
 def _nulls(value: Any) -> Any:
@@ -196,10 +184,7 @@ def merged(base: Any, own: Any) -> Any:
 
 
 def _named_by_text(raw: Any) -> Any:
-    """Return a configuration whose keys are all text, as YAML reads some names as numbers.
-
-    Where two keys become the same text, their values are merged.
-    """
+    """Return a configuration whose keys are all text. InputError for two keys that are the same as text."""
     try:
         return _with_text_keys(raw, {})
     except RecursionError:
@@ -219,38 +204,88 @@ def _with_text_keys(value: Any, done: dict[int, Any]) -> Any:
 def _copied(value: Mapping | list, done: dict[int, Any]) -> dict | list:
     if isinstance(value, list):
         return [_with_text_keys(item, done) for item in value]
-    if odd := [key for key in value if isinstance(key, str) and re.search(CONTROL, key)]:
-        raise InputError(f"config: the key {quoted(odd[0])} holds a control character, expected none")
     text: dict[str, Any] = {}
     for key, item in value.items():
-        found = _with_text_keys(item, done)
-        text[str(key)] = merged(text[str(key)], found) if str(key) in text else found
+        if re.search(CONTROL, str(key)):
+            raise InputError(f"config: the key {quoted(key)} holds a control character, expected none")
+        if str(key) in text:
+            raise InputError(f"config: the key {key} is there twice, expected once")
+        text[str(key)] = _with_text_keys(item, done)
     return text
 
 
 def load(raw: Any) -> Config:
-    """Check a configuration as read from YAML, and return its blocks. Raises InputError with the key in its one line.
+    """Check a configuration as read from YAML, and return its blocks. Raises InputError with a line for each fault.
 
     The networks of sweeps and studies join `networks`, each under its place in the configuration. max_epochs,
     max_minutes and max_entries are applied everywhere.
     """
     text = _named_by_text(raw)
-    filled = _by_index(alike(text)) if isinstance(text, dict) else text
-    config = validate(Config, _trained_on(filled), "config")
+    if not isinstance(text, dict):
+        return validate(Config, text, "config")
+    faults = Faults()
+    config = _checked(_trained_on(_by_index(alike(text, faults), faults), faults), text, faults)
     # An entry was checked after the one that it is `like`, so that a mistake is found in the entry that has it. Here
     # the order of the files comes back, because the first of several equal entries gives its name to their results.
-    sections = {section: getattr(config, section) for section in ALIKE if section in text}
-    config = config.model_copy(
-        update={section: {name: entries[name] for name in text[section]} for section, entries in sections.items()}
-    )
-    derived = {"networks": config.networks | _derived_networks(config)}
-    derived["quantisers"] = config.quantisers | _derived_quantisers(config)
-    config = config.model_copy(update=derived)
-    _check_unread(config)
-    _check_references(config)
-    _check_studies(config)
-    _check_own_files(config)
+    sections = {section: getattr(config, section) for section in ALIKE if isinstance(text.get(section), dict)}
+    ordered = {
+        section: {name: entries[name] for name in text[section] if name in entries}
+        for section, entries in sections.items()
+    }
+    config = config.model_copy(update=ordered)
+    config = config.model_copy(update={"networks": config.networks | _derived_networks(config, text, faults)})
+    config = config.model_copy(update={"quantisers": config.quantisers | _derived_quantisers(config, faults)})
+    _check_unread(config, faults)
+    _check_references(config, faults)
+    _check_studies(config, faults)
+    _check_own_files(config, faults)
+    faults.tell()
     return _limited(_without_samples(config))
+
+
+class _Rest(Config):
+    """A configuration of which entries with faults were taken out, perhaps all experiments."""
+
+    experiments: dict[Name, Experiment] = {}
+
+
+def _checked(filled: dict, text: dict, faults: Faults) -> Config:
+    """Return the blocks of a configuration, without the entries that have faults, which are noted.
+
+    `text` is the configuration as read. A fault that an entry has taken from another one is told of that one only.
+    """
+    taken_out = bool(text.get("experiments")) and not filled.get("experiments")
+    config, found = checked(_Rest if taken_out else Config, filled)
+    if not found:
+        return config
+    told_of: dict[tuple, set[str]] = {}
+    for place, fault in found:
+        entry, rest = place[:2], told(place[2:], fault)
+        told_of.setdefault(entry, set()).add(rest)
+        if not any(rest in told_of.get(other, ()) for other in _taken_from(text, *entry)):
+            faults.append(f"config: {told(place, fault)}")
+    known = {key: value for key, value in filled.items() if key in Config.model_fields}
+    for section, *entries in (place for place, _ in found if place):
+        if entries and section in (*ALIKE, "sources", "samples"):
+            known[section] = {name: entry for name, entry in known[section].items() if name != entries[0]}
+            faults.broken.add(entries[0])
+        else:
+            known.pop(section, None)
+    config, found = checked(_Rest, known)
+    if found or known.keys() < filled.keys() & Config.model_fields.keys():
+        faults.tell()
+    return config
+
+
+def _taken_from(text: dict, section: str = "", name: str = "") -> list[tuple[str, str]]:
+    """Return the entries, by section and name, that an entry takes settings from; `text` is what was read."""
+    entry = text[section].get(name) if isinstance(text.get(section), dict) else None
+    if not isinstance(entry, dict):
+        return []
+    found = [(section, entry.get("like"))]
+    if section == "networks":
+        found += [(section, entry.get(key)) for key in ("finetune", "vq_in_loop")]
+    return [(section, str(name)) for section, name in found if name]
 
 
 ALIKE = {
@@ -264,12 +299,14 @@ ALIKE = {
 """The sections whose entries may have the key `like`, and the word for one entry of each."""
 
 
-def alike(raw: dict) -> dict:
+def alike(raw: dict, faults: Faults | None = None) -> dict:
     """Return a configuration as read, in which each entry with `like` has the settings that it takes from another.
 
     The other entry comes before it. The `base` of a sweep or study holds settings of a network, so that its `like`
-    names a network.
+    names a network. An entry whose `like` cannot be followed is noted in `faults` and left out; without `faults`,
+    InputError is raised.
     """
+    noted = Faults() if faults is None else faults
     done: dict[str, Any] = {}
 
     def filled(section: str, block: Any, place: str, above: tuple[str, ...]) -> Any:
@@ -296,36 +333,50 @@ def alike(raw: dict) -> dict:
     sections = {section: raw[section] for section in ALIKE if isinstance(raw.get(section), dict)}
     for section, entries in sections.items():
         for name in entries:
-            entry(section, name)
+            with noted.gathered(name):
+                entry(section, name)
     found: dict[str, dict[str, Any]] = {section: {} for section in sections}
     for place, block in done.items():  # in the order in which they were completed
         section, _, name = place.partition(".")
         found[section][name] = block
     for section in {"sweeps", "studies"} & found.keys():
-        for name, block in found[section].items():
+        for name, block in [*found[section].items()]:
             if isinstance(block, dict) and "base" in block:
-                base = filled("networks", block["base"], f"{section}.{name}.base", ())
-                found[section][name] = block | {"base": base}
+                del found[section][name]
+                with noted.gathered(name):
+                    base = filled("networks", block["base"], f"{section}.{name}.base", ())
+                    found[section][name] = block | {"base": base}
+    if faults is None:
+        noted.tell()
     return raw | found
 
 
-def _by_index(raw: dict) -> dict:
-    """Return a configuration as read, without the outputs that are null; InputError for a list of outputs."""
+def _by_index(raw: dict, faults: Faults) -> dict:
+    """Return a configuration as read, without the outputs that are null. A list of outputs is a fault."""
     experiments = raw.get("experiments")
     if not isinstance(experiments, dict):
         return raw
     found = {}
     for name, entry in experiments.items():
         outputs = entry.get("outputs") if isinstance(entry, dict) else None
-        if isinstance(outputs, list):
-            raise InputError(
-                f"config: experiments.{name}.outputs: found a list, expected outputs by index: for each, in place of "
-                f"'- index: 6' write '6:' and its other settings below"
-            )
-        if isinstance(outputs, dict):
-            entry = entry | {"outputs": {index: output for index, output in outputs.items() if output is not None}}
-        found[name] = entry
+        with faults.gathered(name):
+            if isinstance(outputs, list):
+                raise InputError(
+                    f"config: experiments.{name}.outputs: found a list, expected outputs by index: for each, in place "
+                    f"of '- index: 6' write '6:' and its other settings below"
+                )
+            if isinstance(outputs, dict):
+                # Pydantic would read 06 as 6.
+                if odd := [index for index in outputs if re.fullmatch(r"[\d_.+ ]+", index) and index != _plain(index)]:
+                    raise InputError(f"config: experiments.{name}.outputs: found the index {odd[0]}, expected as in 6")
+                entry = entry | {"outputs": {index: output for index, output in outputs.items() if output is not None}}
+            found[name] = entry
     return raw | {"experiments": found}
+
+
+def _plain(index: str) -> str:
+    """Return an index as it is written; an empty text for what is none."""
+    return str(int(index)) if re.fullmatch("[0-9]{1,9}", index) else ""
 
 
 _OWN = ("finetune", "vq_in_loop", "quantiser", "stages", "mbest", "refresh", "noise_var")
@@ -344,12 +395,12 @@ def _initial_of(entry: dict, place: str) -> tuple[str, str | None]:
     return f"{place}.{key}", str(value) if value else None  # YAML may have read it as a number
 
 
-def _trained_on(raw: Any) -> Any:
+def _trained_on(raw: dict, faults: Faults) -> dict:
     """Return a configuration as read, in which a network has the settings of its initial network below its own.
 
     The initial network is that of `finetune` or `vq_in_loop`. Other mistakes in these networks are found later.
     """
-    networks = raw.get("networks") if isinstance(raw, dict) else None
+    networks = raw.get("networks")
     if not isinstance(networks, dict):
         return raw
 
@@ -368,12 +419,17 @@ def _trained_on(raw: Any) -> Any:
             return entry
         return {key: value for key, value in base.items() if key not in _OWN} | entry
 
-    begin_anew = [name for name, one in networks.items() if not isinstance(one, dict) or not _initial_of(one, name)[1]]
-    return raw | {"networks": {name: filled(name, ()) for name in dict.fromkeys([*begin_anew, *networks])}}
+    begins_anew: dict[str, Any] = {}
+    trained_on: dict[str, Any] = {}
+    for name in networks:
+        with faults.gathered(name):
+            found = filled(name, ())
+            (begins_anew if found is networks[name] else trained_on)[name] = found
+    return raw | {"networks": begins_anew | trained_on}
 
 
-def _derived_networks(config: Config) -> dict[str, Network]:
-    """Return the networks that sweeps and studies train, by their places in the configuration."""
+def _derived_networks(config: Config, text: dict, faults: Faults) -> dict[str, Network]:
+    """Return the networks that sweeps and studies train, by their places in the configuration; `text` is as read."""
     found = {}
 
     def add(place: str, *settings: dict) -> Network:
@@ -386,14 +442,24 @@ def _derived_networks(config: Config) -> dict[str, Network]:
         return found[place]
 
     for name, settings in config.sweeps.items():
-        sweep.networks(name, settings, add)
+        if _base_of(text, "sweeps", name) not in faults.broken:
+            with faults.gathered(name):
+                sweep.networks(name, settings, add)
     for name, settings in config.studies.items():
-        if derive := getattr(studies.kinds()[settings.kind], "networks", None):
-            derive(name, settings, add)
+        derive = getattr(studies.kinds()[settings.kind], "networks", None)
+        if derive and _base_of(text, "studies", name) not in faults.broken:
+            with faults.gathered(name):
+                derive(name, settings, add)
     return found
 
 
-def _derived_quantisers(config: Config) -> dict[str, VectorQuantiser]:
+def _base_of(text: dict, section: str, name: str) -> str:
+    """Return the network that the base of a sweep or study is like, in a configuration as read."""
+    base = text[section][name].get("base")
+    return str(base.get("like")) if isinstance(base, dict) else ""
+
+
+def _derived_quantisers(config: Config, faults: Faults) -> dict[str, VectorQuantiser]:
     """Return the quantisers that studies train, by their places in the configuration."""
     found = {}
 
@@ -402,9 +468,10 @@ def _derived_quantisers(config: Config) -> dict[str, VectorQuantiser]:
 
     for name, settings in config.studies.items():
         if derive := getattr(studies.kinds()[settings.kind], "quantisers", None):
-            _check(f"studies.{name}.network", getattr(settings, "network", None), config.networks, "network")
-            _check(f"studies.{name}.corpus", getattr(settings, "corpus", None), config.corpora, "corpus")
-            derive(name, settings, add)
+            with faults.gathered(name):
+                _check(f"studies.{name}.network", getattr(settings, "network", None), config.networks, "network")
+                _check(f"studies.{name}.corpus", getattr(settings, "corpus", None), config.corpora, "corpus")
+                derive(name, settings, add)
     return found
 
 
@@ -450,52 +517,71 @@ def place_of(section: str, name: str) -> str:
 
 def _check(where: str, name: str | None, known: Collection[str], what: str) -> None:
     if name is not None and name not in known:
-        raise InputError(f"config: {where}: {name!r} names no {what}, {nearest(name, known)}")
+        raise UnknownName(f"config: {where}: {name!r} names no {what}, {nearest(name, known)}", name)
 
 
-def _check_references(config: Config) -> None:
-    """Raise InputError for a name that is not that of an entry, or of an entry that does not fit its use."""
-    samples = _samples(config)
+def _check_references(config: Config, faults: Faults) -> None:
+    """Note each name that is not that of an entry, or of an entry that does not fit its use."""
     for name, sample in config.samples.items():
-        _check(f"samples.{name}.source", sample.source, config.sources, "source")
+        with faults.gathered():
+            _check(f"samples.{name}.source", sample.source, config.sources, "source")
     for name, corpus in config.corpora.items():
         for part, settings in corpus.parts.items():
-            _check(f"corpora.{name}.parts.{part}.source", settings.source, config.sources, "source")
+            with faults.gathered():
+                _check(f"corpora.{name}.parts.{part}.source", settings.source, config.sources, "source")
     for name, network in config.networks.items():
-        _check(f"{name if '.' in name else f'networks.{name}'}.corpus", network.corpus, config.corpora, "corpus")
-        for part, settings in config.corpora[network.corpus].parts.items():
-            if network.row.target == "y" and settings.b and not settings.y:
-                raise InputError(f"config: corpora.{network.corpus}.parts.{part}: has no y, which {name} is trained on")
+        if name.rpartition(".seed")[0] in config.networks:
+            continue  # a repeated training, with the faults of the first one
+        with faults.gathered():
+            _check(f"{place_of('networks', name)}.corpus", network.corpus, config.corpora, "corpus")
+            for part, settings in config.corpora[network.corpus].parts.items():
+                if network.row.target == "y" and settings.b and not settings.y:
+                    where = f"corpora.{network.corpus}.parts.{part}"
+                    raise InputError(f"config: {where}: has b without y, which {name} is trained on")
     for name, quantiser in config.quantisers.items():
-        where = place_of("quantisers", name)
-        _check(f"{where}.network", quantiser.network, config.networks, "network")
-        _check(f"{where}.corpus", quantiser.corpus, config.corpora, "corpus")
-        if quantiser.network and config.networks[quantiser.network].d is None:
-            raise InputError(f"config: {where}.network: {quantiser.network!r} has no bottleneck to quantise")
-        vector_ms = config.vector_ms(quantiser)
-        if quantiser.interval_ms and quantiser.interval_ms % vector_ms:
-            raise InputError(
-                f"config: {where}.interval_ms: found {quantiser.interval_ms}, expected a multiple of "
-                f"{vector_ms}, the time of a vector of {quantiser.network!r}"
-            )
+        with faults.gathered():
+            _check_quantiser(config, place_of("quantisers", name), quantiser)
     for name, network in config.networks.items():
         if network.initial:
-            _check_initial(config, place_of("networks", name), network)
+            with faults.gathered():
+                _check_initial(config, place_of("networks", name), network)
     for name, experiment in config.experiments.items():
-        for i, used in enumerate(experiment.samples):
+        _check_experiment(config, name, experiment, faults)
+
+
+def _check_quantiser(config: Config, where: str, quantiser: VectorQuantiser) -> None:
+    """Raise InputError for a quantiser of what is not there, or cannot be quantised."""
+    _check(f"{where}.network", quantiser.network, config.networks, "network")
+    _check(f"{where}.corpus", quantiser.corpus, config.corpora, "corpus")
+    if quantiser.network and config.networks[quantiser.network].d is None:
+        raise InputError(f"config: {where}.network: {quantiser.network!r} has no bottleneck to quantise")
+    vector_ms = config.vector_ms(quantiser)
+    if quantiser.interval_ms and quantiser.interval_ms % vector_ms:
+        raise InputError(
+            f"config: {where}.interval_ms: found {quantiser.interval_ms}, expected a multiple of "
+            f"{vector_ms}, the time of a vector of {quantiser.network!r}"
+        )
+
+
+def _check_experiment(config: Config, name: str, experiment: Experiment, faults: Faults) -> None:
+    """Note the faults of the samples and outputs of an experiment."""
+    samples = _samples(config)
+    for i, used in enumerate(experiment.samples):
+        with faults.gathered():
             _check(f"experiments.{name}.samples.{i}", used, samples, f"sample or file in {config.speech_dir}/")
             if experiment.samples.index(used) != i:
                 raise InputError(f"config: experiments.{name}.samples.{i}: {used!r} is there twice, expected once")
-        for index, output in experiment.outputs.items():
+    seen: dict[str, int] = {}
+    for index, output in experiment.outputs.items():
+        with faults.gathered():
             _check_chain(config, f"experiments.{name}.outputs.{index}", output)
-        seen: dict[str, int] = {}
-        for used, (index, output) in product(experiment.samples, experiment.outputs.items()):
-            published = f"{used}_{index}_{output.tag}.wav"
-            if (first := seen.setdefault(published, index)) != index:
-                raise InputError(
-                    f"config: experiments.{name}.outputs.{index}: its file {published} is also that of "
-                    f"outputs.{first}, expected another index or tag"
-                )
+        with faults.gathered():
+            for published in (f"{used}_{index}_{output.tag}.wav" for used in experiment.samples):
+                if (first := seen.setdefault(published, index)) != index:
+                    raise InputError(
+                        f"config: experiments.{name}.outputs.{index}: its file {published} is also that of "
+                        f"outputs.{first}, expected another index or tag"
+                    )
 
 
 def _check_initial(config: Config, where: str, network: Network) -> None:
@@ -557,9 +643,13 @@ def _check_chain(config: Config, where: str, chain: Chain) -> None:
     quantiser = config.quantisers[chain.quantiser]
     if quantiser.network:
         encoders = [encoder_of(config.networks, network) for network in chain.networks]
-        _check(
-            f"{where}.quantiser (of network {quantiser.network})", quantiser.network, encoders, "network of the chain"
-        )
+        if quantiser.network not in config.networks:
+            raise KeyError(quantiser.network)  # the quantiser has a fault of its own
+        if quantiser.network not in encoders:
+            raise InputError(
+                f"config: {where}.quantiser: {chain.quantiser!r} is of the latents of {quantiser.network!r}, expected "
+                f"a quantiser of one of its networks, {', '.join(chain.networks) or 'of which there is none'}"
+            )
         if encoders.count(quantiser.network) > 1:
             raise InputError(
                 f"config: {where}.networks: {chain.quantiser!r} is of the latents of several of them, expected of one"
@@ -574,51 +664,57 @@ def _check_chain(config: Config, where: str, chain: Chain) -> None:
         )
 
 
-def _check_studies(config: Config) -> None:
-    """Raise InputError for a name in a study that is not that of an entry that the study can use."""
-    known: dict[str, Collection[str]] = {
-        "quantiser": config.quantisers,
-        "network": config.networks,
-        "manifold": config.networks,
-        "sample": _samples(config),
-        "corpus": config.corpora,
+def _check_studies(config: Config, faults: Faults) -> None:
+    """Note each name in a study that is not that of an entry that the study can use."""
+    of_sample = (_samples(config), f"sample or file in {config.speech_dir}/")
+    known: dict[str, tuple[Collection[str], str]] = {
+        "quantiser": (config.quantisers, "quantiser"),
+        "network": (config.networks, "network"),
+        "manifold": (config.networks, "network"),
+        "sample": of_sample,
+        "corpus": (config.corpora, "corpus"),
     }
     for name, study in config.studies.items():
+        before = len(faults)
         for key, entries in known.items():
-            _check(f"studies.{name}.{key}", getattr(study, key, None), entries, key)
+            with faults.gathered():
+                _check(f"studies.{name}.{key}", getattr(study, key, None), *entries)
         for i, sample in enumerate(getattr(study, "samples", ())):
-            what = f"sample or file in {config.speech_dir}/"
-            _check(f"studies.{name}.samples.{i}", sample, known["sample"], what)
-        if check := getattr(studies.kinds()[study.kind], "check", None):
-            check(config, name, study)
+            with faults.gathered():
+                _check(f"studies.{name}.samples.{i}", sample, *of_sample)
+        if len(faults) == before and (check := getattr(studies.kinds()[study.kind], "check", None)):
+            with faults.gathered():
+                check(config, name, study)
 
 
-def _check_unread(config: Config) -> None:
-    """Raise InputError for a sample whose only file among the user's own is of a kind that is not read."""
+def _check_unread(config: Config, faults: Faults) -> None:
+    """Note a sample whose only file among the user's own is of a kind that is not read."""
     unread = _used_samples(config) - {path.stem for path in own_files(config)}
     for path in sorted(Path(config.speech_dir).glob("*")):
         is_audio = path.suffix.lower() in UNREAD or path.stem not in config.samples
         if path.stem in unread and is_audio and path.is_file():
-            raise InputError(f"config: sample {path.stem!r}: found {path}, which is not read, expected {READ}")
+            with faults.gathered(path.stem):
+                raise InputError(f"config: sample {path.stem!r}: found {path}, which is not read, expected {READ}")
 
 
-def _check_own_files(config: Config) -> None:
-    """Raise InputError for an own speech file whose path cannot be used, and for a sample with two files."""
+def _check_own_files(config: Config, faults: Faults) -> None:
+    """Note an own speech file whose path cannot be used, and a sample with two files."""
     used = _used_samples(config)
     seen: dict[str, Path] = {}
     for path in own_files(config):
         if (first := seen.setdefault(path.stem, path)) != path and path.stem in used:
-            raise InputError(f"config: sample {path.stem!r}: found {first} and {path}, expected one file of that name")
+            faults.append(f"config: sample {path.stem!r}: found {first} and {path}, expected one file of that name")
     for name, corpus in config.corpora.items():
         for part, settings in corpus.parts.items():
             where = f"config: corpora.{name}.parts.{part}."
-            try:
-                found = audio_files(settings.files) if settings.files else []
-            except InputError as error:
-                raise InputError(f"{where}{error}") from None
-            for name_of_file in found:
-                if problem := unfit(name_of_file):
-                    raise InputError(f"{where}files: found {quoted(name_of_file)}, {problem}")
+            with faults.gathered():
+                try:
+                    found = audio_files(settings.files) if settings.files else []
+                except InputError as error:
+                    raise InputError(f"{where}{error}") from None
+                for name_of_file in found:
+                    if problem := unfit(name_of_file):
+                        raise InputError(f"{where}files: found {quoted(name_of_file)}, {problem}")
 
 
 def _used_samples(config: Config) -> set[str]:

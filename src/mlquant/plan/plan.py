@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 from mlquant import studies
 from mlquant.core import keys
+from mlquant.core.blocks import nearest_of
 from mlquant.core.disk import read_json
+from mlquant.core.errors import Faults
 from mlquant.plan import records
-from mlquant.plan.experiments import experiment_of
+from mlquant.plan.experiments import ExperimentPlan, experiment_of
 from mlquant.plan.graph import Graph, Node
 from mlquant.plan.studies import Summary, record_of, study_of, sweep_of
 
@@ -26,15 +28,30 @@ if TYPE_CHECKING:
 
 
 class Plan:
-    """All nodes of a configuration, by folder, and the experiments, sweeps and studies made of them."""
+    """All nodes of a configuration, by folder, and the experiments, sweeps and studies made of them.
+
+    Raises InputError with a line for each entry of which no nodes can be made.
+    """
 
     def __init__(self, config: Config):
         self.config, self.graph = config, Graph(config)
+        self.experiments: dict[str, ExperimentPlan] = {}
+        self.sweeps: dict[str, Summary] = {}
+        self.studies: dict[str, Summary] = {}
+        faults = Faults()
         for name in config.networks:
-            self.graph.network(name)
-        self.experiments = {name: experiment_of(self.graph, name) for name in config.experiments}
-        self.sweeps = {name: sweep_of(self.graph, name) for name in config.sweeps}
-        self.studies = {name: study_of(self.graph, name) for name in config.studies}
+            with faults.gathered():
+                self.graph.network(name)
+        for name in config.experiments:
+            with faults.gathered():
+                self.experiments[name] = experiment_of(self.graph, name)
+        for name in config.sweeps:
+            with faults.gathered():
+                self.sweeps[name] = sweep_of(self.graph, name)
+        for name in config.studies:
+            with faults.gathered():
+                self.studies[name] = study_of(self.graph, name)
+        faults.tell()
 
     @property
     def nodes(self) -> dict[str, Node]:
@@ -58,6 +75,26 @@ class Plan:
             **{f"results/studies/{name}": ("study", name) for name in self.studies},
             **{f"results/sweeps/{name}": ("sweep", name) for name in self.sweeps},
         }
+
+    def unknown_target(self, target: str, rules: Iterable[str]) -> str:
+        """Return the line about a target that no rule makes; `rules` are the names of rules that are targets."""
+        known = {name: name for name in (*rules, "results/report.html", *self.folders())}
+        for folder, node in self.nodes.items():
+            if files := node.stage.files():
+                known |= dict.fromkeys((folder, folder.rpartition(".")[0]), node.file(files[0]))
+        within = target
+        if os.path.isabs(target):
+            within = os.path.relpath(os.path.realpath(target), os.path.realpath("."))
+        if within.startswith("..") or within not in known:
+            within = "results/" + target.rpartition("/results/")[2] if "/results/" in target else within
+        holding = [folder for folder in known if within.startswith(f"{folder}/") and known[folder] == folder]
+        if holding:
+            return f"{target}: no rule makes this file by itself, expected the folder that it is in, {holding[0]}"
+        if known.get(within) == within:
+            return f"{target}: found {'an absolute' if os.path.isabs(target) else 'a longer'} path, expected {within}"
+        known |= {name.rpartition("/")[2]: name for name in self.folders()}
+        near = nearest_of(within, known)
+        return f"{target}: no rule makes it, the nearest target is {known[near] if near else 'all_experiments'}"
 
     def needed_for(self, targets: list[str]) -> set[str]:
         """Return the folders of the nodes that targets are made from, and the targets.

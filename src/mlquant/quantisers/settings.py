@@ -76,7 +76,8 @@ class VectorQuantiser(Block):
     @model_validator(mode="after")
     def _one_origin(self) -> VectorQuantiser:
         if (self.network is None) == (self.corpus is None):
-            raise refusal("expected exactly one of network, for its latents, and corpus, for b itself")
+            found = "has neither network nor corpus" if self.network is None else "has network and corpus"
+            raise refusal(f"{found}, expected exactly one: network, for its latents, or corpus, for b itself")
         return self
 
 

@@ -21,7 +21,7 @@ from markupsafe import Markup
 
 from mlquant import studies
 from mlquant.core import keys
-from mlquant.core.disk import read_json, require, write_text
+from mlquant.core.disk import read_json, require, unreadable, write_text
 from mlquant.core.errors import InputError, log
 from mlquant.core.provenance import quick_look
 from mlquant.core.tables import formatted, laid_out
@@ -152,8 +152,8 @@ def _data_uri(path: Path) -> str:
     mime = {".svg": "image/svg+xml", ".png": "image/png"}[path.suffix]
     try:
         return f"data:{mime};base64,{base64.b64encode(path.read_bytes()).decode()}"
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+    except OSError as error:
+        raise unreadable(path, error) from None
 
 
 def _figures(folder: Path, entry: dict) -> list[Path]:

@@ -30,7 +30,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from mlquant.core.containers import READ, SUFFIXES, UNREAD, some_of
-from mlquant.core.disk import atomic
+from mlquant.core.disk import atomic, unreadable
 from mlquant.core.errors import InputError, log, one_line
 
 LIMIT = 2 << 30  # bytes; a download or the content of an archive beyond this is taken for an attack or a mistake
@@ -316,8 +316,8 @@ def read_archive(path: Path) -> dict[str, Callable[[], bytes]]:
     unread: list[str] = []
     try:
         places = _places(path, unread)
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise unreadable(path, error) from None
     except BAD_ARCHIVE as error:
         raise InputError(f"{path}: not an archive that can be read ({error}), expected tar") from None
     _tell(unread, path)

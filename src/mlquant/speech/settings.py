@@ -92,7 +92,8 @@ class Sample(Block):
     @model_validator(mode="after")
     def _one_origin(self) -> Sample:
         if (self.source is None) != (self.file is None):
-            raise refusal("has only one of source and file, expected both or neither")
+            found = "file without source" if self.source is None else "source without file"
+            raise refusal(f"has {found}, expected both or neither")
         if self.source and self.url:
             raise refusal("has both source and url, expected at most one")
         if self.source and self.optional:
@@ -158,7 +159,8 @@ class Choice(Block):
     @model_validator(mode="after")
     def _split_by_speaker(self) -> Choice:
         if (self.speakers is None) != (self.held_out_speakers is None):
-            raise refusal("has only one of speakers and held_out_speakers, expected both or neither")
+            only, other = ("speakers", "held_out_speakers")[:: 1 if self.speakers else -1]
+            raise refusal(f"has {only} without {other}, expected both or neither")
         return self
 
 
@@ -197,13 +199,15 @@ class Part(Choice):
     @model_validator(mode="after")
     def _one_origin(self) -> Part:
         if self.speakers and (self.b or self.shards > 1):
-            raise refusal(f"speakers: found with {'b' if self.b else 'shards'}, expected speech that one job prepares")
+            other = "b" if self.b else "shards"
+            raise refusal(f"has speakers and {other}, expected no speakers, or else speech that one job prepares")
         if self.speakers and self.held_out:
             raise refusal("has held_out and held_out_speakers, expected at most one of them")
         if self.shards > 1 and not self.files:
-            raise refusal("shards goes with files of your own, and only with them")
-        if sum(origin is not None for origin in (self.source, self.files, self.b)) != 1:
-            raise refusal("expected exactly one of source, files and b")
+            raise refusal("shards goes with files only, found no files")
+        origins = [key for key in ("source", "files", "b") if getattr(self, key) is not None]
+        if len(origins) != 1:
+            raise refusal(f"has {' and '.join(origins) or 'none of them'}, expected exactly one of source, files and b")
         if self.y and not self.b:
             raise refusal("has y without b, expected both")
         return self
@@ -251,7 +255,7 @@ class Corpus(Block):
     @model_validator(mode="after")
     def _something_to_train_on(self) -> Corpus:
         if all(part.held_out for part in self.parts.values()):
-            raise refusal("parts: all are held out, expected one to train on")
+            raise refusal("all are held out, expected one to train on", "parts")
         return self
 
 

@@ -29,6 +29,7 @@ from mlquant.experiments.compare import changes
 from mlquant.plan.config import load, read
 from mlquant.plan.graph import Node
 from mlquant.plan.plan import Plan
+from mlquant.plan.reading import refuse_repeats
 from mlquant.plan.records import WITH_SIDECAR
 
 KEYED = re.compile(r"results/(\w+)/([A-Za-z0-9_-]+)\.([0-9a-f]{8})(?![A-Za-z0-9_-])")
@@ -74,6 +75,7 @@ def plan_of(configfiles: Iterable[str], entries: Iterable[str] = ()) -> Plan:
     if entries := list(entries):
         from snakemake.cli import parse_config
 
+        refuse_repeats(entries)
         try:
             settings = parse_config(entries)
         except ValueError as error:

@@ -18,7 +18,17 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
 from mlquant.core import provenance
-from mlquant.core.disk import atomic, file_sha256, link, new_folder, read_json, require, write_json, write_text
+from mlquant.core.disk import (
+    atomic,
+    file_sha256,
+    link,
+    new_folder,
+    read_json,
+    require,
+    unreadable,
+    write_json,
+    write_text,
+)
 from mlquant.core.errors import InputError
 from mlquant.experiments.page.data import gather, read_rows
 
@@ -138,7 +148,7 @@ def _text_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:
             reader = csv.DictReader(file, restval="")
             columns, rows = list(reader.fieldnames or ()), list(reader)
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise unreadable(path, error) from None
     except (ValueError, csv.Error) as error:
         raise InputError(f"{path}: not a table of mlquant ({error})") from None
     if long := next((i for i, row in enumerate(rows, 2) if None in row), None):

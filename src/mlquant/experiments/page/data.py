@@ -67,7 +67,7 @@ def read_rows(path: Path) -> list[dict]:
             rows = list(csv.DictReader(file))
         return [{name: _value(name, text) for name, text in row.items()} for row in rows]
     except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+        raise disk.unreadable(path, error) from None
     except (ValueError, TypeError, csv.Error) as error:
         raise InputError(f"{path}: not a table of mlquant ({error})") from None
 
