@@ -1,16 +1,11 @@
-# Lets several runs work at once, and a run follow one that was killed. This file is included last, as it needs the
-# names of all rules.
+# Lets several runs work at once, and a run follow one that was killed. This file is included last, behind targets.smk.
 
 from mlquant.core.provenance import no_revision
 from mlquant.tools import runs
 
 # Options of Snakemake with which nothing is made: -n, --dry-run, --summary, --report and their like.
 LOOKS = r"-\w*n\w*|-[SD]|--(dry-?run|lint|list|(detailed-)?summary|report|dag|rulegraph|filegraph|unlock).*"
-TARGETS = [
-    argument
-    for argument in sys.argv[1:]
-    if argument.startswith("results/") or argument in {rule.name for rule in workflow.rules}
-] or ["all_experiments"]
+TARGETS = ASKED_FOR or ["all_experiments"]
 
 
 def first_needed(files):
