@@ -134,7 +134,7 @@ def test_an_index_that_no_file_name_holds_is_refused():
     output = {"tag": "out", "process": "original"}
     for index in (10**300, 10000, -1):
         line = refusal(changed("experiments.240118.outputs", {index: output}))
-        assert f"240118.outputs.{str(index)[:100]}.[key]" in line
+        assert f"240118.outputs.{str(index)[:100]}: found the key" in line
 
 
 def test_two_files_of_one_sample_are_refused_by_name():

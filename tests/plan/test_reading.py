@@ -1,5 +1,6 @@
 """From which files a configuration is read, what lies over what, and what entries take from each other."""
 
+import contextlib
 import json
 import os
 import re
@@ -12,7 +13,7 @@ import pytest
 import yaml
 
 from mlquant.core.errors import InputError
-from mlquant.plan import config
+from mlquant.plan import config, reading
 from mlquant.plan.plan import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -73,10 +74,60 @@ def test_a_name_is_one_whether_yaml_reads_it_as_a_number_or_as_text_in_whatever_
     assert found == outputs("240118", "6", **{"mbest": MBEST[last], **dict.fromkeys(layers, 1)})
 
 
-def test_in_one_file_a_name_that_is_there_as_a_number_and_as_text_is_one_too(tmp_path):
-    text = '{experiments: {"240118": {title: a, in_all: true}, 240118: {title: b}}}'
-    root = checkout(tmp_path / "checkout", config=text)
-    assert config.read(root) == {"experiments": {"240118": {"title": "b", "in_all": True}}}
+REPEATS = {
+    "240118 and '240118'": ('{experiments: {"240118": {title: a},\n 240118: {title: b}}}', 2, "experiments.240118", 1),
+    "a section": ("networks: {}\nmax_epochs: 1\nnetworks: {}", 3, "networks", 1),
+    "an output": ("experiments:\n  x:\n    outputs:\n      6: {}\n      '6': {}", 5, "experiments.x.outputs.6", 4),
+    "like": ("networks:\n  a:\n    like: b\n    like: c", 4, "networks.a.like", 3),
+    "in a list": ("quantisers: {q: {stages: [{size: 2},\n{size: 2,\nsize: 4}]}}", 3, "quantisers.q.stages.1.size", 2),
+    "in JSON": ('{"networks": {\n\t"a": {},\n\t"a": {}}}', 3, "networks.a", 2),
+    "below an anchor": ("networks:\n  a: &a {lr: 1}\n  b:\n    <<: *a\n    d: 1\n    d: 2", 6, "networks.b.d", 5),
+}
+
+
+@pytest.mark.parametrize("layer", ["library", "config", "file"])
+@pytest.mark.parametrize("repeat", REPEATS)
+def test_a_key_that_is_twice_in_a_file_is_one_line_with_both_lines(tmp_path, repeat, layer):
+    text, second, place, first = REPEATS[repeat]
+    root = checkout(tmp_path / "checkout", **{"networks": "{}", "config": "{}"} | {_FILES.get(layer, "x"): text})
+    Path("over.yaml").write_text(text)
+    path = {"library": root / "workflow/config/networks.yaml", "config": root / "config.yaml"}.get(layer, "over.yaml")
+    with pytest.raises(InputError) as error:
+        config.read(root, ["over.yaml"] if layer == "file" else [])
+    assert str(error.value) == f"{path}, line {second}: {place} is there already in line {first}, expected once"
+
+
+_FILES = {"library": "networks", "config": "config"}
+
+
+def test_all_repeats_of_all_files_are_told_at_once(tmp_path):
+    Path("a.yaml").write_text("x: 1\nx: 2\ny: {z: 1,\n z: 2}")
+    Path("b.yaml").write_text("[")
+    with pytest.raises(InputError) as error:
+        config.read(checkout(tmp_path / "checkout", config="{}"), ["a.yaml", "b.yaml"])
+    assert [line.partition(" ")[2][:7] for line in str(error.value).split("\n")] == ["line 2:", "line 4:", "line 1,"]
+
+
+def test_anchors_and_merge_keys_work_within_a_file_and_a_merged_key_may_be_set_again(tmp_path):
+    text = "networks:\n  a: &a {lr: 1, d: 2}\n  b: {<<: *a, lr: 3}\n  c: {lr: 4, <<: [*a, {nn: 5}]}"
+    found = config.read(checkout(tmp_path / "checkout", config=text))["networks"]
+    assert found["b"] == {"lr": 3, "d": 2} and found["c"] == {"lr": 4, "d": 2, "nn": 5}
+
+
+@pytest.mark.parametrize(
+    ("entries", "places"),
+    [
+        (["max_epochs=1", "max_epochs=2"], ["max_epochs"]),
+        (["experiments={240118: {title: a, title: b}}"], ["experiments.240118.title"]),
+        (["networks={a: {lr: 1}}", "networks={a: {lr: 2, d: 1}}"], ["networks.a.lr"]),
+        (["networks={a: {lr: 1}}", "networks={a: {d: 2}}", "max_epochs=2"], []),
+    ],
+)
+def test_a_setting_that_is_twice_in_entries_of_the_command_line_is_refused(entries, places):
+    with pytest.raises(InputError) if places else contextlib.nullcontext() as error:
+        reading.refuse_repeats(entries)
+    found = str(error.value).split("\n") if error else []
+    assert found == [f"--config: {place} is there twice, expected once" for place in places]
 
 
 def test_null_in_an_entry_of_the_command_line_is_null_though_snakemake_reads_it_as_text(tmp_path):
@@ -100,26 +151,31 @@ def test_entries_of_a_complete_file_take_the_place_of_those_before_and_leave_the
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("networks: [", r"over\.yaml, line [12]: .*expected"),
+        ("networks: [", r"over\.yaml, line 1, column 12: .*expected"),
         ("- a\n- b", r"over\.yaml: found \['a', 'b'\], expected keys at its top level"),
-        ("a: 1\n\tb: 2", r"over\.yaml, line 2: .*expected YAML"),
-        ("a: \x00", r"over\.yaml.*expected YAML"),
+        ("a: 1\n\tb: 2", r"over\.yaml, line 2, column 1: found a tab, expected spaces"),
+        ("a: b\nc: \x00", r"over\.yaml, line 2, column 4: .*expected YAML"),
+        ("a: 1\nb: 2026-13-01", r"over\.yaml, line 2, column 4: month must be in 1..12, expected YAML"),
+        ("a: 1\n---\nb: 2", r"over\.yaml, line 2, column 1: .*another document, expected YAML"),
+        ("a:\n  b: *five", r"over\.yaml, line 2, column 6: found the alias \*five, expected an anchor &five above it"),
+        (b"a: b\nb: caf\xe9", r"over\.yaml, line 2, column 7: found the byte 0xe9, expected UTF-8"),
+        ("", r"over\.yaml: is empty, expected keys at its top level"),
         ("- " * 20000, r"over\.yaml: .*expected"),
         ("[" * 20000, r"over\.yaml: .*expected"),
         ("a: &a {b: *a}", r"config: is nested too deeply, or in itself"),
     ],
 )
 def test_a_file_that_holds_no_configuration_is_one_line_that_names_it(tmp_path, text, says):
-    Path("over.yaml").write_text(text)
+    Path("over.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(InputError, match=says) as error:
         config.read(checkout(tmp_path / "checkout", config="{}"), ["over.yaml"])
     assert "\n" not in str(error.value)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path):
-    with pytest.raises(OSError, match=r"none\.yaml"):
+    with pytest.raises(InputError, match=r"none\.yaml: no such file$"):
         config.read(checkout(tmp_path / "checkout", config="{}"), ["none.yaml"])
-    with pytest.raises(OSError, match=r"config\.yaml"):
+    with pytest.raises(InputError, match=r"config\.yaml: no such file$"):
         config.read(checkout(tmp_path / "other"))
 
 

@@ -308,6 +308,7 @@ def alike(raw: dict, faults: Faults | None = None) -> dict:
     """
     noted = Faults() if faults is None else faults
     done: dict[str, Any] = {}
+    circle: set[str] = set()  # of which one line is enough
 
     def filled(section: str, block: Any, place: str, above: tuple[str, ...]) -> Any:
         if not isinstance(block, dict) or "like" not in block:
@@ -320,6 +321,7 @@ def alike(raw: dict, faults: Faults | None = None) -> dict:
         name, entries = str(name), raw.get(section)
         _check(f"{place}.like", name, entries if isinstance(entries, dict) else {}, ALIKE[section])
         if name in above:
+            circle.update(f"{section}.{other}" for other in above)
             taken = f"which takes its settings from {above[-1]!r} itself"
             raise InputError(f"config: {place}.like: found {name!r}, {taken}")
         return merged(entry(section, name, above), own)
@@ -333,8 +335,9 @@ def alike(raw: dict, faults: Faults | None = None) -> dict:
     sections = {section: raw[section] for section in ALIKE if isinstance(raw.get(section), dict)}
     for section, entries in sections.items():
         for name in entries:
-            with noted.gathered(name):
-                entry(section, name)
+            if f"{section}.{name}" not in circle:
+                with noted.gathered(name):
+                    entry(section, name)
     found: dict[str, dict[str, Any]] = {section: {} for section in sections}
     for place, block in done.items():  # in the order in which they were completed
         section, _, name = place.partition(".")
@@ -367,16 +370,11 @@ def _by_index(raw: dict, faults: Faults) -> dict:
                 )
             if isinstance(outputs, dict):
                 # Pydantic would read 06 as 6.
-                if odd := [index for index in outputs if re.fullmatch(r"[\d_.+ ]+", index) and index != _plain(index)]:
+                if odd := [index for index in outputs if re.fullmatch(r"(?!(0|[1-9][0-9]*)$)[\d_.+ ]+", index)]:
                     raise InputError(f"config: experiments.{name}.outputs: found the index {odd[0]}, expected as in 6")
                 entry = entry | {"outputs": {index: output for index, output in outputs.items() if output is not None}}
             found[name] = entry
     return raw | {"experiments": found}
-
-
-def _plain(index: str) -> str:
-    """Return an index as it is written; an empty text for what is none."""
-    return str(int(index)) if re.fullmatch("[0-9]{1,9}", index) else ""
 
 
 _OWN = ("finetune", "vq_in_loop", "quantiser", "stages", "mbest", "refresh", "noise_var")
@@ -404,6 +402,8 @@ def _trained_on(raw: dict, faults: Faults) -> dict:
     if not isinstance(networks, dict):
         return raw
 
+    circle: set[str] = set()  # of which one line is enough
+
     def filled(name: str, above: tuple[str, ...]) -> Any:
         entry = networks[name]
         if not isinstance(entry, dict):
@@ -413,6 +413,7 @@ def _trained_on(raw: dict, faults: Faults) -> dict:
             return entry
         _check(key, initial, networks, "network")
         if initial in (*above, name):
+            circle.update(above)
             raise InputError(f"config: {key}: found {initial!r}, which is trained on from {name!r} itself")
         base = filled(initial, (*above, name))
         if not isinstance(base, dict):
@@ -422,6 +423,8 @@ def _trained_on(raw: dict, faults: Faults) -> dict:
     begins_anew: dict[str, Any] = {}
     trained_on: dict[str, Any] = {}
     for name in networks:
+        if name in circle:
+            continue
         with faults.gathered(name):
             found = filled(name, ())
             (begins_anew if found is networks[name] else trained_on)[name] = found
