@@ -116,7 +116,7 @@ MISTAKES = {
     "an unknown loss": (("networks.nn4.loss", "wlos"), "networks.nn4.loss: found 'wlos'", "'wloss'"),
     "an unknown optimiser": (("networks.nn4.optimiser", "adm"), "networks.nn4.optimiser: found 'adm'", "'adam'"),
     "an unknown process": ((f"{OUTPUTS}.1.process", "orig"), f"{OUTPUTS}.1.process: found 'orig'", "'original'"),
-    "an unknown mode": ((f"{OUTPUTS}.8.mode", 3201), f"{OUTPUTS}.8.mode: found 3201", "3200"),
+    "an unknown mode": ((f"{OUTPUTS}.8.mode", 3201), f"{OUTPUTS}.8.mode: found '3201'", "3200"),
     "a factor of voices out of range": (
         ("corpora.voices.parts.men.resample", [1.0, 3.0]),
         "corpora.voices.parts.men.resample.1: found 3.0",

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from mlquant.core.blocks import Block, Line, refusal
+from mlquant.core.blocks import Block, Line, quoted, refusal
 from mlquant.core.stage import Setting
 from mlquant.core.types import MBEST, Stages, Survivors
 from mlquant.networks.types import NoiseVar, Seed
@@ -73,7 +73,7 @@ class RatedChain(Chain):
 
 def _mode(value: str) -> str:
     if value not in MODES:
-        raise refusal(f"found {value}, expected one of {', '.join(MODES)}")
+        raise refusal(f"found {quoted(value)}, expected one of {', '.join(MODES)}")
     return value
 
 

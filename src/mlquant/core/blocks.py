@@ -98,11 +98,12 @@ def by_kind(*blocks: type[Block], default: str | None = None) -> Any:
         if kind is None and "kind" not in data:
             raise refusal(f"is missing, {expected}", "kind")
         if not isinstance(kind, str) or kind not in of_kind:
-            raise refusal(f"found {quoted(kind)}, {expected}", "kind")
+            raise refusal(f"{_found(kind)}, {expected}", "kind")
         for key in data:
             others = [name for name, block in of_kind.items() if key in block.model_fields]
             if others and kind not in others:
-                raise refusal(f"{key} goes with kind {' or '.join(others)} only, found kind {kind}")
+                found = f"kind {kind}" if "kind" in data else f"no kind, which stands for {kind}"
+                raise refusal(f"{key} goes with kind {' or '.join(others)} only, found {found}")
         return data
 
     tagged = [Annotated[block, Tag(_KIND + kind)] for kind, block in of_kind.items()]

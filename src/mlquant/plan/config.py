@@ -265,14 +265,16 @@ def _checked(filled: dict, text: dict, faults: Faults) -> Config:
         if not any(rest in told_of.get(other, ()) for other in _taken_from(text, *entry)):
             faults.append(f"config: {told(place, fault)}")
     known = {key: value for key, value in filled.items() if key in Config.model_fields}
+    unknown = False  # whether it is not known what names there are
     for section, *entries in (place for place, _ in found if place):
         if entries and section in (*ALIKE, "sources", "samples"):
             known[section] = {name: entry for name, entry in known[section].items() if name != entries[0]}
             faults.broken.add(entries[0])
         else:
             known.pop(section, None)
+            unknown |= section not in ("max_epochs", "max_minutes", "max_entries", "features", "complete")
     config, found = checked(_Rest, known)
-    if found or known.keys() < filled.keys() & Config.model_fields.keys():
+    if found or unknown:
         faults.tell()
     return config
 
