@@ -47,7 +47,8 @@ experiments:
 
 An entry of corpora, networks, quantisers, experiments, sweeps or studies may have the key `like`, with the name of
 another entry of its section. It takes the settings of that entry, and its own replace some of them. `base` of a sweep
-or study may have `like` too, with the name of a network. YAML's anchors work within one file only.
+or study may have `like` too, with the name of a network. YAML's anchors work within one file only. A key that stands
+twice in a mapping of one file is refused.
 
 The name of an entry has up to 64 letters, digits, `_` and `-`. It needs no quotes: 240118 and "240118" are one name.
 """
