@@ -192,7 +192,7 @@ def test_a_missing_file_an_empty_file_and_a_folder_are_refused(tmp_path, read, n
     assert "is empty" in refusal(read, tmp_path / name)
     (tmp_path / name).unlink()
     (tmp_path / name).mkdir()
-    assert "cannot be read: Is a directory" in refusal(read, tmp_path / name)
+    assert "is a folder, expected a file" in refusal(read, tmp_path / name)
 
 
 @given(size=st.integers(1, 400).filter(lambda size: size % 88))

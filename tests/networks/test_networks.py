@@ -1397,8 +1397,11 @@ def test_settings_of_every_network_are_as_they_were_given(family, nn, ncat, nvq)
 
 NEITHER = "is not from b to b_hat"
 CONTRADICTIONS = [
-    ("autoencoder1", 9, {}, "family and nn: found autoencoder1 9, expected one of manifold 1, manifold 3, "),
-    *((*key, {"d": None}, f"d: found None, but {key[0]} {key[1]} needs a bottleneck") for key in WITH_LATENTS),
+    ("autoencoder1", 9, {}, "nn: found 9, expected one of 1, 2, 3, 4, 5, 6, 7 for autoencoder1"),
+    *(
+        (*key, {"d": None}, f"d: is missing, expected the width of the bottleneck of {' '.join(map(str, key))}")
+        for key in WITH_LATENTS
+    ),
     *((*key, {"d": 4}, f"d: found 4, but {key[0]} {key[1]} has no bottleneck") for key in NO_LATENTS),
     *(
         (*key, changes, f"{line}{key[0]} {key[1]} has no bottleneck noise")
