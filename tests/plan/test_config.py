@@ -333,6 +333,46 @@ def test_a_mistake_is_one_line_that_names_the_key_and_what_was_expected(mistake)
     assert_refused(planned, *MISTAKES[mistake])
 
 
+def lines_of(*edits):
+    """The lines in which the plan of an edited configuration is refused."""
+    with pytest.raises(InputError) as caught:
+        compared(*edits)
+    return str(caught.value).split("\n")
+
+
+def test_of_many_mistakes_twenty_are_told_and_how_many_more_there_are():
+    lines = lines_of(*((f"networks.nn4.x{i}", 1) for i in range(25)))
+    assert len(lines) == 21 and lines[-1] == "and 5 more"
+
+
+def test_mistakes_of_all_sections_are_told_at_once_and_what_follows_from_them_is_not():
+    edits = {
+        "sources.prompts.urls": 3,
+        "samples.bob.source": "promts",
+        "networks.nn4.lr": ABSENT,
+        "networks.manifold.corpus": "voice",
+        "quantisers.vq.stages": [],
+        f"{OUTPUTS}.3.networks": ["manifolt"],
+        f"{OUTPUTS}.5.mbest": 3,
+        "sweeps.rates.rows.slow": None,
+        "studies.demo.sample": "bop",
+    }
+    places = {key.replace("5.mbest", "5").replace("3.networks", "3.networks.0") for key in edits}
+    assert sorted(line.split(": ")[1] for line in lines_of(*edits.items())) == sorted(places)
+
+
+def test_samples_that_cannot_be_planned_are_told_at_once():
+    lines = lines_of(("samples.ann", {"sex": "f"}), ("studies.demo.sample", "may"), ("samples.may", {}))
+    assert {line.split(":")[1].strip() for line in lines} == {"samples.ann", "samples.may"}
+
+
+@pytest.mark.parametrize("index", ["06", "6.0", "+6", "6_0"])
+def test_an_index_is_written_in_one_way_only(index):
+    assert lines_of(
+        (OUTPUTS, {6: {"tag": "a", "process": "original"}, index: {"tag": "b", "process": "original"}})
+    ) == [f"config: {OUTPUTS}: found the index {index}, expected as in 6"]
+
+
 def assert_refused(plan_of, edit, where, expected):
     """The plan of an edited configuration ends in one line that names a place and says, after it, what is wrong."""
     with pytest.raises(InputError) as caught:

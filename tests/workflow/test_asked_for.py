@@ -81,8 +81,9 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("text", FILES)
-@pytest.mark.parametrize("place", ["configfile", "config.yaml"])
+@pytest.mark.parametrize(
+    ("text", "place"), [*((text, "configfile") for text in FILES), (next(iter(FILES)), "config.yaml")]
+)
 def test_a_file_that_cannot_be_read_is_one_line_with_its_place(tmp_path, text, place):
     path = tmp_path / "config.yaml"
     path.write_text(text)

@@ -264,19 +264,31 @@ def _checked(filled: dict, text: dict, faults: Faults) -> Config:
         told_of.setdefault(entry, set()).add(rest)
         if not any(rest in told_of.get(other, ()) for other in _taken_from(text, *entry)):
             faults.append(f"config: {told(place, fault)}")
+    cut = {_entry_of(place) for place, _ in found if place}
+    faults.broken |= {place[1] for place in cut if len(place) == 2}
     known = {key: value for key, value in filled.items() if key in Config.model_fields}
-    unknown = False  # whether it is not known what names there are
-    for section, *entries in (place for place, _ in found if place):
-        if entries and section in (*ALIKE, "sources", "samples"):
-            known[section] = {name: entry for name, entry in known[section].items() if name != entries[0]}
-            faults.broken.add(entries[0])
-        else:
-            known.pop(section, None)
-            unknown |= section not in ("max_epochs", "max_minutes", "max_entries", "features", "complete")
-    config, found = checked(_Rest, known)
-    if found or unknown:
-        faults.tell()
+    config, found = checked(_Rest, _without(known, cut))
+    if found or not {place[0] for place in cut if len(place) == 1} <= {*_LIMITS, "features", "complete"}:
+        faults.tell()  # it is not known what names there are
     return config
+
+
+_LIMITS = ("max_epochs", "max_minutes", "max_entries")
+
+
+def _entry_of(place: tuple) -> tuple:
+    """Return the place of the output, the entry or the section that a fault is in."""
+    if place[0] not in (*ALIKE, "sources", "samples"):
+        return place[:1]
+    return place[:4] if len(place) > 3 and place[2] == "outputs" else place[:2]
+
+
+def _without(block: Any, cut: Collection[tuple], place: tuple = ()) -> Any:
+    """Return nested mappings without what is at some places of up to four keys."""
+    if not isinstance(block, dict) or len(place) == 4:
+        return block
+    inner = {key: (*place, key) for key in block}
+    return {key: _without(block[key], cut, inner[key]) for key in block if inner[key] not in cut}
 
 
 def _taken_from(text: dict, section: str = "", name: str = "") -> list[tuple[str, str]]:
