@@ -1,6 +1,5 @@
 """What a user asks Snakemake for, by targets and configuration files: it is made, or one line says how to name it."""
 
-import json
 import os
 import subprocess
 import sys
@@ -55,16 +54,20 @@ def test_targets_that_no_rule_makes_are_told_at_once_each_with_the_nearest(tmp_p
     ]
 
 
-def test_a_run_notes_the_targets_that_it_has_however_they_are_written(tmp_path):
-    """By these another run knows whether it waits. A file of the configuration in results/ is none of them."""
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results/mine.yaml").write_text(MINE)
+def test_a_run_knows_what_it_needs_however_its_targets_are_written(tmp_path):
+    """By this it waits for another run, and names a file dated ahead of now. A file in results/ may be no target."""
     plan = Plan(config.load(config.read(ROOT)))
-    source = next(node for node in plan.nodes.values() if node.kind == "sources").file("speech.tar")
-    written = [f"./{source}", source.replace("/", "//"), source]
-    asked(tmp_path, "--touch", "--configfile", tmp_path / "results/mine.yaml", "--", *written)  # makes nothing
-    (note,) = (tmp_path / ".snakemake/mlquant").glob("*.run")
-    assert json.loads(note.read_text())["targets"] == [source, source, source]
+    ahead, other = [node.file("speech.tar") for node in plan.nodes.values() if node.kind == "sources"][:2]
+    for path, text in ((tmp_path / ahead, ""), (tmp_path / "results/mine.yaml", MINE)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        os.utime(path, (4e9, 4e9))
+    words = ["--touch", "--configfile", tmp_path / "results/mine.yaml", "--"]  # makes nothing
+    named = {
+        target: any(ahead in line and "dated" in line for line in asked(tmp_path, *words, target)[1])
+        for target in (f"./{other}", f"./{ahead}", ahead.replace("/", "//"))
+    }
+    assert [*named.values()] == [False, True, True]
 
 
 def test_a_target_that_configfile_takes_is_told(tmp_path):
