@@ -29,7 +29,7 @@ if workflow.is_main_process:
     else:
         runs.enter(TARGETS, first_needed, logger.info)
         if ahead := runs.dated_ahead(there()):
-            raise WorkflowError(ahead)
+            end(InputError(ahead))
 
 
 onstart:
