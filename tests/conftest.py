@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 pytest.register_assert_rewrite("support")
 
@@ -17,6 +18,9 @@ from support.workflow import finished_run  # noqa: E402
 
 # The commands of the environment that the tests run in, also when it was not activated.
 os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+# No test depends on how fast the machine is.
+settings.register_profile("mlquant", deadline=None)
+settings.load_profile("mlquant")
 # No test depends on what the user has set: width of the terminal, configuration of git, hook or `make` around it.
 os.environ |= {"COLUMNS": "80", "GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
 for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "MAKEFLAGS", "MAKELEVEL", "SNAKEMAKE_PROFILE"):

@@ -24,7 +24,7 @@ from mlquant.core import disk, records
 from mlquant.core.errors import InputError
 
 finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
-same_folder = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+same_folder = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def model(frames, seed=0):

@@ -311,7 +311,7 @@ def test_a_variant_from_before_a_measure_of_frames_is_compared_without_it(tmp_pa
     assert measure(compare.compare(*folders), "sd_dB2")["difference"] == 0
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(seeds=st.tuples(st.integers(1, 99), st.integers(100, 199)), bias=st.sampled_from([-0.2, 0.0, 0.2]))
 def test_swapped(tmp_path_factory, seeds, bias):
     """B against A is A against B with every difference negated and every verdict turned."""

@@ -405,7 +405,6 @@ vectors = arrays(np.float64, (3, 4), elements=st.integers(-3000, 3000).map(lambd
 
 
 @given(estimate=vectors, target=vectors, gamma=st.floats(0, 1))
-@settings(deadline=None)
 def test_losses_are_their_formulas(estimate, target, gamma):
     e, t = torch.from_numpy(estimate), torch.from_numpy(target)
     assert losses.sd(e, t).item() == pytest.approx(np.mean((estimate - target) ** 2), rel=1e-9)

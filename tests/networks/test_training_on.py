@@ -126,7 +126,7 @@ def test_settings_of_a_training_are_no_matter_at_work(first):
     held_out=st.floats(0.2, 0.6),
     others=st.booleans(),
 )
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_latents_go_with_the_sequences_that_they_were_made_of(frames, ncat, held_out, others):
     changed = settings_of(ncat=ncat, held_out=held_out, thresh=50.0, voiced_only=ncat == 1)
     torch.manual_seed(3)
@@ -186,7 +186,7 @@ def test_latents_that_do_not_fit_are_refused(changes, shape, says):
 
 
 @given(st.integers(0, 99), st.lists(st.integers(1, 40), min_size=1, max_size=3), st.integers(1, 6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_the_search_of_a_batch_is_that_of_the_quantiser(seed, sizes, mbest):
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((300, 5), np.float32)
@@ -250,7 +250,7 @@ def test_refined_codebooks_are_the_means_of_their_vectors_stage_by_stage():
 
 
 @given(st.integers(0, 99), st.integers(1, 5))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_refined_codebooks_are_never_worse(seed, iterations):
     rng = np.random.default_rng(seed)
     vectors = rng.standard_normal((200, 3), np.float32)

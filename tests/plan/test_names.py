@@ -104,7 +104,7 @@ def test_a_name_that_is_no_plain_word_is_refused_by_name(place, name):
 
 
 @pytest.mark.parametrize("place", NAMES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(name=st.one_of(st.text(max_size=70), st.from_regex(r"[A-Za-z0-9_.-]{1,70}", fullmatch=True)))
 def test_whatever_name_is_taken_makes_paths_of_plain_words(place, name):
     try:

@@ -253,7 +253,6 @@ def test_a_beam_stage_that_cannot_be_trained_is_refused_by_name(request_, says):
 numbers = some.floats(-100, 100, width=32)
 
 
-@settings(deadline=None)
 @given(some.data(), some.integers(1, 40), some.integers(1, 70), some.integers(1, 12))
 def test_nearest_is_the_brute_force_minimum(data, frames, size, width):
     vectors = data.draw(arrays(np.float32, (frames, width), elements=numbers))
@@ -268,7 +267,7 @@ def test_nearest_is_the_brute_force_minimum(data, frames, size, width):
         assert not (codebook[:index] == codebook[index]).all(axis=1).any(), f"vector {row}: not the first of equals"
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(some.integers(0, 1000), some.integers(1, 90))
 def test_nearest_follows_permutations(seed, size):
     vectors, codebook = normal(seed, 33, 5), normal(seed + 1, size, 5)

@@ -121,7 +121,7 @@ def test_frequencies_of_the_features():
 
 
 @given(seed=seeds, frames=st.integers(1, 8), most=st.integers(1, 160))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_batched_spline_is_the_not_a_knot_spline_of_each_frame(seed, frames, most):
     rng = np.random.default_rng(seed)
     L = rng.integers(1, most + 1, frames)
@@ -151,7 +151,7 @@ def test_a_flat_spectrum_gives_flat_features_away_from_the_ends():
 
 
 @given(seed=seeds, gain=st.floats(-40, 40))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_gain_shifts_the_features_by_that_gain(seed, gain):
     # Exactly so but for the two ends, which stay at 0 dB at 0 and 4000 Hz whatever the level: the ripple from there
     # falls to a quarter with each harmonic, and through the energy scaling all points share in a little of it.
@@ -183,7 +183,7 @@ def models(draw):
 
 
 @given(models())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @pytest.mark.filterwarnings("error")
 def test_features_are_finite_for_every_model(model):
     b, y = features.model_to_features(model, -80.0)
@@ -220,7 +220,7 @@ def test_harmonics_from_4000_Hz_on_are_left_out():
 
 
 @given(seed=seeds, cuts=st.lists(st.integers(0, 1100), min_size=1, max_size=4))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_a_frame_does_not_depend_on_its_neighbours(seed, cuts):
     model = random_model(1100, seed)
     y_hat = np.random.default_rng(seed).normal(20, 20, (1100, 79)).astype(np.float32)
@@ -254,7 +254,7 @@ def test_no_frames_give_no_features():
 
 
 @given(seed=seeds)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_harmonics_get_the_energy_of_the_spectrum(seed):
     model = random_model(6, seed)
     y_hat = np.random.default_rng(seed).uniform(-20, 60, (6, 79)).astype(np.float32)

@@ -67,7 +67,7 @@ def test_high_pass_taps_are_those_of_the_original(reference):
     n=st.integers(1, 700).map(lambda n: n * n // 7 + 1),
     seed=seeds,
 )
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_high_pass_is_the_convolution_with_its_taps(n, seed):
     speech = np.random.default_rng(seed).integers(-32768, 32768, n)
     expected = np.convolve(speech, analysis.HIGH_PASS.astype(float))[:n]
@@ -128,7 +128,7 @@ def test_white_noise_is_seldom_voiced_and_a_harmonic_signal_in_noise_is():
 
 
 @given(seed=seeds, period=st.floats(22, 110), octaves=st.integers(-3, 2))
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 def test_a_gain_changes_the_amplitudes_by_that_gain_and_nothing_else(seed, period, octaves):
     # Powers of two are exact in float32: only the constants that the method adds may tell.
     signal, _, _ = harmonics(period, frames=20, tilt=12, seed=seed)
@@ -148,7 +148,7 @@ def test_a_shift_by_a_frame_shifts_the_model_by_a_frame(voice):
 
 
 @given(cut=st.integers(1, 2000))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_a_last_partial_frame_is_padded_with_zeros(voice, cut):
     part = analysis.analyse(voice[:cut])
     assert len(part) == -(-cut // 80)
@@ -175,7 +175,7 @@ def test_digital_silence_gives_a_finite_model_that_can_be_read_back(tmp_path, vo
 
 
 @given(speech=st.lists(st.sampled_from([-32768, -1, 0, 1, 32767]), min_size=1, max_size=400), seed=seeds)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_every_speech_gives_a_model_within_the_vocoders_range(speech, seed):
     speech = np.concatenate([speech, np.random.default_rng(seed).choice(speech, 1000)]).astype(np.int16)
     with warnings.catch_warnings():
@@ -228,7 +228,7 @@ def steady(bins, A, frames=20):
 
 
 @given(bins=st.integers(1, 255), A=st.floats(10, 15900))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_a_harmonic_of_amplitude_A_is_a_cosine_of_peak_2A(bins, A):
     speech = synthesis.synthesise(steady(bins, A))
     assert speech.shape == (1600,) and speech.dtype == np.int16
@@ -303,7 +303,7 @@ class Rand:
 
 
 @given(count=st.integers(0, 200))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_random_phases_follow_the_recurrence(count):
     rand = Rand()
     np.testing.assert_array_equal(
@@ -319,7 +319,7 @@ def test_random_phases_follow_the_recurrence_over_a_long_file():
 
 
 @given(Wo=st.floats(2 * np.pi / 160, 2 * np.pi / 20), turn=st.floats(-3, 3))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_the_phase_of_voiced_harmonics_advances_with_their_frequency(Wo, turn):
     frames, L = 60, int(0.95 * np.pi / Wo)
     model = records.Model(
@@ -361,7 +361,7 @@ def phase0_in_plain_loops(model, H):
 
 
 @given(seed=seeds, frames=st.integers(1, 40), voiced=st.floats(0, 1))
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 def test_phases_and_draws_are_those_of_the_method_in_plain_loops(seed, frames, voiced):
     rng = np.random.default_rng(seed)
     Wo = rng.uniform(0.04, 0.3, frames).astype(np.float32)
@@ -411,7 +411,7 @@ def test_speech_from_the_references_amplitudes_and_phase_filter_is_its_own(refer
 
 
 @given(seed=seeds, factor=st.floats(0.1, 2), level=st.floats(-200, 200))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_postfiltered_spectra_have_so_many_times_the_range_and_the_same_energy(seed, factor, level):
     y_hat = np.float32(level) + np.random.default_rng(seed).uniform(-40, 40, (5, 79)).astype(np.float32)
     spectra = decoder.postfiltered(y_hat, factor)
