@@ -251,7 +251,7 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     references |= {"original": str(made / "v_1_out.wav"), "ideal_y": named["wav"]}
     row = {"index": 6, "tag": "vq7", "bits_per_frame": 7, "frame_ms": 10, "delay": 0, "files": named}
     anchor = row | {"index": None, "tag": "3200", "bits_per_frame": 64, "frame_ms": 20, "files": {"wav": named["wav"]}}
-    record = {"sample": "v", "sex": "m", "references": references, "stages": {}, "pesq": False, "latents": named["l"]}
+    record = {"sample": "v", "sex": "m", "references": references, "stages": {}, "latents": named["l"]}
     for name, of_it in (("measured", row), ("anchors", anchor)):
         succeeds("measure", json.dumps(record | {"rows": [of_it]}), "-o", tmp_path / f"{name}.json")
     measured = disk.read_json(tmp_path / "measured.json")["measures"][0]

@@ -169,7 +169,8 @@ MEASURES = (
     Column(
         name="pesq",
         label="PESQ",
-        help="narrow-band PESQ against the source speech, 1 to 4.5",
+        help="narrow-band PESQ against the source speech, 1 to 4.5; of more than 19 s its mean over stretches of 8 to "
+        "19 s, weighted by how long the source speaks",
         better="higher",
         of_speech=True,
         first=True,
