@@ -53,7 +53,7 @@ def test_page_and_comparison_know_of_a_measure_what_its_row_says(monkeypatch):
         for worse in (0, 1)
     ]
     frames = [pd.DataFrame(columns=["sample", "index", "tag", "frame"])] * 2
-    differences = compare._differences(measured, frames, {(1, "x"): (1, "x")}, seed=1)
+    differences = compare._differences(measured, frames, {(1, "x"): (1, "x")}, 1, [{}, {}])
     assert differences["measure"].tolist() == ["buzz"] and differences["verdict"].tolist() == ["worse"]
 
 
