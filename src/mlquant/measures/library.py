@@ -20,7 +20,7 @@ from collections.abc import Callable
 import numpy as np
 
 SAMPLE_RATE = 8000
-_PATIENCE = 60  # seconds of one call, of which the slowest takes one; longer than that is a loop without end
+_PATIENCE = 300  # seconds of one call, of which the slowest takes one; longer than that is a loop without end
 _UNDEFINED = (-6, -7)  # what pesq returns for speech that is too short, and for speech without an utterance
 
 
