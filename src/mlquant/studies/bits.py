@@ -389,7 +389,7 @@ Pitch, voicing and energy are not quantised, and their bits are not in the rates
 </ul>
 {% endif %}
 {% else %}
-<p>PESQ was not measured: the logs of the rules rate and measure say why. Once the Python package pesq is installed,
+<p>PESQ was not measured. The logs of the rules rate and measure say why. Once the Python package pesq is installed,
 <code>snakemake TARGET -R rate measure</code> measures it.</p>
 {% endif %}
 """,
