@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.commands import run
 
 from mlquant.core import disk
 from mlquant.core.errors import InputError
@@ -384,6 +386,85 @@ def test_seed(tmp_path):
     assert compare.frame_interval([(values[:30], 2 * values[:30])], 1) is None  # two blocks tell nothing
     a, b = write(tmp_path / "x", frames_of(1)), write(tmp_path / "y", frames_of(2))
     assert not compare.compare(a, b, 1).measures["low"].equals(compare.compare(a, b, 2).measures["low"])
+
+
+# outputs that are compared by hand, and measures that are not comparable
+
+
+def quantising(folder, index, kind, **inputs):
+    """The folder, with output 6 at another index, and with the file that this output quantises, of a kind."""
+    for name in ("measures.csv", "frames.csv"):
+        table = pd.read_csv(folder / name)
+        table.assign(index=table["index"].replace(6, index)).to_csv(folder / name, index=False)
+    provenance = disk.read_json(folder / "provenance.json")
+    for output in provenance["experiment"]["outputs"]:
+        output["index"] = index if output["index"] == 6 else output["index"]
+    for name, sample in provenance["samples"].items():
+        made = f"results/{kind}/{name}.0a1b2c3d"
+        provenance["stages"][made] = {"settings": {}, "inputs": inputs}
+        for row in sample["rows"]:
+            row["index"] = index if row["index"] == 6 else row["index"]
+            row["files"]["l"] = f"{made}/l.f32"
+    disk.write_json(folder / "provenance.json", provenance)
+    return folder
+
+
+NN4, OTHER = {"weights": ["results/networks/nn4.1/w"]}, {"weights": ["results/networks/other.2/w"]}
+
+
+@pytest.mark.parametrize(
+    ("theirs", "verdict"),
+    [
+        (("latents", NN4), "worse"),
+        (("latents", OTHER), "not comparable"),  # whose latents have a scale of their own
+        (("gain_removed", {}), "not comparable"),  # b, in dB^2
+    ],
+)
+def test_errors_of_vectors_are_compared_where_both_quantise_the_same(tmp_path, theirs, verdict):
+    errors = {"latent_mse": np.array([0.011, 0.012, 0.0115, 0.013, 0.0125])}
+    a = quantising(write(tmp_path / "x", None, errors), 6, "latents", **NN4)
+    b = quantising(write(tmp_path / "y", None, {"latent_mse": errors["latent_mse"] * 250}), 6, theirs[0], **theirs[1])
+    row = measure(compare.compare(a, b), "latent_mse")
+    assert row["verdict"] == verdict and row["b"] == pytest.approx(3.0) and row["samples"] == 5
+    assert np.isnan(row["difference"]) == (verdict == "not comparable") == (row["interval"] == "")
+    assert measure(compare.compare(a, b), "sd_dB2")["verdict"] == "same"
+    line = next(line for line in compare.summarise(a, b, tmp_path).splitlines() if "latent_mse  " in line)
+    assert line.endswith(verdict) and "nan" not in line
+
+
+def test_outputs_are_paired_by_hand(tmp_path):
+    a = write(tmp_path / "x", frames_of(1), tag="vq24")
+    b = quantising(write(tmp_path / "y", frames_of(1, 2.0), tag="best"), 4, "latents", **NN4)
+    comparison = compare.compare(a, b, pairs=["6:4"])
+    row = measure(comparison, "sd_dB2")
+    assert row[["index", "tag", "index_b", "tag_b"]].tolist() == [6, "vq24", 4, "best"]
+    assert row["difference"] == pytest.approx(2) and row["interval"] == "frames" and row["verdict"] == "worse"
+    assert rows(comparison, "experiment") == [("output 6 vq24 -> 4 best: tag", "vq24", "best")]
+    assert "6 vq24 -> 4 best" in compare.text(comparison)
+
+
+def test_a_pair_by_hand_takes_the_place_of_the_pairs_of_its_outputs():
+    a, b = [(3, "y"), (5, "nn4"), (6, "vq")], [(3, "y"), (5, "best"), (6, "vq")]
+    assert compare._match(a, b, {6: 5}) == {(3, "y"): (3, "y"), (6, "vq"): (5, "best")}
+    assert compare._match(a, b, {5: 6, 6: 6}) == {(3, "y"): (3, "y"), (5, "nn4"): (6, "vq"), (6, "vq"): (6, "vq")}
+
+
+@pytest.mark.parametrize(
+    ("pairs", "message"),
+    [
+        (["6"], "pair: found '6', expected an index of A and one of B, as 6:4"),
+        (["six:4"], "pair: found 'six:4', expected an index of A"),
+        (["6:-1"], "pair: found '6:-1', expected an index of A"),
+        (["9:6"], "pair: found 9:6, but .*x has no output 9, expected one of 6"),
+        (["6:4"], "pair: found 6:4, but .*y has no output 4, expected one of 6"),
+        (["6:6", "6:6"], "pair: found 6:6 and 6:6, expected output 6 of A once"),
+    ],
+)
+def test_pairs_that_are_not_there_end_in_one_line(tmp_path, pairs, message):
+    words = [word for pair in pairs for word in ("--pair", pair)]
+    ended = run("compare", write(tmp_path / "x"), write(tmp_path / "y"), *words, "-o", tmp_path / "out")
+    assert ended.status == 1 and len(ended.err) == 1 and re.match(f"mlquant compare: {message}", ended.err[0])
+    assert not (tmp_path / "out").exists()
 
 
 # what is written, and errors

@@ -39,7 +39,7 @@ def sample(tmp_path, voice):
             write(named[name], array)
         references = {name: named[name] for name in ("source", "original", "ideal_y")} | {"features": named["b"]}
         row = {"index": index, "tag": "x", "bits_per_frame": bits, "frame_ms": frame_ms, "delay": 0, "files": named}
-        (found,), (frames,) = measures.measure_sample({"references": references, "rows": [row], "pesq": HAS_PESQ})
+        (found,), (frames,), _ = measures.measure_sample({"references": references, "rows": [row]})
         assert {*found} <= {*columns.NAMES, *columns.COLUMNS} and {*frames} <= {*columns.FRAMES}
         return dict.fromkeys(columns.COLUMNS) | found, dict.fromkeys(columns.FRAMES) | frames
 
@@ -130,14 +130,9 @@ def test_the_columns_agree_with_the_packages(sample, voice):
     ]
 
 
-def test_without_the_package_pesq_is_empty_and_the_rest_is_there(voice):
-    found, _ = measures.audio_measures(voice, late(voice), DELAY, with_pesq=False)
-    assert found["pesq"] is None and found["stoi"] == pytest.approx(1)
-
-
 @pytest.mark.parametrize("length", [80, 400, 2000])
 def test_speech_too_short_for_a_measure_leaves_it_empty(voice, length):
-    found, lsd = measures.audio_measures(voice[:length], voice[:length], 0, with_pesq=HAS_PESQ)
+    found, lsd, _ = measures.audio_measures(voice[:length], voice[:length], 0)
     assert found["stoi"] is found["estoi"] is None
     assert found["lsd_dB"] == 0 and len(lsd) == length // 80
     assert measures.measured_delay(voice[:length], voice[:length]) in (None, 0)
@@ -205,7 +200,7 @@ def test_the_published_speech_has_the_published_pesq(shared, output):
     for sample in ("big_dog", "two_lines", "hts1a", "kristoff", "mmt1"):
         source = records.read_speech(shared / f"speech/{sample}.raw")
         wav = records.read_speech(shared / f"published/240118_wav/{sample}_{output}.wav")
-        found.append(measures.audio_measures(source, wav, DELAY, with_pesq=True)[0]["pesq"])
+        found.append(measures.audio_measures(source, wav, DELAY)[0]["pesq"])
         if output == "1_out":
             assert abs(measures.measured_delay(source, wav) - DELAY) <= 1
     assert np.mean(found) == pytest.approx(PUBLISHED[output], abs=0.02)

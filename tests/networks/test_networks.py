@@ -783,6 +783,55 @@ def test_a_loss_that_is_not_finite_names_the_epoch_and_the_rate(tmp_path):
     assert not list(tmp_path.glob("net/*"))
 
 
+def feature_file(folder):
+    write_f32(folder / "b.f32", records_of(600))
+    return folder / "b.f32"
+
+
+@pytest.mark.parametrize("changed", [{}, {"nn": 4, "noise_var": 1e-3}, {"norm": False, "ncat": 2}])
+def test_a_training_that_stays_worse_than_a_constant_ends_and_names_the_rate(tmp_path, changed):
+    lost = {"family": "autoencoder1", "nn": 2, "d": 10, "lr": 0.1, "batch": 32, "epochs": 100} | changed
+    ended = run("train", "--settings", json.dumps(lost), "--features", feature_file(tmp_path), "-o", tmp_path / "net")
+    assert ended.status == 1 and ended.err[-1].endswith("lower the setting lr (now 0.1)")
+    epoch, loss, patience, constant = re.match(
+        r"mlquant train: epoch (\d+): the loss is (\S+) \(SD \S+ dB\^2\), after (\d+) epochs of more than the (\S+) ",
+        ended.err[-1],
+    ).groups()
+    assert int(patience) <= int(epoch) <= 25 and float(loss) > float(constant)
+    assert not list(tmp_path.glob("net/weights*"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"lr": 1e-6, "optimiser": "sgd"},  # hardly learns
+        {"nn": 4, "noise_var": 2.0, "lr": 2e-3},  # noise drowns everything
+        {"nn": 4, "noise_var": 0.5, "symbols": True, "lr": 2e-3},
+        {"family": "autoencoder4", "nn": 6, "lr": 1e-3, "noise_var": 1.0},
+    ],
+)
+def test_a_training_that_has_learnt_little_yet_is_not_stopped(tmp_path, changed):
+    slow = {"family": "autoencoder1", "nn": 2, "d": 10, "batch": 32, "epochs": 20} | changed
+    words = ["--settings", json.dumps(slow), "--features", feature_file(tmp_path)]
+    assert run("train", *words, "-o", tmp_path / "net").status == 0
+
+
+@pytest.mark.parametrize("loss", ["sd", "wloss"])
+def test_no_constant_output_has_less_loss_than_the_one_that_trainings_are_compared_with(loss):
+    target = torch.from_numpy(targets(records_of(300)) / 20)
+    settings = {**MANIFOLD, "loss": loss}
+    least, sd = training._of_a_constant(settings, target)
+    mean = target.mean(dim=0).requires_grad_()
+    optimiser = torch.optim.Adam([mean], lr=0.01)
+    for _ in range(300):
+        optimiser.zero_grad()
+        found = training._loss(settings, mean.expand_as(target), target)
+        found.backward()
+        optimiser.step()
+    assert least == pytest.approx(found.item(), rel=1e-3)
+    assert sd == pytest.approx(400 * target[:, 3:74].var(dim=0, correction=0).mean().item(), rel=1e-4)
+
+
 def test_a_device_that_is_not_there_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(InputError, match="device: found cuda, but torch finds none here"):

@@ -34,7 +34,7 @@ def digest(value):
 
 def what_defines(node):
     """Settings and inputs of a node. What only records what is behind it is left out: that is in other nodes."""
-    recorded = {"measures": ("stages", "pesq"), "experiments": ("definitions",), "rates": ("pesq",)}.get(node.kind, ())
+    recorded = {"measures": ("stages",), "experiments": ("definitions",)}.get(node.kind, ())
     return [{name: value for name, value in node.settings.items() if name not in recorded}, node.inputs]
 
 

@@ -10,8 +10,9 @@ sentences would turn out, and is wide where there are few samples.
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +29,14 @@ from mlquant.measures.columns import Column
 
 BLOCK = 25  # frames of 10 ms in a block of the bootstrap
 RESAMPLES = 1000
-COLUMNS = ["index", "tag", "tag_b", "measure", "samples", "a", "b", "difference", "low", "high", "interval", "verdict"]
+COLUMNS = ["index", "tag", "index_b", "tag_b", "measure", "samples", "a", "b", "difference", "low", "high", "interval"]
+COLUMNS += ["verdict"]
 _KEYS = ["sample", "index", "tag"]
 _LEGEND = (
     "An interval over frames shows what is chance within these sentences, one over samples what is chance among "
-    "sentences like them. B is the same where the interval holds 0."
+    "sentences like them. B is the same where the interval holds 0. The latent_mse of two outputs is comparable where "
+    "both quantise latents of the same network, or both b. Other outputs than those of the same index are compared by "
+    "mlquant compare --pair."
 )
 _KINDS = {"experiment": "Experiment", "settings": "Settings", "definitions": "Code", "versions": "Versions"}
 
@@ -43,9 +47,10 @@ class Comparison:
 
     `names` are those of their folders. `differences` has a row for each difference, with its kind (experiment,
     settings, definitions or versions), its place, and the values a and b; "-" stands on the side that has none.
-    `measures` has a row for each output and measure, with COLUMNS: tag_b is empty where it equals tag; interval says
-    whether it is over "frames" or "samples", and is empty where there is none; the verdict on B is better, worse or
-    same, and is empty where a measure has no better values or no interval.
+    `measures` has a row for each output and measure, with COLUMNS: index_b and tag_b are empty where they equal index
+    and tag; interval says whether it is over "frames" or "samples", and is empty where there is none; the verdict on B
+    is better, worse or same, and is empty where a measure has no better values or no interval. It is "not comparable",
+    and there is no difference, where the measure of A and of B is not of the same (see `Column.of_vectors`).
     """
 
     names: tuple[str, str]
@@ -53,17 +58,19 @@ class Comparison:
     measures: pd.DataFrame
 
 
-def compare(a: Path, b: Path, seed: int = 1) -> Comparison:
+def compare(a: Path, b: Path, seed: int = 1, pairs: Sequence[str] = ()) -> Comparison:
     """Compare the folders of two experiments, `results/<name>_wav` or `results/experiments/<name>.<key>`.
 
-    `seed` is that of the bootstrap. Raises InputError for a folder that holds no experiment, and for two folders that
-    have no output or no sample in common.
+    Outputs are compared with those of the same index, but for `pairs`: "6:4" compares output 6 of A with output 4 of B.
+    `seed` is that of the bootstrap. Raises InputError for a folder that holds no experiment, for two folders that have
+    no output or no sample in common, and for a pair of outputs that are not there.
     """
     a, b = Path(a), Path(b)
     measured = [_measures(folder) for folder in (a, b)]
     provenance = [_provenance(folder) for folder in (a, b)]
     outputs = [list(dict.fromkeys(zip(table["index"], table["tag"], strict=True))) for table in measured]
-    matched = _match(*outputs)
+    by_hand = _pairs(pairs, (a, b), outputs)
+    matched = _match(*outputs, by_hand)
     for what, common, found in (
         ("output", matched, [{index for index, _ in side} for side in outputs]),
         ("sample", set(measured[0]["sample"]) & set(measured[1]["sample"]), [set(t["sample"]) for t in measured]),
@@ -72,7 +79,7 @@ def compare(a: Path, b: Path, seed: int = 1) -> Comparison:
             texts = [", ".join(map(str, sorted(side))) for side in found]
             raise InputError(f"{b}: no {what} in common with {a}: has {texts[1]}, expected one of {texts[0]}")
     rows = [
-        *(("experiment", *row) for row in _of_experiment(*provenance)),
+        *(("experiment", *row) for row in _of_experiment(*provenance, by_hand)),
         *(("settings", *row) for row in _of_nodes(*provenance)),
         *(("definitions", *row) for row in changes(*(side.get("definitions", {}) for side in provenance))),
         *(("versions", *row) for row in changes(*map(_versions, provenance))),
@@ -81,16 +88,16 @@ def compare(a: Path, b: Path, seed: int = 1) -> Comparison:
     return Comparison(
         names if names[0] != names[1] else (str(a), str(b)),
         pd.DataFrame(rows, columns=["kind", "where", "a", "b"]),
-        _differences(measured, [_frames(a), _frames(b)], matched, seed),
+        _differences(measured, [_frames(a), _frames(b)], matched, seed, provenance),
     )
 
 
-def summarise(a: Path, b: Path, folder: Path, seed: int = 1) -> str:
+def summarise(a: Path, b: Path, folder: Path, seed: int = 1, pairs: Sequence[str] = ()) -> str:
     """Write differences.csv, measures.csv and README.md of two experiments into `folder`; return the printed text.
 
     Raises InputError as `compare` does.
     """
-    comparison = compare(a, b, seed)
+    comparison = compare(a, b, seed, pairs)
     write_text(folder / "differences.csv", comparison.differences.to_csv(index=False))
     write_text(folder / "measures.csv", comparison.measures.to_csv(index=False, float_format="%.6g"))
     write_text(folder / "README.md", "\n\n".join(_report(comparison, _markdown)) + "\n")
@@ -146,15 +153,39 @@ def _versions(provenance: dict) -> dict:
 # differences of settings
 
 
-def _match(a: list[tuple], b: list[tuple]) -> dict[tuple, tuple]:
-    """Match outputs (index, tag) of A with those of B: by index and tag, else by an index that each side has once."""
+def _pairs(texts: Sequence[str], folders: tuple[Path, Path], outputs: list[list[tuple]]) -> dict[int, int]:
+    """Return the index in B by that in A of pairs "A:B"; InputError for others than two that are there once."""
+    pairs: dict[int, int] = {}
+    for text in texts:
+        if not (found := re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", text)):
+            raise InputError(f"pair: found {text!r}, expected an index of A and one of B, as 6:4")
+        for index, folder, side in zip(map(int, found.groups()), folders, outputs, strict=True):
+            if (times := [one for one, _ in side].count(index)) != 1:
+                known = ", ".join(str(one) for one in dict.fromkeys(one for one, _ in side))
+                many = f"{times} outputs" if times else "no output"
+                raise InputError(f"pair: found {text}, but {folder} has {many} {index}, expected one of {known}")
+        a, b = map(int, found.groups())
+        if a in pairs:
+            raise InputError(f"pair: found {a}:{pairs[a]} and {text}, expected output {a} of A once")
+        pairs[a] = b
+    return pairs
+
+
+def _match(a: list[tuple], b: list[tuple], pairs: dict[int, int]) -> dict[tuple, tuple]:
+    """Match outputs (index, tag) of A with those of B: by index and tag, else by an index that each side has once.
+
+    Outputs in `pairs`, indices in B by those in A, are matched as it says, and with no other.
+    """
+    by_index = {index: (index, tag) for index, tag in b}
+    by_hand = {one: by_index[pairs[one[0]]] for one in a if pairs.get(one[0]) in by_index}
+    a, b = [one for one in a if one[0] not in pairs], [one for one in b if one[0] not in pairs.values()]
     indices = [[index for index, _ in side] for side in (a, b)]
     matched = {}
     for output in a:
         alone = all(side.count(output[0]) == 1 for side in indices)
         if output in b or alone:
             matched[output] = output if output in b else next(other for other in b if other[0] == output[0])
-    return matched
+    return dict(sorted({**matched, **by_hand}.items(), key=lambda pair: pair[0][0]))
 
 
 def changes(a: dict, b: dict) -> list[tuple[str, str, str]]:
@@ -184,7 +215,7 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _of_experiment(a: dict, b: dict) -> list[tuple[str, str, str]]:
+def _of_experiment(a: dict, b: dict, pairs: dict[int, int]) -> list[tuple[str, str, str]]:
     """List what differs between the entries of two experiments: texts, samples, and outputs by index and tag."""
     one, other = a["experiment"], b["experiment"]
     own = ("name", "samples", "outputs", "code")
@@ -195,10 +226,11 @@ def _of_experiment(a: dict, b: dict) -> list[tuple[str, str, str]]:
     ):
         rows += _only(what, [name for name in x if name not in y], [name for name in y if name not in x])
     outputs = [{(row["index"], row["tag"]): row for row in side["outputs"]} for side in (one, other)]
-    matched = _match(*map(list, outputs))
+    matched = _match(*map(list, outputs), pairs)
     for x, y in matched.items():
-        changed = changes(outputs[0][x], outputs[1][y])
-        rows += [(f"output {_named(x)}: {name}", *values) for name, *values in changed]
+        changed = changes(*({**side[one], "index": ""} for side, one in zip(outputs, (x, y), strict=True)))
+        named = _named(x) if x[0] == y[0] else f"{_named(x)} -> {_named(y)}"
+        rows += [(f"output {named}: {name}", *values) for name, *values in changed]
     ours = [_named(x) for x in outputs[0] if x not in matched]
     return rows + _only("outputs", ours, [_named(y) for y in outputs[1] if y not in matched.values()])
 
@@ -276,7 +308,20 @@ def _of_frames(measure: Column, frames: pd.DataFrame) -> np.ndarray:
     return distortion
 
 
-def _differences(measured: list[pd.DataFrame], frames: list[pd.DataFrame], matched: dict, seed: int) -> pd.DataFrame:
+def _quantised(provenance: dict, output: tuple) -> tuple[str, ...] | None:
+    """Return what an output quantises: the kind of its vectors, and the network of latents; None if it is not known."""
+    for sample in provenance.get("samples", {}).values():
+        for row in sample.get("rows", ()):
+            path = row["files"].get("l", "") if (row["index"], row["tag"]) == output else ""
+            if node := provenance["stages"].get(str(Path(path).parent)):
+                weights = node["inputs"].get("weights", [])
+                return (Path(path).parent.parent.name, *([weights] if isinstance(weights, str) else weights))
+    return None
+
+
+def _differences(
+    measured: list[pd.DataFrame], frames: list[pd.DataFrame], matched: dict, seed: int, provenance: list[dict]
+) -> pd.DataFrame:
     """Return the table of `Comparison.measures`. Means are over the samples that have a measure in both."""
     numeric = [table.select_dtypes("number").columns for table in measured]
     names = [name for name in numeric[0] if name not in _KEYS and name in numeric[1]]
@@ -287,18 +332,24 @@ def _differences(measured: list[pd.DataFrame], frames: list[pd.DataFrame], match
     rows = []
     for outputs in matched.items():
         ours, theirs = (of[output].set_index("sample") for of, output in zip(by_output, outputs, strict=True))
+        quantised = [_quantised(side, output) for side, output in zip(provenance, outputs, strict=True)]
+        other_vectors = None not in quantised and quantised[0] != quantised[1]
+        index_b, tag_b = (there if there != here else "" for here, there in zip(*outputs, strict=True))
         for measure in measures:
             values = [side[measure.name] for side in (ours, theirs)]
             pair = pd.concat(values, axis=1, keys=["a", "b"], join="inner").dropna()
             if pair.empty or (measure.better is None and pair["a"].equals(pair["b"])):
                 continue
+            row = [*outputs[0], index_b, tag_b, measure.name, len(pair), *pair.mean()]
+            if measure.of_vectors and other_vectors:
+                rows.append([*row, np.nan, np.nan, np.nan, "", "not comparable"])
+                continue
             tables = [
                 tuple(of.get((sample, *output)) for of, output in zip(by_sample, outputs, strict=True))
                 for sample in pair.index
             ]
-            interval, (a, b) = _interval(measure, pair, tables, seed), pair.mean()
-            row = [*outputs[0], outputs[1][1] if outputs[1] != outputs[0] else "", measure.name, len(pair), a, b, b - a]
-            rows.append([*row, *interval, _verdict(measure, pair, interval, seed)])
+            interval = _interval(measure, pair, tables, seed)
+            rows.append([*row, row[-1] - row[-2], *interval, _verdict(measure, pair, interval, seed)])
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -395,7 +446,7 @@ def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]]
     a, b = map(markdown if heading else str, comparison.names)
     yield f"{heading[1:]}{a} (A) against {b} (B)"
     differences, measures = comparison.differences, comparison.measures
-    if differences.empty and not measures["difference"].any():
+    if differences.empty and measures["difference"].eq(0).all():
         yield "No difference."
         return
     for kind, name in _KINDS.items():
@@ -409,10 +460,10 @@ def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]]
     compared = [column.name for column in in_order if column.compared]
     yield f"{heading}Measures: means over the samples of both, B - A, its 95 % interval"
     for (index, tag), rows in measures.groupby(["index", "tag"], sort=False):
-        tag_b = f" -> {rows['tag_b'].iloc[0]}" * bool(rows["tag_b"].iloc[0])
-        title = f"{index} {tag}{tag_b}"
+        other = " ".join(str(rows[name].iloc[0]) for name in ("index_b", "tag_b") if rows[name].iloc[0] != "")
+        title = f"{index} {tag}" + f" -> {other}" * bool(other)
         title = f"### {markdown(title)}" if heading else title
-        if not rows["difference"].any():
+        if rows["difference"].eq(0).all():  # it is NaN where a measure is not comparable
             yield f"{title}: no difference"
             continue
         main = rows[rows["measure"].isin(compared)].sort_values("measure", key=lambda names: names.map(compared.index))
@@ -427,8 +478,9 @@ def _row(row) -> list[str]:
     if row.interval and row.low == row.difference == row.high == 0:
         return [row.measure, *numbers, "0", "", "", row.verdict]
     interval = f"{row.low:+.3g} to {row.high:+.3g}" if row.interval else ""
+    difference = "" if np.isnan(row.difference) else f"{row.difference:+.3g}"
     over = f"{row.samples} samples" if row.interval == "samples" else row.interval
-    return [row.measure, *numbers, f"{row.difference:+.3g}", interval, over, row.verdict]
+    return [row.measure, *numbers, difference, interval, over, row.verdict]
 
 
 def _plain(rows: list[list[str]], header: list[str]) -> str:

@@ -55,7 +55,7 @@ def page(
         page.write(*paths, figures)
 
 
-@stage(example="results/240118_wav results/240125_wav")
+@stage(example="results/240118_wav results/best24_wav --pair 6:4")
 def compare(
     a: Annotated[Path, File(help="a folder written by page or by tabulate", metavar="A")],
     b: Annotated[Path, File(help="another such folder", metavar="B")],
@@ -64,6 +64,10 @@ def compare(
         Path | None,
         File(help="tables and index.html (default results/compare/A_vs_B)", flag="--out", metavar="DIR"),
     ] = None,
+    pair: Annotated[
+        list[str],
+        Setting(help="output 6 of A is compared with output 4 of B: 6:4; may be repeated", metavar="6:4"),
+    ] = [],  # noqa: B006
     root: Root = None,
 ) -> None:
     """Print what differs between two experiments, or variants of one, and make a page with both."""
@@ -73,7 +77,7 @@ def compare(
     a, b, out = a.absolute(), b.absolute(), out and out.absolute()
     names = [folder.resolve().name.removesuffix("_wav") for folder in (a, b)]
     with disk.working_in(root), disk.new_folder(out or Path("results/compare") / "_vs_".join(names)) as folder:
-        text = compare.summarise(a, b, folder)
+        text = compare.summarise(a, b, folder, pairs=pair)
         named = list(zip(names if names[0] != names[1] else "AB", (a, b), strict=True))
         tables = {"What differs": folder / "differences.csv", "Measures, B less A": folder / "measures.csv"}
         disk.write_text(folder / "index.html", page.render(named, extra=tables))

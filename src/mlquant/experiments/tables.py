@@ -64,10 +64,12 @@ def tabulate(
     tables = {"measures": measures, "means": means(measures), "anchors": anchors, "frames": pd.concat(frames)[columns]}
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
-    write_text(out / "README.md", _readme(experiment, measures, left_out))
+    empty = list(dict.fromkeys(text for record in records for text in record.get("empty", ())))
+    write_text(out / "README.md", _readme(experiment, measures, left_out, empty))
     entries = {record["sample"]: record["entry"] for record in records if record.get("entry")}
     write_json(out / "config.yaml", experiment["config"] | {"samples": dict(sorted(entries.items()))})  # JSON is YAML
-    about = _provenance(experiment, records, sidecar_records, left_out) | {"key": out.name.rpartition(".")[2]}
+    about = _provenance(experiment, records, sidecar_records, left_out)
+    about |= {"empty": empty, "key": out.name.rpartition(".")[2]}
     about["files"] = dict(sorted({**about["files"], **origins}.items()))
     about["folder"] = {name: file_sha256(out / name) for name in _WRITTEN}
     write_json(out / provenance.NAME, about | provenance.ran_since(started))
@@ -90,7 +92,7 @@ def means(measures: pd.DataFrame) -> pd.DataFrame:
     return table[["group", *table.columns.drop("group")]]
 
 
-def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str]) -> str:
+def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str], empty: list[str]) -> str:
     """Return the legend, and the distortion of every sample and index, as Markdown."""
     parts = [f"# {experiment['name']}", markdown(experiment["title"]) or "Samples of an experiment."]
     if quick := provenance.quick_look(experiment.get("lowered", {})):
@@ -101,6 +103,12 @@ def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str]) -> st
         f"again, remove `results/optional_sources/` first."
         for name in left_out
     ]
+    if empty:
+        parts.append("**Warning: these measures are empty:**\n\n" + "\n".join(f"- {markdown(text)}" for text in empty))
+        parts.append(
+            "PESQ needs the Python package `pesq`, which a C compiler installs. "
+            f"`snakemake results/{experiment['name']}_wav -R measure` measures again."
+        )
     parts.append("`index.html` plays, shows and measures all of it. Each wav is named `<sample>_<index>_<tag>.wav`.")
     legend = [["index", "tag", "processing", "what it shows", "bits a frame", "bit/s"]]
     for output in experiment["outputs"]:

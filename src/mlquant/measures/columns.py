@@ -26,6 +26,9 @@ class Column:
     The page shows the `first` measures, with those of the published wav, until a reader asks for all of them, and
     draws the `charted` ones against bit/s. Comparisons print the `compared` ones. In both, measures of speech come
     first.
+
+    A measure `of_vectors` is in the unit of what an output quantises: latents of one network, or b. Outputs that
+    quantise different things are not comparable by it.
     """
 
     name: str
@@ -36,6 +39,7 @@ class Column:
     whole: bool = False
     better: Literal["higher", "lower", "near 0"] | None = None
     of_speech: bool = False
+    of_vectors: bool = False
     per_frame: str | None = None
     voiced: bool = False
     above: float | None = None
@@ -161,15 +165,17 @@ MEASURES = (
     Column(
         name="latent_mse",
         label="latent MSE",
-        help="mean squared error of an element of the quantised latents",
+        help="mean squared error of an element of the quantised latents; where b itself is quantised, of b in dB²",
         digits=5,
         better="lower",
+        of_vectors=True,
         compared=True,
     ),
     Column(
         name="pesq",
         label="PESQ",
-        help="narrow-band PESQ against the source speech, 1 to 4.5",
+        help="narrow-band PESQ against the source speech, 1 to 4.5; of more than 19 s its mean over stretches of 8 to "
+        "19 s, weighted by how long the source speaks",
         better="higher",
         of_speech=True,
         first=True,

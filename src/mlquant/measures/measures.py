@@ -1,20 +1,20 @@
 """The measures of an experiment's outputs: of their features, and of the speech itself.
 
-Perceptual measures are those of the packages pesq (ITU-T P.862, narrow band; an optional extra) and pystoi (Taal et
-al., 2011; Jensen and Taal, 2016). Each measure is of one output of one sample; `experiments.tables` computes the means
-over samples. The names of the measures, and what their readers need to know, are in `columns`.
+Perceptual measures are those of the packages pesq (an optional extra) and pystoi; `library` calls these. Each measure
+is of one output of one sample; `experiments.tables` computes the means over samples. The names of the measures, and
+what their readers need to know, are in `columns`.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 
 import numpy as np
 import scipy.signal
 
 from mlquant.core import errors, records
 from mlquant.core.records import FRAME, SAMPLE_RATE
+from mlquant.measures import library
 from mlquant.measures.columns import REFERENCES
 from mlquant.vocoder import features
 
@@ -23,28 +23,48 @@ DELAY = 209
 CREST_BANDS = {"low": (300, 1000), "mid": (1000, 2000), "high": (2000, 3700)}  # Hz
 _BAND = (200, 3700)  # Hz, the band of the spectral distortion
 _SHORTEST_STOI = 3200  # samples: 30 frames, before silent ones are left out
+_LONGEST_PESQ = 19 * SAMPLE_RATE  # samples; the library has room for 50 utterances, each of 0.39 s with its pause
+_LONGEST_STOI = 60 * SAMPLE_RATE  # samples; the library takes 2 MB a second
+_STEP = 1280  # samples, of the places of cuts
+_LOWEST_PESQ = 0.999 + 4 / (1 + math.exp(1.4945 * 0.5 + 4.6607))  # of the lowest score, -0.5, by ITU-T P.862.1
 _ACTIVE = 40.0  # dB; a frame that is quieter than the loudest one by more than this counts as silence
 
 
-def measure_sample(record: dict) -> tuple[list[dict], list[dict]]:
-    """Return the measures of each row of a sample, and the values of some frame by frame, as lists [F].
+def measure_sample(record: dict) -> tuple[list[dict], list[dict], list[str]]:
+    """Return the measures of each row of a sample, the values of some frame by frame, as lists [F], and what is empty.
 
     `record["references"]` names the files of the source speech, of the outputs `original` and `ideal_y`, and of the
-    `features` b; `record["rows"]` holds the outputs. `record["pesq"]` says whether PESQ is measured. Each measure has
-    the name of its column (see `columns`); one that an output does not have is left out, or None. Raises InputError
-    for files that do not fit each other.
+    `features` b; `record["rows"]` holds the outputs. Each measure has the name of its column (see `columns`); one that
+    an output does not have is left out, or None. A measure that is None because its library failed is told in the
+    log, and in the texts that are returned, with its file. Raises InputError for files that do not fit each other.
     """
     named = record["references"]
     feature_records = records.read_features(named["features"])
     compared_with = {name: records.read_speech(named[name], silent=name != "source") for name in REFERENCES.values()}
     crest = crest_dB(compared_with["source"], feature_records, 0)
-    measured = [_measure_output(row, feature_records, compared_with, crest, record["pesq"]) for row in record["rows"]]
-    return [measures for measures, _ in measured], [frames for _, frames in measured]
+    rows, frames, empty = [], [], dict[str, None]()
+    for row in record["rows"]:
+        measures, per_frame, failed = _measure_output(row, feature_records, compared_with, crest)
+        rows.append(measures)
+        frames.append(per_frame)
+        for file, reference, measure, reason in failed:
+            text = failure(measure, reason, f"{row['files'][file]} against {named[reference]}")
+            if text not in empty:
+                errors.log(f"{text}; left empty")
+            empty[text] = None
+    return rows, frames, [*empty]
+
+
+def failure(measure: str, reason: library.Failed, of: str) -> str:
+    """Return one line that says why a measure of a file has no value, or of all files if its library is missing."""
+    everything = isinstance(reason, library.Missing)
+    return errors.one_line(f"{measure.upper()}{'' if everything else f' of {of}'}: {reason}")
 
 
 def _measure_output(
-    row: dict, feature_records: np.ndarray, compared_with: dict, crest: list, with_pesq: bool
-) -> tuple[dict, dict]:
+    row: dict, feature_records: np.ndarray, compared_with: dict, crest: list
+) -> tuple[dict, dict, list[tuple]]:
+    """Return the measures of a row, those of its frames, and for each that failed file, reference, measure, reason."""
     named, bits = row["files"], row["bits_per_frame"]
     result = {name: row[name] for name in ("index", "tag", "bits_per_frame", "frame_ms")}
     result["bit_per_s"] = 1000 * bits / row["frame_ms"] if bits else None
@@ -57,15 +77,16 @@ def _measure_output(
         result |= measures
         frames |= per_frame
     speech = records.read_speech(named["wav"], silent=True)
-    measures, frames["lsd_dB"] = _of_speech(speech, row["delay"], compared_with, feature_records, crest, with_pesq)
+    measures, frames["lsd_dB"], failed = _of_speech(speech, row["delay"], compared_with, feature_records, crest)
     result |= measures
     if "published" in named:
         published = records.read_speech(named["published"], silent=True)
-        of_published, _ = audio_measures(compared_with["source"], published, DELAY + row["delay"], with_pesq)
+        of_published, _, failures = audio_measures(compared_with["source"], published, DELAY + row["delay"])
         result |= {f"published_{name}": value for name, value in of_published.items()}
+        failed += [("published", "source", *one) for one in failures.items()]
     # The address of an array may change the last bit of a library's sums. Nine digits are the same in every run.
     rounded = {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()}
-    return rounded, frames
+    return rounded, frames, failed
 
 
 def _of_spectra(named: dict, records: np.ndarray) -> tuple[dict, dict]:
@@ -99,18 +120,19 @@ def _of_latents(named: dict, _: np.ndarray) -> tuple[dict, dict]:
 
 
 def _of_speech(
-    speech: np.ndarray, delay: int, compared_with: dict, records: np.ndarray, crest: list, with_pesq: bool
-) -> tuple[dict, list]:
-    """Return the measures of speech [N] int16 against every reference, and its LSD of each frame.
+    speech: np.ndarray, delay: int, compared_with: dict, records: np.ndarray, crest: list
+) -> tuple[dict, list, list[tuple]]:
+    """Return the measures of speech [N] int16 against every reference, its LSD of each frame, and what failed.
 
     The speech comes `delay` samples later than the vocoder's outputs do. The LSD is against the source, in dB; `crest`
     is that of the source.
     """
-    result, per_frame, source = {}, {}, compared_with["source"]
+    result, per_frame, failed, source = {}, {}, [], compared_with["source"]
     for prefix, name in REFERENCES.items():
         behind = delay + DELAY if name == "source" else delay
-        measures, per_frame[name] = audio_measures(compared_with[name], speech, behind, with_pesq)
+        measures, per_frame[name], failures = audio_measures(compared_with[name], speech, behind)
         result |= {f"{prefix}{measure}": value for measure, value in measures.items()}
+        failed += [("wav", name, *one) for one in failures.items()]
     of_this = crest_dB(speech, records, delay + DELAY)
     for band, of_speech, of_source in zip(CREST_BANDS, of_this, crest, strict=True):
         known = of_speech is not None and of_source is not None
@@ -119,50 +141,92 @@ def _of_speech(
     lsd = np.full(len(records), np.nan)
     known = per_frame["source"][: len(lsd)]
     lsd[: len(known)] = known
-    return result, _listed(lsd)
+    return result, _listed(lsd), failed
 
 
 def audio_measures(
-    reference: np.ndarray, speech: np.ndarray, delay: int, with_pesq: bool
-) -> tuple[dict[str, float | None], np.ndarray]:
-    """Return PESQ-NB, STOI, ESTOI and the mean LSD in dB of speech against a reference, and the LSD [F] of each frame.
+    reference: np.ndarray, speech: np.ndarray, delay: int
+) -> tuple[dict[str, float | None], np.ndarray, dict[str, library.Failed]]:
+    """Return PESQ-NB, STOI, ESTOI and the mean LSD in dB of speech against a reference, the LSD [F] of each frame, and
+    why a measure has no value, for each whose library failed.
 
     Both are [N] int16. The speech comes `delay` samples after the reference; PESQ finds the delay by itself. A measure
-    is None where it is not defined: for speech that is too short or silent. PESQ is None when it is not asked for.
+    is None where it is not defined: for speech that is too short or silent.
     """
     lsd = log_spectral_distance(np.pad(reference, (delay, 0))[: len(speech)], speech)
-    result = {
-        "pesq": pesq_nb(reference, speech) if with_pesq else None,
-        "stoi": _stoi(*_aligned(reference, speech, delay), extended=False),
-        "estoi": _stoi(*_aligned(reference, speech, delay), extended=True),
-        "lsd_dB": _mean(lsd[np.isfinite(lsd)]),
-    }
-    return result, lsd
+    aligned = _aligned(reference, speech, delay)
+    result: dict[str, float | None] = {}
+    failed: dict[str, library.Failed] = {}
+    for name in library.MEASURES:
+        try:
+            result[name] = pesq_nb(reference, speech) if name == "pesq" else _stoi(name, *aligned)
+        except library.Failed as reason:
+            result[name], failed[name] = None, reason
+    return result | {"lsd_dB": _mean(lsd[np.isfinite(lsd)])}, lsd, failed
 
 
 def pesq_nb(reference: np.ndarray, speech: np.ndarray) -> float | None:
-    """PESQ-NB of speech [N] int16 against a reference [N] int16, over the shorter length; None where not defined."""
-    import pesq
+    """PESQ-NB of speech [N] int16 against a reference [N] int16, over the shorter length; None where not defined.
 
+    PESQ is made for 8 to 20 s. Of more than 19 s it is the mean over stretches of 8 to 19 s (see `stretches`), each
+    weighted by how long the reference speaks in it; where the speech is silent meanwhile, the lowest PESQ counts.
+    Raises library.Failed when the library does.
+    """
     length = min(len(reference), len(speech))
-    reference, speech = reference[:length], speech[:length]
+    return _over_stretches("pesq", reference[:length], speech[:length], _LONGEST_PESQ, silent=_LOWEST_PESQ)
+
+
+def _stoi(name: str, reference: np.ndarray, speech: np.ndarray) -> float | None:
+    """STOI or ESTOI of speech [N] int16; of more than 60 s the mean over stretches, as PESQ."""
+    if len(reference) < _SHORTEST_STOI:
+        return None
+    return _over_stretches(name, reference, speech, _LONGEST_STOI, silent=0.0)
+
+
+def _over_stretches(name: str, reference: np.ndarray, speech: np.ndarray, longest: int, silent: float) -> float | None:
+    """Return a measure of the library over all stretches; `silent` is that of a stretch in which the speech is not."""
     if not (reference.any() and speech.any()):
         return None
-    score = pesq.pesq(SAMPLE_RATE, reference, speech, "nb", on_error=pesq.PesqError.RETURN_VALUES)
-    return float(score) if score > 0 else None
+    if len(reference) <= longest:
+        return library.measured(name, reference, speech)
+    active, values, weights = _active(reference), [], []
+    for start, end in stretches(reference, longest):
+        # Without speech in the reference a library may take its noise for speech.
+        if weight := active[start // FRAME : end // FRAME].sum():
+            heard = speech[start:end]
+            value = library.measured(name, reference[start:end], heard) if heard.any() else silent
+            if value is not None:
+                values.append(value)
+                weights.append(weight)
+    return float(np.average(values, weights=weights)) if values else None
 
 
-def _stoi(reference: np.ndarray, speech: np.ndarray, extended: bool) -> float | None:
-    from pystoi import stoi
+def stretches(speech: np.ndarray, longest: int) -> list[tuple[int, int]]:
+    """Return where speech [N] begins and ends in stretches of `longest` samples at most, and 0.42 of that at least.
 
-    if len(reference) < _SHORTEST_STOI or not (reference.any() and speech.any()):
-        return None
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", RuntimeWarning)
-        try:
-            return float(stoi(reference.astype(float), speech.astype(float), SAMPLE_RATE, extended))
-        except RuntimeWarning:  # fewer than 30 frames of speech
-            return None
+    Each cut is in the quietest place, so that no word is cut where there are pauses, and at a multiple of 160 ms, as
+    PESQ takes speech in steps of these: of regular speech it would change with the place of the cut by 0.2.
+    """
+    shortest, most = round(0.42 * longest), round(0.85 * longest)
+    # The energy of 0.4 s around each place: its least is in the middle of a pause.
+    energy = np.convolve(_energy(speech), np.ones(41), "same")[:: _STEP // FRAME]
+    cuts = [0]
+    while (rest := len(speech) - cuts[-1]) > longest:
+        first, last = (-(-(cuts[-1] + far) // _STEP) for far in (shortest, min(most, rest - shortest)))
+        cuts.append(_STEP * (first + int(energy[first:last].argmin())))
+    return list(zip(cuts, [*cuts[1:], len(speech)], strict=True))
+
+
+def _energy(speech: np.ndarray) -> np.ndarray:
+    """Return the energy [N // 80] of each frame of speech [N]."""
+    whole = speech[: len(speech) // FRAME * FRAME].reshape(-1, FRAME).astype(np.float64)
+    return np.square(whole).sum(axis=1)
+
+
+def _active(speech: np.ndarray) -> np.ndarray:
+    """Return which frames [N // 80] of speech [N] are not silence."""
+    energy = _energy(speech)
+    return energy > energy.max() * 10 ** (-_ACTIVE / 10)
 
 
 def _aligned(reference: np.ndarray, speech: np.ndarray, delay: int) -> tuple[np.ndarray, np.ndarray]:

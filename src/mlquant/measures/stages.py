@@ -19,12 +19,13 @@ def measure(
 ) -> None:
     """Measure the outputs of one sample."""
     from mlquant.core import disk, provenance
-    from mlquant.measures import measures
+    from mlquant.measures import library, measures
 
-    disk.require(record, "record", "sample", "sex", "references", "rows", "stages", "pesq")
+    disk.require(record, "record", "sample", "sex", "references", "rows", "stages")
     with disk.working_in(root):
-        found, frames = measures.measure_sample(record)
+        found, frames, empty = measures.measure_sample(record)
         speaker = {"sample": record["sample"], "sex": record["sex"]}
         used = {*record["references"].values(), *(path for row in record["rows"] for path in row["files"].values())}
         result = {"measures": [row | speaker for row in found], "frames": frames, "files": provenance.checksums(used)}
+        result |= {"pesq": not library.is_missing("pesq"), "empty": empty}
     disk.write_json(measured, record | result)

@@ -36,6 +36,8 @@ _CHECKPOINT_EVERY = 5  # epochs
 _SD_OF_Y = slice(3, 74)  # 200 to 3700 Hz of the 79 points; b spans just that
 _ERRORS = 1 << 20  # of a search at once, 4 MB: with more it is slower
 _REFINEMENTS = 3  # Lloyd iterations of a codebook at each refresh
+_LOST = 10.0  # times the SD of a constant output; with noise that drowns everything it is 4, of lost networks hundreds
+_EPOCHS_LOST, _STEPS_LOST, _SHARE_LOST = 5, 200, 0.25  # for how long a training may be lost, see _patience
 Features = list[np.ndarray]  # the records [F, 22] of each file
 Targets = list[np.ndarray] | None  # y [F, 79] of each file, where a network makes y_hat
 Latents = list[np.ndarray]  # quantised, [ceil(F/ncat), latent_width] of each file
@@ -160,8 +162,8 @@ def train(
     the whole training set. `device` is that of the settings unless one is given.
 
     A checkpoint in `folder` that was made with the same settings and data is continued. Raises InputError
-    when a loss is not finite, naming the epoch and the setting to lower, and for weights, latents or codebooks that do
-    not go with the settings.
+    when a loss is not finite, or stays worse than that of a constant output (see `_is_lost`), naming the epoch and the
+    setting to lower, and for weights, latents or codebooks that do not go with the settings.
     """
     _check_initial(settings, initial, latents, codebooks)
     device = device or device_of(settings)
@@ -191,6 +193,7 @@ def train(
     started = time.monotonic() - seconds
     log(f"{len(x)} training and {len(x_held)} held-out vectors, {settings['epochs']} epochs after {len(curve)}")
     steps_per_epoch = math.ceil(len(x) / settings["batch"])
+    constant, patience = _of_a_constant(settings, t), _patience(settings, steps_per_epoch)
     for epoch in range(len(curve) + 1, settings["epochs"] + 1):
         seed = settings["seed"] * 1_000_003 + epoch
         draws = torch.Generator().manual_seed(seed)
@@ -224,6 +227,12 @@ def train(
                 f"lower the setting lr (now {settings['lr']:g})"
             )
         curve.append(row)
+        if len(curve) >= patience and all(_is_lost(one, constant) for one in curve[-patience:]):
+            raise InputError(
+                f"epoch {epoch}: the loss is {row[2]:g} (SD {row[3]:g} dB^2), after {patience} epochs of more than the "
+                f"{constant[0]:g} (SD {constant[1]:g} dB^2) of a constant output, expected less; lower the setting lr "
+                f"(now {settings['lr']:g})"
+            )
         progress(
             f"epoch {epoch}/{settings['epochs']} loss {row[2]:.6f} SD {row[3]:.3f} dB^2, "
             f"held out {row[4]:.6f} {row[5]:.3f} dB^2" + (f", entries used {used} of {ENTRIES}" if used else ""),
@@ -370,6 +379,47 @@ def sd_dB2(settings: dict, estimate: torch.Tensor, target: torch.Tensor) -> torc
     """Spectral distortion [] in dB^2, 200 to 3700 Hz, of outputs against targets [F, outputs]."""
     points = _SD_OF_Y if row_of(settings).target == "y" else slice(None)
     return losses.DB2 * losses.sd(estimate[:, points], target[:, points])
+
+
+def _of_a_constant(settings: dict, target: torch.Tensor) -> tuple[float, float]:
+    """Least loss, and least SD in dB^2, that constant outputs have for targets [n, outputs]."""
+
+    def least(values: torch.Tensor, weigh: Callable) -> float:
+        # The mean of w (v - c)^2 for the best c, by sums over parts: all targets as float64 would take much memory.
+        sums = torch.zeros(3, values.shape[1], dtype=torch.float64, device=values.device)
+        for part in values.split(1 << 14):
+            weights, numbers = (array.double() for array in weigh(part))
+            sums += torch.stack([weights, weights * numbers, weights * numbers**2]).sum(dim=1)
+        return float((sums[2] - sums[1] ** 2 / sums[0]).sum() / values.numel())
+
+    def in_dB(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return torch.ones_like(part), part
+
+    def in_amplitude(part: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return losses.target_weight(part, settings["gamma"]) ** 2, 10.0 ** part.double()
+
+    points = _SD_OF_Y if row_of(settings).target == "y" else slice(None)
+    loss = least(target, in_amplitude if settings["loss"] == "wloss" else in_dB)
+    return loss, losses.DB2 * least(target[:, points], in_dB)
+
+
+def _patience(settings: dict, steps_per_epoch: int) -> int:
+    """Return for how many epochs in a row a training may be lost before it is stopped.
+
+    They have 200 steps, because some trainings find back, but they are no more than a quarter of all epochs, and five
+    at least.
+    """
+    most = round(_SHARE_LOST * settings["epochs"])
+    return max(_EPOCHS_LOST, min(most, math.ceil(_STEPS_LOST / steps_per_epoch)))
+
+
+def _is_lost(row: tuple, constant: tuple[float, float]) -> bool:
+    """Whether an epoch's loss is worse than that of a constant output, and its SD worse by far.
+
+    `wloss` tells by little that all outputs are far too low, and a training that has only begun may have both a bit
+    worse. The held-out SD, which is without noise, tells those of a noise that drowns everything apart.
+    """
+    return row[2] > constant[0] and min(row[3], row[5]) > _LOST * constant[1]
 
 
 @torch.no_grad()

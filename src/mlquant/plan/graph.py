@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from mlquant.chains import steps
@@ -37,7 +36,6 @@ if TYPE_CHECKING:
 
 HELD_OUT = NetworkSettings.model_fields["held_out"].default
 """Share of each part of a corpus that quantisers of b are not trained on."""
-PESQ = find_spec("pesq") is not None
 
 
 @dataclass(frozen=True)
@@ -444,7 +442,6 @@ class Graph:
             **{"sample": sample.name, "sex": entry and entry.sex, "references": references, "rows": rows},
             # The provenance.json of a network or codebook records the nodes behind it, once for all samples.
             "stages": recorded(self.behind(files, without=WITH_SIDECAR)),
-            "pesq": PESQ,
             "latents": latents,
             "entry": entry and entry.model_dump(mode="json"),
         }

@@ -8,7 +8,6 @@ networks that were trained for their quantiser. `mlquant rate` measures each cha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from importlib.util import find_spec
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
@@ -145,7 +144,6 @@ def _rated(graph: Any, settings: Settings, chain: RatedChain, samples: dict[str,
         "thresh": settings.thresh,
         "seconds": settings.seconds,
         "samples": files,
-        "pesq": find_spec("pesq") is not None,
     }
     inputs = {"trained": [path for path in shared.paths_in(stated) if path.startswith("results/")]}
     inputs |= corpus | {"samples": shared.paths_in(files)}
@@ -391,7 +389,8 @@ Pitch, voicing and energy are not quantised, and their bits are not in the rates
 </ul>
 {% endif %}
 {% else %}
-<p>PESQ was not measured.</p>
+<p>PESQ was not measured. The logs of the rules rate and measure say why. Once the Python package pesq is installed,
+<code>snakemake TARGET -R rate measure</code> measures it.</p>
 {% endif %}
 """,
     "caption": "Mean PESQ against bit/s; a line for what is quantised, the kind of the quantiser and the interval.",

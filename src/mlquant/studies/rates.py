@@ -56,7 +56,6 @@ class RateSettings(Block):
     thresh: Annotated[float | None, Setting(help="frames of no more energy, in dB, do not count in distortions")]
     seconds: Annotated[float, Setting(help="how much of the start of each part of a file is measured on", gt=0)]
     samples: Annotated[dict[str, Sample], Setting(help="samples whose PESQ is measured")]
-    pesq: Annotated[bool, Setting(help="whether PESQ is measured")]
 
 
 def measure(settings: dict, names: list[str] | None = None) -> pd.DataFrame:
@@ -132,15 +131,25 @@ def _distortions(chain: Chain, settings: dict, segments: Iterator[tuple[np.ndarr
 
 
 def _scores(chain: Chain, settings: dict, name: str) -> list[float]:
-    """Return the PESQ of a sample for each of `stages`, against its speech; NaN where it is not measured or defined."""
+    """Return the PESQ of a sample for each of `stages`, against its speech; NaN where it is not measured or defined.
+
+    The log says why it is not measured.
+    """
     import numpy as np
 
     from mlquant.chains import coder
-    from mlquant.core import records
-    from mlquant.measures import measures
+    from mlquant.core import errors, records
+    from mlquant.measures import library, measures
 
-    if not settings["pesq"]:
-        return [np.nan] * len(settings["stages"])
-    source = records.read_speech(settings["samples"][name]["speech"])
-    found = [measures.pesq_nb(source, speech) for _, speech in coder.outputs(chain, settings, name)]
-    return [np.nan if score is None else score for score in found]
+    path = settings["samples"][name]["speech"]
+    source, found = records.read_speech(path), list[float]()
+    for stages, (_, speech) in zip(settings["stages"], coder.outputs(chain, settings, name), strict=True):
+        try:
+            score = measures.pesq_nb(source, speech)
+        except library.Failed as reason:
+            errors.log(f"{measures.failure('pesq', reason, f'{path} with {stages} stages')}; left empty")
+            if isinstance(reason, library.Missing):
+                return [np.nan] * len(settings["stages"])
+            score = None
+        found.append(np.nan if score is None else score)
+    return found

@@ -157,7 +157,7 @@ class _Tables:
         known = self.provenance
         experiment = known["experiment"]
         networks = {name: Path(folder) for name, folder in known["networks"].items()}
-        copied = ("key", "pesq", "left_out", "versions", "wavs", "definitions")
+        copied = ("key", "pesq", "empty", "left_out", "versions", "wavs", "definitions")
         return {
             "label": self.label,
             "folder": str(self.folder),

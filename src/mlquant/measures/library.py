@@ -1,0 +1,162 @@
+"""Measures of other packages, each computed in a child process, which may die without its job.
+
+pesq writes beyond its arrays for some speech, which ends the process or spoils the value; what else a library does is
+not known. One child serves all calls of a process. It is started at the first call, and again after it died.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+
+import numpy as np
+
+SAMPLE_RATE = 8000
+_PATIENCE = 300  # seconds of one call, of which the slowest takes one; longer than that is a loop without end
+_UNDEFINED = (-6, -7)  # what pesq returns for speech that is too short, and for speech without an utterance
+
+
+class Failed(Exception):
+    """A library that gave no value; the text says why."""
+
+
+class Missing(Failed):
+    """A library that is not there, or cannot be imported."""
+
+
+def pesq(reference: np.ndarray, speech: np.ndarray) -> float | None:
+    """Narrow-band PESQ (ITU-T P.862) of speech [N] int16; None for speech too short, or without an utterance."""
+    import pesq
+
+    score = pesq.pesq(SAMPLE_RATE, reference, speech, "nb", on_error=pesq.PesqError.RETURN_VALUES)
+    if score < 0 and score not in _UNDEFINED:
+        raise RuntimeError(f"error {score}")
+    return float(score) if score > 0 else None
+
+
+def stoi(reference: np.ndarray, speech: np.ndarray, extended: bool = False) -> float | None:
+    """STOI of speech [N] int16 (Taal et al., 2011); None where there are fewer than 30 frames of speech."""
+    from pystoi import stoi
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        try:
+            return float(stoi(reference.astype(float), speech.astype(float), SAMPLE_RATE, extended))
+        except RuntimeWarning:
+            return None
+
+
+def estoi(reference: np.ndarray, speech: np.ndarray) -> float | None:
+    """Extended STOI of speech [N] int16 (Jensen and Taal, 2016); None as for STOI."""
+    return stoi(reference, speech, extended=True)
+
+
+MEASURES: dict[str, Callable] = {"pesq": pesq, "stoi": stoi, "estoi": estoi}
+"""The measures by their names; each takes a reference and speech, [N] int16 of the same length."""
+
+
+def measured(name: str, reference: np.ndarray, speech: np.ndarray) -> float | None:
+    """Return a measure of speech [N] int16 against a reference [N] int16; None where it is not defined.
+
+    Raises Missing when the library is not there, and Failed when it ended its process, raised an error or took too
+    long. A measure that took too long once is not tried again.
+    """
+    return _CHILD.measured(name, reference, speech)
+
+
+def is_missing(name: str) -> bool:
+    """Whether the library of a measure was found to be missing."""
+    return isinstance(_CHILD.known.get(name), Missing)
+
+
+class _Child:
+    """The child process, and what does not need to be asked again."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen | None = None
+        self.known: dict[str, Failed] = {}
+
+    def measured(self, name: str, reference: np.ndarray, speech: np.ndarray) -> float | None:
+        if name in self.known:
+            raise self.known[name]
+        process = self._started()
+        assert process.stdin and process.stdout
+        try:
+            process.stdin.write(json.dumps([name, len(reference)]).encode() + b"\n")
+            process.stdin.write(np.stack([reference, speech]).astype("<i2").tobytes())
+            process.stdin.flush()
+            # Seconds are counted one by one, so that those during which the whole job was stopped are not.
+            if not any(select.select([process.stdout], [], [], 1)[0] for _ in range(_PATIENCE)):
+                self.known[name] = Failed(f"the library gave no value within {_PATIENCE} s")
+                raise self.known[name]
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = b""
+        except BaseException:
+            self.end()
+            raise
+        if not answer:
+            raise Failed(f"the library ended its process by {self.end()}")
+        kind, value = json.loads(answer)
+        if kind == "missing":
+            self.known[name] = Missing(value)
+            raise self.known[name]
+        if kind == "failed":
+            raise Failed(value)
+        return value
+
+    def _started(self) -> subprocess.Popen:
+        if self._process is None:
+            # The child finds the same packages as this process, wherever that has them from.
+            program = f"import sys; sys.path[:] = {sys.path!r}; import {serve.__module__} as found; found.serve()"
+            command = [sys.executable, "-c", program]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        return self._process
+
+    def end(self) -> str:
+        """End the child, if there is one, and return how it ended."""
+        process, self._process = self._process, None
+        if process is None:
+            return "nothing"
+        assert process.stdin and process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+        try:
+            status = process.wait(1)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            status = process.wait()
+        process.stdout.close()
+        return signal.Signals(-status).name if status < 0 else f"exit status {status}"
+
+
+_CHILD = _Child()
+atexit.register(_CHILD.end)
+
+
+def serve() -> None:
+    """Compute measures until standard input ends: what the child does.
+
+    A request is a line of JSON, the name and the number N of samples, and then 2N samples; the answer is a line.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when its parent does
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)  # whatever a library prints goes into the log
+        while line := sys.stdin.buffer.readline():
+            name, length = json.loads(line)
+            both = np.frombuffer(sys.stdin.buffer.read(4 * length), "<i2").astype(np.int16).reshape(2, length)
+            try:
+                answer = ["value", MEASURES[name](*both)]
+            except ImportError as error:
+                answer = ["missing", f"its Python package cannot be imported ({error})"]
+            except Exception as error:
+                answer = ["failed", f"the library raised {type(error).__name__}: {error}"]
+            print(json.dumps(answer), file=answers, flush=True)
