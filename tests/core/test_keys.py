@@ -259,6 +259,7 @@ def edited_everywhere(source, edit):
         path.write_text(edit(text), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_the_texts_of_errors_and_of_the_log_change_no_key(unedited, source):
     counts = []
 
@@ -273,6 +274,7 @@ def test_the_texts_of_errors_and_of_the_log_change_no_key(unedited, source):
     assert unedited.others(planned(source)) == set()
 
 
+@pytest.mark.slow
 def test_what_the_help_of_commands_and_the_descriptions_of_settings_say_changes_no_key(unedited, source):
     edited_everywhere(source, lambda text: re.sub(r'((?:Setting|File|Aside)\(help=f?")', r"\1Edited: ", text))
     assert unedited.others(planned(source)) == set()
@@ -298,7 +300,7 @@ def with_other_formatting(text):
     return ast.unparse(ast.parse(text))
 
 
-@pytest.mark.parametrize("edit", [with_other_comments, with_other_formatting])
+@pytest.mark.parametrize("edit", [with_other_comments, pytest.param(with_other_formatting, marks=pytest.mark.slow)])
 def test_comments_docstrings_and_formatting_change_no_key(unedited, source, edit):
     edited_everywhere(source, edit)
     assert unedited.others(planned(source)) == set()

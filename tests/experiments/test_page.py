@@ -420,6 +420,7 @@ def test_the_live_bottleneck_is_the_python_decoder(tab, tables):
     check_bottleneck(tab, disk.read_json(tables / "provenance.json"))
 
 
+@pytest.mark.slow
 def test_a_live_bottleneck_of_y_hat_is_the_python_decoder(browser, tmp_path, voice):
     tables = tables_of(tmp_path, voice, target="y")
     disk.write_text(tmp_path / "page.html", page.render([("", tables)]))
@@ -436,6 +437,7 @@ def test_the_keyboard_reaches_everything(tab):
     check_keyboard(tab)
 
 
+@pytest.mark.slow
 def test_no_window_is_too_narrow(browser, html):
     check_widths(browser, html)
 
@@ -600,6 +602,7 @@ def test_a_sample_too_long_for_a_page_leaves_its_tables(browser, tmp_path, voice
         assert tab.locator("#numbers tbody tr").count() > 9
 
 
+@pytest.mark.slow
 def test_two_experiments_play_in_one_player(browser, tmp_path, voice):
     first = tables_of(tmp_path / "a", voice, samples=("one", "two"), name="a")
     second = tables_of(tmp_path / "b", voice, samples=("two", "three"), name="b")

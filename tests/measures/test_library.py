@@ -1,6 +1,8 @@
 """Measures of other packages: of long speech, and when the package ends its process or is not there."""
 
+import faulthandler
 import json
+import sys
 from importlib.util import find_spec
 
 import numpy as np
@@ -62,6 +64,7 @@ def test_stretches_have_8_to_19_s_and_are_cut_in_pauses(seconds):
     assert all(np.abs(clean[start - 800 : start + 800]).max() < 30 for start, _ in found[1:])
 
 
+@pytest.mark.slow
 def test_stoi_of_long_speech_is_nearly_that_of_the_whole():
     from pystoi import stoi
 
@@ -84,6 +87,7 @@ def measured(tmp_path, voice, monkeypatch):
         if package:
             (tmp_path / f"{package}.py").write_text(text)
             monkeypatch.syspath_prepend(tmp_path)
+            monkeypatch.delitem(sys.modules, package, raising=False)
         monkeypatch.setattr(library._CHILD, "known", {})
         paths = {name: str(tmp_path / f"{name}.raw") for name in ("source", "original", "ideal_y", "wav")}
         for name, path in paths.items():
@@ -102,12 +106,14 @@ def measured(tmp_path, voice, monkeypatch):
         ended = succeeds("measure", json.dumps(record), "-o", tmp_path / "measured.json")
         return disk.read_json(tmp_path / "measured.json"), ended.err
 
+    faulthandler.disable()  # a child that dies by a signal would fill the log of the tests with its stack
     yield measure
     library._CHILD.end()
+    faulthandler.enable()
 
 
 @needs_pesq
-@pytest.mark.parametrize("count", [52, 60])
+@pytest.mark.parametrize("count", [52, pytest.param(60, marks=pytest.mark.slow)])
 def test_pesq_of_more_utterances_than_the_library_has_room_for_is_that_of_fewer(measured, count):
     expected = measures.pesq_nb(*bursts(20))  # which the library takes as they are
     source, wav = bursts(count)
@@ -147,10 +153,12 @@ def test_without_the_package_pesq_is_empty_and_the_job_says_so_once(measured):
     assert record["measures"][0]["pesq"] is None and record["measures"][0]["original_stoi"] == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_a_library_that_does_not_end_is_ended_and_not_asked_again(tmp_path, voice, monkeypatch):
     library._CHILD.end()
     (tmp_path / "pesq.py").write_text("while True:\n    pass\n")
     monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "pesq", raising=False)
     monkeypatch.setattr(library._CHILD, "known", {})
     monkeypatch.setattr(library, "_PATIENCE", 1)
     for _ in range(2):

@@ -95,6 +95,7 @@ def refusal(raw):
 # --- names -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("place", NAMES)
 @pytest.mark.parametrize("name", [*ODD, *REFUSED.values(), "-o", "..", "a/b", ".hidden", "", "a\n", "<img src=x>"])
 def test_a_name_that_is_no_plain_word_is_refused_by_name(place, name):

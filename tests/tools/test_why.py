@@ -155,6 +155,7 @@ def test_a_changed_setting_is_named_where_it_is_and_as_an_input_behind_it(told):
     assert re.fullmatch(rf"{len(places)} jobs, about \d+ core seconds: .* on 2 cores", done.last)
 
 
+@pytest.mark.slow
 def test_of_variants_as_much_alike_the_one_that_is_no_longer_made_is_compared(made, told):
     """Output 7 has one survivor already, and is as far away, with two stages less."""
     done = told(overlay=made.checkout.outputs(6, mbest=1, stages=3))
@@ -179,6 +180,7 @@ def test_a_changed_file_a_removed_one_and_settings_of_the_command_line_are_named
     assert done.why("networks/manifold") == done.why("networks/nn4_cat1") == ["epochs: 30 -> 1"]
 
 
+@pytest.mark.slow
 def test_edited_code_of_a_folder_that_is_not_keyed_is_named(made, told, monkeypatch):
     source = made.checkout.folder / "edited"
     shutil.copytree(made.checkout.folder / "src", source)

@@ -6,16 +6,15 @@ not known. One child serves all calls of a process. It is started at the first c
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import json
+import multiprocessing
 import os
-import select
 import signal
-import subprocess
-import sys
 import warnings
 from collections.abc import Callable
+from multiprocessing.connection import Connection
+from typing import Any
 
 import numpy as np
 
@@ -81,30 +80,27 @@ class _Child:
     """The child process, and what does not need to be asked again."""
 
     def __init__(self) -> None:
-        self._process: subprocess.Popen | None = None
+        self._process: Any = None
+        self._pipe: Any = None
         self.known: dict[str, Failed] = {}
 
     def measured(self, name: str, reference: np.ndarray, speech: np.ndarray) -> float | None:
         if name in self.known:
             raise self.known[name]
-        process = self._started()
-        assert process.stdin and process.stdout
+        pipe = self._started()
         try:
-            process.stdin.write(json.dumps([name, len(reference)]).encode() + b"\n")
-            process.stdin.write(np.stack([reference, speech]).astype("<i2").tobytes())
-            process.stdin.flush()
+            pipe.send_bytes(name.encode())
+            pipe.send_bytes(np.stack([reference, speech]).astype("<i2").tobytes())
             # Seconds are counted one by one, so that those during which the whole job was stopped are not.
-            if not any(select.select([process.stdout], [], [], 1)[0] for _ in range(_PATIENCE)):
+            if not any(pipe.poll(1) for _ in range(_PATIENCE)):
                 self.known[name] = Failed(f"the library gave no value within {_PATIENCE} s")
                 raise self.known[name]
-            answer = process.stdout.readline()
-        except BrokenPipeError:
-            answer = b""
+            answer = pipe.recv_bytes()
+        except (EOFError, ConnectionError):
+            raise Failed(f"the library ended its process by {self.end()}") from None
         except BaseException:
             self.end()
             raise
-        if not answer:
-            raise Failed(f"the library ended its process by {self.end()}")
         kind, value = json.loads(answer)
         if kind == "missing":
             self.known[name] = Missing(value)
@@ -113,50 +109,47 @@ class _Child:
             raise Failed(value)
         return value
 
-    def _started(self) -> subprocess.Popen:
+    def _started(self) -> Connection:
         if self._process is None:
-            # The child finds the same packages as this process, wherever that has them from.
-            program = f"import sys; sys.path[:] = {sys.path!r}; import {serve.__module__} as found; found.serve()"
-            command = [sys.executable, "-c", program]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        return self._process
+            context = multiprocessing.get_context("fork")  # which has scipy loaded already; that takes a second
+            self._pipe, theirs = context.Pipe()
+            self._process = context.Process(target=_serve, args=(self._pipe, theirs), daemon=True)
+            self._process.start()
+            theirs.close()
+        return self._pipe
 
     def end(self) -> str:
         """End the child, if there is one, and return how it ended."""
         process, self._process = self._process, None
         if process is None:
             return "nothing"
-        assert process.stdin and process.stdout
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.close()
-        try:
-            status = process.wait(1)
-        except subprocess.TimeoutExpired:
+        self._pipe.close()
+        process.join(1)
+        if process.is_alive():
             process.kill()
-            status = process.wait()
-        process.stdout.close()
+            process.join()
+        status = process.exitcode
         return signal.Signals(-status).name if status < 0 else f"exit status {status}"
 
 
 _CHILD = _Child()
-atexit.register(_CHILD.end)
 
 
-def serve() -> None:
-    """Compute measures until standard input ends: what the child does.
+def _serve(parents: Connection, pipe: Connection) -> None:
+    """Compute measures until the pipe ends: what the child does.
 
-    A request is a line of JSON, the name and the number N of samples, and then 2N samples; the answer is a line.
+    A request is the name of a measure, and the samples of both; the answer is JSON.
     """
+    parents.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it ends when its parent does
-    with os.fdopen(os.dup(1), "w") as answers:
-        os.dup2(2, 1)  # whatever a library prints goes into the log
-        while line := sys.stdin.buffer.readline():
-            name, length = json.loads(line)
-            both = np.frombuffer(sys.stdin.buffer.read(4 * length), "<i2").astype(np.int16).reshape(2, length)
+    os.dup2(2, 1)  # whatever a library prints goes into the log
+    with contextlib.suppress(EOFError):
+        while name := pipe.recv_bytes().decode():
+            both = np.frombuffer(pipe.recv_bytes(), "<i2").astype(np.int16).reshape(2, -1)
             try:
                 answer = ["value", MEASURES[name](*both)]
             except ImportError as error:
                 answer = ["missing", f"its Python package cannot be imported ({error})"]
             except Exception as error:
                 answer = ["failed", f"the library raised {type(error).__name__}: {error}"]
-            print(json.dumps(answer), file=answers, flush=True)
+            pipe.send_bytes(json.dumps(answer).encode())
