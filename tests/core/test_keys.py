@@ -247,7 +247,9 @@ HARMLESS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("change", HARMLESS)
+@pytest.mark.parametrize(
+    "change", [*[*HARMLESS][:5], *(pytest.param(change, marks=pytest.mark.slow) for change in [*HARMLESS][5:])]
+)
 def test_what_is_added_that_nothing_uses_changes_no_key(unedited, source, change):
     edit_file(source, *HARMLESS[change])
     assert unedited.others(planned(source)) == set()

@@ -801,6 +801,7 @@ def test_a_training_that_stays_worse_than_a_constant_ends_and_names_the_rate(tmp
     assert not list(tmp_path.glob("net/weights*"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
