@@ -136,7 +136,8 @@ def test_clipped_samples_are_counted_once_in_the_log(tmp_path, capsys):
 
 READINGS = {
     "big-endian": lambda speech: speech.astype(">i2"),
-    "32-bit floats": lambda speech: (speech / 32768).astype("<f4"),
+    "floats": lambda speech: (speech / 32768).astype("<f4"),
+    "seem to be floats": lambda speech: speech.astype("<f4"),
     "at full scale": lambda speech: (speech // 256 + 128).astype(np.uint8),
     "8-bit": lambda speech: (100 * np.sin(np.arange(len(speech)) / 9) + 128).astype(np.uint8),
 }

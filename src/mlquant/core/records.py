@@ -220,11 +220,11 @@ def _not_as_headerless(speech: np.ndarray) -> str | None:
     floats = np.abs(part[: len(part) // 2 * 2].view("<f4"))
     with np.errstate(invalid="ignore"):  # any bits may come, those of NaN too
         floats = floats[floats != 0]
-        like_floats = len(floats) > len(part) / 8 and np.mean((floats > 1e-7) & (floats < 4)) > 0.95
+        like_floats = len(floats) > len(part) / 8 and np.mean((floats > 1e-7) & (floats < 1 << 17)) > 0.95
     signs = (low == 0).mean(), (low == 255).mean()
     swapped = _roughness(part.byteswap())
     if like_floats:
-        seems = "32-bit floats"
+        seems = "floats"
     elif swapped < 0.85 and _roughness(part) > 1.4 * swapped:
         seems = "big-endian"
     elif np.mean(np.abs(part.astype(np.float64)) >= 28672) > 0.7:

@@ -36,7 +36,8 @@ _CHECKPOINT_EVERY = 5  # epochs
 _SD_OF_Y = slice(3, 74)  # 200 to 3700 Hz of the 79 points; b spans just that
 _ERRORS = 1 << 20  # of a search at once, 4 MB: with more it is slower
 _REFINEMENTS = 3  # Lloyd iterations of a codebook at each refresh
-_LOST = 10.0  # times the SD of a constant output; with noise that drowns everything it is 4, of lost networks hundreds
+_LOST = 10.0  # times the SD of a constant output: more than any network has that is not trained yet
+_NO_LESS = 1.001  # times the least loss before: what does not change at all is not lost, but is not trained
 _EPOCHS_LOST, _STEPS_LOST, _SHARE_LOST = 5, 200, 0.25  # for how long a training may be lost, see _patience
 Features = list[np.ndarray]  # the records [F, 22] of each file
 Targets = list[np.ndarray] | None  # y [F, 79] of each file, where a network makes y_hat
@@ -227,7 +228,7 @@ def train(
                 f"lower the setting lr (now {settings['lr']:g})"
             )
         curve.append(row)
-        if len(curve) >= patience and all(_is_lost(one, constant) for one in curve[-patience:]):
+        if len(curve) >= patience and _is_lost(settings, curve[-patience:], constant):
             raise InputError(
                 f"epoch {epoch}: the loss is {row[2]:g} (SD {row[3]:g} dB^2), after {patience} epochs of more than the "
                 f"{constant[0]:g} (SD {constant[1]:g} dB^2) of a constant output, expected less; lower the setting lr "
@@ -407,19 +408,28 @@ def _patience(settings: dict, steps_per_epoch: int) -> int:
     """Return for how many epochs in a row a training may be lost before it is stopped.
 
     They have 200 steps, because some trainings find back, but they are no more than a quarter of all epochs, and five
-    at least.
+    at least. A short training may be lost in all of its epochs, if these are three or more.
     """
     most = round(_SHARE_LOST * settings["epochs"])
-    return max(_EPOCHS_LOST, min(most, math.ceil(_STEPS_LOST / steps_per_epoch)))
+    patience = max(_EPOCHS_LOST, min(most, math.ceil(_STEPS_LOST / steps_per_epoch)))
+    return min(patience, max(settings["epochs"], 3))
 
 
-def _is_lost(row: tuple, constant: tuple[float, float]) -> bool:
-    """Whether an epoch's loss is worse than that of a constant output, and its SD worse by far.
+def _is_lost(settings: dict, rows: list[tuple], constant: tuple[float, float]) -> bool:
+    """Whether the loss of each of some epochs is worse than that of a constant output, by far or without getting less.
 
-    `wloss` tells by little that all outputs are far too low, and a training that has only begun may have both a bit
-    worse. The held-out SD, which is without noise, tells those of a noise that drowns everything apart.
+    The SD is asked too, as `wloss` tells by little that all outputs are far too low. A network that is not trained yet
+    has six to nine times the SD of a constant; one that learns slowly gets away from there, if only by a little each
+    epoch. With a noise that drowns everything it may stay at four times, which is what a study of noise asks for; the
+    held-out SD is without that noise.
     """
-    return row[2] > constant[0] and min(row[3], row[5]) > _LOST * constant[1]
+    if not all(row[2] > constant[0] and row[3] > constant[1] for row in rows):
+        return False
+    if all(min(row[3], row[5]) > _LOST * constant[1] for row in rows):
+        return True
+    earlier, later = ([row[2] for row in part] for part in (rows[: len(rows) // 2], rows[len(rows) // 2 :]))
+    stays = len(rows) >= _EPOCHS_LOST and min(later) > _NO_LESS * min(earlier)
+    return stays and not settings["noise_var"]
 
 
 @torch.no_grad()
