@@ -261,7 +261,8 @@ def _end_of_samples(
     if is_open and not (size <= 0 and there and _chunks_follow(data, family, first)):
         end = _before_chunks_at_the_end(data, family, first)
         claim, follow = max(size - family.before, 0), max(end - first - family.before, 0)
-        return end, [f"{claim} bytes of samples as its header says; the {follow} that follow are read"]
+        told = f"{claim if claim < 1 << 62 else 'an unknown number of'} bytes of samples as its header says"
+        return end, [f"{told}; the {follow} that follow are read"] if follow else []
     if size > there:
         raise _missing(where, there - family.before, size - family.before)
     end = first + max(size, 0)
