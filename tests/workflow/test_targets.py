@@ -104,8 +104,10 @@ def test_every_sweep_has_a_summary_and_a_figure(made):
     checkout, config, _ = made
     for name, sweep in config["sweeps"].items():
         folder = f"results/sweeps/{name}"
-        files = {"summary.csv", "losses.csv", "losses.png", "losses.svg", "README.md"}
+        files = {"summary.csv", "losses.csv", "losses.png", "losses.svg", "README.md", "settings.json"}
         assert checkout.files(f"{folder}/*") == {f"{folder}/{file}" for file in files}
+        readme = (checkout.folder / folder / "README.md").read_text(encoding="utf-8")
+        assert "**This is a quick look" in readme
         summary = pd.read_csv(checkout.folder / folder / "summary.csv").set_index("variant")
         assert list(summary.index.astype(str)) == list(map(str, sweep["rows"]))
         trained = summary[summary["failed"].isna()]

@@ -71,6 +71,11 @@ def measured(name: str, reference: np.ndarray, speech: np.ndarray) -> float | No
     return _CHILD.measured(name, reference, speech)
 
 
+def end() -> None:
+    """End the child process, which holds open what was open when it was started."""
+    _CHILD.end()
+
+
 def is_missing(name: str) -> bool:
     """Whether the library of a measure was found to be missing."""
     return isinstance(_CHILD.known.get(name), Missing)

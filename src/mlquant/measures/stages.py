@@ -23,7 +23,10 @@ def measure(
 
     disk.require(record, "record", "sample", "sex", "references", "rows", "stages")
     with disk.working_in(root):
-        found, frames, empty = measures.measure_sample(record)
+        try:
+            found, frames, empty = measures.measure_sample(record)
+        finally:
+            library.end()
         speaker = {"sample": record["sample"], "sex": record["sex"]}
         used = {*record["references"].values(), *(path for row in record["rows"] for path in row["files"].values())}
         result = {"measures": [row | speaker for row in found], "frames": frames, "files": provenance.checksums(used)}

@@ -143,13 +143,17 @@ def _scores(chain: Chain, settings: dict, name: str) -> list[float]:
 
     path = settings["samples"][name]["speech"]
     source, found = records.read_speech(path), list[float]()
-    for stages, (_, speech) in zip(settings["stages"], coder.outputs(chain, settings, name), strict=True):
-        try:
-            score = measures.pesq_nb(source, speech)
-        except library.Failed as reason:
-            errors.log(f"{measures.failure('pesq', reason, f'{path} with {stages} stages')}; left empty")
-            if isinstance(reason, library.Missing):
-                return [np.nan] * len(settings["stages"])
-            score = None
-        found.append(np.nan if score is None else score)
+    outputs = [speech for _, speech in coder.outputs(chain, settings, name)]
+    try:
+        for stages, speech in zip(settings["stages"], outputs, strict=True):
+            try:
+                score = measures.pesq_nb(source, speech)
+            except library.Failed as reason:
+                errors.log(f"{measures.failure('pesq', reason, f'{path} with {stages} stages')}; left empty")
+                if isinstance(reason, library.Missing):
+                    return [np.nan] * len(settings["stages"])
+                score = None
+            found.append(np.nan if score is None else score)
+    finally:
+        library.end()
     return found

@@ -104,6 +104,7 @@ def _row(variant: dict, curve: pd.DataFrame) -> dict:
 def _readme(sweep: dict, summary: pd.DataFrame) -> str:
     """Return the variants by held-out distortion, best first, and why some failed, as Markdown."""
     from mlquant.core.errors import markdown
+    from mlquant.core.provenance import quick_look
 
     texts = {name: summary[name].map(markdown, na_action="ignore") for name in ("label", "failed")}
     summary = summary.assign(**texts)
@@ -111,7 +112,14 @@ def _readme(sweep: dict, summary: pd.DataFrame) -> str:
     table = good[["label", "final_sd_dB2", "final_held_out_sd_dB2", "epochs_trained", "seconds"]]
     failed = [f"**Failed: {row.label}**: {row.failed}" for row in summary[summary["failed"].notna()].itertuples()]
     title = markdown(sweep["title"] or "")
-    parts = [f"# {sweep['name']}", title, table.to_markdown(index=False, floatfmt=".4g"), *failed]
+    quick = quick_look(sweep.get("record", {}).get("lowered", {}))
+    parts = [
+        f"# {sweep['name']}",
+        title,
+        f"**{markdown(quick)}**" if quick else "",
+        table.to_markdown(index=False, floatfmt=".4g"),
+        *failed,
+    ]
     parts += ["`summary.csv` holds every setting, `losses.csv` the curves.", "![loss curves](losses.png)"]
     return "\n\n".join(filter(None, parts)) + "\n"
 
