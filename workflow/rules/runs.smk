@@ -16,9 +16,9 @@ def first_needed(files):
 
 def there():
     """Yield the files that this run takes or makes, as far as they are there already."""
-    for folder in PLAN.needed_for(TARGETS):
-        if folder in PLAN.nodes:
-            yield from (path for paths in PLAN[folder].inputs.values() for path in paths)
+    needed = PLAN.needed_for(TARGETS)
+    yield from PLAN.graph.own_inputs(PLAN[folder] for folder in needed if folder in PLAN.nodes)
+    for folder in needed:
         for place, _, names in os.walk(folder):
             yield from (os.path.join(place, name) for name in names)
 

@@ -47,6 +47,8 @@ from mlquant.vocoder.settings import Features
 
 LIBRARY = ("sources", "samples", "corpora", "networks", "quantisers", "experiments", "sweeps", "studies")
 """Files of workflow/config, in the order in which they are read, before config.yaml."""
+LIMITS = ("max_epochs", "max_minutes", "max_entries")
+"""The upper limits of all trainings, corpora and codebooks, for a quick look."""
 
 
 if TYPE_CHECKING:
@@ -268,12 +270,9 @@ def _checked(filled: dict, text: dict, faults: Faults) -> Config:
     faults.broken |= {place[1] for place in cut if len(place) == 2}
     known = {key: value for key, value in filled.items() if key in Config.model_fields}
     config, found = checked(_Rest, _without(known, cut))
-    if found or not {place[0] for place in cut if len(place) == 1} <= {*_LIMITS, "features", "complete"}:
+    if found or not {place[0] for place in cut if len(place) == 1} <= {*LIMITS, "features", "complete"}:
         faults.tell()  # it is not known what names there are
     return config
-
-
-_LIMITS = ("max_epochs", "max_minutes", "max_entries")
 
 
 def _entry_of(place: tuple) -> tuple:
@@ -495,7 +494,7 @@ def _derived_quantisers(config: Config, faults: Faults) -> dict[str, VectorQuant
 def _limited(config: Config) -> Config:
     """Return the configuration with its upper limits applied to networks, parts of corpora, and codebooks."""
 
-    if not (config.max_epochs or config.max_minutes or config.max_entries):
+    if not any(getattr(config, limit) for limit in LIMITS):
         return config
     lowered: dict[str, list] = {}
 
@@ -562,8 +561,9 @@ def _check_references(config: Config, faults: Faults) -> None:
         if network.initial:
             with faults.gathered():
                 _check_initial(config, place_of("networks", name), network)
+    samples = _samples(config)
     for name, experiment in config.experiments.items():
-        _check_experiment(config, name, experiment, faults)
+        _check_experiment(config, name, experiment, samples, faults)
 
 
 def _check_quantiser(config: Config, where: str, quantiser: VectorQuantiser) -> None:
@@ -580,9 +580,10 @@ def _check_quantiser(config: Config, where: str, quantiser: VectorQuantiser) -> 
         )
 
 
-def _check_experiment(config: Config, name: str, experiment: Experiment, faults: Faults) -> None:
-    """Note the faults of the samples and outputs of an experiment."""
-    samples = _samples(config)
+def _check_experiment(
+    config: Config, name: str, experiment: Experiment, samples: Collection[str], faults: Faults
+) -> None:
+    """Note the faults of the samples and outputs of an experiment; `samples` are all that there are."""
     for i, used in enumerate(experiment.samples):
         with faults.gathered():
             _check(f"experiments.{name}.samples.{i}", used, samples, f"sample or file in {config.speech_dir}/")

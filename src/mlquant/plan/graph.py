@@ -6,7 +6,7 @@ but their names are one node, under the name that comes first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -451,6 +451,11 @@ class Graph:
     def rated(self, name: str, settings: dict[str, Any], **inputs: Sequence[str]) -> Node:
         """Rate and distortion of a chain, for a study that compares chains."""
         return self.add(studies.rate, name, settings, **inputs)
+
+    def own_inputs(self, nodes: Iterable[Node]) -> list[str]:
+        """The files that nodes take and that no node makes: a user's own, each once."""
+        paths = dict.fromkeys(path for node in nodes for paths in node.inputs.values() for path in paths)
+        return [path for path in paths if path.rpartition("/")[0] not in self.nodes]
 
     def behind(self, files: Sequence[str], without: Collection[str] = ()) -> dict[str, Node]:
         """Every node that the files come from, by folder, sorted.

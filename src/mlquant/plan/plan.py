@@ -133,8 +133,7 @@ class Plan:
     def test_samples(self) -> list[str]:
         """Every test sample of the configuration, by the SHA-256 of its file, or the path of a user's own."""
         named = [sample.sha256 for sample in self.config.samples.values() if sample.sha256]
-        used = (paths for node in self.nodes.values() if node.kind == "samples" for paths in node.inputs.values())
-        own = [path for paths in used for path in paths if path.rpartition("/")[0] not in self.nodes]
+        own = self.graph.own_inputs(node for node in self.nodes.values() if node.kind == "samples")
         return [*dict.fromkeys([*named, *own])]
 
     def manifests(self, node: Node) -> list[str]:
@@ -194,9 +193,8 @@ class Plan:
             files = [node.file("measured.json") for nodes in self.experiments[name].measured.values() for node in nodes]
         else:
             files = self.summary(kind, name).files
-        behind = self.graph.behind(files).values()
-        paths = [*files, *(path for node in behind for paths in node.inputs.values() for path in paths)]
-        own = [path for path in dict.fromkeys(paths) if path.rpartition("/")[0] not in self.nodes]
+        own = [path for path in files if path.rpartition("/")[0] not in self.nodes]
+        own += self.graph.own_inputs(self.graph.behind(files).values())
         made, now = os.path.getmtime(folder), time.time()
         return next((path for path in own if os.path.exists(path) and made < os.path.getmtime(path) <= now), None)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlquant.chains.steps import with_initial
 from mlquant.core import keys, provenance
+from mlquant.plan.config import LIMITS
 
 if TYPE_CHECKING:
     from mlquant.plan.config import Config
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
 WITH_SIDECAR = {"networks": "weights.safetensors", "codebooks": "vq.f32"}
 """The kinds of results that have a provenance.json of their own, and the file of each that a user would ask for."""
-LIMITS = ("max_epochs", "max_minutes", "max_entries")
-"""The upper limits of the configuration."""
 _NAMED = 50  # most inputs that a record names one by one: it is one argument of a command, at most 128 kB on Linux
 
 

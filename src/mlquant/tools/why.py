@@ -356,7 +356,7 @@ def _short(value: str) -> str:
 
 
 class Work:
-    """How much nodes have to do: the bytes of their inputs, times the epochs of a training.
+    """How much nodes have to do, the bytes of their inputs times the epochs of a training, and how long it took before.
 
     Only the ratio of two nodes of one kind means something. An input that is not made yet has the size of one that was
     made of other inputs, or with other minutes of speech, changed as these are.
@@ -364,6 +364,14 @@ class Work:
 
     def __init__(self, nodes: dict[str, Node], variants: Variants):
         self._nodes, self._variants, self._sizes = nodes, variants, dict[str, float]()
+        self._benchmarks: dict[tuple[Path, str], dict[Path, list[float]]] = {}  # read once, not for each job
+
+    def benchmarks(self, folder: Path, pattern: str) -> dict[Path, list[float]]:
+        """Return the seconds in the benchmark files of a folder that match a pattern, by path."""
+        if (folder, pattern) not in self._benchmarks:
+            found = {path: seconds for path in folder.glob(pattern) if (seconds := _seconds(path))}
+            self._benchmarks[folder, pattern] = found
+        return self._benchmarks[folder, pattern]
 
     def of(self, folder: str) -> float:
         """Return the work of a node of the plan or of an earlier one; 0 where it is not known."""
@@ -411,18 +419,18 @@ def estimate(benchmark: str, work: Work) -> float | None:
     name, key, suffix = re.fullmatch(r"(.*?)(\.[0-9a-f]{8})?(\.tsv)?", os.path.basename(benchmark)).groups()
     folder = Path(benchmark).parent
     kind = "*.tsv" if key else "*_wav.tsv" if name.endswith("_wav") else f"{name}.tsv"
-    taken = {path: seconds for path in folder.glob(kind) if (seconds := _seconds(path))}
+    taken = work.benchmarks(folder, kind)
     for pattern in (f"{name}.*tsv" if key else f"{name}.tsv", kind):
         alike = [path for path in taken if path.match(pattern)]
         if not alike or not suffix:
             continue
         now, found = work.of(f"results/{folder.name}/{name}{key}") if key else 0.0, []
+        fastest = min(map(min, taken.values()))
         for path in alike:
             before = work.of(f"results/{folder.name}/{path.stem}")
             inside = _inside(Path("results", folder.name, path.stem))
-            starting = min(min(seconds) for seconds in taken.values()) if inside is None else None
             for seconds in taken[path]:
-                fixed = max(0.0, seconds - inside) if starting is None else starting
+                fixed = fastest if inside is None else max(0.0, seconds - inside)
                 found.append(fixed + (seconds - fixed) * now / before if now and before else seconds)
         return statistics.median(found)
     return None
