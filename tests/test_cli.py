@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.commands import run, succeeds
+from support.readmes import unexplained
 
 from mlquant.core import disk, records
 from mlquant.quantisers import vq
@@ -276,13 +277,30 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     for _ in range(2):  # the second time it is there already
         succeeds(*words, "-o", tables)
         succeeds("page", tables, "--history", tmp_path / "history.csv", "-o", tmp_path / "out", cwd=made)
-    written = ["README.md", "anchors.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv", "provenance.json"]
+    written = [
+        "README.md",
+        "anchors.csv",
+        "columns.csv",
+        "config.yaml",
+        "frames.csv",
+        "means.csv",
+        "measures.csv",
+        "provenance.json",
+    ]
     assert sorted(path.name for path in tables.iterdir()) == written
-    names = [*written[:4], "index.html", *written[4:], "v_6_vq7.wav"]
+    names = [*written[:5], "index.html", *written[5:], "v_6_vq7.wav"]
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
     wav, told = (made / "v_6.wav").read_bytes(), (tmp_path / "out/v_6_vq7.wav").read_bytes()
     assert told[8 : len(wav)] == wav[8:] and b"experiment trial, index 6, key " in told[len(wav) :]
     text = (tmp_path / "out/README.md").read_text()
+    columns = pd.read_csv(tables / "columns.csv", keep_default_na=False).set_index("column")
+    for name in ("measures", "means", "anchors", "frames"):
+        table = pd.read_csv(tables / f"{name}.csv")
+        told = columns[[f"{name}.csv" in cell.split() for cell in columns["tables"]]]
+        assert [*told.index] == [column for column in columns.index if column in table] and {*told.index} == {*table}
+    assert (columns["meaning"] != "").all() and columns.loc["sd_dB2", "better"] == "lower"
+    filled = pd.read_csv(tables / "measures.csv").dropna(axis="columns", how="all")
+    assert unexplained(text, {"measures": filled}) == []
     assert "seven bits" in text and f"{measured['sd_dB2']:.2f}" in text and "sample w could not be obtained" in text
     assert f"- {died}\n" in text and "`snakemake results/trial_wav -R measure` measures again" in text
     assert died in (tmp_path / "out/index.html").read_text()

@@ -109,8 +109,10 @@ def test_a_study_needs_no_other_file_of_the_project(package):
     b.write_bytes(bytes(88 * 7))
     run("-m", "mlquant.cli", "study", json.dumps(made), "-o", "results/studies/how_long")
     made = {path.name: path for path in (folder / "results/studies/how_long").iterdir()}
-    assert made.keys() == {"length.csv", "length.png", "length.svg", "settings.json"}
+    assert made.keys() == {"README.md", "length.csv", "length.png", "length.svg", "settings.json"}
     assert made["length.csv"].read_text(encoding="utf-8") == "sample,frames\nann,7\n"
+    readme = made["README.md"].read_text(encoding="utf-8")  # the study explains no column
+    assert readme.startswith("# how_long\n\nHow long it is\n") and "- `sample`\n- `frames`\n" in readme
     run("-m", "mlquant.cli", "report", json.dumps(report), "-o", "results/report.html")
     page = (folder / "results/report.html").read_text(encoding="utf-8")
     for words in ("1. Lengths", "How long it is", "How long is <code>ann</code>?", "It has 7 frames.", ">Frames.<"):

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Text
+from support.readmes import unexplained
 
 from mlquant import studies
 from mlquant.core import disk, figures
@@ -94,9 +95,10 @@ def test_the_table_and_the_figure_follow_from_the_rates_byte_by_byte(tmp_path, p
         folder.mkdir()
         studies.make(json.loads(json.dumps(settings)), folder)
     written, again = ({path.name: path.read_bytes() for path in folder.iterdir()} for folder in folders)
-    assert written.keys() == {"bits.csv", "bits.png", "bits.svg"} and written == again
+    assert written.keys() == {"README.md", "bits.csv", "bits.png", "bits.svg"} and written == again
     table = pd.read_csv(folders[0] / "bits.csv")
     assert len(table) == 9 and table["on_front"].dtype == bool
+    assert unexplained(written["README.md"].decode(), {"bits": table}) == []
     texts = written["bits.svg"].decode()
     # Of single chains what tells them apart, of lines the legend: texts stand in the drawing as comments.
     for text in ("b, lbg", "loop, beam", "loop, lbg"):

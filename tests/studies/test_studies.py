@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from support.readmes import unexplained
 
 from mlquant import studies
 from mlquant.core import figures, records
@@ -401,7 +402,9 @@ def test_a_study_writes_its_tables_and_figures_that_follow_from_them_byte_by_byt
     written = {path.name: path.read_bytes() for path in one.iterdir()}
     wavs = {"v_analog_d4_5dB.wav", "v_digital_vq8_5dB.wav"} if kind == "analog" else set()
     drawn = {f"{kind}.png", f"{kind}.svg"}
-    assert written.keys() == {f"{name}.csv" for name in COLUMNS[kind]} | drawn | wavs
+    assert written.keys() == {f"{name}.csv" for name in COLUMNS[kind]} | drawn | wavs | {"README.md"}
+    tables = {name: pd.read_csv(one / f"{name}.csv") for name in COLUMNS[kind]}
+    assert unexplained(written["README.md"].decode(), tables) == []
     assert written[f"{kind}.png"].startswith(b"\x89PNG") and b"<svg" in written[f"{kind}.svg"][:1000]
     for name, columns in COLUMNS[kind].items():
         table = pd.read_csv(one / f"{name}.csv")

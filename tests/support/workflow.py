@@ -49,7 +49,16 @@ OVERLAY = {
         },
     },
 }
-TABLES = ("README.md", "anchors.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv", "provenance.json")
+TABLES = (
+    "README.md",
+    "anchors.csv",
+    "columns.csv",
+    "config.yaml",
+    "frames.csv",
+    "means.csv",
+    "measures.csv",
+    "provenance.json",
+)
 
 
 def synthetic_speech(seconds, hertz, seed):

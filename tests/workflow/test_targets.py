@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import yaml
 from support.pages import opened, state
+from support.readmes import unexplained
 from support.workflow import copy_of_checkout, speech_of
 
 from mlquant.plan.config import alike
@@ -108,6 +109,8 @@ def test_every_sweep_has_a_summary_and_a_figure(made):
         assert checkout.files(f"{folder}/*") == {f"{folder}/{file}" for file in files}
         readme = (checkout.folder / folder / "README.md").read_text(encoding="utf-8")
         assert "**This is a quick look" in readme
+        tables = {name: pd.read_csv(checkout.folder / folder / f"{name}.csv") for name in ("summary", "losses")}
+        assert unexplained(readme, tables) == []
         summary = pd.read_csv(checkout.folder / folder / "summary.csv").set_index("variant")
         assert list(summary.index.astype(str)) == list(map(str, sweep["rows"]))
         trained = summary[summary["failed"].isna()]

@@ -43,7 +43,13 @@ rule tabulate:
             labels={"experiment": "{node}", "table": "each sample"},
         ),
         multiext(
-            "results/experiments/{node}/", "anchors.csv", "frames.csv", "README.md", "config.yaml", "provenance.json"
+            "results/experiments/{node}/",
+            "anchors.csv",
+            "frames.csv",
+            "columns.csv",
+            "README.md",
+            "config.yaml",
+            "provenance.json",
         ),
     log:
         "results/logs/experiments/{node}.log",

@@ -43,6 +43,15 @@ class Block(BaseModel):
     removed: ClassVar[dict[str, str]] = {}
     """Keys of older versions that no longer exist, each with a hint of what to write instead."""
 
+    @classmethod
+    def helps(cls) -> dict[str, str]:
+        """The help text of each setting, by its name."""
+        about = {
+            name: [one.help for one in field.metadata if isinstance(one, Setting)]
+            for name, field in cls.model_fields.items()
+        }
+        return {name: next(filter(None, reversed(texts)), "") for name, texts in about.items()}
+
     @model_validator(mode="wrap")
     @classmethod
     def _known_keys(cls, data: Any, handler: ModelWrapValidatorHandler) -> Any:

@@ -1,8 +1,8 @@
 """The colours of curves and outputs, in figures and on pages alike.
 
-Colour i of `LIGHT` is for a light ground and colour i of `DARK` for a dark one; both have the same hue as far as that is
-possible. They were chosen by a search: any two of a list differ by 0.08 or more in OKLab, also for eyes without the red
-or the green cones (as simulated by Machado, Oliveira and Fernandes, 2009), and each has a contrast of 3 or more.
+Colour i of `LIGHT` is for a light ground and colour i of `DARK` for a dark one; both have the same hue as far as that
+is possible. They were chosen by a search: any two of a list differ by 0.08 or more in OKLab, also for eyes without the
+red or the green cones (as simulated by Machado, Oliveira and Fernandes, 2009), and each has a contrast of 3 or more.
 """
 
 LIGHT = (

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from itertools import groupby
 from pathlib import Path
 
 import pandas as pd
@@ -48,6 +50,23 @@ def formatted(value: object, spec: str = "") -> str:
     if isinstance(value, str) or spec in ("", "s"):
         return str(value)
     return f"{value:{spec}}"
+
+
+def explained(columns: Iterable[str], about: Mapping[str, str]) -> str:
+    """Return a line of Markdown for each column of a table: its name, and what `about` says of it.
+
+    A name in `about` may be a pattern, as `element_*`: columns beside each other that match it share one line.
+    """
+
+    def entry(column: str) -> str:
+        return column if column in about else next((one for one in about if fnmatchcase(column, one)), column)
+
+    lines = []
+    for name, group in groupby(columns, entry):
+        first, *others = group
+        names = f"`{first}`" + (f" to `{others[-1]}`" if others else "")
+        lines.append(f"- {names}: {about[name]}" if name in about else f"- {names}")
+    return "\n".join(lines)
 
 
 def laid_out(caption: str, *columns: Column, source: str = "", marked: Iterable[bool] = ()) -> dict:

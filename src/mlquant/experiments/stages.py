@@ -10,7 +10,16 @@ from mlquant.core.stage import File, Json, Root, Setting, stage
 
 @stage(
     "experiments",
-    out=("means.csv", "measures.csv", "anchors.csv", "frames.csv", "README.md", "config.yaml", "provenance.json"),
+    out=(
+        "means.csv",
+        "measures.csv",
+        "anchors.csv",
+        "frames.csv",
+        "columns.csv",
+        "README.md",
+        "config.yaml",
+        "provenance.json",
+    ),
     found=("origins",),
     example="experiment.json --measured big_dog.json mmt1.json -o 240118",
 )

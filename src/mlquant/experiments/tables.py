@@ -10,10 +10,11 @@ import pandas as pd
 from mlquant.core import provenance
 from mlquant.core.disk import file_sha256, read_json, require, write_json, write_text
 from mlquant.core.errors import markdown
-from mlquant.measures.columns import COLUMNS, FRAMES, NAMES
+from mlquant.core.tables import explained
+from mlquant.measures.columns import ABOUT, COLUMNS, FRAMES, NAMES, dictionary
 from mlquant.speech.corpus import refuse_samples
 
-_WRITTEN = ("README.md", "anchors.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv")
+_WRITTEN = ("README.md", "anchors.csv", "columns.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv")
 GROUPS = {"all": ("m", "f", None), "male": ("m",), "female": ("f",)}
 
 
@@ -25,7 +26,9 @@ def tabulate(
     out: Path,
     manifests: Collection[Path] = (),
 ) -> None:
-    """Write measures.csv, means.csv, anchors.csv, frames.csv, README.md, config.yaml and provenance.json into a folder.
+    """Write the tables of an experiment, README.md, config.yaml and provenance.json into a folder.
+
+    The tables are measures.csv, means.csv, anchors.csv and frames.csv; columns.csv explains their columns.
 
     `experiment` is its entry of the configuration with its name, and with what its page shows besides the tables.
     `measured` holds two files measured.json for each sample: of its outputs, and of its anchors, whose rows have no
@@ -62,6 +65,7 @@ def tabulate(
     frames = [table.rename_axis("frame").reset_index() for table in frames]
     columns = ["sample", "index", "tag", "frame", *FRAMES]
     tables = {"measures": measures, "means": means(measures), "anchors": anchors, "frames": pd.concat(frames)[columns]}
+    tables["columns"] = pd.DataFrame(dictionary(tables))
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     empty = list(dict.fromkeys(text for record in records for text in record.get("empty", ())))
@@ -128,12 +132,13 @@ def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str], empty
         "Spectral distortion in dB² (200 to 3700 Hz, all frames), by sample and index:",
         _table(distortions),
         "`measures.csv` holds these and the other measures, `means.csv` their means, `anchors.csv` those of Codec 2, "
-        "`frames.csv` distortions frame by frame, `provenance.json` the settings, inputs and versions behind every "
-        "file.",
+        "`frames.csv` distortions frame by frame, `columns.csv` what each column of these tables means, "
+        "`provenance.json` the settings, inputs and versions behind every file.",
     ]
     names = experiment["networks"]
     if names:
         parts += ["Training of the networks:", "\n".join(f"![loss of {name}]({name}_losses.png)" for name in names)]
+    parts += ["## Columns of measures.csv", explained(measures.dropna(axis="columns", how="all"), ABOUT)]
     return "\n\n".join(parts) + "\n"
 
 

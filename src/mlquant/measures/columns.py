@@ -6,7 +6,7 @@ so this module imports no numpy.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -51,6 +51,11 @@ class Column:
     def heading(self) -> str:
         """The label with its unit in brackets, as a heading of a printed table."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
+
+    @property
+    def meaning(self) -> str:
+        """The help, with the unit where it does not say it."""
+        return f"{self.help}, in {self.unit}" if self.unit and self.unit not in self.help else self.help
 
     @property
     def format(self) -> str:
@@ -266,3 +271,29 @@ def _with(prefix: str, column: Column) -> Column:
 
 COLUMNS = {column.name: column for column in _all()}
 """Every measure by its name, in the order of measures.csv."""
+
+ABOUT = {
+    "sample": "name of the test sample",
+    "sex": "of the speaker: m, f, or empty where it is not known",
+    "index": "number of the output within the experiment; empty for Codec 2 and other anchors",
+    "tag": "short name of the output: its wav is `<sample>_<index>_<tag>.wav`",
+    "group": "the samples that a mean is over: all, male or female",
+    "samples": "number of samples in the group",
+    "frame": "number of the frame, from 0; a frame is 10 ms",
+    "voiced": "1 in a voiced frame, 0 in others",
+} | {name: column.meaning for name, column in COLUMNS.items()}
+"""What each column of the tables of an experiment holds, a line each."""
+
+
+def dictionary(tables: Mapping[str, Iterable[str]]) -> list[dict[str, str]]:
+    """Return the data dictionary of tables, given by name with their columns: a row for each column."""
+    names = dict.fromkeys(column for columns in tables.values() for column in columns)
+    return [
+        {
+            "column": name,
+            "tables": " ".join(f"{table}.csv" for table, columns in tables.items() if name in columns),
+            "better": (COLUMNS[name].better if name in COLUMNS else None) or "",
+            "meaning": ABOUT[name],
+        }
+        for name in names
+    ]

@@ -8,14 +8,16 @@ A study is one file of this folder, and nothing else of the project names it. Th
     quantisers(name, settings, add)     calls add(place, settings) for each quantiser that it has trained
     needs(graph, name, settings)         the shared.Summary: its settings with the paths of all files that it takes
     tables(settings)             its tables by name, each of which becomes a CSV file
+    COLUMNS                      what each column of its tables holds, for its README.md
     speech(settings)             its speech by name, each of which becomes a wav
     figure(figure, folder)       draws the tables that lie in a folder
     report(folder, entry)        the facts and tables that the report shows of it
     TITLE, SECTION, PLACE        its title in the report, the section it belongs to, and a number to sort by
     WORDS                        its question, setup, findings and caption as Jinja texts, with `part` in them
 
-`check`, `networks`, `quantisers` and `speech` may be missing. Snakemake imports every file of this folder whenever it
-starts, therefore numpy, pandas, torch and matplotlib are imported inside the functions that compute with them.
+`check`, `networks`, `quantisers`, `speech` and `COLUMNS` may be missing. Snakemake imports every file of this folder
+whenever it starts, therefore numpy, pandas, torch and matplotlib are imported inside the functions that compute with
+them.
 """
 
 from __future__ import annotations
@@ -64,7 +66,8 @@ def make(settings: dict, folder: Path) -> None:
         raise InputError(f"kind: found {kind!r}, expected one of {', '.join(kinds())}")
     study = kinds()[kind]
     try:
-        for name, table in study.tables(settings).items():
+        tables = study.tables(settings)
+        for name, table in tables.items():
             disk.write_text(folder / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
         if hasattr(study, "speech"):
             for name, speech in study.speech(settings).items():
@@ -72,6 +75,25 @@ def make(settings: dict, folder: Path) -> None:
     except KeyError as error:
         raise InputError(f"settings: have no {error}, expected those of a study of kind {kind}") from None
     draw(kind, folder)
+    disk.write_text(folder / "README.md", _readme(settings, {name: [*table] for name, table in tables.items()}))
+
+
+def _readme(settings: dict, tables: dict[str, list[str]]) -> str:
+    """Return what a study shows, and what each column of its tables holds, as Markdown."""
+    from mlquant.core.errors import markdown
+    from mlquant.core.provenance import quick_look
+    from mlquant.core.tables import explained
+
+    study = kinds()[settings["kind"]]
+    quick = quick_look(settings.get("record", {}).get("lowered", {}))
+    parts = [f"# {settings.get('name', settings['kind'])}", markdown(settings.get("title") or study.TITLE)]
+    parts += [f"**{markdown(quick)}**"] if quick else []
+    parts += [f"{study.Settings.__doc__} `settings.json` holds its settings.", f"![figure]({settings['kind']}.png)"]
+    if hasattr(study, "speech"):
+        parts.append("Each wav is the speech that comes out; its name says how it was sent.")
+    for name, columns in tables.items():
+        parts += [f"## {name}.csv", explained(columns, getattr(study, "COLUMNS", {}))]
+    return "\n\n".join(filter(None, parts)) + "\n"
 
 
 def draw(kind: str, folder: Path) -> None:

@@ -193,6 +193,19 @@ def _received(entry: dict, latents: np.ndarray, snr: float, seed: int) -> tuple:
     return vq.decode(indices, codebooks), len(codebooks) * width / 2, 1.0, errors, qpsk_bit_error_rate(snr)
 
 
+COLUMNS = {
+    "scheme": "analog: the latents are the symbols; digital: the bits of a quantiser are sent as QPSK",
+    "d": "latents of a vector",
+    "trained": "plain: without noise; matched: with the noise of this ratio",
+    "snr_dB": "Es/N0, the energy of a symbol to the noise, in dB",
+    "snr_*_dB": "signal to noise ratio in the bandwidth, in Hz, that the name of the column tells, in dB",
+    "Es": "mean energy of a symbol",
+    "bit_error_rate": "share of wrong bits that was counted",
+    "bit_error_rate_theory": "share of wrong bits to expect of QPSK at this ratio",
+    "sd_dB2": "spectral distortion of held-out vectors, in dB²",
+}
+
+
 def figure(figure: Any, folder: Path) -> None:
     from mlquant.core.figures import draw_curves
     from mlquant.core.tables import read_table

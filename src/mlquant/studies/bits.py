@@ -202,6 +202,27 @@ def _anchors(paths: list[str]) -> pd.DataFrame:
     return table.assign(pesq=table.filter(regex="^pesq_").mean(axis=1, skipna=False))
 
 
+COLUMNS = {
+    "source": "what is quantised: b, latents, or a chain of the study; codec2 for its modes, reference for what "
+    "has no rate",
+    "kind": "kind of the quantiser, or name of the chain, of the mode or of the reference",
+    "entries": "entries of the codebook of each stage",
+    "stages": "stages in use",
+    "bits": "bits of one vector",
+    "interval_ms": "time between two vectors, in ms",
+    "bit_per_s": "bit rate",
+    "sd_b_training_dB2": "mean squared error of b_hat on training vectors, in dB²",
+    "sd_b_held_out_dB2": "the same on vectors that the training holds out",
+    "sd_b_unseen_dB2": "the same on voices that nothing was trained on",
+    "sd_training_dB2": "spectral distortion of y_hat in voiced frames, on training vectors, in dB²",
+    "sd_held_out_dB2": "the same on vectors that the training holds out",
+    "sd_unseen_dB2": "the same on voices that nothing was trained on",
+    "pesq": "mean PESQ of the samples",
+    "pesq_*": "PESQ of each sample, against its source",
+    "on_front": "True where no other line of as few bit/s has a higher mean PESQ",
+}
+
+
 # the figure
 
 

@@ -76,6 +76,25 @@ def tables(settings: dict) -> dict[str, pd.DataFrame]:
     return {"losses": losses} | {name: pd.DataFrame(table) for name, table in made.items()}
 
 
+COLUMNS = {
+    "epoch": "number of the epoch of the training",
+    "lr": "learning rate",
+    "loss": "loss of the training vectors",
+    "sd_dB2": "spectral distortion of the training vectors in losses.csv, of each frame in frames.csv, and of each "
+    "set in summary.csv, in dB²",
+    "held_out_loss": "loss of the vectors that the training holds out",
+    "held_out_sd_dB2": "spectral distortion of these, in dB²",
+    "frame": "number of the frame, from 0",
+    "time_s": "time of the frame, in seconds",
+    "energy_dB": "energy of b, in dB",
+    "f_kHz": "centre of the band, in kHz",
+    "b_dB": "b of the frame, in dB",
+    "b_hat_dB": "b_hat, what the network makes of it, in dB",
+    "set": "training vectors, held-out vectors, or frames of the sample that hold speech",
+    "title": "title of the figure",
+}
+
+
 def figure(figure: Any, folder: Path) -> None:
     from mlquant.core.tables import read_table
 

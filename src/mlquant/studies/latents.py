@@ -96,6 +96,22 @@ def correlations(runs: list[np.ndarray], lags: int) -> np.ndarray:
     return np.array(products) / np.maximum(products[0], 1e-30)
 
 
+COLUMNS = {
+    "component": "number of the principal component, the largest first",
+    "share": "its share of the variance of all latents; in dimensions.csv the share that is asked for",
+    "cumulative_share": "share of this component and all before it",
+    "components": "how many components have this share together",
+    "lag_frames": "distance between two vectors, in vectors of latents",
+    "lag_ms": "the same in ms",
+    "mean": "correlation of latents so far apart, mean over the elements",
+    "time_s": "time from the start of the first file, in seconds",
+    "element_*": "of each latent: its correlation in correlation.csv, its value in stretch.csv",
+    "element": "number of the latent within its vector",
+    "latent": "value of the latent, the middle of a bin of the histogram",
+    "density": "density of the values in this bin",
+}
+
+
 def figure(figure: Any, folder: Path) -> None:
     from mlquant.core.tables import read_table
 

@@ -55,6 +55,14 @@ def tables(settings: dict) -> dict[str, pd.DataFrame]:
     return {"mbest": table.assign(gain_dB=10 * np.log10(alone / table["mse"]))}
 
 
+COLUMNS = {
+    "stages": "stages of the quantiser in use",
+    "mbest": "survivors of the search after each stage",
+    "mse": "mean squared error of an element of held-out latents",
+    "gain_dB": "how much smaller the error is than with one survivor, in dB",
+}
+
+
 def figure(figure: Any, folder: Path) -> None:
     from mlquant.core.figures import draw_curves
     from mlquant.core.tables import read_table

@@ -63,6 +63,16 @@ def tables(settings: dict) -> dict[str, pd.DataFrame]:
     return {"noise": table.assign(bit_per_s=table["vq_bits"] * 1000 / settings["frame_ms"])}
 
 
+COLUMNS = {
+    "noise_var": "variance of the white Gaussian noise that is added to each latent",
+    "sd_training_dB2": "spectral distortion with this noise, of vectors that the network is trained on, in dB²",
+    "sd_held_out_dB2": "the same of vectors that its training holds out",
+    "vq_bits": "fewest bits of the quantiser whose error is no larger than the noise; empty where it is never so small",
+    "vq_stages": "stages of the quantiser that these bits take",
+    "bit_per_s": "bit rate of these bits",
+}
+
+
 def figure(figure: Any, folder: Path) -> None:
     from mlquant.core.tables import read_table
 

@@ -93,6 +93,28 @@ def summarise(sweep: dict, folder: Path) -> None:
     write_text(folder / "README.md", _readme(sweep, summary))
 
 
+def _about() -> dict[str, str]:
+    """Return what each column of summary.csv and losses.csv holds."""
+    from mlquant.networks.settings import NetworkSettings
+
+    settings = NetworkSettings.helps()
+    return {
+        "variant": "row of the sweep, with the seed where it is trained several times; in losses.csv its label",
+        "label": "the row, and what it changes",
+        **settings,
+        "epoch": "number of the epoch",
+        "loss": f"in summary.csv: {settings['loss']}; in losses.csv: loss of the training vectors",
+        "sd_dB2": "spectral distortion of the training vectors, in dB²",
+        "held_out_loss": "loss of vectors that the training holds out",
+        "held_out_sd_dB2": "spectral distortion of these, in dB²",
+        "final_*": "this column of losses.csv after the last epoch",
+        "best_*": "the least value of this column of losses.csv",
+        "epochs_trained": "epochs that were trained",
+        "failed": "why the training failed; empty if it did not",
+        "seconds": "time that the training took",
+    }
+
+
 def _row(variant: dict, curve: pd.DataFrame) -> dict:
     """Return a variant's line of the summary: its settings, and the last and the least values of its curve."""
     last = {f"final_{column}": curve[column].iloc[-1] if len(curve) else None for column in COLUMNS}
@@ -105,6 +127,7 @@ def _readme(sweep: dict, summary: pd.DataFrame) -> str:
     """Return the variants by held-out distortion, best first, and why some failed, as Markdown."""
     from mlquant.core.errors import markdown
     from mlquant.core.provenance import quick_look
+    from mlquant.core.tables import explained
 
     texts = {name: summary[name].map(markdown, na_action="ignore") for name in ("label", "failed")}
     summary = summary.assign(**texts)
@@ -121,6 +144,8 @@ def _readme(sweep: dict, summary: pd.DataFrame) -> str:
         *failed,
     ]
     parts += ["`summary.csv` holds every setting, `losses.csv` the curves.", "![loss curves](losses.png)"]
+    parts += ["## Columns of summary.csv", explained([*summary], about := _about())]
+    parts += ["## Columns of losses.csv", explained(["variant", "epoch", *COLUMNS], about)]
     return "\n\n".join(filter(None, parts)) + "\n"
 
 

@@ -65,6 +65,17 @@ def tables(settings: dict) -> dict[str, pd.DataFrame]:
     return {"uniform_vq": table, "needed": pd.DataFrame(needed).assign(saving_bits=uniform_bits - vq_bits)}
 
 
+COLUMNS = {
+    "quantiser": "uniform: each latent by itself; vq: the vector quantiser",
+    "measured_on": "theory, training vectors, or vectors that the training holds out",
+    "bits_per_frame": "bits of one vector of latents",
+    "variance": "variance of the error of a latent",
+    "uniform_bits": "bits of one vector with which the uniform quantiser has this variance, in theory",
+    "vq_bits": "the same of the vector quantiser; empty for a variance that it does not reach",
+    "saving_bits": "bits that the vector quantiser saves",
+}
+
+
 def figure(figure: Any, folder: Path) -> None:
     from mlquant.core.figures import draw_curves
     from mlquant.core.tables import read_table
