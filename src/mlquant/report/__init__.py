@@ -4,7 +4,8 @@ Every number on the page is read from their tables, or is a figure that the orig
 that their folders record. A folder that would be made otherwise now, or that is a quick look, is marked.
 
 What there is to show and to say of a study or a sweep stands in its own file (see `mlquant.studies`), that of an
-experiment in `experiment.py`; `report.html` is the page. Figures are embedded, so that the page is one file.
+experiment in `experiment.py`; `published.py` says what of the original compares with it. `report.html` is the page.
+Figures are embedded, so that the page is one file.
 """
 
 from __future__ import annotations
