@@ -15,6 +15,7 @@ import safetensors.torch
 import torch
 from support.pages import (
     check_abx,
+    check_accessibility,
     check_bottleneck,
     check_frames,
     check_keyboard,
@@ -629,3 +630,16 @@ def test_p_values_are_binomial(tab):
     assert tab.evaluate("mlquant.chance(0, 0)") == 1
     assert tab.evaluate("mlquant.chance(7, 10)") == pytest.approx(176 / 1024)
     assert tab.evaluate("mlquant.chance(10, 10)") == pytest.approx(1 / 1024)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, html, width, scheme):
+    with opened(browser, html, viewport={"width": width, "height": 800}, color_scheme=scheme) as tab:
+        check_accessibility(tab)
+
+
+def test_axe_finds_what_is_serious(tab):
+    tab.evaluate("document.querySelector('h1').style.color = 'rgb(128 128 128 / 0.3)'")
+    with pytest.raises(AssertionError, match=r"color-contrast \(serious\): <h1"):
+        check_accessibility(tab)

@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import importlib.resources
 import time
 from pathlib import Path
 
@@ -41,6 +42,23 @@ def wait_for(tab, expression, seconds=5):
 
 def state(tab):
     return tab.evaluate("mlquant.state()")
+
+
+def check_accessibility(tab):
+    """axe-core finds nothing serious or critical on an open page, whose folded parts are unfolded first."""
+    package = pytest.importorskip("axe_playwright_python", reason="needs the package axe-playwright-python")
+    axe = (importlib.resources.files(package) / "axe.min.js").read_text(encoding="utf-8")
+    tab.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
+    tab.evaluate(f"() => {{ {axe}\n}}")
+    found = tab.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    assert found["passes"], "axe-core looked at nothing"
+    wrong = [
+        f"{rule['id']} ({rule['impact']}): {node['html'][:200]}: {node['failureSummary']}"
+        for rule in found["violations"]
+        if rule["impact"] in ("serious", "critical")
+        for node in rule["nodes"]
+    ]
+    assert not wrong, "\n".join(wrong)
 
 
 def check_listening(tab):

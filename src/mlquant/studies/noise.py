@@ -130,15 +130,15 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         caption,
         ("noise variance", table["noise_var"], "g"),
         ("SD training (dB²)", table["sd_training_dB2"], ".2f"),
-        ("SD held out (dB²)", table["sd_held_out_dB2"], ".2f"),
         ("published SD", [row.get("sd_dB2") for row in published], ".2f"),
+        ("SD held out (dB²)", table["sd_held_out_dB2"], ".2f"),
         ("VQ bits", table["vq_bits"], "g"),
         ("published bits", [row.get("vq_bits") for row in published], "d"),
         ("stages", table["vq_stages"], "g"),
         ("published stages", [row.get("vq_stages") for row in published], "d"),
         ("bit/s", table["bit_per_s"], "g"),
         ("published bit/s", [row.get("bit_per_s") for row in published], "d"),
-        source=PUBLISHED["source"],
+        source=f"{PUBLISHED['source']}; SD is of these frames, which are other speech than our training vectors",
     )
     return facts, [made]
 
@@ -155,7 +155,10 @@ Bits are read from the training of {{ quantiser(part, part.settings.quantiser) }
 {% set low, high, finest = part.facts.low, part.facts.high, part.facts.finest %}
 <p>From noise of variance {{ low.noise_var | num("g") }} to {{ high.noise_var | num("g") }}, SD on held-out vectors goes
 from {{ low.sd_held_out_dB2 | num(".2f") }} to {{ high.sd_held_out_dB2 | num(".2f") }} dB²
-{%- if part.facts.known is not none %} (published at the latter: {{ part.facts.known | num(".2f") }}){% endif %}.
+
+{%- if part.facts.known is not none %}; on training vectors it ends at {{ high.sd_training_dB2 | num(".2f") }}, where
+{{ part.facts.known | num(".2f") }} is published for other training speech
+{%- endif %}.
 {% if finest %}
 The smallest of these variances that the quantiser reaches is {{ finest.noise_var | num("g") }}, with
 {{ finest.vq_bits | num("g") }} bits
