@@ -95,8 +95,9 @@ function chart(box, series, axes) {
       const from = mark === "level" && levelled++ % 2 ? left + 4 : mark === "level" || point + 6 + wide > edge ? edge - wide : point + 6;
       const free = (y) => !written.some((other) => other.from < from + wide && from < other.from + other.wide && Math.abs(other.y - y) < 11);
       const wanted = +Y(s.y[i]) + (s.below ? 13 : -4);
-      // The free place that is nearest to the point, above it or below.
-      const y = Array.from({ length: 40 }, (_, k) => wanted + (k % 2 ? -1 : 1) * 3 * Math.ceil(k / 2)).find((at) => at > 8 && at < height - bottom - 2 && free(at)) ?? wanted;
+      // The free place that is nearest to the point, above it or below; where there is none near, the label is left out.
+      const y = Array.from({ length: 17 }, (_, k) => wanted + (k % 2 ? -1 : 1) * 3 * Math.ceil(k / 2)).find((at) => at > 8 && at < height - bottom - 2 && free(at));
+      if (y === undefined) return;
       written.push({ from, wide, y });
       svg.append(el("rect", { class: "behind", x: from - 2, y: y - 9, width: wide, height: 12 }), el("text", { class: "label", x: from, y }, text));
     });

@@ -89,6 +89,21 @@ function showOutputs() {
   }
 }
 
+let chartHeight = 212, redrawChart = () => {};
+
+// Give the table of outputs and the chart so much height that the timeline of the player ends within the window.
+function fitFirstScreen() {
+  const overview = byId("overview"), room = innerHeight - (byId("timeline").getBoundingClientRect().bottom - overview.offsetHeight + scrollY) - byId("finding").offsetHeight - 34;
+  const beside = overview.offsetParent !== null && getComputedStyle(overview).display === "grid";
+  overview.style.setProperty("--room", beside ? `${Math.max(room, 130)}px` : "60vh");
+  const wanted = Math.max(212, byId("outputs").querySelector("table").offsetHeight);
+  const height = beside ? Math.round(clamp(Math.min(room - 40, wanted), 110, 320)) : 240;
+  if (height !== chartHeight) {
+    chartHeight = height;
+    redrawChart();
+  }
+}
+
 // A measure against bit/s: outputs, their published wavs, Codec 2's modes. Speech without bits is a horizontal line. Each
 // has its name beside it.
 function againstBits() {
@@ -126,9 +141,10 @@ function againstBits() {
       }
     }));
     const label = page.columns[name].label;
-    chart(box, series, { x: { label: "bit/s", range: [0, Math.max(3400, ...series.filter((s) => s.mark !== "level").flatMap((s) => s.x.map((x) => 1.05 * x)))] }, y: { label }, height: 212, legend: false, title: `${label} against bit/s` });
+    chart(box, series, { x: { label: "bit/s", range: [0, Math.max(3400, ...series.filter((s) => s.mark !== "level").flatMap((s) => s.x.map((x) => 1.05 * x)))] }, y: { label }, height: chartHeight, legend: false, title: `${label} against bit/s` });
   };
   redrawn(box, draw);
+  redrawChart = draw;
   return el("div", {}, el("div", { class: "row" }, select("Measure", choices.map((c) => [c, page.columns[c].label]), (value) => {
     name = value;
     draw();
@@ -140,4 +156,7 @@ function initOverview() {
   byId("against-bits").append(againstBits());
   byId("finding").append(...page.experiments.filter((e) => e.finding).map((e) =>
     el("p", {}, several ? el("strong", {}, `${named(e)}: `) : null, e.finding)));
+  const observer = new ResizeObserver(fitFirstScreen);
+  for (const box of [document.querySelector("header"), byId("player"), byId("finding")]) observer.observe(box);
+  addEventListener("resize", fitFirstScreen);
 }

@@ -45,8 +45,11 @@ class Words:
         whats = [self._what(output) for output in self._outputs]
         found = []
         for output, short, what in zip(self._outputs, shorts, whats, strict=True):
-            if whats.count(what) > 1 and output.get("networks"):
+            alike = [other for other, text in zip(self._outputs, whats, strict=True) if text == what]
+            if len({tuple(other.get("networks") or ()) for other in alike}) > 1:
                 what += f" ({', '.join(output['networks'])})"
+            if len({other.get("mbest") for other in alike}) > 1:
+                what += f", search with {_counted(output['mbest'], 'survivor')}"
             if shorts.count(short) > 1:
                 short += f", {output['tag']}"
             values = self._pesq(output)
