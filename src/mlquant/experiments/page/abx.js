@@ -40,7 +40,10 @@ function unheard() {
 function begin() {
   if (abx.a === abx.b) return showAbxStatus("Choose two different ones.");
   countHeard();
-  if (!abx.trial) abx.heard = { A: 0, B: 0, X: 0 };
+  if (!abx.trial) {
+    abx.heard = { A: 0, B: 0, X: 0 };
+    showAbxStatus("");
+  }
   abx.heard.X = 0;
   abx.trial = { X: crypto.getRandomValues(new Uint8Array(1))[0] & 1 ? "A" : "B", playing: "X" };
   abx.since = null;

@@ -121,8 +121,8 @@ function againstBits() {
   const draw = () => {
     const modes = [...anchors.keys()].map((tag) => ({ tag, x: of(tag, "bit_per_s"), y: of(tag, name) })).filter((m) => has(m.x) && has(m.y)).sort((a, b) => a.x - b.x);
     const series = [];
-    if (modes.length) series.push({ name: "Codec 2", x: modes.map((m) => m.x), y: modes.map((m) => m.y), labels: modes.map((m) => m.tag), below: true, colour: "var(--quiet)", mark: "both" });
-    for (const [tag, text] of [["original", "sinusoidal model"], ["ideal_y", "true y"]]) {
+    if (modes.length) series.push({ name: "Codec 2", x: modes.map((m) => m.x), y: modes.map((m) => m.y), labels: modes.map((m, i) => (i ? m.tag : `Codec 2 ${m.tag}`)), below: true, colour: "var(--quiet)", mark: "both" });
+    for (const [tag, text] of [["original", "sinusoidal model"], ["ideal_y", "y as analysed"]]) {
       const y = of(tag, name);
       if (has(y)) series.push({ name: `${text} ${number(y)}`, labels: [text], x: [0], y: [y], mark: "level", dash: tag === "original" ? null : "6 3", colour: "currentColor" });
     }
