@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ from support.pages import (
     state,
 )
 
-from mlquant.core import disk, records
+from mlquant.core import colours, disk, records
 from mlquant.core.blocks import validate
 from mlquant.core.errors import InputError
 from mlquant.experiments import page
@@ -331,6 +332,25 @@ def test_a_missing_table_is_one_line(tmp_path, voice, missing):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_page_of_five_samples_is_small_and_made_in_a_second(tmp_path, voice):
+    tables = tables_of(tmp_path, voice, samples=[f"s{i}" for i in range(5)])
+    start = time.process_time()
+    text = page.render([("", tables)])
+    assert time.process_time() - start < 1
+    assert len(text) < 12e6
+
+
+def test_colours_are_those_of_the_figures(browser, html):
+    for scheme, expected in (("light", colours.LIGHT), ("dark", colours.DARK)):
+        with opened(browser, html, color_scheme=scheme) as tab:
+            style = "getComputedStyle(document.documentElement)"
+            shown = tab.evaluate(
+                f"Array.from({{ length: 13 }}, (_, i) => {style}.getPropertyValue(`--c${{i}}`).trim())"
+            )
+            assert shown == [*expected, ""]
+            assert tab.evaluate("mlquant.page.colours") == len(expected)
+
+
 def history_of(path):
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
@@ -416,20 +436,19 @@ def test_the_first_screen_has_all_that_matters(browser, html):
 
 
 def crowded(tables):
-    """Tables as of a quick look with 20 outputs and 60 samples, of which a sample and some measures are missing."""
+    """Tables as of a quick look with 20 outputs and 30 samples, of which a sample and some measures are missing."""
     known = disk.read_json(tables / "provenance.json")
     outputs = known["experiment"]["outputs"]
     more = [outputs[2] | {"index": 10 + i, "tag": f"vq{i}", "mbest": 1 + i} for i in range(17)]
     known["experiment"] |= {
         "outputs": outputs + more,
-        "title": "A title that is long enough to be broken into two lines in a window of the usual width, " * 2
-        + "as is this",
+        "title": "A title that is long enough to be broken into two lines in a window of usual width, as is this one",
         "lowered": {f"networks.net{i}.epochs": [50, 1 + i] for i in range(9)},
     }
     known |= {"left_out": ["vk5dgr_testing_8k"], "empty": ["PESQ of one: the package pesq is not installed"]}
     first = known["samples"]["one"]
     first["rows"] += [first["rows"][2] | {"index": one["index"], "tag": one["tag"]} for one in more]
-    known["samples"] = {"one": first} | {f"sample_of_many_{i}": first for i in range(59)}
+    known["samples"] = {"one": first} | {f"sample_of_many_{i}": first for i in range(29)}
     latents = known["bottleneck"]["latents"]["one"]
     known["bottleneck"]["latents"] = dict.fromkeys(known["samples"], latents)
     disk.write_json(tables / "provenance.json", known)
@@ -593,8 +612,8 @@ def test_whatever_the_tables_and_the_history_say_is_text(browser, tmp_path, voic
             tab.get_by_role("button", name="each sample").click()
             assert tab.locator("img, svg[onload], b, iframe, script[src]").count() == 0
             assert tab.evaluate("window.hacked") is None
-            for place in ("about", "samples", "numbers", "networks", "provenance"):
-                assert text in tab.locator(f"#{place}").evaluate("(e) => e.textContent"), place
+            for place in ("header", "#samples", "#numbers", "#networks", "#provenance"):
+                assert text in tab.locator(place).evaluate("(e) => e.textContent"), place
             assert "<b>&`${1}" in tab.locator("#tracks").evaluate("(e) => e.textContent")
             buttons = tab.locator("#samples button").evaluate_all("(all) => all.map((e) => e.textContent)")
             assert buttons == [f"{sample} {text}" for sample in TEXTS]

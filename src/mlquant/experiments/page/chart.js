@@ -69,7 +69,10 @@ function chart(box, series, axes) {
   const inside = el("svg", { x: left, y: top - 3, width: width - left - right, height: height - bottom - top + 6,
     viewBox: `${left} ${top - 3} ${width - left - right} ${height - bottom - top + 6}` });
   svg.append(inside);
-  const written = []; // the places of labels
+  const written = []; // the places of points and labels, which no other label may cover
+  for (const s of series.filter(({ mark }) => mark === "dots" || mark === "both")) {
+    for (let i = 0; i < s.x.length; i++) if (Number.isFinite(s.y[i])) written.push({ from: +X(s.x[i]) - 4, wide: 8, y: +Y(s.y[i]) + 3 });
+  }
   let levelled = 0;
   for (const s of series) {
     const mark = s.mark ?? "line", style = `color: ${s.colour ?? "currentColor"}`;

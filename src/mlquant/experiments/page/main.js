@@ -39,7 +39,7 @@ function showTracks() {
   const rows = new Map();
   trackButtons = audio.sample.tracks.map((track, i) => {
     const experiment = page.experiments[track.experiment];
-    const group = track.kind === "source" ? (several ? "source" : "outputs") : `${experiment.label ? `${experiment.label} ` : ""}${track.kind === "output" ? "outputs" : "published"}`;
+    const group = track.kind === "source" ? `${page.experiments[0].label} outputs`.trim() : `${experiment.label ? `${experiment.label} ` : ""}${track.kind === "output" ? "outputs" : "published"}`;
     const shift = track.kind === "published" ? "⇧" : "", words = wordsOf(track);
     const made = toggle([track.kind === "source" ? null : el("i", { class: "swatch", style: `color: ${outputColour(track)}` }), track.kind === "source" ? null : " ",
       el("kbd", {}, `${shift}${track.index}`), " ", el("small", {}, words.short)], false, () => listenTo(i),
@@ -222,6 +222,7 @@ document.addEventListener("mousedown", (event) => {
   region.focus({ preventScroll: true });
 });
 
+document.body.classList.toggle("several", several);
 showAbout();
 initTransport();
 initTimeline();

@@ -12,6 +12,7 @@ from mlquant.networks.rows import row_of
 
 LIKE = 0.2
 """PESQ that two outputs may differ by, with all of the interval of their difference, and still be called alike."""
+_LATENTS = "latents (the numbers at its narrowest)"
 _B = "b (20 mel-spaced levels in dB every 10 ms)"
 _Y = "y (79 levels in dB, one every 50 Hz, every 10 ms)"
 
@@ -189,12 +190,12 @@ class Words:
         source, boxes, step, inside = route
         text = f"{source} went through {' and then '.join(boxes)}" if boxes else ""
         if step == "quantised":
-            whats = f"{'and ' if boxes else ''}{'its latents (the numbers at its narrowest) were' if boxes else 'b, less its mean (its gain, which is passed on), was'}"
-            text += f"{', ' if boxes else ''}{whats} quantised{self._amounts(outputs)}"
+            text += f", and its {_LATENTS} were" if boxes else "b, less its mean (its gain, which is passed on), was"
+            text += f" quantised{self._amounts(outputs)}"
             text += ", by prediction from the vector before" if any(map(self._predicts, outputs)) else ""
         elif step == "noise":
             variances = _and(f"{v:g}" for v in sorted({o["noise_var"] for o in outputs}))
-            text += f", with noise of variance {variances} on its latents (the numbers at its narrowest) in place of a quantiser"
+            text += f", with noise of variance {variances} on its {_LATENTS} in place of a quantiser"
         elif inside and not boxes:
             text = f"a network that quantises by itself took {source}"
         elif not boxes:
@@ -223,9 +224,9 @@ class Words:
         best: dict[str, tuple[dict, float]] = {}
         for output in self._outputs:
             row = self._means.get((output["index"], output["tag"]), {})
-            if output.get("quantiser") and row.get("pesq") is not None and (bits := self._bits(output, every=True)):
-                if bits not in best or row["pesq"] > best[bits][1]:
-                    best[bits] = (output, row["pesq"])
+            bits, value = self._bits(output, every=True), row.get("pesq")
+            if output.get("quantiser") and bits and value is not None and value > best.get(bits, (output, 0))[1]:
+                best[bits] = (output, value)
         if not best:
             return ""
         modes = self._modes()
@@ -256,7 +257,7 @@ def _compared(difference: tuple[float, float] | None) -> str:
     if difference is None:
         return "beside"
     low, high = difference
-    if -LIKE <= low and high <= LIKE:
+    if max(-low, high) <= LIKE:
         return "measure like"
     if low > 0 or high < 0:
         return f"measure {'better' if low > 0 else 'worse'} than"
