@@ -93,8 +93,6 @@ function initMini() {
 
 let drawnSample = null;
 
-const sentence = (text) => `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
-
 // Draw everything that depends on the state of the player; called after each change of it.
 function show() {
   const { sample } = audio;
@@ -111,14 +109,14 @@ function show() {
     press(button, !blind && i === audio.track);
     button.disabled = blind;
   });
-  transport.play.replaceChildren(playing() ? "⏸ pause " : "▶ play ", el("kbd", {}, "space"));
-  transport.mini.replaceChildren(playing() ? "⏸ pause" : "▶ play");
+  transport.play.replaceChildren(playing() ? "pause " : "play ", el("kbd", {}, "space"));
+  transport.mini.replaceChildren(playing() ? "pause" : "play");
   transport.miniText.textContent = blind ? `${sample.name}: A/B/X` : `${sample.name}, ${track.kind === "source" ? "" : `${track.label}: `}${wordsOf(track).short}`;
   press(transport.around, audio.around);
   press(transport.levelled, audio.levelled);
   const loop = audio.loop ? `, repeats ${number(audio.loop[0])} to ${number(audio.loop[1])} s` : "";
   const level = audio.levelled && !blind ? `, ${number(20 * Math.log10(gain(track)), 1)} dB` : "";
-  say(blind ? `${sample.name}: A/B/X${loop}` : `${sample.name}, ${track.kind === "source" ? "" : `${track.label}: `}${toldOf(track)}${level}${loop}. ${track.kind === "source" ? "" : `${sentence(wordsOf(track).what)} (${track.tag})`}`);
+  say(blind ? `${sample.name}: A/B/X${loop}` : `${sample.name}, ${track.kind === "source" ? "" : `${track.label}: `}${toldOf(track)}${level}${loop}${track.kind === "source" ? "" : ` (${wordsOf(track).what}; ${track.tag})`}`);
   showOutputs();
   drawTimeline(sample.tracks[blind ? 0 : audio.track]);
   follow();
