@@ -18,17 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri, stdtrit
 from tabulate import tabulate
 
 from mlquant.core.disk import read_json, require, write_text
 from mlquant.core.errors import InputError, markdown
 from mlquant.core.tables import read_table
+from mlquant.experiments.intervals import RESAMPLES, sample_interval, widened
 from mlquant.measures import columns
 from mlquant.measures.columns import Column
 
 BLOCK = 25  # frames of 10 ms in a block of the bootstrap
-RESAMPLES = 1000
 COLUMNS = ["index", "tag", "index_b", "tag_b", "measure", "samples", "a", "b", "difference", "low", "high", "interval"]
 COLUMNS += ["verdict"]
 _KEYS = ["sample", "index", "tag"]
@@ -411,30 +410,7 @@ def frame_interval(
             total += sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1]
         expected += np.nanmean(b) - np.nanmean(a)
     # A draw may hold no frame that counts, where a sample has very few.
-    return _widened(total[np.isfinite(total)] / len(parts), expected / len(parts), drawn, len(parts))
-
-
-def sample_interval(
-    values: np.ndarray, seed: int = 1, statistic: Callable[[np.ndarray], np.ndarray] = lambda mean: mean
-) -> tuple[float, float] | None:
-    """Return the interval of 95 % of a statistic of the mean of samples' values [S] or [S, K]; None for S < 3."""
-    chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    observed = statistic(values.mean(axis=0, keepdims=True))[0]
-    return _widened(statistic(values[chosen].mean(axis=1)), float(observed), len(values), 1)
-
-
-def _widened(resampled: np.ndarray, observed: float, drawn: int, groups: int) -> tuple[float, float] | None:
-    """Return the middle 95 % of resampled values, widened around the observed one by the t distribution.
-
-    Otherwise an interval from few values is too narrow: with five samples it would miss the truth in 15 % of cases.
-    There are `drawn` values in `groups`; each group takes one from the degrees of freedom.
-    """
-    freedom = drawn - groups
-    if freedom < 2 or not len(resampled):
-        return None
-    wider = stdtrit(freedom, 0.975) / ndtri(0.975) * np.sqrt(drawn / freedom)
-    low, high = observed + wider * (np.percentile(resampled, [2.5, 97.5]) - observed)
-    return float(low), float(high)
+    return widened(total[np.isfinite(total)] / len(parts), expected / len(parts), drawn, len(parts))
 
 
 # printing

@@ -17,7 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from mlquant.core import provenance
+from mlquant.core import colours, provenance
 from mlquant.core.disk import (
     atomic,
     file_sha256,
@@ -32,7 +32,7 @@ from mlquant.core.disk import (
 from mlquant.core.errors import InputError
 from mlquant.experiments.page.data import gather, read_rows
 
-SCRIPTS = ("dom", "chart", "audio", "spectrum", "bottleneck", "viewer", "abx", "numbers", "main")
+SCRIPTS = ("dom", "chart", "audio", "spectrum", "bottleneck", "viewer", "abx", "numbers", "overview", "main")
 """The scripts, each a file `<name>.js`, in the order in which they run: what one needs at its start comes before it."""
 _HISTORY = ("time", "experiment", "key", "revision", "index", "tag")
 
@@ -85,6 +85,8 @@ def render(
 
     return templates.get_template("page.html").render(
         title=page["title"],
+        name=page["name"] if len(named) == 1 and page["title"] != page["name"] else "",
+        colours={"light": colours.LIGHT, "dark": colours.DARK},
         style=text("style.css"),
         script=Markup("\n").join(text(f"{name}.js") for name in SCRIPTS),
         data=Markup(script_json(page)),

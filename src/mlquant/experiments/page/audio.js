@@ -13,6 +13,7 @@ const audio = {
   nodes: [],
   started: null, // context time at which `offset` sounded; null when paused
   offset: 0, // s
+  placed: false, // whether somebody has played the sample, or chosen a position in it
   loop: null, // [from, to] in s, the selection
   around: false, // whether the whole sample is repeated when nothing is selected
   levelled: false,
@@ -77,6 +78,7 @@ function choose(sample) {
   audio.sample = sample;
   audio.length = Math.max(...sample.tracks.map((track) => track.audio.shape[0]));
   audio.offset = 0;
+  audio.placed = false;
   audio.loop = null;
   // Go on with the same output of the new sample, if it has that output.
   if (before) audio.track = Math.max(0, sample.tracks.findIndex((track) => nameOf(track) === nameOf(before)));
@@ -99,6 +101,7 @@ function stop() {
 
 function start() {
   ensureContext();
+  audio.placed = true;
   audio.context.resume();
   audio.buffers ??= audio.sample.tracks.map(buffer);
   if (audio.offset >= duration() - 0.01) audio.offset = 0;
@@ -117,6 +120,7 @@ function start() {
   audio.nodes[0].source.onended = () => {
     stop();
     audio.offset = 0;
+    audio.placed = false;
     notify();
   };
 }
@@ -131,6 +135,7 @@ function seek(time) {
   const was = playing();
   stop();
   audio.offset = clamp(time, 0, duration());
+  audio.placed = true;
   if (was) start();
   notify();
 }

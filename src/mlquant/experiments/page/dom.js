@@ -68,6 +68,31 @@ function select(label, options, onchange, attributes = {}) {
   return el("label", {}, `${label} `, box);
 }
 
+// Put a box that scrolls into one that says so, with a faded edge and in words, while there is more than it shows.
+// `content` is what grows and shrinks in it.
+function scrolling(box, content = box.firstElementChild) {
+  const sign = el("p", { class: "sign", "aria-hidden": "true", hidden: true });
+  const edge = el("div", { class: "edge" });
+  const spot = document.createComment("");
+  box.replaceWith(spot);
+  edge.append(box);
+  const look = () => {
+    const wide = box.scrollWidth > box.clientWidth + 1, high = box.scrollHeight > box.clientHeight + 1;
+    const words = wide ? "← scrolls sideways →" : high ? "↑ scrolls ↓" : "";
+    if (sign.textContent !== words) sign.textContent = words;
+    sign.hidden = !words;
+    edge.classList.toggle("more-left", wide && box.scrollLeft > 1);
+    edge.classList.toggle("more-right", wide && box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+    edge.classList.toggle("more-below", high && box.scrollTop + box.clientHeight < box.scrollHeight - 1);
+  };
+  box.addEventListener("scroll", look, { passive: true });
+  const observer = new ResizeObserver(look);
+  for (const watched of [box, content]) if (watched) observer.observe(watched);
+  const whole = el("div", { class: "scrolling" }, sign, edge);
+  if (spot.parentNode) spot.replaceWith(whole);
+  return whole;
+}
+
 // A table. Cells are text, elements, or {text, sort}, where `sort` is the value to sort by. Heads are text or
 // {text, help}. A click on a head sorts by its column, a second click in the other direction; empty cells stay last.
 function table(caption, heads, rows, sorted = null) {
@@ -93,6 +118,6 @@ function table(caption, heads, rows, sorted = null) {
     return el("th", { scope: "col", "aria-sort": sorted === false ? null : "none", class: numeric[c] ? "number" : null }, sorted === false ? name : button);
   });
   fill(rows);
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    el("table", {}, el("caption", { class: "hidden" }, caption), el("thead", {}, el("tr", {}, head)), body));
+  return scrolling(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    el("table", {}, el("caption", { class: "hidden" }, caption), el("thead", {}, el("tr", {}, head)), body)));
 }
