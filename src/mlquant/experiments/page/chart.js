@@ -113,4 +113,4 @@ function redrawn(box, draw) {
 }
 
 // Colours of curves, which differ on a light and on a dark page.
-const colour = (i) => `var(--c${((i % 8) + 8) % 8})`;
+const colour = (i) => `var(--c${i % page.colours})`;

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from mlquant.core import disk, records
+from mlquant.core.colours import LIGHT
 from mlquant.core.errors import InputError
 from mlquant.core.provenance import quick_look
 from mlquant.measures.columns import COLUMNS, FRAMES, TEXT, Column
@@ -100,6 +101,7 @@ def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
     held = _held(names, tables)
     page = {
         "title": " and ".join(_title(each) for each in experiments),
+        "colours": len(LIGHT),
         "step_dB": STEP_dB,
         "b_kHz": (B_HZ / 1000).tolist(),
         "columns": _columns(tables),

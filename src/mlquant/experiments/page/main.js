@@ -181,6 +181,7 @@ document.addEventListener("mousedown", (event) => {
 });
 
 showAbout();
+initComparison();
 initTransport();
 initTimeline();
 initBottleneck();

@@ -70,10 +70,10 @@ function againstBits() {
       const y = of(tag, name);
       if (has(y)) series.push({ name: `${text} ${number(y)}`, x: [0], y: [y], mark: "level", dash: tag === "original" ? null : "6 3", colour: "currentColor" });
     }
-    page.experiments.forEach((experiment, e) => experiment.outputs.forEach((output, i) => {
+    page.experiments.forEach((experiment, e) => experiment.outputs.forEach((output) => {
       const r = experiment.means.find((m) => m.group === "all" && m.index === output.index && m.tag === output.tag);
       if (!r || !has(r[name]) || output.process === "original") return;
-      const style = { colour: colour(several ? e * 5 + i : i), wide: true }, label = `${experiment.label} ${output.index}`.trim();
+      const style = { ...styleOf({ ...output, experiment: e }), wide: true }, label = `${experiment.label} ${output.index}`.trim();
       if (!has(r.bit_per_s)) series.push({ ...style, wide: false, name: `${label}, no quantiser, ${number(r[name])}`, x: [0], y: [r[name]], mark: "level", dash: "2 3" });
       else {
         const bits = has(r.bits_per_frame) ? `, ${r.bits_per_frame} bits in ${r.frame_ms} ms` : "";
@@ -91,12 +91,6 @@ function againstBits() {
     name = value;
     draw();
   }), el("span", { class: "quiet" }, "means over all samples, against bit/s")), box);
-}
-
-// A table that came with the page as a CSV file. Cells that are numbers sort as numbers.
-function extraTable({ title, columns, rows }) {
-  const cell = (text) => (text === "" ? null : Number.isFinite(+text) ? { text: String(+(+text).toPrecision(5)), sort: +text } : text);
-  return [el("h3", {}, title), rows.length ? table(title, columns, rows.map((cells) => cells.map(cell))) : quiet("nothing")];
 }
 
 function explanations() {
@@ -120,7 +114,7 @@ function initNumbers() {
   const absent = page.experiments.filter((e) => !e.published).map((e) => quiet(`${several ? `${named(e)}: no` : "No"} folder of published wavs was named, so there are no published columns.`));
   const tags = [...new Set(page.experiments.flatMap((e) => e.anchors.map((r) => r.tag)))];
   const columns = Object.keys(page.columns).filter((name) => page.experiments.some((e) => e.anchors.some((r) => has(r[name]))));
-  byId("numbers").append(legend(), ...page.extra.flatMap(extraTable), ...missing, ...measures(), explanations(), ...absent, ...delays(), againstBits(),
+  byId("numbers").append(legend(), ...missing, ...measures(), explanations(), ...absent, ...delays(), againstBits(),
     details("Codec 2's modes, the original and the true y: means", table("anchors",
       [...withLabel({ label: "experiment" }, ["anchor"]), ...columns.map((name) => ({ text: page.columns[name].label, help: page.columns[name].help }))],
       page.experiments.flatMap((e) => tags.map((tag) => withLabel(e, [tag, ...columns.map((name) => {
