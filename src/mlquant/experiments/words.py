@@ -179,8 +179,10 @@ def _value(text: str, other: str = "") -> str:
         return f"{number} files in {folder}/"
     if number > _MOST + 1:
         new = [item for item in items if item not in others]
-        text = f"{number} values" + (f", with {_listed(new)}," if new and not more and len(new) < len(items) else "")
-        text = f"{number}: {_listed(items)}" if len(new) == len(items) and not more else text
+        if not more and len(new) < number:
+            text = f"{number} values" + (f", with {_listed(new)}," if new else "")
+        else:
+            text = f"{', '.join(items[:_MOST])} and {number - _MOST} more"
     return text if len(text) <= 90 else f"{text[:87]}..."
 
 

@@ -33,8 +33,8 @@ function change(measure, r) {
   if (r.equal) return el("td", { class: "change" }, el("span", { class: "quiet" }, "equal"));
   const digits = measure.digits + (measure.better ? 1 : 0);
   const interval = measure.better && r.over ? `${signed(r.low, digits)} to ${signed(r.high, digits)}` : null;
-  return el("td", { class: "change" }, el("span", {}, has(r.difference) ? signed(r.difference, digits) : null),
-    el("span", { class: "quiet", title: interval ? `95 % interval, over ${r.over}` : null }, interval),
+  return el("td", { class: "change" }, el("span", {}, has(r.difference) ? signed(r.difference, digits) : null), " ",
+    el("span", { class: "quiet", title: interval ? `95 % interval, over ${r.over}` : null }, interval), " ",
     el("span", { class: r.verdict === "better" || r.verdict === "worse" ? r.verdict : "quiet" }, r.verdict || null));
 }
 
