@@ -597,15 +597,15 @@ def test_what_is_written_and_printed(tmp_path):
     assert ["SD (dB²), lower is better", *worse] in [
         [cell.strip() for cell in line.split("|")[1:-1]] for line in readme.splitlines()
     ]
-    told = {name for line in readme.splitlines() for name in line.split("|")[1:2] for name in name.split(",")}
-    assert {name.strip() for name in told} >= {*compare.COLUMNS, *differences.columns}
-    assert "`a` is x.11111111 and `b` is x.22222222" in readme
+    for name, columns in (("differences", differences.columns), ("measures", compare.COLUMNS)):
+        told = readme.partition(f"## Columns of {name}.csv\n\n")[2].partition("\n\n")[0].splitlines()
+        assert [line.split("`")[1] for line in told] == [*columns] and all(len(line) > 12 for line in told)
+    assert "- `a`: the mean of x.11111111\n- `b`: the mean of x.22222222\n" in readme
 
 
 def test_long_and_strange_texts(tmp_path):
     """A cell that holds what ends a cell in Markdown stays one."""
-    a, b = write(tmp_path / "x"), write(tmp_path / "y")
-    b = b.rename(tmp_path / "either | or")
+    a, b = write(tmp_path / "x"), write(tmp_path / "either | or", frames_of(1, 2.0))
     compare.write(compare.compare(a, b), tmp_path)
     rows = [line for line in (tmp_path / "README.md").read_text().splitlines() if "either" in line and line[0] == "|"]
     assert rows and all("either \\| or" in row for row in rows)

@@ -24,7 +24,7 @@ from tabulate import tabulate
 from mlquant.core.disk import read_json, require, write_text
 from mlquant.core.errors import InputError, markdown
 from mlquant.core.provenance import quick_look
-from mlquant.core.tables import read_table
+from mlquant.core.tables import explained, read_table
 from mlquant.experiments import words
 from mlquant.measures import columns
 from mlquant.measures.columns import Column
@@ -40,26 +40,27 @@ _INTERVALS = (
     "An interval over frames shows what is chance within these sentences, one over samples what is chance among "
     "sentences like them. Better and worse stand only where the interval holds no 0."
 )
-_COLUMNS_READ = """\
-In the two tables `a` is {a} and `b` is {b}.
-
-| differences.csv | |
-| --- | --- |
-| kind | experiment: its entry in the configuration; settings: of a command; definitions: of the code; versions |
-| where | the kind and the name of what was made, and the setting |
-| a, b | its values; `-` where there is none, or none that the other does not have too |
-
-| measures.csv | |
-| --- | --- |
-| index, tag | the output of {a} |
-| index_b, tag_b | the output of {b}, where they are others |
-| measure | a column of measures.csv of the experiments |
-| samples | how many samples the means are over: those that both have |
-| a, b | the means |
-| difference | b less a |
-| low, high | the ends of its interval of 95 %; empty where frames differ or samples are fewer than three |
-| interval | what the interval is over: frames or samples |
-| verdict | what b is: better, worse, or same where the interval holds 0; or not comparable |"""
+_ABOUT_DIFFERENCES = {
+    "kind": "experiment: its entry in the configuration; settings: of a command; definitions: of the code; versions",
+    "where": "the kind and name of what was made, and the setting",
+    "a": "the value in {a}; `-` where there is none, or none that {b} does not have too",
+    "b": "the value in {b}",
+}
+_ABOUT_MEASURES = {
+    "index": "number of the output of {a}",
+    "tag": "its short name",
+    "index_b": "number of the output of {b}, where it is another one",
+    "tag_b": "its short name, where it is another one",
+    "measure": "a column of the measures.csv of experiments",
+    "samples": "number of samples that the means are over: those that both experiments have",
+    "a": "the mean of {a}",
+    "b": "the mean of {b}",
+    "difference": "b less a",
+    "low": "the lower end of its interval of 95 %; empty where frames differ, or samples are fewer than three",
+    "high": "the upper end",
+    "interval": "what the interval is over: frames or samples",
+    "verdict": "what {b} is: better, worse, same where the interval holds 0, or not comparable",
+}
 
 
 @dataclass(frozen=True)
@@ -144,8 +145,11 @@ def write(comparison: Comparison, folder: Path) -> None:
     """Write differences.csv, measures.csv and README.md of two experiments into a folder."""
     write_text(folder / "differences.csv", comparison.differences.to_csv(index=False))
     write_text(folder / "measures.csv", comparison.measures.to_csv(index=False, float_format="%.6g"))
-    a, b = map(markdown, comparison.names)
-    parts = [*_report(comparison, _markdown), _COLUMNS_READ.format(a=a, b=b)]
+    parts = [*_report(comparison, _markdown)]
+    names = dict(zip("ab", map(markdown, comparison.names), strict=True))
+    for table, about in (("differences.csv", _ABOUT_DIFFERENCES), ("measures.csv", _ABOUT_MEASURES)):
+        said = {column: text.format(**names) for column, text in about.items()}
+        parts += [f"## Columns of {table}", explained(said, said)]
     write_text(folder / "README.md", "\n\n".join(parts) + "\n")
 
 

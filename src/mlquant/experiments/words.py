@@ -189,11 +189,7 @@ def _value(text: str, other: str = "") -> str:
 def _help(kind: str, setting: str) -> str:
     """Return what the configuration says of a setting, up to the first thing that matters to who sets it only."""
     name, blocks = setting.split(".")[0], _KINDS.get(kind, ("", "", ()))[2]
-    fields = [block.model_fields[name] for block in blocks if name in block.model_fields]
-    metadata = fields[0].metadata if fields else getattr(_OF_COMMANDS.get(name), "__metadata__", ())
-    helps = [one.help for one in metadata if isinstance(one, Setting) and one.help]
-    return (
-        re.split(r"; |, by default|\. ", helps[-1])[0]
-        if helps and not re.match(r"\w+: ", helps[-1])
-        else "".join(helps[-1:])
-    )
+    helps = [block.helps()[name] for block in blocks if name in block.model_fields]
+    helps += [one.help for one in getattr(_OF_COMMANDS.get(name), "__metadata__", ()) if isinstance(one, Setting)]
+    text = next(iter(helps), "")
+    return text if re.match(r"\w+: ", text) else re.split(r"; |, by default|\. ", text)[0]
