@@ -712,6 +712,15 @@ def test_the_command_prints_one_table_under_the_names(compared):
     ]
 
 
+def test_an_experiment_of_another_folder_is_refused_in_one_line(tmp_path, voice):
+    a, b = pair_of_tables(tmp_path, voice, samples=("one",))
+    known = disk.read_json(b / "provenance.json")
+    disk.write_json(b / "provenance.json", known | {"networks": {"net": "results/networks/net.12345678"}})
+    ended = run("compare", a, b, "-o", tmp_path / "out")
+    assert ended.status == 1 and len(ended.err) == 1 and not (tmp_path / "out").exists()
+    assert f"{b}: made of results/networks/net.12345678, which is not in " in ended.err[0]
+
+
 def texts(tab, selector):
     """The visible texts of elements, cells and lines of a cell separated by one space."""
     return [" ".join(text.split()) for text in tab.locator(selector).all_inner_texts()]

@@ -141,6 +141,14 @@ def compare(a: Path, b: Path, seed: int = 1, pairs: Sequence[str] = ()) -> Compa
     )
 
 
+def refuse_others(folder: Path) -> None:
+    """Raise InputError for an experiment that was made in another place: its page needs the networks, from here."""
+    networks = _provenance(folder).get("networks", {}).values()
+    if missing := next((path for path in networks if not Path(path).exists()), None):
+        here = "expected both experiments in the results/ of one folder, where mlquant compare runs"
+        raise InputError(f"{folder}: made of {missing}, which is not in {Path.cwd()}, {here}")
+
+
 def write(comparison: Comparison, folder: Path) -> None:
     """Write differences.csv, measures.csv and README.md of two experiments into a folder."""
     write_text(folder / "differences.csv", comparison.differences.to_csv(index=False))

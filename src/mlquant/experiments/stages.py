@@ -87,6 +87,8 @@ def compare(
     folders = [folder.resolve().name.removesuffix("_wav") for folder in (a, b)]
     with disk.working_in(root), disk.new_folder(out or Path("results/compare") / "_vs_".join(folders)) as folder:
         comparison = compare.compare(a, b, pairs=pair)
+        for one in (a, b):
+            compare.refuse_others(one)
         compare.write(comparison, folder)
         named = list(zip(comparison.names, (a, b), strict=True))
         disk.write_text(folder / "index.html", page.render(named, comparison=compare.for_page(comparison)))
