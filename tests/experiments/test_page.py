@@ -600,10 +600,8 @@ def test_whatever_the_tables_and_the_history_say_is_text(browser, tmp_path, voic
     text = hostile(tables)
     row = {"time": text, "experiment": text, "key": text, "revision": text, "index": 3, "tag": text, text: 1, "pesq": 2}
     write_csv(tmp_path / "history.csv", [row, row | {"time": "2", "pesq": "", "index": ""}])
-    write_csv(tmp_path / "more.csv", [{text: text, "b": "1e999"}])
-    extra = {text: tmp_path / "more.csv"}
     for name, named in (("alone", [("", tables)]), ("both", [(text, tables), ("</title>", tables)])):
-        disk.write_text(tmp_path / f"{name}.html", page.render(named, tmp_path / "history.csv", extra))
+        disk.write_text(tmp_path / f"{name}.html", page.render(named, tmp_path / "history.csv"))
         with opened(browser, tmp_path / f"{name}.html") as tab:
             tab.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
             for _ in TEXTS:
@@ -692,12 +690,9 @@ def test_a_sample_too_long_for_a_page_leaves_its_tables(browser, tmp_path, voice
 def test_two_experiments_play_in_one_player(browser, tmp_path, voice):
     first = tables_of(tmp_path / "a", voice, samples=("one", "two"), name="a")
     second = tables_of(tmp_path / "b", voice, samples=("two", "three"), name="b")
-    write_csv(tmp_path / "more.csv", [{"tag": "x", "difference": "0.25"}, {"tag": "<b>", "difference": ""}])
-    text = page.render([("A", first), ("B", second)], extra={"What differs": tmp_path / "more.csv"})
-    disk.write_text(tmp_path / "page.html", text)
+    disk.write_text(tmp_path / "page.html", page.render([("A", first), ("B", second)]))
     with opened(browser, tmp_path / "page.html") as tab:
         assert tab.title().startswith("A a and B b")
-        assert tab.get_by_role("region", name="What differs").locator("td").all_inner_texts() == ["0.25", "\u2013"]
         tab.keyboard.press("s")
         tab.keyboard.press("3")
         assert state(tab)["label"] == "A 3"

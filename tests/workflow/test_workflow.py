@@ -417,7 +417,8 @@ def test_a_variant_is_compared_with_what_came_after(finished, there_and_back):
     compared = finished.run("--cores", 2, target)
     assert compared.status == 0, compared.text
     assert compared.rules == {"compare": 1}
-    assert "output 6 k80_b_hat_vq24: mbest  1" in compared.text
+    told = "output 6 k80_b_hat_vq24: mbest (survivors of the search after each stage)"
+    assert f"What differs: {told} 1 in 240118.{done.key}, 5 in 240118." in compared.text
     differences = pd.read_csv(finished.folder / target / "differences.csv", dtype=str)
     assert differences[["kind", "where", "a", "b"]].values.tolist() == [
         ["experiment", "output 6 k80_b_hat_vq24: mbest", "1", "5"],

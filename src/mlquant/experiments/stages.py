@@ -84,10 +84,12 @@ def compare(
     from mlquant.experiments import compare, page
 
     a, b, out = a.absolute(), b.absolute(), out and out.absolute()
-    names = [folder.resolve().name.removesuffix("_wav") for folder in (a, b)]
-    with disk.working_in(root), disk.new_folder(out or Path("results/compare") / "_vs_".join(names)) as folder:
-        text = compare.summarise(a, b, folder, pairs=pair)
-        named = list(zip(names if names[0] != names[1] else "AB", (a, b), strict=True))
-        tables = {"What differs": folder / "differences.csv", "Measures, B less A": folder / "measures.csv"}
-        disk.write_text(folder / "index.html", page.render(named, extra=tables))
-    print(text)
+    folders = [folder.resolve().name.removesuffix("_wav") for folder in (a, b)]
+    with disk.working_in(root), disk.new_folder(out or Path("results/compare") / "_vs_".join(folders)) as folder:
+        comparison = compare.compare(a, b, pairs=pair)
+        for one in (a, b):
+            compare.refuse_others(one)
+        compare.write(comparison, folder)
+        named = list(zip(comparison.names, (a, b), strict=True))
+        disk.write_text(folder / "index.html", page.render(named, comparison=compare.for_page(comparison)))
+    print(compare.text(comparison))

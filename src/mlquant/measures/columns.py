@@ -124,7 +124,6 @@ MEASURES = (
         better="lower",
         per_frame=SD,
         voiced=True,
-        compared=True,
     ),
     Column(
         name="frames_above_2dB",
@@ -174,7 +173,6 @@ MEASURES = (
         better="lower",
         per_frame=SD_B,
         first=True,
-        compared=True,
     ),
     Column(
         name="latent_mse",
@@ -183,7 +181,6 @@ MEASURES = (
         digits=5,
         better="lower",
         of_vectors=True,
-        compared=True,
     ),
     Column(
         name="pesq",

@@ -32,7 +32,19 @@ from mlquant.core.disk import (
 from mlquant.core.errors import InputError
 from mlquant.experiments.page.data import gather, read_rows
 
-SCRIPTS = ("dom", "chart", "audio", "spectrum", "bottleneck", "viewer", "abx", "numbers", "overview", "main")
+SCRIPTS = (
+    "dom",
+    "chart",
+    "audio",
+    "spectrum",
+    "bottleneck",
+    "viewer",
+    "abx",
+    "numbers",
+    "overview",
+    "comparison",
+    "main",
+)
 """The scripts, each a file `<name>.js`, in the order in which they run: what one needs at its start comes before it."""
 _HISTORY = ("time", "experiment", "key", "revision", "index", "tag")
 
@@ -65,19 +77,17 @@ def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path]
         write_json(temporary / provenance.NAME, known)
 
 
-def render(
-    named: Sequence[tuple[str, Path]], history: Path | None = None, extra: Mapping[str, Path] | None = None
-) -> str:
+def render(named: Sequence[tuple[str, Path]], history: Path | None = None, comparison: Mapping | None = None) -> str:
     """Return the page of one folder of tables, or of several in one player; each comes with its label.
 
-    With one folder the page does not show the label. The live bottleneck is that of the first folder. `extra` holds
-    more tables for the page: CSV files by title.
+    With one folder the page does not show the label. The live bottleneck is that of the first folder. `comparison` is
+    what the page says of two experiments first, as `compare.for_page` returns it.
     """
     page, blob = gather(named)
     names = {experiment["name"] for experiment in page["experiments"]}
     rows = read_rows(history) if history and history.exists() else []
     page["history"] = [row for row in rows if row["experiment"] in names]
-    page["extra"] = [{"title": title, **_columns_and_rows(path)} for title, path in (extra or {}).items()]
+    page["comparison"] = comparison
     templates = Environment(loader=PackageLoader("mlquant.experiments.page", "."), autoescape=True)
 
     def text(name: str) -> Markup:
@@ -136,11 +146,6 @@ def append_history(history: Path, tables: Path) -> None:
         writer.writerows(rows)
         with atomic(history) as temporary:
             temporary.write_text(buffer.getvalue(), encoding="utf-8")
-
-
-def _columns_and_rows(path: Path) -> dict:
-    columns, rows = _text_rows(path)
-    return {"columns": columns, "rows": [[row[name] for name in columns] for row in rows]}
 
 
 def _text_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:

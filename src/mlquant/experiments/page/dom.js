@@ -47,6 +47,16 @@ const byId = (id) => document.getElementById(id);
 // The name of a track. It differs from those of the other tracks of the sample, and is the same in all samples.
 const nameOf = (track) => `${track.label} ${track.tag}`;
 
+// The outputs of all experiments in order, by which each has a colour of its own in all charts, legends and tables.
+const PLACES = page.experiments.flatMap((e, experiment) => e.outputs.map((o) => `${experiment} ${o.index} ${o.tag}`));
+const DASHES = [null, "8 3", "3 2", "8 3 2 3"];
+
+// How an output, or a track of it, is drawn: its colour, and its dashes where there are more outputs than colours.
+function styleOf({ experiment, index, tag }) {
+  const place = PLACES.indexOf(`${experiment} ${index} ${tag}`);
+  return { colour: colour(place), dash: DASHES[Math.floor(place / page.colours) % DASHES.length] };
+}
+
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 // A number with so many decimals; a dash where there is none.

@@ -41,7 +41,7 @@ function showTracks() {
     const experiment = page.experiments[track.experiment];
     const group = track.kind === "source" ? `${page.experiments[0].label} outputs`.trim() : `${experiment.label ? `${experiment.label} ` : ""}${track.kind === "output" ? "outputs" : "published"}`;
     const shift = track.kind === "published" ? "⇧" : "", words = wordsOf(track);
-    const made = toggle([track.kind === "source" ? null : el("i", { class: "swatch", style: `color: ${outputColour(track)}` }), track.kind === "source" ? null : " ",
+    const made = toggle([track.kind === "source" ? null : el("i", { class: "swatch", style: `color: ${styleOf(track).colour}` }), track.kind === "source" ? null : " ",
       el("kbd", {}, `${shift}${track.index}`), " ", el("small", {}, words.short)], false, () => listenTo(i),
     { "data-track": i, "aria-label": `${shift ? "published " : ""}${track.index}, ${words.short}`, title: tooltipOf(track) });
     rows.set(group, [...(rows.get(group) ?? []), made]);
@@ -222,6 +222,7 @@ document.addEventListener("mousedown", (event) => {
 
 document.body.classList.toggle("several", several);
 showAbout();
+initComparison();
 initTransport();
 initTimeline();
 initBottleneck();

@@ -3,12 +3,6 @@
 const sameOutput = (a, b) => a.index === b.index && a.tag === b.tag;
 const meanOf = (experiment, output) => experiment.means.find((row) => row.group === "all" && sameOutput(row, output));
 
-// The colour of an output, as {experiment, index, tag}: the same in all charts and tables of the page.
-function outputColour(output) {
-  const before = page.experiments.slice(0, output.experiment).reduce((sum, e) => sum + e.outputs.length, 0);
-  return colour(before + Math.max(page.experiments[output.experiment].outputs.findIndex((other) => sameOutput(other, output)), 0));
-}
-
 // What a track is: {short, what, mean and own (PESQ over all samples, and of this sample), rate, by (what its maker says)}.
 function wordsOf(track, sample = audio.sample) {
   if (track.kind === "source") return { short: "source", what: "source speech, as it was recorded" };
@@ -51,7 +45,7 @@ function outputTable() {
   const entries = [{ index: 0, name: "source source speech", what: "source speech, as it was recorded" },
     ...page.experiments.flatMap((experiment, e) => experiment.outputs.map((output, i) => ({
       index: output.index, name: `${`${experiment.label} ${output.index}`.trim()} ${output.tag}`, experiment, row: meanOf(experiment, output) ?? {},
-      what: experiment.words[i].what, interval: experiment.words[i].pesq, colour: outputColour({ experiment: e, ...output }), by: output.processing,
+      what: experiment.words[i].what, interval: experiment.words[i].pesq, colour: styleOf({ experiment: e, ...output }).colour, by: output.processing,
     })))].filter((entry, i) => i || page.samples.length);
   const most = Math.max(...entries.map(({ row }) => row?.samples ?? 0));
   const intervals = entries.some(({ interval }) => interval);
@@ -130,7 +124,7 @@ function againstBits() {
       const r = meanOf(experiment, output);
       // Codec 2 has its own curve, and the sinusoidal model its own line.
       if (!r || !has(r[name]) || output.process === "original" || (output.process === "codec2" && anchors.has(output.tag))) return;
-      const style = { colour: outputColour({ experiment: e, ...output }), wide: true }, label = `${experiment.label} ${output.index}`.trim();
+      const style = { ...styleOf({ experiment: e, ...output }), wide: true }, label = `${experiment.label} ${output.index}`.trim();
       const words = `${label}: ${experiment.words[i].short}`;
       if (!has(r.bit_per_s)) series.push({ ...style, wide: false, name: `${label}, no quantiser, ${number(r[name])}`, labels: [words], x: [0], y: [r[name]], mark: "level", dash: "2 3" });
       else {

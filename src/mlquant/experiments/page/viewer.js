@@ -43,6 +43,12 @@ function networkOf(track, target) {
   return (output?.networks ?? []).map((name) => experiment.networks[name]).find((n) => n && n.target === target);
 }
 
+// The style of an output's curve. That of b_hat is dashed, with dots between the dashes where the output has dashes of its own.
+function styled(track, kind) {
+  const style = styleOf(track);
+  return kind === "b_hat" ? { ...style, dash: style.dash ? `${style.dash} 1 3` : "5 3" } : style;
+}
+
 // The voiced frame with the most energy, or, without voiced ones, the frame with the most.
 function loudest(sample) {
   const energy = array(sample.energy), voiced = array(sample.voiced);
@@ -67,7 +73,7 @@ function curvesOf(frame) {
     const mine = track === current;
     for (const [kind, x] of [["y_hat", Y_KHZ], ["b_hat", B_KHZ]]) {
       const values = row(track[kind], frame);
-      if (values) curves.push({ id: mine ? "mine" : "others", kind, track, name: `${kind} ${track.label}`, x, y: values, colour: outputColour(track), wide: mine, mark: kind === "b_hat" ? "both" : "line", dash: kind === "b_hat" ? "5 3" : null });
+      if (values) curves.push({ id: mine ? "mine" : "others", kind, track, name: `${kind} ${track.label}`, x, y: values, ...styled(track, kind), wide: mine, mark: kind === "b_hat" ? "both" : "line" });
     }
   });
   const made = live(sample, frame);
@@ -111,7 +117,7 @@ function showNumbers(frame) {
       el("caption", { class: "hidden" }, "distortion of this frame"),
       el("thead", {}, el("tr", {}, ["index", ...FRAME_COLUMNS.map((name) => page.columns[name].label)].map((h, i) => el("th", { scope: "col", class: i ? "number" : null }, h)))),
       el("tbody", {}, outputs().map((track) => el("tr", { "aria-current": track === current ? "true" : null },
-        el("th", { scope: "row" }, el("i", { class: "swatch", style: `color: ${outputColour(track)}` }), ` ${track.label} `, el("small", {}, wordsOf(track).short)),
+        el("th", { scope: "row" }, el("i", { class: "swatch", style: `color: ${styleOf(track).colour}` }), ` ${track.label} `, el("small", {}, wordsOf(track).short)),
         FRAME_COLUMNS.map((name) => el("td", { class: "number" }, number(value(track, name)))))))));
 }
 
