@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import io
 import math
+import re
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +33,7 @@ _STYLE: dict[Any, Any] = {"font.size": 9, "axes.titlesize": 9, "figure.titlesize
 _STYLE |= {"axes.grid": True, "grid.alpha": 0.3, "axes.axisbelow": True, "lines.markersize": 4, "axes.xmargin": 0.02}
 _STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False}
 _STYLE |= {"text.parse_math": False}  # a dollar in a title stays a dollar
+_STYLE |= {"figure.constrained_layout.w_pad": 0.07, "figure.constrained_layout.h_pad": 0.06}
 _STYLE |= {"axes.formatter.useoffset": False, "axes.formatter.limits": (-6, 7)}
 _FEW = 6  # as many curves as are labelled at their ends
 _ROOM = 120.0  # points for a label beside a curve or a point
@@ -75,7 +78,8 @@ def draw_training(axis: Any, curve: pd.DataFrame, column: str, label: str) -> No
     """Draw a column of a loss curve and its `held_out_` column against epochs."""
     for name, words in ((column, "training"), (f"held_out_{column}", "held out")):
         axis.plot(curve["epoch"], curve[name], label=words)
-    axis.set(ylabel=label, yscale="log")
+    some = (curve[[column, f"held_out_{column}"]] > 0).any(axis=None)  # which a logarithmic axis needs
+    axis.set(ylabel=label, yscale="log" if some else "linear")
     count_epochs(axis, curve["epoch"])
 
 
@@ -85,7 +89,7 @@ def plot_curves(table: Path, value: str, label: str, text: str, stem: Path) -> N
     with new_figure(6.5, 4.5, Path(f"{stem}.png"), Path(f"{stem}.svg")) as figure:
         axis = figure.subplots()
         draw_curves(axis, rows, "epoch", value, "variant", marker=None)
-        axis.set(ylabel=label, yscale="log")
+        axis.set(ylabel=label, yscale="log" if (rows[value] > 0).any() else "linear")
         count_epochs(axis, rows["epoch"])
         title(figure, text)
         label_ends(axis)
@@ -105,12 +109,19 @@ def draw_curves(axis: Any, table: pd.DataFrame, x: str, y: str, *by: str, marker
         axis.plot(part[x], part[y], marker=marker, label=label, **style)
 
 
-def count_epochs(axis: Any, epochs: pd.Series) -> None:
-    """Make the x axis one of epochs, with whole numbers; of few of them the lines show every point."""
+def whole_numbers(axis: Any) -> None:
+    """Let an axis, such as `axes.xaxis`, have whole numbers as ticks."""
     from matplotlib.ticker import MaxNLocator
 
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
+
+
+def count_epochs(axis: Any, epochs: pd.Series) -> None:
+    """Make the x axis one of epochs, with whole numbers; of few of them the lines show every point."""
     axis.set_xlabel("epoch")
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
+    whole_numbers(axis.xaxis)
+    if epochs.empty:
+        say_nothing_there(axis, "no epoch was finished")
     if len(shown := epochs.unique()) <= 10:
         axis.set_xlim(min(shown, default=1) - 0.3, max(shown, default=1) + 0.3)
         for line in axis.lines:
@@ -118,6 +129,12 @@ def count_epochs(axis: Any, epochs: pd.Series) -> None:
 
 
 # texts
+
+
+def say_nothing_there(axis: Any, why: str) -> None:
+    """Write in the middle of axes why they are empty."""
+    axis.text(0.5, 0.5, why, transform=axis.transAxes, ha="center", va="center")
+    axis.tick_params(labelleft=False, labelbottom=False)
 
 
 def title(figure: Any, text: str) -> None:
@@ -141,7 +158,7 @@ def label_ends(*axes: Any) -> None:
     one_of_each = {line.get_label(): line for those in lines.values() for line in those}
     if len(one_of_each) > _FEW or any(wrapped(label, _ROOM, 8).count("\n") > 1 for label in one_of_each):
         return legend_below(figure, [*one_of_each.values()])
-    figure.draw_without_rendering()  # which finds the ends of the axes
+    _settle(figure)
     notes: dict[Any, list] = {axis: [] for axis in axes}
     inside: dict[Any, list] = {axis: [] for axis in axes}
     for axis, those in lines.items():
@@ -159,9 +176,9 @@ def label_ends(*axes: Any) -> None:
             arrow |= {"shrinkA": 2, "shrinkB": 0, "relpos": (0, 0.5)}
             style = {"textcoords": beside, "va": "center", "annotation_clip": False, "arrowprops": arrow, "fontsize": 8}
             notes[axis].append(axis.annotate(wrapped(line.get_label(), _ROOM, 8), end, (1, 0.5), **style))
-    _settle(figure)
+    figure.draw_without_rendering()
     for axis, those in notes.items():
-        tall = [(1.3 + 1.2 * note.get_text().count("\n")) * 8 * figure.dpi / 72 / axis.bbox.height for note in those]
+        tall = [(1.5 + 1.3 * note.get_text().count("\n")) * 8 * figure.dpi / 72 / axis.bbox.height for note in those]
         ends = [axis.transAxes.inverted().transform(axis.transData.transform(note.xy))[1] for note in those]
         for note, place in zip(those, spread(ends, tall), strict=True):
             note.set_position((1, place))
@@ -198,8 +215,10 @@ def legend_below(figure: Any, handles: Sequence[Any]) -> None:
     longest = max(_width(line, 9) for label in labels for line in label.split("\n"))
     ncols = max(1, min(4, len(labels), int(room // (longest + 45))))
     legend = figure.legend(handles, labels, loc="outside lower center", ncols=ncols)
+    height = figure.get_figheight()
+    figure.set_figheight(height + 0.2 * sum(1 + label.count("\n") for label in labels))  # enough to measure it
     figure.draw_without_rendering()
-    figure.set_figheight(figure.get_figheight() + legend.get_window_extent().height / figure.dpi)
+    figure.set_figheight(height + legend.get_window_extent().height / figure.dpi)
 
 
 def label_points(axis: Any, texts: Sequence[str], points: np.ndarray) -> None:
@@ -215,8 +234,8 @@ def label_points(axis: Any, texts: Sequence[str], points: np.ndarray) -> None:
         corners = line.get_transform().transform(line.get_xydata())
         corners = corners[np.isfinite(corners).all(axis=1)]
         if line.get_linestyle() != "None" and len(corners) > 1:
-            along = np.linspace(corners[:-1], corners[1:], 100).reshape(-1, 2)
-            busy.append(np.column_stack([along, np.ones(len(along))]))
+            along = np.linspace(corners[:-1], corners[1:], 25).reshape(-1, 2)
+            busy.append(np.column_stack([along, np.full(len(along), 4)]))
         if line.get_marker() != "None":
             busy.append(np.column_stack([corners, np.full(len(corners), 30)]))
     for note in axis.texts:
@@ -237,7 +256,7 @@ def label_points(axis: Any, texts: Sequence[str], points: np.ndarray) -> None:
         spots = np.concatenate(busy)
         inside = ((spots[:, :2] > low[:, None]) & (spots[:, :2] < high[:, None])).all(axis=2)
         outside = (low < axis.bbox.min).any(axis=1) | (high > axis.bbox.max).any(axis=1)
-        others = spots[(spots[:, 2] > 1) & (np.abs(spots[:, :2] - own) > 1).any(axis=1), :2]
+        others = spots[(spots[:, 2] > 4) & (np.abs(spots[:, :2] - own) > 1).any(axis=1), :2]
         leader = own + np.linspace(0.1, 1, 20)[:, None, None] * point * offsets
         crossed = (np.abs(others - leader[:, :, None]) < 5 * point).all(axis=3).any(axis=0).sum(axis=1)
         cost = inside @ spots[:, 2] + 20 * crossed + np.hypot(*offsets.T) / 4 + 1e4 * outside
@@ -260,6 +279,7 @@ def wrapped(text: str, room: float, size: float) -> str:
     return text
 
 
+@cache
 def _width(text: str, size: float) -> float:
     """Return how many points wide a line of text is in letters of so many points."""
     from matplotlib.font_manager import FontProperties
@@ -280,13 +300,15 @@ def _settle(figure: Any) -> None:
         ends = zip((axes.xaxis, axes.yaxis), axes.bbox.size * 72 / figure.dpi, strict=True)
         for axis, length in ends:
             for label in (axis.label, *([axes.title] if axis is axes.xaxis else [])):
-                label.set_text(wrapped(label.get_text(), max(length, 60), label.get_fontsize()))
+                if (text := wrapped(label.get_text(), max(length, 60), label.get_fontsize())) != label.get_text():
+                    label.set_text(text)
             if axis.get_scale() in ("log", "symlog") and axis.isDefault_majloc:
                 axis.set_major_locator(ticker.FixedLocator(_ticks_of(axis, length)))
             if axis.get_scale() != "linear" and axis.isDefault_majfmt:
                 axis.set_major_formatter(lambda number, _: plain(number))
                 axis.set_minor_locator(ticker.NullLocator())
-    figure.draw_without_rendering()
+    if figure.stale:
+        figure.draw_without_rendering()
 
 
 def _ticks_of(axis: Any, length: float) -> list[float]:
@@ -316,8 +338,12 @@ def log_ticks(low: float, high: float, fit: Callable[[list[float]], bool]) -> li
     from matplotlib.ticker import MaxNLocator
 
     first, last = math.floor(math.log10(low)), math.floor(math.log10(high))
-    choices = [[float(f"{digit}e{power}") for power in range(first, last + 1) for digit in digits] for digits in _DIGITS]
-    choices += [[float(f"1e{power}") for power in range(first, last + 1) if power % step == 0] for step in (2, 5, 10, 50)]
+    choices = [
+        [float(f"{digit}e{power}") for power in range(first, last + 1) for digit in digits] for digits in _DIGITS
+    ]
+    choices += [
+        [float(f"1e{power}") for power in range(first, last + 1) if power % step == 0] for step in (2, 5, 10, 50)
+    ]
     inside = ([tick for tick in ticks if low <= tick <= high] for ticks in choices)
     chosen = next((ticks for ticks in inside if fit(ticks)), [])
     if len(chosen) < 3:  # within less than a decade
@@ -336,4 +362,4 @@ def plain(number: float) -> str:
 
     rounded = float(f"{number:.10g}")
     short = rounded == 0 or 1e-6 <= abs(rounded) < 1e7
-    return np.format_float_positional(rounded, trim="-") if short else f"{rounded:g}".replace("e+", "e")
+    return np.format_float_positional(rounded, trim="-") if short else re.sub("e([+]|(-))0*", r"e\2", f"{rounded:g}")

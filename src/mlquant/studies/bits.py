@@ -231,7 +231,7 @@ def figure(figure: Any, folder: Path) -> None:
     from matplotlib.lines import Line2D
 
     from mlquant.core.colours import LIGHT
-    from mlquant.core.figures import DASHES, label_points, legend_below
+    from mlquant.core.figures import DASHES, label_points, legend_below, say_nothing_there
     from mlquant.core.tables import read_table
 
     figure.set_size_inches(7.5, 5)
@@ -256,6 +256,8 @@ def figure(figure: Any, folder: Path) -> None:
             axis.plot(points["bit_per_s"], points["pesq"], c=colour, ls="", marker=markers[entries])
     axis.plot(codec2["bit_per_s"], codec2["pesq"], "ks--", lw=0.7)
     axis.plot(single["bit_per_s"], single["pesq"], "D", c="w", mec="k", ms=5)
+    if table.empty:
+        say_nothing_there(axis, "PESQ was not measured")
     for pesq in ideal["pesq"]:
         axis.axhline(pesq, color="0.5", lw=1)
     axis.set(ylabel="mean PESQ (1 to 4.5)", xscale="log", ymargin=0.08)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mlquant.core.blocks import Block, Line, Name, Positive
 from mlquant.core.stage import Setting
+from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.studies import shared
 
 if TYPE_CHECKING:
@@ -108,7 +109,8 @@ def figure(figure: Any, folder: Path) -> None:
     training, time = above.subplots(1, 2)
     figures.draw_training(training, losses, "sd_dB2", "SD (dB²)")
     time.plot(frames["time_s"], frames["sd_dB2"], lw=0.8, label="_of each frame")
-    time.set(xlabel="time in the sample (s)", ylabel="SD of a frame (dB²)", yscale="log")
+    time.set(xlabel="time in the sample (s)", ylabel="SD of a frame (dB²)")
+    time.set_yscale("log" if (frames["sd_dB2"] > 0).any() else "linear")
     spectra = below.subplots(down, across, sharex=True, sharey=True, squeeze=False)
     for axis, (frame, part) in zip(spectra.flat, drawn, strict=False):
         for name, values in (("b", "b_dB"), ("b_hat", "b_hat_dB")):
@@ -165,5 +167,6 @@ What is left of b when {{ found.ncat }} frame{{ "s" if found.ncat > 1 }}, {{ 20 
 {{ part.facts.held_out | num(".2f") }} dB², against {{ part.facts.training | num(".2f") }} dB² on the training frames.
 On the speech of <code>{{ part.settings.sample }}</code> it is {{ part.facts.sample | num(".2f") }} dB².</p>
 """,
-    "caption": "Held-out and training SD against epochs, SD of each frame of the sample, and frames of b and b_hat.",
+    "caption": "Held-out and training SD against epochs, SD of each frame of the sample, and frames of b and b_hat. "
+    + HELD_OUT_BELOW,
 }

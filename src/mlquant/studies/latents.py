@@ -113,10 +113,8 @@ COLUMNS = {
 
 
 def figure(figure: Any, folder: Path) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     from mlquant.core.colours import LIGHT
-    from mlquant.core.figures import label_ends
+    from mlquant.core.figures import label_ends, whole_numbers
     from mlquant.core.tables import read_table
 
     figure.set_size_inches(8.5, 6.5)
@@ -130,7 +128,7 @@ def figure(figure: Any, folder: Path) -> None:
         ends = [min(components, len(pca) - 0.5), len(pca) + 0.5]
         shares.plot(ends, [100 * share] * 2, c=colour, ls="--", label=f"{share:.0%} in {components:g}")
     shares.set(xlabel="principal component", ylabel="share of the variance (%)", ylim=(0, 105))
-    shares.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    whole_numbers(shares.xaxis)
     each = [name for name in correlation if name.startswith("element_")]
     for name in each:
         lags.plot(correlation["lag_ms"], correlation[name], color="0.75", label="_each")
@@ -140,12 +138,17 @@ def figure(figure: Any, folder: Path) -> None:
     drawn, most = stretch.set_index("time_s"), float(stretch[each].abs().to_numpy().max())
     for axis, table, (x, label), style in (
         (images[0], drawn, ("time (s)", "value of a latent (no unit)"), {"cmap": "RdBu", "vmin": -most, "vmax": most}),
-        (images[1], density / density.max(), ("value of a latent (no unit)", "density, of its largest"), {"cmap": "Greys"}),
+        (
+            images[1],
+            density / density.max(),
+            ("value of a latent (no unit)", "density, of its largest"),
+            {"cmap": "Greys"},
+        ),
     ):
         span = (table.index[0], table.index[-1], table.shape[1] + 0.5, 0.5)
         image = axis.imshow(table.T, aspect="auto", interpolation="none", extent=span, **style)
         axis.set(xlabel=x, ylabel="number of the latent")
-        axis.yaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        whole_numbers(axis.yaxis)
         axis.grid(False)
         below.colorbar(image, label=label, ax=axis)
     label_ends(shares, lags)

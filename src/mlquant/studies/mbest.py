@@ -64,9 +64,7 @@ COLUMNS = {
 
 
 def figure(figure: Any, folder: Path) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    from mlquant.core.figures import draw_curves, label_ends
+    from mlquant.core.figures import draw_curves, label_ends, whole_numbers
     from mlquant.core.tables import read_table
 
     figure.set_size_inches(8.5, 3.8)
@@ -77,7 +75,7 @@ def figure(figure: Any, folder: Path) -> None:
     for axis, (column, label) in zip(axes, columns.items(), strict=True):
         draw_curves(axis, table, "mbest", column, "stages")
         axis.set(xlabel="survivors of a stage", ylabel=label)
-        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        whole_numbers(axis.xaxis)
     label_ends(*axes)
 
 

@@ -31,6 +31,7 @@ from mlquant.core.disk import (
 )
 from mlquant.core.errors import InputError
 from mlquant.experiments.page.data import gather, read_rows
+from mlquant.networks.types import HELD_OUT_BELOW
 
 SCRIPTS = ("dom", "chart", "audio", "spectrum", "bottleneck", "viewer", "abx", "numbers", "main")
 """The scripts, each a file `<name>.js`, in the order in which they run: what one needs at its start comes before it."""
@@ -75,6 +76,7 @@ def render(
     """
     page, blob = gather(named)
     names = {experiment["name"] for experiment in page["experiments"]}
+    networks = [network for experiment in page["experiments"] for network in experiment["networks"].values()]
     rows = read_rows(history) if history and history.exists() else []
     page["history"] = [row for row in rows if row["experiment"] in names]
     page["extra"] = [{"title": title, **_columns_and_rows(path)} for title, path in (extra or {}).items()]
@@ -85,6 +87,7 @@ def render(
 
     return templates.get_template("page.html").render(
         title=page["title"],
+        held_out_below=HELD_OUT_BELOW if any(network["losses"] for network in networks) else "",
         style=text("style.css"),
         script=Markup("\n").join(text(f"{name}.js") for name in SCRIPTS),
         data=Markup(script_json(page)),
