@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import itertools
 import math
 import re
 import textwrap
@@ -35,6 +36,7 @@ _STYLE |= {"axes.spines.top": False, "axes.spines.right": False, "legend.frameon
 _STYLE |= {"text.parse_math": False}  # a dollar in a title stays a dollar
 _STYLE |= {"figure.constrained_layout.w_pad": 0.07, "figure.constrained_layout.h_pad": 0.06}
 _STYLE |= {"axes.formatter.useoffset": False, "axes.formatter.limits": (-6, 7)}
+_DPI = 150
 _FEW = 6  # as many curves as are labelled at their ends
 _ROOM = 120.0  # points for a label beside a curve or a point
 
@@ -52,13 +54,13 @@ def new_figure(width: float, height: float, *paths: Path) -> Iterator:
     # With dates and random names the same drawing would have other bytes each time.
     cycle = {"axes.prop_cycle": cycler(linestyle=DASHES) * cycler(color=LIGHT)}
     with matplotlib.rc_context(_STYLE | cycle | {"svg.hashsalt": "mlquant"}):
-        yield (figure := Figure((width, height), layout="constrained"))
+        yield (figure := Figure((width, height), _DPI, layout="constrained"))
         _settle(figure)
         for path in paths:
             kind, buffer = path.suffix.lower().lstrip("."), io.BytesIO()
             if kind not in ("png", "svg"):
                 raise InputError(f"{path}: cannot be written as {path.suffix!r}, expected .png or .svg")
-            figure.savefig(buffer, format=kind, dpi=150, metadata={"Software" if kind == "png" else "Date": None})
+            figure.savefig(buffer, format=kind, dpi=_DPI, metadata={"Software" if kind == "png" else "Date": None})
             write_bytes(path, buffer.getvalue())
 
 
@@ -166,10 +168,10 @@ def label_ends(*axes: Any) -> None:
         for line in those:
             points = np.asarray(line.get_xydata(), float)
             at = (axis.transScale + axis.transLimits).transform(points)
-            if not len(ends := np.flatnonzero(np.isfinite(at).all(axis=1))):
+            if not len(there := np.flatnonzero(np.isfinite(at).all(axis=1))):
                 continue
-            end = points[ends[-1]]
-            if at[ends[-1], 0] < 0.8:
+            end = points[there[-1]]
+            if at[there[-1], 0] < 0.8:
                 inside[axis].append((line.get_label(), end))
                 continue
             arrow = {"arrowstyle": "-", "lw": 0.7, "color": line.get_color()}
@@ -192,7 +194,7 @@ def spread(wanted: Sequence[float], tall: Sequence[float]) -> list[float]:
     """Return where in [0, 1] the middles of texts go that are so `tall`: without overlap, near to those wanted."""
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
     below = dict.fromkeys(order, 0.0)  # the least distance of each from the lowest
-    for one, next_ in zip(order, order[1:], strict=False):
+    for one, next_ in itertools.pairwise(order):
         below[next_] = below[one] + (tall[one] + tall[next_]) / 2
     blocks: list[list[float]] = []  # of texts that touch: the mean place wanted for the lowest, and their number
     for i in order:
@@ -234,14 +236,13 @@ def label_points(axis: Any, texts: Sequence[str], points: np.ndarray) -> None:
         corners = line.get_transform().transform(line.get_xydata())
         corners = corners[np.isfinite(corners).all(axis=1)]
         if line.get_linestyle() != "None" and len(corners) > 1:
-            along = np.linspace(corners[:-1], corners[1:], 25).reshape(-1, 2)
-            busy.append(np.column_stack([along, np.full(len(along), 4)]))
+            steps = max(2, min(100, 3000 // len(corners)))
+            along = np.linspace(corners[:-1], corners[1:], steps).reshape(-1, 2)
+            along = np.unique(np.round(along / point / 2), axis=0) * point * 2
+            busy.append(np.column_stack([along, np.full(len(along), 3)]))
         if line.get_marker() != "None":
             busy.append(np.column_stack([corners, np.full(len(corners), 30)]))
-    for note in axis.texts:
-        if axis.bbox.contains(*(box := Text.get_window_extent(note)).p0) and note.get_visible():
-            grid = np.stack(np.meshgrid(*np.linspace(box.p0, box.p1, 12).T), axis=-1).reshape(-1, 2)
-            busy.append(np.column_stack([grid, np.full(len(grid), 10)]))
+    taken = [Text.get_window_extent(note).get_points() for note in axis.texts]  # by other texts
     sides = np.array([(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (2, 1), (-2, 1), (2, -1)])
     offsets = np.concatenate([radius * sides for radius in (5, 11, 18, 26, 36, 50, 70, 95, 125)])
     for text, at in zip(texts, points, strict=True):
@@ -256,18 +257,21 @@ def label_points(axis: Any, texts: Sequence[str], points: np.ndarray) -> None:
         spots = np.concatenate(busy)
         inside = ((spots[:, :2] > low[:, None]) & (spots[:, :2] < high[:, None])).all(axis=2)
         outside = (low < axis.bbox.min).any(axis=1) | (high > axis.bbox.max).any(axis=1)
-        others = spots[(spots[:, 2] > 4) & (np.abs(spots[:, :2] - own) > 1).any(axis=1), :2]
+        others = spots[(spots[:, 2] > 3) & (np.abs(spots[:, :2] - own) > 1).any(axis=1), :2]
         leader = own + np.linspace(0.1, 1, 20)[:, None, None] * point * offsets
         crossed = (np.abs(others - leader[:, :, None]) < 5 * point).all(axis=3).any(axis=0).sum(axis=1)
         cost = inside @ spots[:, 2] + 20 * crossed + np.hypot(*offsets.T) / 4 + 1e4 * outside
+        for other_low, other_high in taken:
+            cost += 1e3 * ((low < other_high) & (high > other_low)).all(axis=1)
+            cost += 20 * ((leader > other_low) & (leader < other_high)).all(axis=2).any(axis=0)
         best = cost.argmin()
         note.remove()
         arrow = {"arrowstyle": "-", "lw": 0.5, "shrinkA": 0, "shrinkB": 2}
         arrow["relpos"] = tuple((1 - np.sign(offsets[best])) / 2)
         far = math.hypot(*offsets[best]) > 8
         axis.annotate(text, at, middles[best], arrowprops=arrow if far else None, **style)
-        grid = np.stack(np.meshgrid(*np.linspace(low[best], high[best], 12).T), axis=-1).reshape(-1, 2)
-        busy += [np.column_stack([grid, np.full(len(grid), 10)]) for grid in (grid, leader[:, best])]
+        busy.append(np.column_stack([leader[:, best], np.full(len(leader), 10)]))
+        taken.append(np.array([low[best], high[best]]))
 
 
 def wrapped(text: str, room: float, size: float) -> str:
@@ -328,7 +332,7 @@ def _ticks_of(axis: Any, length: float) -> list[float]:
         longest = max((_width(plain(tick), 9) for tick in ticks), default=0)
         need = 16 if axis.axis_name == "y" else longest + 9
         places = [length * float(place) for place in (at(ticks) - at(low)) / (at(high) - at(low))]
-        return len(ticks) <= 10 and all(b - a >= need for a, b in zip(places, places[1:], strict=False))
+        return len(ticks) <= 10 and all(b - a >= need for a, b in itertools.pairwise(places))
 
     return around(log_ticks(low if linear is None else linear, max(-low, high), fit))
 

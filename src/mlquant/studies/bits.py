@@ -25,7 +25,6 @@ from mlquant.quantisers.settings import KINDS, Interval, Predict, Size
 from mlquant.studies import rates, shared
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 _HELD_OUT = NetworkSettings.model_fields["held_out"].default  # the share that quantisers of b are not trained on
