@@ -144,7 +144,8 @@ def _readme(sweep: dict, summary: pd.DataFrame) -> str:
         table.to_markdown(index=False, floatfmt=".4g"),
         *failed,
     ]
-    parts += ["`summary.csv` holds every setting, `losses.csv` the curves.", "![loss curves](losses.png)", HELD_OUT_BELOW]
+    parts += ["`summary.csv` holds every setting, `losses.csv` the curves.", "![loss curves](losses.png)"]
+    parts += [HELD_OUT_BELOW]
     parts += ["## Columns of summary.csv", explained([*summary], about := _about())]
     parts += ["## Columns of losses.csv", explained(["variant", "epoch", *COLUMNS], about)]
     return "\n\n".join(filter(None, parts)) + "\n"
