@@ -40,6 +40,7 @@ from mlquant.experiments import page
 from mlquant.experiments.page import data
 from mlquant.networks import inference, model
 from mlquant.networks.settings import NetworkSettings
+from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.vocoder import features
 
 TRAINING = {"lr": 0.01, "epochs": 1}
@@ -289,6 +290,7 @@ def test_the_folder_holds_links_to_tables_wavs_and_loss_curves(html, tables, tmp
     disk.write_bytes(tmp_path / "net.12345678" / "losses.png", b"png")
     page.write(tables, tmp_path / "history.csv", tmp_path / "out", [tmp_path / "net.12345678" / "losses.png"])
     assert (tmp_path / "out" / "net_losses.png").read_bytes() == b"png"
+    assert HELD_OUT_BELOW in html.read_text(encoding="utf-8")
 
 
 def test_hostile_names_stay_text(tmp_path, voice):

@@ -12,6 +12,7 @@ from mlquant import report
 from mlquant.core import records
 from mlquant.core.errors import InputError
 from mlquant.measures import measures
+from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.report.published import PUBLISHED
 
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>'
@@ -577,6 +578,14 @@ def test_the_page_is_one_file(results):
     assert set(re.findall(r'<img src="(.{5})', page)) == {"data:"}
     assert page.count("<img") == len(results.folders)
     assert 'href="mine_wav/index.html"' in page and 'href="studies/analog/big_dog_analog_d10_0dB.wav"' in page
+
+
+def test_each_caption_of_loss_curves_says_why_a_held_out_loss_can_lie_below(results):
+    results.everything()
+    page, _ = results.text()
+    captions = re.findall(r'alt="Figure: [^"]*, ([^"]*)"><figcaption>([^<]*)', page)
+    told = {name for name, caption in captions if HELD_OUT_BELOW in caption}
+    assert told == {name for name, _ in captions if name.endswith("losses") or name == "demo"} != set()
 
 
 def test_the_same_results_give_the_same_page(results):

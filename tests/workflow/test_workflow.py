@@ -483,7 +483,7 @@ def test_snakemakes_own_report_has_figures_tables_and_pages(finished):
     assert done.status == 0, done.text
     with zipfile.ZipFile(finished.folder / "report.zip") as archive:
         text = archive.read("report/report.html").decode()
-    for label in ("Experiments", "Measures", "Networks", "240118", "manifold"):
+    for label in ("Experiments", "Measures", "Networks", "240118", "manifold", "noise is added to the latents"):
         assert label in text
 
 

@@ -18,6 +18,7 @@ from mlquant.core import keys
 from mlquant.core.blocks import nearest_of
 from mlquant.core.disk import read_json
 from mlquant.core.errors import Faults
+from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.plan import records
 from mlquant.plan.experiments import ExperimentPlan, experiment_of
 from mlquant.plan.graph import Graph, Node
@@ -199,10 +200,10 @@ class Plan:
         return next((path for path in own if os.path.exists(path) and made < os.path.getmtime(path) <= now), None)
 
     def captions(self) -> dict[str, Any]:
-        """Return what captions of `snakemake --report` show: the checked entries, and the question of each study."""
+        """Return what captions of `snakemake --report` show: the checked entries, and words that the code has."""
         entries = self.config.model_dump(mode="json", include={"experiments", "sweeps", "studies"})
         asked = {kind: (study.__doc__ or "").split("\n")[0] for kind, study in studies.kinds().items()}
-        return entries | {"kinds": asked}
+        return entries | {"kinds": asked, "held_out_below": HELD_OUT_BELOW}
 
 
 def _time(folder: str) -> str | None:

@@ -14,6 +14,7 @@ from mlquant.core.disk import read_json, require
 from mlquant.core.provenance import block_at
 from mlquant.core.tables import formatted, laid_out, read_rows
 from mlquant.measures.columns import COLUMNS, OF_SPEECH
+from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.report.published import compared, known_of
 
 TITLE = ""  # each entry has its own
@@ -261,5 +262,5 @@ wavs by the package <code>pesq</code> (ITU-T P.862, on the scale of P.862.1), as
 </ul>
 {% endif %}
 """,
-    "caption": "Loss and SD in training",
+    "caption": "Loss and SD against epochs. " + HELD_OUT_BELOW,
 }

@@ -31,6 +31,7 @@ from mlquant.core.disk import (
 )
 from mlquant.core.errors import InputError
 from mlquant.experiments.page.data import gather, read_rows
+from mlquant.networks.types import HELD_OUT_BELOW
 
 SCRIPTS = (
     "dom",
@@ -85,6 +86,7 @@ def render(named: Sequence[tuple[str, Path]], history: Path | None = None, compa
     """
     page, blob = gather(named)
     names = {experiment["name"] for experiment in page["experiments"]}
+    networks = [network for experiment in page["experiments"] for network in experiment["networks"].values()]
     rows = read_rows(history) if history and history.exists() else []
     page["history"] = [row for row in rows if row["experiment"] in names]
     page["comparison"] = comparison
@@ -97,6 +99,7 @@ def render(named: Sequence[tuple[str, Path]], history: Path | None = None, compa
         title=page["title"],
         name=page["name"] if len(named) == 1 and page["title"] != page["name"] else "",
         colours={"light": colours.LIGHT, "dark": colours.DARK},
+        held_out_below=HELD_OUT_BELOW if any(network["losses"] for network in networks) else "",
         style=text("style.css"),
         script=Markup("\n").join(text(f"{name}.js") for name in SCRIPTS),
         data=Markup(script_json(page)),

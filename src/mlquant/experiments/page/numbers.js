@@ -149,9 +149,7 @@ function initTraining() {
     return lossCharts(several ? `${named(e)}: ${name}` : name, network);
   }));
   const traces = page.experiments.filter((e) => Object.values(e.traces).some((rows) => rows.length)).map(traceChart);
-  const noisy = page.experiments.some((e) => Object.values(e.networks).some((network) => network.settings.noise_var));
-  const note = noisy ? [quiet("Where a network gets noise on its latents, it gets it in training only, so that its held-out values can lie below those of the training.")] : [];
-  byId("networks").append(...note, el("div", { class: "grid" }, charts, traces), el("h3", {}, "History"), ...historyCharts());
+  byId("networks").append(el("div", { class: "grid" }, charts, traces), el("h3", {}, "History"), ...historyCharts());
 }
 
 const text = (value) => (typeof value === "string" || typeof value === "number" ? value : value === null || value === undefined ? null : JSON.stringify(value));
