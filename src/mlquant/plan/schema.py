@@ -189,8 +189,11 @@ def _inner(schema: dict[str, Any], defined: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def helps(name: str) -> dict[str, str]:
-    """Return what each key is, of the blocks that a JSON object has: see `Setting.block`."""
-    return {key.name: key.about for _, _, keys in reversed(listed(name)) for key in keys}
+    """Return what each key is, of the blocks that a JSON object has (see `Setting.block`), also with their titles."""
+    found: dict[str, str] = {}
+    for title, _, keys in reversed(listed(name)):
+        found |= {name: key.about for key in keys for name in (key.name, f"{title}.{key.name}")}
+    return found
 
 
 def _cell(text: str) -> str:
@@ -220,7 +223,8 @@ def _range(settings: dict[str, Any]) -> str:
     kind = settings.get("type", "")
     if kind == "array":
         few = settings.get("minItems", 0) == settings.get("maxItems")
-        return f"{settings['minItems'] if few else 'a list'} of: {_range(settings['items'])}"
+        items = _range(settings["items"])
+        return f"{settings['minItems'] if few else 'a list'}{f' of: {items}' if items else ''}"
     if kind == "object":
         return "settings by name"
     bounds = {name: settings[key] for name, key in _BOUNDS.items() if key in settings}

@@ -26,6 +26,7 @@ from typing import Any, Literal
 from mlquant.core import keys
 from mlquant.core.disk import read_json
 from mlquant.core.errors import InputError, log, one_line
+from mlquant.core.stage import Setting
 from mlquant.experiments.compare import changes
 from mlquant.plan.config import load, read
 from mlquant.plan.graph import Node
@@ -129,7 +130,7 @@ def _staying(plan: Plan, target: str, jobs: list[Job]) -> str:
     known_paths = [path for path in asked if path in known or path.rpartition("/")[0] in plan.nodes]
     made = {job.folder for job in jobs if job.outputs}
     behind = set[str]().union(*(plan.needed_for([path]) for path in known_paths))
-    stay = [folder for folder in behind - made if os.path.exists(folder)]
+    stay = [path for path in behind - made if (path in plan.nodes or path in known) and os.path.exists(path)]
     return f"; {len(stay)} other results stay" if stay else ""
 
 
@@ -137,7 +138,7 @@ def _table(jobs: list[Job], found: dict[str, list[Cause]], seconds: list[float |
     """Return a line for each job: its command, folder, causes and time."""
     rows = []
     for job, time in zip(jobs, seconds, strict=True):
-        inputs = [cause.text for cause in found[job.folder] if cause.kind == "input"]
+        inputs = list(dict.fromkeys(cause.text for cause in found[job.folder] if cause.kind == "input"))
         texts = [cause.text for cause in found[job.folder] if cause.kind != "input"] + inputs[:_INPUTS]
         texts += [f"and {len(inputs) - _INPUTS} inputs more"] if len(inputs) > _INPUTS else []
         rows.append((job.command, job.folder.removeprefix("results/"), ", ".join(texts), _about(time)))
@@ -328,15 +329,17 @@ def _named(paths: list[str], reason: str, label: str) -> list[str]:
 def _against_earlier(node: Node, known: dict[str, Variant], nodes: dict[str, Node]) -> list[Cause]:
     """Return how a node differs from the variant that is most like it; nothing if there is no record of one.
 
-    Where several variants are equally like it, one that the plan no longer has is preferred, then one with the same
-    inputs, or inputs of the same names, then the newest.
+    A variant that the plan still has counts as one difference more, as this node does not take its place. Where several
+    variants are equally like it, one that the plan no longer has is preferred, then one with the same inputs, or inputs
+    of the same names, then the newest.
     """
     compared = []
     for folder, variant in known.items():
         if found := _differences(node, variant):
             inputs = [cause.text for cause in found if cause.text.startswith("input ")]
             others = sum(not text.endswith(" has changed") for text in inputs)
-            compared.append(((len(found), folder in nodes, others, len(inputs), -variant.time), found))
+            planned = folder in nodes
+            compared.append(((len(found) + planned, planned, others, len(inputs), -variant.time), found))
     return min(compared, key=lambda one: one[0])[1] if compared else []
 
 
@@ -393,9 +396,10 @@ def _settings(before: dict, now: dict) -> list[Cause]:
                 if some
             )  # fmt: skip
             if text and len(f"{a}{b}") > _SHORT:
-                found.append(Cause(f"{_plain(name)}: {text}", "setting", last or name, (a, b)))
+                found.append(Cause(f"{_plain(name)}: {text}", "setting", last, (a, b)))
                 continue
-        found.append(Cause(f"{_plain(name)}: {' -> '.join(_shortened(a, b))}", "setting", last or name, (a, b)))
+        if (last, (a, b)) not in [(cause.name, cause.values) for cause in found]:  # as in the entry of a sample
+            found.append(Cause(f"{_plain(name)}: {' -> '.join(_shortened(a, b))}", "setting", last, (a, b)))
     named = {cause.name for cause in found}
     if named & {"nn", "family"}:  # which stand for their row in the table of networks
         found = [cause for cause in found if not cause.text.startswith("row.")]
@@ -541,7 +545,7 @@ def fold(
     of = {job.folder: job for job in jobs}
     lines, said = [], set[str]()
     for folders, those in alike.items():
-        texts = [_told(key[0], by_cause[key], plan.nodes.get(folders[0]), said) for key in those]
+        texts = _with_inputs([_told(key[0], by_cause[key], plan.nodes.get(folders[0]), said) for key in those])
         lines.append(f"{'; '.join(_groups([of[folder] for folder in folders], subjects))}: {'; '.join(texts)}")
     new = [job for job in jobs if differ[job.folder] == [_NEW]]
     following = [job for job in jobs if not differ[job.folder]]
@@ -569,9 +573,11 @@ def _own(
         pending += new
     same = {cause.values for folder in before for cause in differ.get(folder, ()) if cause.kind == "setting"}
     own = [cause for cause in mine if cause.kind != "input"]
+    # The settings of tables name the outputs, as a user does. What is measured, and on which inputs, follows from that.
+    if job.rule == "measure" and any(folder.startswith("results/experiments/") for folder in made):
+        return [cause for cause in own if cause.kind != "gone" and " of output " not in cause.text]
     if any(cause.name in before for cause in mine):
-        # The settings of tables and measures name outputs, as a user does; which inputs they have follows from that.
-        if job.rule in ("tabulate", "measure"):
+        if job.rule == "tabulate":
             return [cause for cause in own if cause.kind != "gone"]
         return [cause for cause in own if cause.kind != "setting" or cause.values not in same]
     return own or _earlier(plan, mine, variants, set()) or mine
@@ -604,16 +610,31 @@ def _told(text: str, those: list[Cause], node: Node | None, said: set[str]) -> s
         return f"code of {first.name} has changed{f' ({_listed(names)})' if names else ''}"
     about = ""
     if first.kind == "setting" and node and first.name not in said:
-        about = _about_setting(node, first.name)
+        about = _about_setting(node, first.name, " of output " in first.text)
         said.add(first.name)
     return f"{text if len({*those}) > 1 else first.text}{f' ({about})' if about else ''}"
 
 
-def _about_setting(node: Node, name: str) -> str:
+def _with_inputs(texts: list[str]) -> list[str]:
+    """Return texts of causes, in which those on many inputs that are new, or gone, are one."""
+    for end in ("new", "gone"):
+        names = [name for text in texts if (name := _input_that(text, end))]
+        if len(names) > 1:
+            texts = [text for text in texts if not _input_that(text, end)]
+            texts.append(f"inputs {_listed(names)} are {end}")
+    return texts
+
+
+def _input_that(text: str, end: str) -> str | None:
+    match = re.fullmatch(rf"input (.+) is {end}", text)
+    return match[1] if match else None
+
+
+def _about_setting(node: Node, name: str, of_output: bool) -> str:
     """Return the first words of the help of a setting of a node; "" where it has none."""
-    one = node.stage.settings.get(name)
-    if one is None and node.stage.whole and node.stage.whole.about.block:
-        about = helps(node.stage.whole.about.block).get(name, "")
+    one, whole = node.stage.settings.get(name), node.stage.whole
+    if one is None and whole and isinstance(whole.about, Setting) and whole.about.block:
+        about = helps(whole.about.block).get(f"outputs.{name}" if of_output else name, "")
     else:
         about = one.about.help if one else ""
     about = re.split(r"; |\. ", about)[0]
