@@ -6,6 +6,7 @@ A command loads only the file of its subject's commands, and the modules that it
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
 import inspect
 import re
@@ -82,9 +83,8 @@ def _parser_of_all(names: dict[str, str]) -> argparse.ArgumentParser:
     lines = ["commands, in the order of the graph:"]
     for subject in SUBJECTS:
         lines.append(f"\n  {subject}:")
-        for command in (command for command, of in names.items() if of == subject):
-            about = (stage_of(command, subject).function.__doc__ or "").splitlines()[0]
-            lines.append(f"    {command:<16}{about}")
+        commands = (command for command, of in names.items() if of == subject)
+        lines += [f"    {command:<16}{_first_sentence(command, subject)}" for command in commands]
     lines += ["", "mlquant COMMAND --help lists the settings of a command."]
     parser = argparse.ArgumentParser(
         prog="mlquant",
@@ -93,10 +93,17 @@ def _parser_of_all(names: dict[str, str]) -> argparse.ArgumentParser:
         epilog="\n".join(lines),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
     for command in names:
-        commands.add_parser(command)
+        subparsers.add_parser(command)
     return parser
+
+
+def _first_sentence(command: str, subject: str) -> str:
+    """Return the first line about a command, read from the text of its file; nothing is imported."""
+    functions = (one for one in ast.parse(_file_of(subject).read_bytes()).body if isinstance(one, ast.FunctionDef))
+    function = next(one for one in functions if one.name == command.replace("-", "_"))
+    return (ast.get_docstring(function) or "").partition("\n")[0]
 
 
 class _Parser(argparse.ArgumentParser):

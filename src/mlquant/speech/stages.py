@@ -76,7 +76,7 @@ def prepare_corpus(
         ),
     ] = [],  # noqa: B006
 ) -> None:
-    """Choose training speech, and write it as 16-bit 8 kHz speech."""
+    """Choose training speech, and write it as 16-bit 8 kHz."""
     from mlquant.core import blocks
     from mlquant.core.containers import some_of
     from mlquant.speech import corpus

@@ -55,9 +55,10 @@ def prune(
 ) -> None:
     """List, or remove, results that nothing makes any more.
 
-    These are folders results/KIND/NAME.KEY that the configuration no longer makes. A result is kept if config.yaml, the files given with --configfile and the
-    present code make it. It is also kept if a provenance.json in results/*_wav, or in a variant that results/compare/
-    shows, names it: to remove such a result, remove that folder first. Folders that people name are never removed.
+    These are folders results/KIND/NAME.KEY that the configuration no longer makes. A result is kept if config.yaml, the
+    files given with --configfile and the present code make it. It is also kept if a provenance.json in results/*_wav,
+    or in a variant that results/compare/ shows, names it: to remove such a result, remove that folder first. Folders
+    that people name are never removed.
     """
     from mlquant.tools import prune
 
