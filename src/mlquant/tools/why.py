@@ -236,14 +236,20 @@ def recorded() -> Variants:
     return variants
 
 
-def _measured(node: Node) -> dict[str, Variant]:
-    """Return the earlier variants of a node of measures by folder; the records of measures hold their settings."""
+def _measured(node: Node, variants: Variants) -> dict[str, Variant]:
+    """Return the earlier variants of a node of measures by folder.
+
+    The records of measures hold their settings. The code is that of the first tables which were made after them.
+    """
     found = {}
+    tables = [one for (kind, _), those in variants.items() if kind == "experiments" for one in those.values()]
     for path in Path("results/measures").glob(f"{node.name}.*/measured.json"):
         record = _object(path)
         settings = {name: record[name] for name in node.settings if name in record and name != "stages"}
         inputs = {name: [*_dict(record.get(name))] for name in node.inputs if name in record}
-        found[path.parent.as_posix()] = Variant(settings, inputs, {}, path.stat().st_mtime)
+        time = path.stat().st_mtime
+        after = min((one for one in tables if one.time >= time), key=lambda one: one.time, default=None)
+        found[path.parent.as_posix()] = Variant(settings, inputs, after.definitions if after else {}, time)
     return found
 
 
@@ -283,7 +289,7 @@ def causes(job: Job, nodes: dict[str, Node], variants: Variants) -> list[Cause]:
     if "Incomplete output files" in job.reason:
         found.append(Cause("was interrupted"))
     if node and missing:
-        known = _measured(node) if node.kind == "measures" else variants[node.kind, node.name]
+        known = _measured(node, variants) if node.kind == "measures" else variants[node.kind, node.name]
         if node.folder in known or any(map(os.path.exists, job.outputs)):
             found += [Cause(f"{os.path.basename(path)} is missing") for path in missing]
         else:
@@ -327,7 +333,9 @@ def _named(paths: list[str], reason: str, label: str) -> list[str]:
 
 
 def _against_earlier(node: Node, known: dict[str, Variant], nodes: dict[str, Node]) -> list[Cause]:
-    """Return how a node differs from the variant that is most like it; nothing if there is no record of one.
+    """Return how a node differs from the variant that is most like it.
+
+    That is nothing if there is no record of one, or if all that is recorded of one is the same.
 
     A variant that the plan still has counts as one difference more, as this node does not take its place. Where several
     variants are equally like it, one that the plan no longer has is preferred, then one with the same inputs, or inputs
@@ -335,11 +343,13 @@ def _against_earlier(node: Node, known: dict[str, Variant], nodes: dict[str, Nod
     """
     compared = []
     for folder, variant in known.items():
-        if found := _differences(node, variant):
-            inputs = [cause.text for cause in found if cause.text.startswith("input ")]
-            others = sum(not text.endswith(" has changed") for text in inputs)
-            planned = folder in nodes
-            compared.append(((len(found) + planned, planned, others, len(inputs), -variant.time), found))
+        found = _differences(node, variant)
+        if not found:
+            return []
+        inputs = [cause.text for cause in found if cause.text.startswith("input ")]
+        others = sum(not text.endswith(" has changed") for text in inputs)
+        planned = folder in nodes
+        compared.append(((len(found) + planned, planned, others, len(inputs), -variant.time), found))
     return min(compared, key=lambda one: one[0])[1] if compared else []
 
 
