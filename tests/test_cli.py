@@ -355,7 +355,7 @@ HEAVY = {"torch", "faiss", "matplotlib", "pandas", "pycodec2", "pydantic", "scip
     ("words", "allowed"),
     [
         (["analyse", "--help"], set()),
-        (["train", "--help"], set()),
+        (["train", "--help"], {"pydantic"}),
         (["analyse", "v.raw", "-o", "m2.bin"], {"scipy"}),
         (["encode", "bottleneck/weights.safetensors", "b.f32", "-o", "l2.f32"], set()),
         (["decode", "bottleneck/weights.safetensors", "l.f32", "--features", "b.f32", "-o", "b_hat2.f32"], set()),

@@ -24,7 +24,7 @@ from mlquant.core.stage import File, Json, Root, Setting, stage
     example="experiment.json --measured big_dog.json mmt1.json -o 240118",
 )
 def tabulate(
-    experiment: Annotated[Json, Setting(help="JSON text or file: name, title, samples, outputs, ...")],
+    experiment: Annotated[Json, Setting(help="JSON text or file", block="mlquant.experiments.settings:Tables")],
     measured: Annotated[list[Path], File(help="files written by measure", flag="--measured", metavar="JSON")],
     sidecars: Annotated[
         list[Path], File(help="provenance.json of its networks and codebooks", flag="--sidecars", metavar="JSON")
@@ -34,7 +34,10 @@ def tabulate(
     out: Annotated[Path, File(help="tables, README.md and provenance.json", flag="--out", metavar="DIR")],
     root: Root = None,
 ) -> None:
-    """Write the tables of an experiment: measures, means, a legend, and its provenance."""
+    """Write the tables of an experiment, and its provenance.
+
+    These are the measures of each sample and output, their means, and a legend.
+    """
     from mlquant.core import provenance
     from mlquant.experiments import tables
 
@@ -54,7 +57,10 @@ def page(
     out: Annotated[Path, File(help="wavs, tables and index.html", flag="--out", metavar="DIR")],
     root: Root = None,
 ) -> None:
-    """Make the folder of an experiment: its wavs, tables, and a page to listen to."""
+    """Make the folder of an experiment: wavs, tables, a page.
+
+    The page is one to listen to and to look at.
+    """
     from mlquant.core import disk
     from mlquant.experiments import page
 
@@ -71,7 +77,7 @@ def compare(
     *,
     out: Annotated[
         Path | None,
-        File(help="tables and index.html (default results/compare/A_vs_B)", flag="--out", metavar="DIR"),
+        File(help="tables and index.html; by default results/compare/A_vs_B", flag="--out", metavar="DIR"),
     ] = None,
     pair: Annotated[
         list[str],
@@ -79,7 +85,10 @@ def compare(
     ] = [],  # noqa: B006
     root: Root = None,
 ) -> None:
-    """Print what differs between two experiments, or variants of one, and make a page with both."""
+    """Compare two experiments, or two variants of one.
+
+    What differs between them is printed, and a page is made with both.
+    """
     from mlquant.core import disk
     from mlquant.experiments import compare, page
 

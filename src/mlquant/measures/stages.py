@@ -10,9 +10,7 @@ from mlquant.core.stage import File, Json, Root, Setting, stage
 
 @stage("measures", measured="measured.json", found=("files",), example="record.json -o measured.json")
 def measure(
-    record: Annotated[
-        Json, Setting(help="JSON text or file: sample, sex, references, rows of outputs with their files")
-    ],
+    record: Annotated[Json, Setting(help="JSON text or file", block="mlquant.measures.settings:Record")],
     *,
     measured: Annotated[Path, File(help="JSON file: the record with its measures", flag="--out")],
     root: Root = None,

@@ -27,7 +27,14 @@ NoiseVar = Annotated[float, Setting(help="variance of Gaussian noise on the late
 Share = Annotated[float, Setting(help="share of each file, at its end, that is never trained on", gt=0, lt=1)]
 Threads = Annotated[int, Setting(help="threads of the training; the last digits depend on their number", gt=0, le=1024)]
 
-Settings = Annotated[Json, Setting(help="JSON text or file, such as settings.json of a network", flag="--settings")]
+Settings = Annotated[
+    Json,
+    Setting(
+        help="JSON text or file, such as settings.json of a network",
+        flag="--settings",
+        block="mlquant.networks.settings:NetworkSettings",
+    ),
+]
 Training = Annotated[list[Path], File(help="22 floats a frame", flag="--features", metavar="B.f32")]
 Targets = Annotated[
     list[Path], File(help="79 floats a frame, for networks that make y_hat", flag="--target", metavar="Y.f32")

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-
 from mlquant.core.disk import read_json, require
 from mlquant.core.provenance import block_at
 from mlquant.core.tables import formatted, laid_out, read_rows
@@ -61,7 +59,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
     means = means.drop_duplicates(["group", "index", "tag"]).set_index(["group", "index", "tag"])
 
     def column(measure: str, group: str = "all") -> list:
-        found = means[measure] if measure in means else pd.Series(dtype=float)
+        found = means.get(measure, {})
         return [found.get((group, output["index"], output["tag"])) for output in outputs]
 
     beside = compared(settings, measures) if entry["name"] in SECTIONS else {}

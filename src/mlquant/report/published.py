@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from mlquant.core.tables import laid_out
 from mlquant.measures.columns import COLUMNS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
 """The original's figures, where each is from, and which samples are inside and outside the author's database."""
