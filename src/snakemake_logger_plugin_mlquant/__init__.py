@@ -162,7 +162,10 @@ class LogHandler(LogHandlerBase):
             self._say(record.getMessage().rstrip())
 
     def _job_info(self, record: logging.LogRecord) -> None:
-        message = record.rule_msg or f"rule {record.rule_name}"
+        message = record.rule_msg
+        if not (message or record.shellcmd):  # a target, for which nothing is run
+            return
+        message = message or f"rule {record.rule_name}"
         if self.common_settings.dryrun:
             self._say(f"Job {record.jobid}: {message}")
             if record.reason and Quietness.REASON not in self.quiet:
