@@ -57,7 +57,7 @@ ifeq ($(shell uname -s)$(CPU),Linux)
 HINT := ; without an NVIDIA GPU, make CPU=1 saves some 3 GB
 endif
 TORCH := $(shell sed -n 's/^torch==/&/p' constraints.txt)
-PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check
+PIP := .venv/bin/python -m pip install --quiet --quiet --disable-pip-version-check
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=...")'
@@ -70,15 +70,15 @@ ifeq ($(CPU),1)
 	@touch .venv/cpu
 endif
 	@$(PIP) --constraint constraints.txt --editable '.[dev]'
-	@$(PIP) --constraint constraints.txt pesq \
-	  || echo 'PESQ, which needs a C compiler, is not installed: the measures will be without it.'
+	@$(PIP) --constraint constraints.txt pesq > .venv/pesq.log 2>&1 \
+	  || echo 'PESQ, which needs a C compiler, is not installed: the measures will be without it (see .venv/pesq.log).'
 	@touch $@
 
 # Caches, and what is made again in minutes. Results are for `mlquant prune`, which removes those that no configuration
 # needs any more; all of them go only when told to, by a person who has seen what they are.
 CACHES := .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .snakemake/mlquant/settings
 clean:
-	@echo 'Removed, as it is made again in minutes: $(or $(wildcard $(CACHES)),nothing is there), and __pycache__ folders.'
+	@echo 'Removed, as they are made again in minutes: $(wildcard $(CACHES)) __pycache__'
 	@rm -rf $(CACHES)
 	@find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2> /dev/null || true
 ifeq ($(RESULTS),1)

@@ -39,8 +39,8 @@ _OWN_WORDS = (
     "Assuming ", "Building DAG", "Complete log", "Conda environments:", "DAG of jobs will be updated", "Execute ",
     "Exiting because a job", "Finished retrieval", "Finished upload", "Group jobs: inactive", "Reasons:",
     "Removing local copy", "Removing output files of failed job", "Retrieving ", "Rules with provenance triggered",
-    "Select jobs", "Singularity containers:", "Some jobs were triggered by provenance", "Storing ", "The run involves",
-    "Updating checkpoint", "Using shell:",
+    "Select jobs", "Shutting down", "Singularity containers:", "Some jobs were triggered by provenance", "Storing ",
+    "The run involves", "Updating checkpoint", "Using shell:",
 )  # fmt: skip
 _OWN_EVENTS = (
     LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.JOB_STARTED, LogEvent.GROUP_INFO, LogEvent.RULEGRAPH,
@@ -80,7 +80,7 @@ class Job:
         if not self.epochs:
             return told
         epoch, since = max(self.epochs.items())
-        told += f": epoch {epoch} of {self.last}"
+        told += f": epoch {epoch}/{self.last}"
         first, began = min(self.epochs.items())
         if first == epoch:  # a training that goes on from a checkpoint has no epoch 0
             first, began = 0, self.started
@@ -234,15 +234,14 @@ class LogHandler(LogHandlerBase):
             self._say(text)
 
     def _end(self, elapsed: str) -> None:
-        hours, minutes, seconds = map(float, elapsed.rpartition(" ")[2].split(":"))
-        days = int(elapsed.split()[0]) if "day" in elapsed else 0
-        took = duration(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
+        """Say how the run ended; `elapsed` is as Python writes a timedelta."""
+        days, _, clock = elapsed.rpartition(", ")
+        hours, minutes, seconds = map(float, clock.split(":"))
+        took = duration(((int(days.partition(" ")[0] or 0) * 24 + hours) * 60 + minutes) * 60 + seconds)
         if self.failed:
             names = "; ".join([*self.failed.values()][:_LAST]) + (" ..." if len(self.failed) > _LAST else "")
-            self._say(
-                f"{self.done} of {_counted(self.total, 'job')} done in {took}, {len(self.failed)} failed: {names}.",
-                "31",
-            )
+            jobs = _counted(self.total, "job")
+            self._say(f"{self.done} of {jobs} done, {len(self.failed)} failed: {names}.", "31")
         elif self.done < self.total:
             self._say(f"{self.done} of {_counted(self.total, 'job')} done in {took}.")
         else:
@@ -272,9 +271,8 @@ class LogHandler(LogHandlerBase):
 
     def _status(self, width: int) -> str:
         """Return one line of at most so many characters on what is done and what runs; trainings stand first."""
-        line = f"{self.done} of {_counted(self.total, 'job')} done" + (
-            f", {len(self.failed)} failed" if self.failed else ""
-        )
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        line = f"{self.done} of {_counted(self.total, 'job')}{failed}"
         jobs = sorted(self.running.values(), key=lambda job: not job.epochs)
         for i, job in enumerate(jobs):
             text = ("; " if i else ": ") + job.text()
@@ -340,10 +338,10 @@ def duration(seconds: float) -> str:
     minutes, whole = divmod(max(0, round(seconds)), 60)
     if not minutes:
         return f"{whole} s"
-    hours, minutes = divmod(minutes + (whole >= 30 and minutes >= 10), 60)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes >= 10 else f"{minutes} min {whole} s"
+    if minutes < 2:
+        return f"{minutes} min {whole} s"
+    hours, minutes = divmod(minutes + (whole >= 30), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 def _counted(count: int, name: str) -> str:
