@@ -82,7 +82,7 @@ clean:
 	@rm -rf $(CACHES)
 	@find src tests benchmarks -name __pycache__ -prune -exec rm -rf {} + 2> /dev/null || true
 ifeq ($(RESULTS),1)
-	@test ! -e results || { du -sh results results/*_wav results/sweeps/* results/studies/* 2> /dev/null; \
+	@test ! -e results || { du -sh results; du -sh results/*_wav results/sweeps/* results/studies/* 2> /dev/null; \
 	  printf 'Remove all of results/? To make it again takes from minutes to many hours. [y/N] '; read answer; \
 	  case "$$answer" in y|Y|yes) rm -rf results; echo 'Removed: results/.';; *) echo 'Kept: results/.';; esac; }
 else
