@@ -9,6 +9,7 @@ in full. With --verbose or --debug-dag Snakemake's own words are shown here too.
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import re
@@ -173,7 +174,7 @@ class LogHandler(LogHandlerBase):
             return
         self.failed.pop(record.jobid, None)
         brief = message.partition("; progress in ")[0]
-        self.running[record.jobid] = Job(record.jobid, record.rule_name, brief, [_plain(path) for path in record.log])
+        self.running[record.jobid] = Job(record.jobid, record.rule_name, brief, [_local(path) for path in record.log])
         if not self.live:
             self._say(f"Job {record.jobid}: {message} ({self.done} of {self.total} done)")
         if not self.timer and Quietness.PROGRESS not in self.quiet:
@@ -199,7 +200,7 @@ class LogHandler(LogHandlerBase):
 
     def _job_error(self, record: logging.LogRecord) -> None:
         job = self.running.pop(record.jobid, None)
-        if record.indent and (not any(map(os.path.exists, map(_plain, record.log))) or _made(record.output)):
+        if record.indent and (not any(map(os.path.exists, map(_local, record.log))) or _made(record.output)):
             return  # of a group, which tells of all of its jobs: it had not begun, or had ended well
         message = job.message if job else ""
         self.failed[record.jobid] = message or record.rule_name
@@ -311,7 +312,7 @@ class LogHandler(LogHandlerBase):
 
     def _say_ends(self, logs: list[str]) -> None:
         """Show the last lines of logs, each with its path."""
-        for path in map(_plain, logs):
+        for path in map(_local, logs):
             try:
                 lines = _lines(path)
             except OSError:
@@ -360,13 +361,17 @@ def _width(stream: object) -> int:
         return 80
 
 
-def _plain(path: str) -> str:
-    """Return a path without what Snakemake writes behind it, as "(send to storage)"."""
-    return re.sub(r" \([^()]*\)$", "", path)
+def _local(path: str) -> str:
+    """Return the local path of a file that Snakemake tells of, as "s3://x/results/a.log (send to storage)"."""
+    plain = re.sub(r" \([^()]*\)$", "", path)
+    if plain == path or os.path.exists(plain):
+        return plain
+    copies = glob.glob(f".snakemake/storage/*/{glob.escape(re.sub(r'^(\w+:)?/+', '', plain))}")
+    return copies[0] if copies else plain
 
 
 def _made(outputs: list[str]) -> bool:
-    return bool(outputs) and all(map(os.path.exists, map(_plain, outputs)))
+    return bool(outputs) and all(map(os.path.exists, map(_local, outputs)))
 
 
 def _lines(path: str) -> list[str]:
