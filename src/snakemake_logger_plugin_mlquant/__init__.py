@@ -366,7 +366,8 @@ def _local(path: str) -> str:
     plain = re.sub(r" \([^()]*\)$", "", path)
     if plain == path or os.path.exists(plain):
         return plain
-    copies = glob.glob(f".snakemake/storage/*/{glob.escape(re.sub(r'^(\w+:)?/+', '', plain))}")
+    within = re.sub(r"^(\w+:)?/+", "", plain)
+    copies = glob.glob(f".snakemake/storage/*/{glob.escape(within)}")
     return copies[0] if copies else plain
 
 
