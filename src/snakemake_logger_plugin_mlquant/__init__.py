@@ -153,8 +153,9 @@ class LogHandler(LogHandlerBase):
             return
         sources = stats.get("fetch", 0) + stats.get("fetch_optional", 0)
         if sources:
+            are = "is" if sources == 1 else "are"
             self._say(
-                f"Speech: {_counted(sources, 'source')} of speech {'is' if sources == 1 else 'are'} obtained first."
+                f"Speech: {_counted(sources, 'source')} {are} obtained, from Debian's archive or other addresses."
             )
         if self.width:
             jobs = ", ".join(f"{count} {rule}" for rule, count in stats.items())
@@ -284,7 +285,7 @@ class LogHandler(LogHandlerBase):
         return _cut(line, width)
 
     def _draw(self) -> None:
-        if self.live and self.running and not self.ended.is_set():
+        if self.live and (self.running or Quietness.RULES in self.quiet) and not self.ended.is_set():
             # The cursor goes back to the first column, so that what another program writes begins there.
             self.stream.write(f"\r{self._status(_width(self.stream) - 1)}\033[K\r")
             self.stream.flush()
