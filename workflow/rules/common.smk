@@ -100,7 +100,7 @@ def in_file(text):
     path = f".snakemake/mlquant/settings/{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
     if not os.path.exists(path):
         try:
-            write_text(path, text + "\n")
+            write_text(path, f"{text}\n")
         except OSError as error:
             raise WorkflowError(f"{path}: cannot be written: {error.strerror}")
     return path
