@@ -3,6 +3,7 @@
 import os
 import pty
 import re
+import shutil
 import struct
 import subprocess
 import sys
@@ -218,3 +219,21 @@ def test_a_run_that_has_nothing_to_do_says_so_in_a_line(cold):
     left_out, nothing = told
     assert left_out.startswith("The optional sample late could not be obtained and is left out.")
     assert nothing == "Nothing to be done (all requested files are present and up to date)."
+
+
+def test_a_run_of_the_workflow_leaves_a_few_lines_on_a_terminal(copied):
+    """Warnings and summaries stay."""
+    for path in ("results/pair_wav", *copied.files("results/optional_sources/late.*")):
+        shutil.rmtree(copied.folder / path)
+    words = command("results/pair_wav", "results/compare/240118_vs_pair")
+    status, text = on_terminal(words, copied.folder, PYTHONPATH=str(copied.folder / "src"))
+    assert status == 0, text
+    left = screen(text)
+    assert sum(line.startswith("warning: source late: file:///no/such/folder/late.raw") for line in left) == 1
+    assert sum(line.startswith("The optional sample late could not be obtained") for line in left) == 1
+    compared = (copied.folder / "results/logs/compare/240118_vs_pair.log").read_text(encoding="utf-8").rstrip()
+    assert compared in "\n".join(left)
+    assert re.search(r"\d of \d jobs: Gathering results/pair_wav", text)
+    assert re.fullmatch(r"\d jobs done in .*\.", left[-3])
+    assert left[-2].startswith("All that Snakemake said is in .snakemake/log/")
+    assert len(left) - len(compared.splitlines()) < 15, left
