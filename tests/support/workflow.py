@@ -110,7 +110,7 @@ class Done:
     @property
     def stages(self):
         """Names, without keys, of the stages whose jobs are shown, and of the folders gathered."""
-        return set(re.findall(r"^Job \d+: .*?([\w-]+)(?:\.[0-9a-f]{8}\b|$)", self.text, re.MULTILINE))
+        return set(re.findall(r"^Job \d+: .*?([\w-]+)(?:\.[0-9a-f]{8}\b| \(|$)", self.text, re.MULTILINE))
 
 
 @dataclass

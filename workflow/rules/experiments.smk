@@ -62,7 +62,7 @@ rule tabulate:
         mem_mb=1000,
         runtime=10,
     params:
-        experiment=lambda w: params(node(w).settings),
+        experiment=lambda w: in_file(params(node(w).settings)),
         root=root,
         folder=folder_of,
     message:
