@@ -58,9 +58,9 @@ class Words:
         return found
 
     def _short(self, output: dict) -> str:
-        if output["process"] == "codec2":
+        if output.get("process") == "codec2":
             return f"Codec 2 {output.get('mode')}"
-        if output["process"] == "original":
+        if output.get("process") == "original":
             return "sinusoidal model"
         boxes = [network for network in self._of(output) if network.get("d")]
         text = " + ".join(f"d = {network['d']}" for network in boxes) or "b to y"
@@ -73,10 +73,10 @@ class Words:
         return text + (", postfilter" if output.get("postfilter", 1) != 1 else "")
 
     def _what(self, output: dict) -> str:
-        if output["process"] == "codec2":
+        if output.get("process") == "codec2":
             mode = str(output.get("mode"))
             return f"Codec 2 at {mode} bit/s" if mode.isdigit() else f"Codec 2, mode {mode}"
-        if output["process"] == "original":
+        if output.get("process") == "original":
             return "sinusoidal model, phases as analysed, nothing coded"
         used = self._of(output)
         boxes = [network for network in used if network.get("d")]
@@ -151,12 +151,12 @@ class Words:
     def sentence(self, samples: int) -> str:
         """Return what was done in one sentence."""
         speech = f"The speech of {_counted(samples, 'sample')}"
-        made = [output for output in self._outputs if output["process"] == "vocoder"]
-        modes = [str(o.get("mode")) for o in self._outputs if o["process"] == "codec2"]
+        made = [output for output in self._outputs if output.get("process", "vocoder") == "vocoder"]
+        modes = [str(o.get("mode")) for o in self._outputs if o.get("process") == "codec2"]
         rates = _and(f"{mode} bit/s" if mode.isdigit() else mode for mode in modes)
         if not made:
             done = [f"coded by Codec 2 at {rates}"] if modes else []
-            if any(output["process"] == "original" for output in self._outputs):
+            if any(output.get("process") == "original" for output in self._outputs):
                 done.insert(0, "made again by the sinusoidal model, with amplitudes and phases as analysed")
             return f"{speech} was {' and '.join(done)}." if done else f"{speech} is here to listen to."
         routes = self._routes(made)
