@@ -51,7 +51,7 @@ def content(path, plan, behind):
             "definitions": {name: one for stage in told for name, one in keys.reached(stage.stage.entry).items()},
             "stages": {stage.folder: {"settings": stage.settings, "inputs": stage.inputs} for stage in told},
         }
-        entry = {name: stage.settings.get(name) for name in ("name", "samples", "outputs")}
+        entry = {name: stage.settings.get(name) for name in ("name", "title", "samples", "outputs")}
         return json.dumps(record | {"experiment": entry} if stage.kind == "experiments" else record)
     if path.endswith("measured.json"):
         return json.dumps(stage.settings | {"files": dict.fromkeys(stage.inputs["files"], "")})
@@ -214,9 +214,12 @@ SETTINGS = [
     ({"experiments": {"240118": {"outputs": {6: None}}}}, "2 samples: measure; 240118: tabulate: output 6 is gone"),
     ({"experiments": {"240118": {"title": "Another"}}}, "240118: tabulate: title: Experiment 1"),
     ({"networks": {"manifold": {"lr": 0.1}}}, "manifold: train: lr: 0.001 -> 0.1 (learning rate)"),
-    ({"quantisers": {"nn4_vq": {"stages": [{"size": 8}, {"size": 8}]}}}, "nn4_vq_1, nn4_vq_2: vq_train: m: "),
+    (
+        {"quantisers": {"nn4_vq": {"stages": [{"size": 8}] * 3}}},
+        "nn4_vq_1: vq_train: m: 32 -> 8 (entries of the codebook",
+    ),
     ({"corpora": {"few": {"seed": 2}}}, "few_own: prepare_corpus: seed: 1 -> 2 (seed of the choice of files and of "),
-    ({"features": {"floor_dB": -90}}, "2 samples and few_own: features: floor_dB: -80 -> -90 (least amplitude of a "),
+    ({"features": {"floor_dB": -90}}, "2 samples, few_own: features: floor_dB: -80 -> -90 (least amplitude of a "),
     ({"samples": {"ann": {"sex": "f"}}}, "sample ann: measure: sex: none -> f (sex of the speaker)"),
     ({"max_epochs": 2}, "manifold, nn4_cat1: train: epochs: 30 -> 2 (how often the training goes through the corpus)"),
 ]
@@ -514,4 +517,4 @@ def test_a_real_run_records_what_is_told_of_the_next_one(copied, monkeypatch, ca
     done = copied.run("--cores", 2, "results/240118_wav", overlay=overlay)
     assert done.status == 0, done.text
     line, *lines = told({})
-    assert line.startswith("1 job, about ") and "  240118: page: mbest of output 6: 3 -> 5 (" in "\n".join(lines)
+    assert line.startswith("1 job, about ") and "  240118: page: mbest of output 6: 3 -> 5" in "\n".join(lines)
