@@ -408,7 +408,7 @@ def check_keys_help(tab):
     assert not keys.is_visible()
     tab.keyboard.press("?")
     assert "play or pause" in keys.inner_text()
-    assert tab.locator("#help").get_attribute("aria-expanded") == "true"
+    wait_for(tab, "document.getElementById('help').getAttribute('aria-expanded') === 'true'")
     tab.keyboard.press("?")
     assert not keys.is_visible()
     tab.locator("#help").click()

@@ -233,7 +233,7 @@ def test_a_run_of_the_workflow_leaves_a_few_lines_on_a_terminal(copied):
     assert sum(line.startswith("The optional sample late could not be obtained") for line in left) == 1
     compared = (copied.folder / "results/logs/compare/240118_vs_pair.log").read_text(encoding="utf-8").rstrip()
     assert compared in "\n".join(left)
-    assert re.search(r"\d of \d jobs: Gathering results/pair_wav", text)
+    assert re.search(r"\d of \d jobs: \w+ing ", text)  # which job the line names depends on when it is written
     assert re.fullmatch(r"\d jobs done in .*\.", left[-3])
     assert left[-2].startswith("All that Snakemake said is in .snakemake/log/")
     assert len(left) - len(compared.splitlines()) < 15, left
