@@ -123,6 +123,7 @@ def test_elsewhere_a_job_has_one_plain_line(folder, kind):
     assert "\nvariant   loss\nbest      0.125\n" in text and re.search(r"^2 jobs done in \d+ s\.$", text, re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_no_color_leaves_the_updated_line_and_takes_the_colours(folder):
     failed = command("never", "--logger", "mlquant")
     texts = [on_terminal(failed, folder, **changes)[1] for changes in ({}, {"NO_COLOR": "1"})]
@@ -148,6 +149,7 @@ def test_a_job_that_fails_shows_the_last_lines_of_its_log_and_the_run_names_the_
     assert LONG not in done.stderr and LONG in log
 
 
+@pytest.mark.slow
 def test_verbose_and_quiet_are_those_of_snakemake(folder):
     def said(*words):
         done = subprocess.run(
