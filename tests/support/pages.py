@@ -486,6 +486,8 @@ def check_signs(tab):
     )
     boxes = """[...document.querySelectorAll(".scroll, .limited")].filter((e) => e.scrollWidth > e.clientWidth + 1)"""
     assert tab.evaluate(f"{boxes}.every((e) => e.closest('.scrolling'))")
+    # Those without buttons are reached by keyboard, so that they can be scrolled.
+    assert tab.evaluate("[...document.querySelectorAll('.scroll')].every((e) => e.tabIndex === 0 && e.ariaLabel)")
     return tab.evaluate(f"{boxes}.length")
 
 

@@ -350,7 +350,8 @@ def log_ticks(low: float, high: float, fit: Callable[[list[float]], bool]) -> li
     ]
     inside = ([tick for tick in ticks if low <= tick <= high] for ticks in choices)
     chosen = next((ticks for ticks in inside if fit(ticks)), [])
-    if len(chosen) < 3:  # within less than a decade
+    # Within less than a decade, or where 80, 90 and 100 leave the axis without a number up to 160.
+    if len(chosen) < 3 or chosen[-1] ** 2 < low * high:
         linear = (MaxNLocator(count, steps=[1, 2, 5, 10]).tick_values(low, high) for count in range(7, 1, -1))
         inside = ([float(tick) for tick in ticks if low <= tick <= high] for ticks in linear)
         chosen = max([chosen, *(ticks for ticks in inside if fit(ticks))], key=len)

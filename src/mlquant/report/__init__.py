@@ -126,7 +126,7 @@ def _part(entry: dict, base: Path) -> dict:
         "place": place,
         "title": entry["settings"].get("title") or module.TITLE or entry["name"],
         "anchor": f"{entry['kind']}-{entry['name']}",
-        "network_table": _networks(networks),
+        "network_table": _networks(networks) if networks else None,  # a sweep has its own in its table
         "used": networks,
         "quantised": entry["quantisers"],
         "quick_look": quick_look(entry["lowered"]),

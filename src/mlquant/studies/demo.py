@@ -158,12 +158,14 @@ What is left of b when {{ found.ncat }} frame{{ "s" if found.ncat > 1 }}, {{ 20 
 """,
     "setup": """
 <p>{{ network(part, part.settings.network) }} was trained on the corpus
-<code>{{ part.used[part.settings.network].corpus }}</code> for {{ part.facts.epochs }} epochs and then given the
-{{ part.facts.frames }} frames of <code>{{ part.settings.sample }}</code>. The spectra are the
+<code>{{ part.used[part.settings.network].corpus }}</code> for {{ part.facts.epochs }}
+epoch{{ "s" if part.facts.epochs != 1 }} and then given the {{ part.facts.frames }} frames of
+<code>{{ part.settings.sample }}</code>. The spectra are the
 {{ part.settings.frames }} frames of median SD in equal parts of its loud speech.</p>
 """,
     "findings": """
-<p>In training the held-out SD went from {{ part.facts.first | num(".2f") }} to
+<p>In training the held-out SD
+{{ "went from " ~ (part.facts.first | num(".2f")) ~ " to" if part.facts.epochs > 1 else "is" }}
 {{ part.facts.held_out | num(".2f") }} dB², against {{ part.facts.training | num(".2f") }} dB² on the training frames.
 On the speech of <code>{{ part.settings.sample }}</code> it is {{ part.facts.sample | num(".2f") }} dB².</p>
 """,

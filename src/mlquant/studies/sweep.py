@@ -96,9 +96,9 @@ def summarise(sweep: dict, folder: Path) -> None:
 
 def _about() -> dict[str, str]:
     """Return what each column of summary.csv and losses.csv holds."""
-    from mlquant.networks.settings import NetworkSettings
+    from mlquant.networks.settings import Network
 
-    settings = NetworkSettings.helps()
+    settings = Network.helps()
     return {
         "variant": "row of the sweep, with the seed where it is trained several times; in losses.csv its label",
         "label": "the row, and what it changes",

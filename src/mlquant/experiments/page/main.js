@@ -116,7 +116,7 @@ function show() {
   press(transport.levelled, audio.levelled);
   const loop = audio.loop ? `, repeats ${number(audio.loop[0])} to ${number(audio.loop[1])} s` : "";
   const level = audio.levelled && !blind ? `, ${number(20 * Math.log10(gain(track)), 1)} dB` : "";
-  say(blind ? `${sample.name}: A/B/X${loop}` : `${sample.name}, ${track.kind === "source" ? "" : `${track.label}: `}${toldOf(track)}${level}${loop}${track.kind === "source" ? "" : ` (${wordsOf(track).what}; ${track.tag})`}`);
+  say(blind ? `${sample.name}: A/B/X${loop}` : `${sample.name}, ${track.kind === "source" ? "" : `${track.label}: `}${toldOf(track).replace(track.kind === "published" ? /^published, / : /^$/, "")}${level}${loop}${track.kind === "source" ? "" : ` (${wordsOf(track).what}; ${track.tag})`}`);
   showOutputs();
   drawTimeline(sample.tracks[blind ? 0 : audio.track]);
   follow();

@@ -161,7 +161,7 @@ function provenanceOf(experiment) {
   const seeds = experiment.stages.filter((s) => has(s.settings?.seed)).map((s) => [s.folder, s.settings.seed]);
   const seconds = experiment.stages.map((s) => s.seconds).filter(has);
   const total = seconds.reduce((a, b) => a + b, 0);
-  const list = (title, caption, heads, rows) => (rows.length ? details(`${title} (${rows.length})`, table(caption, heads, rows)) : null);
+  const list = (title, caption, heads, rows) => (rows.length ? details(`${title} (${rows.length})`, table(`${caption}${several ? ` of ${named(experiment)}` : ""}`, heads, rows)) : null);
   return el("div", {}, several ? el("h3", {}, named(experiment)) : null,
     el("dl", { class: "facts" }, [["key", experiment.key], ["revision", revision(experiment)], ["tables", experiment.folder],
       ["run time", seconds.length ? `${number(total, 0)} s in ${seconds.length} of ${experiment.stages.length} runs of commands` : "not recorded"],

@@ -20,7 +20,7 @@ function wordsOf(track, sample = audio.sample) {
 // A track in a line: 12 bits, 1200 bit/s, PESQ 2.58, of this sample 2.54.
 function toldOf(track, own = true) {
   const words = wordsOf(track), mean = has(words.mean), here = own && has(words.own);
-  const name = words.short.startsWith("Codec 2") && words.rate ? words.what : words.short;
+  const name = words.short.startsWith("Codec 2") && words.rate ? words.what.replace("the published wav of: ", "") : words.short;
   return [track.kind === "published" ? `published, ${name}` : track.kind === "source" ? words.what : name, name.includes("bit/s") ? null : words.rate,
     mean ? `PESQ ${number(words.mean)}` : null, here ? `${mean ? "" : "PESQ "}of this sample ${number(words.own)}` : null].filter(Boolean).join(", ");
 }
@@ -28,7 +28,8 @@ function toldOf(track, own = true) {
 // The tooltip of a track: what it is, its numbers, what its maker says, and the end of its file's name.
 function tooltipOf(track) {
   const words = wordsOf(track);
-  return [toldOf(track), words.what, words.by ? `“${words.by}”` : null, track.kind === "source" ? null : track.tag].filter(Boolean).join("; ");
+  const told = toldOf(track), what = told.includes(words.what) ? null : words.what;
+  return [told, what, words.by && words.by !== words.what ? `“${words.by}”` : null, track.kind === "source" ? null : track.tag].filter(Boolean).join("; ");
 }
 
 const outputRows = []; // {row, button, name} of the table of outputs
@@ -111,6 +112,7 @@ function againstBits() {
   const of = (tag, name) => mean([...(anchors.get(tag)?.values() ?? [])].map((r) => r[name]).filter(has));
   const choices = CHARTED_COLUMNS.filter((name) => page.experiments.some((e) => e.means.some((r) => has(r[name]))));
   if (!choices.length) return quiet("There is no measure of quality to draw against bit/s.");
+  const hollow = choices.some((c) => page.experiments.some((e) => e.means.some((r) => has(r[`published_${c}`]) && has(r.bit_per_s))));
   let name = choices[0];
   const draw = () => {
     const modes = [...anchors.keys()].map((tag) => ({ tag, x: of(tag, "bit_per_s"), y: of(tag, name) })).filter((m) => has(m.x) && has(m.y)).sort((a, b) => a.x - b.x);
@@ -142,7 +144,7 @@ function againstBits() {
   return el("div", {}, el("div", { class: "row" }, select("Measure", choices.map((c) => [c, page.columns[c].label]), (value) => {
     name = value;
     draw();
-  }), el("span", { class: "quiet" }, "against bit/s, means over all samples")), box);
+  }), el("span", { class: "quiet" }, hollow ? "against bit/s, means; ○ published wavs" : "against bit/s, means over all samples")), box);
 }
 
 function initOverview() {
