@@ -90,8 +90,8 @@ class Config(Block):
     listening: Annotated[
         dict[Name, Listening],
         Setting(
-            help="listening tests, each made from an experiment; besides these each experiment has one of its own name, "
-            "of kind mushra with all defaults"
+            help="listening tests, each made from an experiment; besides these each experiment has one of its own "
+            "name, of kind mushra with all defaults"
         ),
     ] = {}
     complete: Annotated[

@@ -20,7 +20,7 @@ def tests_of(config: Config) -> dict[str, Listening]:
 
 
 def heard(config: Config, test: Listening) -> list[str]:
-    """Return the samples of a listening test, in the order of its experiment; a number of them is chosen by the seed."""
+    """Return the samples of a listening test, in the order of its experiment; the seed chooses a number of them."""
     samples = config.experiments[test.experiment].samples
     chosen = samples if test.samples is None else test.samples
     if isinstance(chosen, int):

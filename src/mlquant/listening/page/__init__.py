@@ -21,14 +21,15 @@ from scipy.signal import resample_poly
 
 from mlquant.core import disk, records
 from mlquant.core.errors import InputError, log, markdown
+from mlquant.core.page import upsampling
 from mlquant.core.tables import explained, read_table
 
 SCRIPTS = ("order", "player", "trials", "main")
-"""The scripts, each a file `<name>.js`, in the order in which they run, after `upsample.js` of experiments' pages."""
+"""The scripts, each a file `<name>.js`, in the order in which they run, after that of `core.page`."""
 RATE = 8000  # Hz
 LIMIT = 60_000_000  # bytes of all sounds; the page is a third larger
-LEVEL_dB = -26.0  # active level below full scale, as ITU-T P.800 has it for listening tests
-PEAK_dB = -1.0  # below full scale; louder sounds lower the level of the whole test
+LEVEL_dB = -26.0  # active level, of full scale, as ITU-T P.800 has it for listening tests
+PEAK_dB = -1.0  # of full scale; louder sounds lower the level of the whole test
 _FRAME = 160  # samples in which activity is looked at: 20 ms
 _ACTIVE_dB = 30.0  # a frame of the source is active if it is no more than this below the loudest one
 
@@ -41,8 +42,8 @@ STIMULI = {
     "seconds": "length",
     "delay_samples": "samples cut off at the start, by which it comes after the source",
     "gain_dB": "what was done to its level, in dB",
-    "level_dB": "active level after that, in dB below full scale: the RMS in frames of 20 ms where the source speaks",
-    "peak_dB": "highest sample after that, between samples too, in dB below full scale",
+    "level_dB": "active level after that, in dB of full scale: the RMS in frames of 20 ms where the source speaks",
+    "peak_dB": "highest value after that, between samples too, in dB of full scale",
     "from": "the file that it is made from",
 }
 """What each column of stimuli.csv holds."""
@@ -73,11 +74,11 @@ def write(settings: dict, tables: Path, out: Path) -> None:
 def _samples(settings: dict, known: dict, tables: Path) -> list[str]:
     """Return the samples that the experiment has; the others are told."""
     there = [name for name in settings["samples"] if name in known["samples"]]
+    if not there:
+        raise InputError(f"{tables}: has none of the samples {', '.join(settings['samples'])}, expected one or more")
     for name in settings["samples"]:
         if name not in there:
             log(f"{name}: is left out, as the experiment has left it out")
-    if not there:
-        raise InputError(f"{tables}: has none of the samples {', '.join(settings['samples'])}, expected one or more")
     return there
 
 
@@ -184,12 +185,11 @@ def _page(settings: dict, known: dict, stimuli: list[dict], sounds: list[np.ndar
 
 def _render(page: dict, blob: str) -> str:
     templates = Environment(loader=PackageLoader("mlquant.listening.page", "."), autoescape=True)
-    of_experiments = PackageLoader("mlquant.experiments.page", ".")
 
-    def text(name: str, loader: Any = templates.loader) -> Markup:
-        return Markup(loader.get_source(templates, name)[0])
+    def text(name: str) -> Markup:
+        return Markup(templates.loader.get_source(templates, name)[0])
 
-    scripts = [text("upsample.js", of_experiments), *(text(f"{name}.js") for name in SCRIPTS)]
+    scripts = [Markup(upsampling()), *(text(f"{name}.js") for name in SCRIPTS)]
     return templates.get_template("page.html").render(
         title=page["title"],
         style=text("style.css"),
@@ -204,22 +204,19 @@ def _readme(page: dict, name: str, table: pd.DataFrame) -> str:
     number = len(page["samples"]) * len(page.get("pairs", [0]))
     trials = min(page["trials"] or number, number)
     asks = "a score from 0 to 100 for each sound" if page["kind"] == "mushra" else "which of two sounds is better"
-    return (
-        "\n\n".join(
-            [
-                f"# {markdown(name)}",
-                f"A listening test of experiment {page['experiment']}. It asks for {asks}, in {trials} of {number} trials "
-                f"a rater. The name of the test is `{page['test']}`; answers to different tests are not put together.",
-                "Send `index.html` to raters, by mail or on a stick: it holds all sounds, is opened by a double click, and "
-                "needs no network. Each rater types a name or a code, which decides the order of trials and of sounds, and "
-                "sends back the CSV file that the page saves. What the sounds are is in `stimuli.csv`: keep it to "
-                "yourself. Then",
-                f"    mlquant ratings *.csv -o results/ratings/{name}",
-                f"All sounds have one active level, {table['level_dB'].iloc[0]:.1f} dB below full scale, and none a peak "
-                f"above {table['peak_dB'].max():.1f} dB.",
-                "## Columns of stimuli.csv",
-                explained(STIMULI, STIMULI),
-            ]
-        )
-        + "\n"
-    )
+    about = [
+        f"# {markdown(name)}",
+        f"A listening test of experiment {page['experiment']}. It asks for {asks}, in {trials} of {number} trials a "
+        f"rater. The name of the test is `{page['test']}`; answers to different tests are not put together.",
+        "Send `index.html` to raters, by mail or on a stick: it holds all sounds, is opened by a double click, and "
+        "needs no network. Each rater types a name or a code, which decides the order of trials and of sounds, and "
+        "sends back the CSV file that the page saves. What the sounds are is in `stimuli.csv`: keep it to yourself. "
+        "Then",
+        f"    mlquant ratings *.csv -o results/ratings/{name}",
+        "tells what the answers say, and the experiment's page and the report show it when they are made again.",
+        f"All sounds have one active level, {-table['level_dB'].iloc[0]:.1f} dB below full scale, and their highest "
+        f"peak is at {table['peak_dB'].max():.1f} dB.",
+        "## Columns of stimuli.csv",
+        explained(STIMULI, STIMULI),
+    ]
+    return "\n\n".join(about) + "\n"
