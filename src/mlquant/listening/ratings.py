@@ -309,8 +309,8 @@ def means(answers: pd.DataFrame) -> pd.DataFrame:
 def pairs(answers: pd.DataFrame) -> pd.DataFrame:
     """Return a row for each pair of stimuli that were heard in one trial, with difference, interval and p."""
     compare = _difference if answers["kind"].iloc[0] == "mushra" else _preference
-    stimuli = [tuple(what) for what in means(answers)[_WHAT].astype(object).where(lambda t: t.notna(), None).to_numpy()]
     scores = {what: one.set_index(["rater", "trial"])["score"] for what, one in _by_stimulus(answers)}
+    stimuli = sorted(scores, key=lambda what: -scores[what].mean())
     rows = []
     for a, b in combinations(stimuli, 2):
         both = pd.concat([scores[a], scores[b]], axis=1, keys=["a", "b"], join="inner")
