@@ -30,6 +30,7 @@ from mlquant.core.disk import (
     write_text,
 )
 from mlquant.core.errors import InputError
+from mlquant.core.page import upsampling
 from mlquant.experiments.page.data import gather, read_rows
 from mlquant.networks.types import HELD_OUT_BELOW
 
@@ -101,7 +102,7 @@ def render(named: Sequence[tuple[str, Path]], history: Path | None = None, compa
         colours={"light": colours.LIGHT, "dark": colours.DARK},
         held_out_below=HELD_OUT_BELOW if any(network["losses"] for network in networks) else "",
         style=text("style.css"),
-        script=Markup("\n").join(text(f"{name}.js") for name in SCRIPTS),
+        script=Markup("\n").join([Markup(upsampling()), *(text(f"{name}.js") for name in SCRIPTS)]),
         data=Markup(script_json(page)),
         blob=Markup(blob),
     )
