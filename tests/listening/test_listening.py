@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from support.commands import run, succeeds
 from support.pages import check_accessibility, opened, state, wait_for
+from support.raters import saved, scored
 
 from mlquant.core import disk, keys, records
 from mlquant.listening import ratings
@@ -457,6 +458,21 @@ def test_the_workflow_makes_the_page_of_each_experiment_and_of_each_entry(copied
     assert done.status == 1 and "listening.few.outputs.1: '9' names no output of pair" in done.text
     done = copied.run("results/listening/240118_pair")
     assert done.status == 1 and "the nearest target is results/listening/240118_pairs" in done.text
+    # What raters say goes onto the page of the experiment, and into the report.
+    files = [saved(copied.folder / f"answers/{i}.csv", scored(f"r{i}", ["ann", "bob"], i)) for i in range(4)]
+    succeeds("ratings", *files, "-o", copied.folder / "results/ratings/240118")
+    done = copied.run("results/240118_wav", "report")
+    assert done.status == 0, done.text
+    assert done.rules == {"page": 1, "report": 1}
+    table = "results/ratings/240118/ratings.csv"
+    (copy,) = copied.bytes("results/240118_wav/*_ratings.csv").items()
+    assert copy == ("results/240118_wav/240118_ratings.csv", (copied.folder / table).read_bytes())
+    for path in ("results/240118_wav/index.html", "results/report.html"):
+        text = (copied.folder / path).read_text(encoding="utf-8")
+        assert (
+            "Listening test t.12345678, of the variant 240118.3f9a1c2e" in text and "low anchor, Codec 2 700C" in text
+        )
+    assert copied.run("-n", "results/240118_wav").rules == {}
 
 
 def test_the_code_that_makes_the_page_is_in_its_key():

@@ -13,6 +13,8 @@ from support.commands import run, succeeds
 from support.raters import ANCHOR, REFERENCE, TRUE, output, preferred, saved, scored
 from support.readmes import unexplained
 
+from mlquant.core.errors import InputError
+from mlquant.experiments import heard
 from mlquant.listening import ratings
 
 SAMPLES = [f"sample{i}" for i in range(5)]
@@ -170,6 +172,26 @@ def test_what_else_lies_in_the_folder_stays(tmp_path):
     assert {path.name for path in (tmp_path / "answers").iterdir()} == {
         *("one.csv", "ratings.csv", "pairs.csv", "raters.csv", "README.md", "ratings.png", "ratings.svg")
     }
+
+
+def test_a_table_of_scores_is_shown_with_its_intervals(tmp_path):
+    for kind, rows in (("mushra", many(4)), ("preference", preferred("ann", SAMPLES, 1, STRENGTHS))):
+        file = saved(tmp_path / f"{kind}.csv", rows)
+        succeeds("ratings", file, "-o", tmp_path / kind)
+        table = heard.shown(tmp_path / kind / "ratings.csv", "240118.3f9a1c2e")
+        assert table["title"] == "Listening test t.12345678"
+        first, last = table["rows"][0], table["rows"][-1]
+        if kind == "mushra":
+            assert (first[0], last[0]) == ("hidden reference", "low anchor, Codec 2 700C")
+            assert re.fullmatch(r"9\d", first[1]) and re.fullmatch(r"9\d to \d+", first[2]) and first[3:] == ["4", "20"]
+        else:
+            assert last[0] == "7 out_7" and re.fullmatch(r"0\.\d\d", last[1]) and last[2:] == ["", "1", "15"]
+    title = heard.shown(tmp_path / "mushra/ratings.csv", "240118.00000000")["title"]
+    assert title == "Listening test t.12345678, of the variant 240118.3f9a1c2e"
+    for text in ("", "a,b\n1,2\n", (tmp_path / "mushra/pairs.csv").read_text(encoding="utf-8")):
+        (tmp_path / "other.csv").write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=r"other\.csv: not a ratings\.csv of mlquant ratings, expected test, "):
+            heard.shown(tmp_path / "other.csv", "x")
 
 
 # what is refused

@@ -10,8 +10,12 @@ def ratings_of(experiment):
 rule listening:
     input:
         tables=lambda w: [PLAN.experiments[tested(w)].tables.file(name) for name in TABLES],
-        required=lambda w: files_on_page(tested(w), [name for name in PLAN.heard(w.test) if name in required(tested(w))]),
-        optional=lambda w: files_on_page(tested(w), [name for name in PLAN.heard(w.test) if name in optional(tested(w))]),
+        required=lambda w: files_on_page(
+            tested(w), [name for name in PLAN.heard(w.test) if name in required(tested(w))]
+        ),
+        optional=lambda w: files_on_page(
+            tested(w), [name for name in PLAN.heard(w.test) if name in optional(tested(w))]
+        ),
     output:
         report(
             directory("results/listening/{test}"),

@@ -37,11 +37,13 @@ RULE = (
     "out, as in ITU-R BS.1534-3."
 )
 """Which raters of a test of kind mushra are left out."""
+_TEST = ["test", "kind", "experiment"]
 _WHAT = ["stimulus", "index", "tag"]
 _SCALE = {"mushra": 100.0, "preference": 1.0}
 
 ABOUT = {
     "test": "name and key of the test, as its page has it",
+    "kind": "mushra: a score for each sound; preference: which of two is better",
     "experiment": "name and key of the experiment that was heard",
     "stimulus": "reference: the hidden reference; anchor: the low anchor; output: an output of the experiment",
     "index": "index of the output; empty for reference and anchor",
@@ -125,7 +127,7 @@ def read(paths: Sequence[Path]) -> pd.DataFrame:
     faults.tell()
     first = rows[0]
     for row in rows:
-        for name in ("test", "kind", "experiment"):
+        for name in _TEST:
             if row[name] != first[name]:
                 was = f"{name} {_short(row[name])}, expected {_short(first[name])} as in {first['file']}"
                 faults.append(f"{row['file']}: row {row['row']}: found {was}")
@@ -296,7 +298,7 @@ def means(answers: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for what, own in answers.groupby(_WHAT, sort=False, dropna=False):
         by_rater, by_sample = (own.groupby(name)["score"].mean().to_numpy() for name in ("rater", "sample"))
-        row = dict(zip(["test", "experiment", *_WHAT], [*own[["test", "experiment"]].iloc[0], *what], strict=True))
+        row = dict(zip([*_TEST, *_WHAT], [*own[_TEST].iloc[0], *what], strict=True))
         row["score"] = by_rater.mean()
         for end, values in (("", by_rater), ("_samples", by_sample)):
             low, high = sample_interval(values) or (math.nan, math.nan)
