@@ -12,9 +12,13 @@ import pytest
 from support.commands import run, succeeds
 from support.pages import check_accessibility, opened, state, wait_for
 from support.raters import saved, scored
+from support.workflow import configuration
 
 from mlquant.core import disk, keys, records
+from mlquant.core.errors import InputError
 from mlquant.listening import ratings
+from mlquant.plan import config, listening
+from mlquant.plan.plan import Plan
 
 OUTPUTS = {1: "out", 3: "secret_y_hat", 6: "secret_vq24"}
 DELAY, ANCHOR_DELAY = 209, 289
@@ -436,6 +440,67 @@ def test_speech_is_brought_to_48_khz_flat_and_without_images(html, browser):
         assert response[1200 - 280 : 1200] == pytest.approx(response[1201 : 1201 + 280][::-1], abs=1e-7)
 
 
+# the configuration
+
+
+def configured(**entry):
+    """The checked configuration of the repository, with a listening test `mine`."""
+    return config.load(configuration() | {"listening": {"mine": entry}})
+
+
+OF_240118 = {"experiment": "240118"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ({"kind": "mushra", "experiment": "24018"}, "experiment: '24018' names no experiment, the nearest"),
+        ({"kind": "mushra", **OF_240118, "samples": ["bigdog"]}, "samples.0: 'bigdog' names no sample of 240118, the"),
+        ({"kind": "mushra", **OF_240118, "samples": ["mmt1"] * 2}, "samples: 'mmt1' is there twice, expected once"),
+        ({"kind": "mushra", **OF_240118, "samples": 3}, "samples: found 3, expected a list"),
+        ({"kind": "mushra", **OF_240118, "outputs": [5, 9]}, "outputs.1: '9' names no output of 240118, the nearest"),
+        ({"kind": "mushra", **OF_240118, "outputs": [6, 6]}, "outputs: 6 is there twice, expected once"),
+        ({"kind": "mushra", **OF_240118, "anchor": "700"}, "anchor: found '700', expected one of 3200, "),
+        ({"kind": "mushra", **OF_240118, "trials": 0}, "trials: found 0, expected more than 0"),
+        ({"kind": "mushra", **OF_240118, "pairs": [[5, 6]]}, "pairs goes with kind preference only, found kind mushra"),
+        ({"kind": "preference", **OF_240118, "pairs": [[5, 2]]}, "pairs.0.1: '2' names no output of 240118, the"),
+        ({"kind": "preference", **OF_240118, "pairs": [[5, 5]]}, "pairs.0: 5 is there twice, expected once"),
+        ({"kind": "preference", **OF_240118, "pairs": [[5, 6], [6, 5]]}, "pairs: [5, 6] is there twice, expected once"),
+        ({"kind": "preference", **OF_240118, "pairs": [[5, 6, 7]]}, "pairs.0: found [5, 6, 7], expected at most 2"),
+        ({"kind": "preference", **OF_240118, "pairs": [[5, 6]], "outputs": [5, 6]}, "has outputs and pairs, expected"),
+        (OF_240118, "kind: is missing, expected one of 'mushra', 'preference'"),
+    ],
+)
+def test_a_mistake_in_an_entry_is_one_line(entry, told):
+    with pytest.raises(InputError) as error:
+        configured(**entry)
+    assert len(error.value.lines) == 1
+    assert error.value.lines[0].removeprefix("config: listening.mine").lstrip(".: ").startswith(told)
+
+
+def test_the_seed_chooses_samples_and_their_order_stays():
+    def samples(**entry):
+        checked = configured(kind="mushra", **OF_240118, **entry)
+        return tuple(listening.heard(checked, listening.tests_of(checked)["mine"]))
+
+    every = ("big_dog", "two_lines", "hts1a", "kristoff", "mmt1")
+    assert samples() == samples(at_most=9) == every
+    assert samples(samples=["mmt1", "hts1a"]) == ("hts1a", "mmt1")
+    assert samples(at_most=2) == samples(at_most=2)
+    drawn = {samples(at_most=2, seed=seed) for seed in range(8)}
+    assert len(drawn) > 2 and all(one == tuple(s for s in every if s in one) and len(one) == 2 for one in drawn)
+
+
+def test_more_sounds_than_a_trial_can_have_are_told_when_the_page_is_asked_for():
+    raw = configuration()
+    outputs = {str(100 + i): {"tag": f"x{i}", "process": "original"} for i in range(5)}
+    entry = raw["experiments"]["240118"] | {"outputs": raw["experiments"]["240118"]["outputs"] | outputs}
+    plan = Plan(config.load(raw | {"experiments": {"240118": entry}, "listening": {}}))
+    told = "listening.240118.outputs: found 11, expected at most 10 beside the hidden reference and the anchor"
+    with pytest.raises(InputError, match=told):
+        plan.of_listening("240118")
+
+
 # in the workflow
 
 
@@ -450,12 +515,9 @@ def test_the_workflow_makes_the_page_of_each_experiment_and_of_each_entry(copied
     assert set(stimuli["bob"]) == {("reference", ""), ("anchor", "700C"), ("output", "out"), ("output", "1300")}
     assert ("reference", "") in sounds(folder / "240118_pairs/index.html")["ann"]
     assert copied.run("-n", "results/listening/240118").rules == {}
-    overlay = {"listening": {"few": {"kind": "mushra", "experiment": "pair", "samples": 9}}}
+    overlay = {"listening": {"few": {"kind": "preference", "experiment": "pair", "outputs": [8]}}}
     done = copied.run("results/listening/few", overlay=overlay)
-    assert done.status == 1 and "listening.few.samples: found 9, expected at most 3, as pair has" in done.text
-    overlay = {"listening": {"few": {"kind": "mushra", "experiment": "pair", "samples": 1, "outputs": [8, 9]}}}
-    done = copied.run("results/listening/few", overlay=overlay)
-    assert done.status == 1 and "listening.few.outputs.1: '9' names no output of pair" in done.text
+    assert done.status == 1 and "listening.few.outputs: found 1, expected two or more to compare" in done.text
     done = copied.run("results/listening/240118_pair")
     assert done.status == 1 and "the nearest target is results/listening/240118_pairs" in done.text
     # What raters say goes onto the page of the experiment, and into the report.

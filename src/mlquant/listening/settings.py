@@ -23,16 +23,17 @@ class _Test(Block):
         Line, Setting(help="title of the page, which raters read: it should not tell what is compared")
     ] = "Listening test"
     experiment: Annotated[Name, Setting(help="the experiment whose outputs are heard")]
-    samples: Annotated[
-        list[Name] | Count | None,
-        Setting(help="names of its samples that are heard, or how many of them, which `seed` chooses; all if left out"),
+    samples: Annotated[list[Name], Setting(help="names of its samples that are heard; all if left out")] = []
+    at_most: Annotated[
+        Count | None, Setting(help="most samples that are heard, which `seed` chooses; all of them if left out")
     ] = None
     trials: Annotated[
         Count | None,
         Setting(help="trials that one rater gets, chosen by chance among all; all of them if left out"),
     ] = None
     seed: Annotated[
-        Seed, Setting(help="with the name of a rater it decides the order of trials and of sounds; it chooses samples")
+        Seed,
+        Setting(help="with the name of a rater it decides the order of trials and of sounds; alone it chooses samples"),
     ] = 1
 
 

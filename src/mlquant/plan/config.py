@@ -731,10 +731,10 @@ def _check_listening(config: Config, where: str, test: Listening, faults: Faults
         with faults.gathered():
             _check(f"{where}.{place}", str(index), known, f"output of {test.experiment}")
     with faults.gathered():
-        for i, sample in enumerate(test.samples if isinstance(test.samples, list) else ()):
+        for i, sample in enumerate(test.samples):
             _check(f"{where}.samples.{i}", sample, experiment.samples, f"sample of {test.experiment}")
-    lists: dict[str, list] = {"outputs": test.outputs, "pairs": [sorted(pair) for pair in pairs]}
-    lists |= {"samples": test.samples} if isinstance(test.samples, list) else {}
+    lists: dict[str, list] = {"samples": test.samples, "outputs": test.outputs}
+    lists |= {"pairs": [sorted(pair) for pair in pairs]}
     lists |= {f"pairs.{i}": pair for i, pair in enumerate(pairs)}
     for key, values in lists.items():
         with faults.gathered():

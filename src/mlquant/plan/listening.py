@@ -20,32 +20,30 @@ def tests_of(config: Config) -> dict[str, Listening]:
 
 
 def heard(config: Config, test: Listening) -> list[str]:
-    """Return the samples of a listening test, in the order of its experiment; the seed chooses a number of them."""
-    samples = config.experiments[test.experiment].samples
-    chosen = samples if test.samples is None else test.samples
-    if isinstance(chosen, int):
-        chosen = random.Random(test.seed).sample(samples, min(chosen, len(samples)))
+    """Return the samples of a listening test, in the order of its experiment."""
+    samples = [one for one in config.experiments[test.experiment].samples if one in test.samples or not test.samples]
+    if not test.at_most or test.at_most >= len(samples):
+        return samples
+    chosen = random.Random(test.seed).sample(samples, test.at_most)
     return [sample for sample in samples if sample in chosen]
 
 
 def settings_of(graph: Graph, name: str, test: Listening) -> dict[str, Any]:
     """Return the settings that the page of a listening test is made by.
 
-    Raises InputError for more, or fewer, samples or outputs than a test can have. That is told when the page is asked
+    Raises InputError for more, or fewer, outputs than a test can have. That is told when the page is asked
     for: these depend on the experiment, which may change without a thought of its tests.
     """
     experiment = graph.config.experiments[test.experiment]
-    outputs, samples = len(test.outputs or experiment.outputs), len(experiment.samples)
+    outputs = len(test.outputs or experiment.outputs)
     where = f"config: listening.{name}"
-    if isinstance(test.samples, int) and test.samples > samples:
-        raise InputError(f"{where}.samples: found {test.samples}, expected at most {samples}, as {test.experiment} has")
     if test.kind == "mushra" and outputs > (most := STIMULI - 1 - bool(test.anchor)):
         beside = "the hidden reference and the anchor" if test.anchor else "the hidden reference"
         raise InputError(f"{where}.outputs: found {outputs}, expected at most {most} beside {beside}")
     if test.kind == "preference" and outputs < 2:
         raise InputError(f"{where}.outputs: found {outputs}, expected two or more to compare")
     names = heard(graph.config, test)
-    settings = test.model_dump(mode="json", exclude={"experiment"}) | {"name": name, "samples": names}
+    settings = test.model_dump(mode="json", exclude={"experiment", "at_most"}) | {"name": name, "samples": names}
     if mode := settings.get("anchor"):
         settings["anchors"] = {one: graph.codec2(graph.sample(one)).file(f"{mode}.wav") for one in names}
     return settings

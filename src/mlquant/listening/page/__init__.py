@@ -22,6 +22,7 @@ from scipy.signal import resample_poly
 from mlquant.core import disk, records
 from mlquant.core.errors import InputError, log, markdown
 from mlquant.core.page import upsampling
+from mlquant.core.provenance import quick_look
 from mlquant.core.tables import explained, read_table
 
 SCRIPTS = ("order", "player", "trials", "main")
@@ -65,10 +66,11 @@ def write(settings: dict, tables: Path, out: Path) -> None:
     sounds = _levelled(stimuli)
     table = pd.DataFrame([{name: row[name] for name in STIMULI} for row in stimuli]).astype({"index": "Int64"})
     page, blob = _page(settings, known, stimuli, sounds)
+    quick = quick_look(known["experiment"].get("lowered", {}))
     with disk.new_folder(out) as folder:
         disk.write_text(folder / "index.html", _render(page, blob))
         disk.write_text(folder / "stimuli.csv", table.to_csv(index=False, float_format="%.6g"))
-        disk.write_text(folder / "README.md", _readme(page, settings["name"], table))
+        disk.write_text(folder / "README.md", _readme(page, settings["name"], table, quick))
 
 
 def _samples(settings: dict, known: dict, tables: Path) -> list[str]:
@@ -199,13 +201,14 @@ def _render(page: dict, blob: str) -> str:
     )
 
 
-def _readme(page: dict, name: str, table: pd.DataFrame) -> str:
+def _readme(page: dict, name: str, table: pd.DataFrame, quick: str) -> str:
     """Return what the folder is for, how to hold the test, and what the columns of stimuli.csv are, as Markdown."""
     number = len(page["samples"]) * len(page.get("pairs", [0]))
     trials = min(page["trials"] or number, number)
     asks = "a score from 0 to 100 for each sound" if page["kind"] == "mushra" else "which of two sounds is better"
     about = [
         f"# {markdown(name)}",
+        *([f"**{markdown(quick)}**"] if quick else []),
         f"A listening test of experiment {page['experiment']}. It asks for {asks}, in {trials} of {number} trials a "
         f"rater. The name of the test is `{page['test']}`; answers to different tests are not put together.",
         "Send `index.html` to raters, by mail or on a stick: it holds all sounds, is opened by a double click, and "
