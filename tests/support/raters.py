@@ -24,14 +24,14 @@ def about(rater, trial, sample, kind="mushra", test="t.12345678"):
     }
 
 
-def scored(name, samples, seed, true=TRUE, by_chance=False):
+def scored(name, samples, seed, true=TRUE, by_chance=False, taste=5.0):
     """The answers of a rater: the truth, a taste of the rater for each sound, and noise; or numbers by chance."""
     random = np.random.default_rng(seed)
-    taste = {what: random.normal(0, 5) for what in true}
+    tastes = {what: random.normal(0, taste) for what in true}
     rows = []
     for trial, sample in enumerate(random.permutation(samples), 1):
         for letter, what in zip("ABCDEFGHIJKL", random.permutation(np.array([*true], object)), strict=False):
-            score = true[tuple(what)] + taste[tuple(what)] + random.normal(0, 8)
+            score = true[tuple(what)] + tastes[tuple(what)] + random.normal(0, 8)
             if tuple(what) == REFERENCE:
                 score = random.choice([100, 100, 100, 98, 95, 92])
             score = random.uniform(0, 100) if by_chance else np.clip(score, 0, 100)
