@@ -105,7 +105,9 @@ class Plan:
             return f"{target}: no rule makes this file by itself, expected the folder that it is in, {holding[0]}"
         if known.get(within) == within:
             return f"{target}: found {'an absolute' if os.path.isabs(target) else 'a longer'} path, expected {within}"
-        known |= {name.rpartition("/")[2]: name for name in (*heard, *self.folders())}
+        # The name of an experiment alone means the experiment, not its listening test.
+        heard = [name for name in heard if name.rpartition("/")[2] not in self.experiments]
+        known |= {name.rpartition("/")[2]: name for name in (*self.folders(), *heard)}
         near = nearest_of(within, known)
         return f"{target}: no rule makes it, the nearest target is {known[near] if near else 'all_experiments'}"
 
