@@ -10,16 +10,16 @@ from mlquant.core.stage import File, Json, Root, Setting, stage
 
 @stage(example="listening.json results/experiments/240118.3f9a1c2e -o listening/240118")
 def listening(
-    settings: Annotated[
-        Json,
-        Setting(help="JSON text or file: name, kind, title, samples, outputs, trials, seed, anchors by sample, ..."),
-    ],
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.listening.settings:Page")],
     tables: Annotated[Path, File(help="a folder written by tabulate", metavar="DIR")],
     *,
     out: Annotated[Path, File(help="index.html, README.md and stimuli.csv", flag="--out", metavar="DIR")],
     root: Root = None,
 ) -> None:
-    """Make the page of a listening test: one file with all its sounds, blind, for raters without a network."""
+    """Make the page of a listening test.
+
+    It is one file with all sounds, blind, for any number of raters, and needs no network.
+    """
     from mlquant.core import disk
     from mlquant.listening import page
 
@@ -34,7 +34,10 @@ def ratings(
     *,
     out: Annotated[Path, File(help="tables, a figure and README.md", flag="--out", metavar="DIR")],
 ) -> None:
-    """Check the answers of raters to a listening test, and tell what they say: means, differences, what is chance."""
+    """Tell what the raters of a listening test say.
+
+    Their answers are checked. Means, differences, and what is beyond chance are printed and written.
+    """
     from mlquant.listening import ratings
 
     print(ratings.summarise(answers, out))

@@ -20,10 +20,12 @@ from markupsafe import Markup
 from scipy.signal import resample_poly
 
 from mlquant.core import disk, records
+from mlquant.core.blocks import validate
 from mlquant.core.errors import InputError, log, markdown
 from mlquant.core.page import upsampling
 from mlquant.core.provenance import quick_look
 from mlquant.core.tables import explained, read_table
+from mlquant.listening.settings import Page
 
 SCRIPTS = ("order", "player", "trials", "main")
 """The scripts, each a file `<name>.js`, in the order in which they run, after that of `core.page`."""
@@ -57,9 +59,7 @@ def write(settings: dict, tables: Path, out: Path) -> None:
     `Plan.of_listening`. A sample that the experiment has left out is left out here. Raises InputError for settings that
     do not fit the experiment, and for more sound than a page can hold.
     """
-    where = "settings"
-    disk.require(settings, where, "name", "kind", "title", "samples", "outputs", "trials", "seed")
-    disk.require(settings, where, "anchor" if settings["kind"] == "mushra" else "pairs")
+    settings = validate(Page, settings, "settings").model_dump()
     known = disk.read_json(tables / "provenance.json")
     disk.require(known, f"{tables}/provenance.json", "experiment", "key", "samples")
     stimuli = [row for name in _samples(settings, known, tables) for row in _stimuli(name, settings, known, tables)]
@@ -93,13 +93,13 @@ def _stimuli(name: str, settings: dict, known: dict, tables: Path) -> list[dict]
     disk.require(sample, f"{tables}/provenance.json: {name}", "source", "rows")
     rows = [{"stimulus": "reference", "index": None, "tag": "", "from": sample["source"], "delay_samples": 0}]
     delays = _delays(tables, name)
-    if mode := settings.get("anchor"):
-        path = settings.get("anchors", {}).get(name)
+    if mode := settings["anchor"]:
+        path = settings["anchors"].get(name)
         if path is None:
             raise InputError(f"settings: anchors has no {name!r}, expected the path of its speech in mode {mode}")
         about = {"stimulus": "anchor", "index": None, "tag": mode, "from": path}
         rows.append(about | {"delay_samples": delays.get(("", mode), 0)})
-    wanted = settings["outputs"] or sorted({index for pair in settings.get("pairs") or () for index in pair})
+    wanted = settings["outputs"] or sorted({index for pair in settings["pairs"] for index in pair})
     made = {row["index"]: row for row in sample["rows"]}
     for index in wanted or made:
         if index not in made:
