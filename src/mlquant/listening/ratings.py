@@ -26,7 +26,7 @@ from mlquant.core.colours import LIGHT
 from mlquant.core.errors import Faults, InputError, markdown, one_line
 from mlquant.core.figures import new_figure
 from mlquant.core.tables import explained
-from mlquant.experiments.compare import sample_interval
+from mlquant.experiments.intervals import sample_interval
 
 COLUMNS = ("test", "kind", "experiment", "rater", "seed", "time", "trial", "sample", "position", "stimulus", "index")
 COLUMNS += ("tag", "score", "listens", "seconds")
