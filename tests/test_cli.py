@@ -34,7 +34,21 @@ COMMANDS = [
         "anchor",
         "measure",
     ),
-    *("plot-losses", "tabulate", "page", "compare", "sweep", "rate", "study", "report", "verify", "why", "prune"),
+    *(
+        "plot-losses",
+        "tabulate",
+        "page",
+        "compare",
+        "listening",
+        "ratings",
+        "sweep",
+        "rate",
+        "study",
+        "report",
+        "verify",
+        "why",
+        "prune",
+    ),
 ]
 MANIFOLD = {"family": "manifold", "nn": 1, "lr": 1e-3, "epochs": 3, "batch": 32, "held_out": 0.1}
 BOTTLENECK = {**MANIFOLD, "family": "autoencoder1", "nn": 4, "d": 4, "noise_var": 1e-3}

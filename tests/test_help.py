@@ -17,6 +17,7 @@ from mlquant.chains.steps import Step
 from mlquant.core import blocks
 from mlquant.core.stage import UNSET, Setting
 from mlquant.experiments.settings import IndexedOutput, Tables
+from mlquant.listening.settings import Page
 from mlquant.measures.settings import Record
 from mlquant.networks.settings import NetworkSettings
 from mlquant.plan.config import load, read
@@ -31,6 +32,7 @@ STAGES = cli.stages()
 BLOCKS = {
     **{"fetch": [Source], "prepare-corpus": [SeededChoice], "train": [NetworkSettings], "train-on": [NetworkSettings]},
     **{"measure": [Record], "tabulate": [Tables], "sweep": [Sweep], "report": [Report]},
+    "listening": [Page],
     "rate": [RateSettings, *Step.__args__],
     "study": [StudyFiles, *(module.Settings for module in studies.kinds().values())],
 }
@@ -196,3 +198,9 @@ def test_the_workflow_gives_sweeps_studies_and_the_report_the_keys_that_their_he
         assert not blocks.checked(StudyFiles, own | {"name": name})[1]
     assert not blocks.checked(Report, json.loads(plan.report(["results/240118_wav", "results/none_wav"])))[1]
     assert issubclass(Report, BaseModel)
+
+
+def test_the_workflow_gives_listening_tests_the_keys_that_their_help_names(plan):
+    assert {*plan.config.experiments, "240118_pairs"} == {*plan.tests}
+    for name in plan.tests:
+        assert not blocks.checked(Page, json.loads(plan.of_listening(name)))[1]

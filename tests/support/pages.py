@@ -82,6 +82,14 @@ def check_listening(tab):
     after = state(tab)
     assert tab.evaluate("window.nodes === mlquant.audio.nodes")
     assert after["playing"]
+    # Safari takes no sound below 22,050 Hz.
+    assert tab.evaluate("mlquant.audio.buffers.map((one) => one.sampleRate)") == [48000] * len(tracks)
+    sound = tab.evaluate("""mlquant.audio.sample.tracks.map((track, i) => {
+        const { length } = mlquant.audio.buffers[i], high = mlquant.audio.buffers[i].getChannelData(0);
+        const away = (v, n) => Math.abs(v / 32768 - high[6 * n]);
+        const wrong = mlquant.array(track.audio).reduce((most, v, n) => Math.max(most, away(v, n)), 0);
+        return [length / 6, wrong]; })""")
+    assert all(length == tab.evaluate("mlquant.audio.length") and wrong < 1e-4 for length, wrong in sound)
     assert after["clock"] > before["clock"]
     duration = tab.evaluate("mlquant.audio.length / 8000")
     passed = (after["time"] - before["time"] - (after["clock"] - before["clock"])) / duration

@@ -51,6 +51,9 @@ def page(
     tables: Annotated[Path, File(help="a folder written by tabulate", metavar="DIR")],
     figures: Annotated[list[Path], File(help="loss curves", flag="--figures", metavar="PNG")] = [],  # noqa: B006
     *,
+    ratings: Annotated[
+        list[Path], File(help="ratings.csv of its listening tests", flag="--ratings", metavar="CSV")
+    ] = [],  # noqa: B006
     history: Annotated[
         Path | None, File(help="table of all variants so far, which gets the rows of this one", metavar="CSV")
     ] = None,
@@ -65,9 +68,9 @@ def page(
     from mlquant.experiments import page
 
     paths = [path and path.absolute() for path in (tables, history, out)]
-    figures = [path.absolute() for path in figures]
+    figures, ratings = ([path.absolute() for path in some] for some in (figures, ratings))
     with disk.working_in(root):
-        page.write(*paths, figures)
+        page.write(*paths, figures, ratings)
 
 
 @stage(example="results/240118_wav results/best24_wav --pair 6:4")

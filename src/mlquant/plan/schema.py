@@ -20,6 +20,7 @@ from mlquant.core.blocks import Block
 from mlquant.core.disk import write_text
 from mlquant.core.stage import range_in_words
 from mlquant.experiments.settings import Experiment
+from mlquant.listening.settings import KINDS as TESTS
 from mlquant.networks.settings import Network
 from mlquant.plan.config import ALIKE, Config
 from mlquant.quantisers.settings import KINDS, CodebookStage
@@ -48,10 +49,10 @@ experiments:
       6: {mbest: 3}
 ```
 
-An entry of corpora, networks, quantisers, experiments, sweeps or studies may have the key `like`, with the name of
-another entry of its section. It takes the settings of that entry, and its own replace some of them. `base` of a sweep
-or study may have `like` too, with the name of a network. YAML's anchors work within one file only. A key that stands
-twice in a mapping of one file is refused.
+An entry of corpora, networks, quantisers, experiments, sweeps, studies or listening may have the key `like`, with the
+name of another entry of its section. It takes the settings of that entry, and its own replace some of them. `base` of a
+sweep or study may have `like` too, with the name of a network. YAML's anchors work within one file only. A key that
+stands twice in a mapping of one file is refused.
 
 The name of an entry has up to 64 letters, digits, `_` and `-`. It needs no quotes: 240118 and "240118" are one name.
 """
@@ -121,6 +122,8 @@ def readme() -> str:
     parts += ["## studies, by name\n\nThe keys depend on its `kind`.\n"]
     parts += [_section(f"kind: {kind}", module.Settings, level=3) for kind, module in studies.kinds().items()]
     parts += [_section("Chains of a study of kind bits", RatedChain, level=3)]
+    parts += ["## listening, by name\n\nThe keys depend on its `kind`.\n"]
+    parts += [_section(f"kind: {kind}", block, level=3) for kind, block in TESTS.items()]
     return "\n".join(parts)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from mlquant.core.disk import read_json, require
 from mlquant.core.provenance import block_at
 from mlquant.core.tables import formatted, laid_out, read_rows
+from mlquant.experiments.heard import shown
 from mlquant.measures.columns import COLUMNS, OF_SPEECH
 from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.report.published import compared, known_of
@@ -104,6 +105,10 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         laid_out("Means over all samples", index, *overall, source=source),
         laid_out("Means by sex", index, *by_sex, source=source),
     ]
+    for path in sorted(folder.glob("*_ratings.csv")):
+        found = shown(path, f"{entry['name']}.{provenance.get('key')}")
+        columns = zip(found["columns"], zip(*found["rows"], strict=True), strict=True)
+        tables.append(laid_out(found["title"], *((head, values, "s") for head, values in columns)))
     return facts, tables
 
 

@@ -30,6 +30,8 @@ from mlquant.core.disk import (
     write_text,
 )
 from mlquant.core.errors import InputError
+from mlquant.core.page import upsampling
+from mlquant.experiments.heard import shown
 from mlquant.experiments.page.data import gather, read_rows
 from mlquant.networks.types import HELD_OUT_BELOW
 
@@ -50,11 +52,14 @@ SCRIPTS = (
 _HISTORY = ("time", "experiment", "key", "revision", "index", "tag")
 
 
-def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path] = ()) -> None:
+def write(
+    tables: Path, history: Path | None, out: Path, figures: Sequence[Path] = (), ratings: Sequence[Path] = ()
+) -> None:
     """Make an experiment's folder: its tables, its wavs under their published names, loss curves and index.html.
 
     `tables` is a folder written by `mlquant tabulate`, `figures` holds the loss curves of its networks; both are
-    linked. The wavs are copies with a text in each that says what it is. provenance.json lists every file of the
+    linked, and so is what raters said: `ratings` holds the ratings.csv of listening tests. The wavs are copies with a
+    text in each that says what it is. provenance.json lists every file of the
     folder. If `history` is given, the experiment's means are added to it first. The folder appears whole or not at all.
     """
     known = read_json(tables / provenance.NAME)
@@ -71,18 +76,26 @@ def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path]
                 provenance.write_labelled_wav(temporary / name, known, name)
         for figure in figures:
             link(figure, temporary / f"{figure.parent.name.rsplit('.', 1)[0]}_losses.png")
-        write_text(temporary / "index.html", render([("", tables)], history))
+        for table in ratings:
+            link(table, temporary / f"{table.parent.name}_ratings.csv")
+        write_text(temporary / "index.html", render([("", tables)], history, ratings=ratings))
         known["folder"] = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
         for name, wav in known["wavs"].items():
             wav["sha256"] = known["folder"][name]
         write_json(temporary / provenance.NAME, known)
 
 
-def render(named: Sequence[tuple[str, Path]], history: Path | None = None, comparison: Mapping | None = None) -> str:
+def render(
+    named: Sequence[tuple[str, Path]],
+    history: Path | None = None,
+    comparison: Mapping | None = None,
+    ratings: Sequence[Path] = (),
+) -> str:
     """Return the page of one folder of tables, or of several in one player; each comes with its label.
 
     With one folder the page does not show the label. The live bottleneck is that of the first folder. `comparison` is
-    what the page says of two experiments first, as `compare.for_page` returns it.
+    what the page says of two experiments first, as `compare.for_page` returns it; `ratings` are tables of what raters
+    said of the first folder.
     """
     page, blob = gather(named)
     names = {experiment["name"] for experiment in page["experiments"]}
@@ -90,6 +103,8 @@ def render(named: Sequence[tuple[str, Path]], history: Path | None = None, compa
     rows = read_rows(history) if history and history.exists() else []
     page["history"] = [row for row in rows if row["experiment"] in names]
     page["comparison"] = comparison
+    first = page["experiments"][0]
+    page["ratings"] = [shown(path, f"{first['name']}.{first['key']}") for path in ratings]
     templates = Environment(loader=PackageLoader("mlquant.experiments.page", "."), autoescape=True)
 
     def text(name: str) -> Markup:
@@ -101,7 +116,7 @@ def render(named: Sequence[tuple[str, Path]], history: Path | None = None, compa
         colours={"light": colours.LIGHT, "dark": colours.DARK},
         held_out_below=HELD_OUT_BELOW if any(network["losses"] for network in networks) else "",
         style=text("style.css"),
-        script=Markup("\n").join(text(f"{name}.js") for name in SCRIPTS),
+        script=Markup("\n").join([Markup(upsampling()), *(text(f"{name}.js") for name in SCRIPTS)]),
         data=Markup(script_json(page)),
         blob=Markup(blob),
     )

@@ -56,19 +56,17 @@ function gain(track) {
 
 function ensureContext() {
   if (audio.context) return;
-  // At the rate of the speech the browser resamples once, after the mixer. At another rate some browsers interpolate
-  // each source linearly, and images of the spectrum above 4 kHz become audible.
+  // At the rate that the tracks are brought to, the browser leaves them as they are.
   try {
-    audio.context = new AudioContext({ sampleRate: RATE });
+    audio.context = new AudioContext({ sampleRate: FULL_RATE });
   } catch {
     audio.context = new AudioContext();
   }
 }
 
 function buffer(track) {
-  const pcm = array(track.audio);
-  const made = audio.context.createBuffer(1, audio.length, RATE);
-  made.copyToChannel(Float32Array.from(pcm, (v) => v / 32768), 0);
+  const made = audio.context.createBuffer(1, audio.length * UP, FULL_RATE);
+  made.copyToChannel(upsampled(array(track.audio), 1 / 32768), 0);
   return made;
 }
 

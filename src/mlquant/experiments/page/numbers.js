@@ -52,6 +52,12 @@ function measures() {
   return [el("div", { class: "row", role: "group", "aria-label": "rows and columns" }, buttons.map(([button]) => button)), box];
 }
 
+// What raters said of the outputs in a listening test.
+function heard({ title, columns, rows }) {
+  const cell = (text) => (text === "" ? null : Number.isFinite(+text) ? { text, sort: +text } : text);
+  return [el("h3", {}, title), table(title, columns, rows.map((cells) => cells.map(cell)))];
+}
+
 function explanations() {
   return details("What the columns are", el("dl", { class: "explained" }, Object.values(page.columns).map((column) =>
     el("div", {}, el("dt", {}, column.label), el("dd", {}, column.help)))));
@@ -76,7 +82,7 @@ function initNumbers() {
   const absent = page.experiments.filter((e) => !e.published).map((e) => quiet(`${several ? `${named(e)}: no` : "No"} folder of published wavs was named, so there are no published columns.`));
   const tags = [...new Set(page.experiments.flatMap((e) => e.anchors.map((r) => r.tag)))];
   const columns = Object.keys(page.columns).filter((name) => page.experiments.some((e) => e.anchors.some((r) => has(r[name]))));
-  byId("numbers").append(legend(), ...missing, ...measures(), explanations(), ...absent, ...delays(),
+  byId("numbers").append(legend(), ...missing, ...measures(), ...page.ratings.flatMap(heard), explanations(), ...absent, ...delays(),
     details("Codec 2's modes, the original and the true y: means", table("anchors",
       [...withLabel({ label: "experiment" }, ["anchor"]), ...columns.map((name) => ({ text: page.columns[name].label, help: page.columns[name].help }))],
       page.experiments.flatMap((e) => tags.map((tag) => withLabel(e, [tag, ...columns.map((name) => {
