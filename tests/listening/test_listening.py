@@ -505,6 +505,7 @@ def test_more_sounds_than_a_trial_can_have_are_told_when_the_page_is_asked_for()
 # in the workflow
 
 
+@pytest.mark.slow
 def test_the_workflow_makes_the_page_of_each_experiment_and_of_each_entry(copied):
     done = copied.run("results/listening/240118", "results/listening/240118_pairs", "results/listening/pair")
     assert done.status == 0, done.text
