@@ -27,9 +27,9 @@ const playing = () => audio.started !== null;
 const repeated = () => audio.loop ?? (audio.around ? [0, duration()] : null);
 
 // The position in s. While the player runs, it is that of the sound that is being rendered.
-function position() {
+function position(clock = audio.context?.currentTime) {
   if (!playing()) return audio.offset;
-  const at = audio.offset + Math.max(0, audio.context.currentTime - audio.started);
+  const at = audio.offset + Math.max(0, clock - audio.started);
   const loop = repeated();
   if (loop && at >= loop[1] && audio.offset < loop[1]) return loop[0] + ((at - loop[0]) % (loop[1] - loop[0]));
   return Math.min(at, duration());

@@ -245,9 +245,10 @@ initProvenance();
 // The state, to look at in the browser's console and for tests.
 window.mlquant = {
   page, audio, viewer, bottleneck, abx,
-  state: () => ({
-    sample: audio.sample.name, track: audio.track, label: audio.sample.tracks[audio.track].label, playing: playing(), time: position(),
-    clock: audio.context?.currentTime ?? 0, started: audio.started, loop: audio.loop, frame: viewer.frame,
+  // The clock is read once, as it may go on between two readings.
+  state: (clock = audio.context?.currentTime ?? 0) => ({
+    sample: audio.sample.name, track: audio.track, label: audio.sample.tracks[audio.track].label, playing: playing(), time: position(clock),
+    clock, started: audio.started, loop: audio.loop, frame: viewer.frame,
     curves: viewer.curves.map((curve) => ({ id: curve.id, name: curve.name, x: Array.from(curve.x), y: Array.from(curve.y) })),
     gains: audio.nodes.map(({ volume }) => volume.gain.value),
   }),

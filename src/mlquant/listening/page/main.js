@@ -191,8 +191,8 @@ requestAnimationFrame(tick);
 // The state, to look at in the browser's console and for tests.
 window.mlquant = {
   page, player, rating, trial, trialsOf, answersAsCsv, upsampled: (pcm) => Array.from(upsampled(pcm)),
-  state: () => ({
-    screen: rating.screen, track: player.track, playing: playing(), time: position(), clock: player.context?.currentTime ?? 0,
+  state: (clock = player.context?.currentTime ?? 0) => ({
+    screen: rating.screen, track: player.track, playing: playing(), time: position(clock), clock,
     started: player.started, loop: player.loop, gains: player.nodes.map(({ volume }) => volume.gain.value), todo: trial.todo ? toDo() : "",
     heard: player.tracks.map(({ listens, seconds }) => ({ listens, seconds })), scores: trial.scores,
   }),

@@ -25,9 +25,9 @@ const repeated = () => player.loop ?? [0, player.duration];
 const isHeard = (track) => track.seconds >= Math.min(HEARD, player.duration);
 
 // The position in s. While the player runs, it is that of the sound that is being rendered.
-function position() {
+function position(clock = player.context?.currentTime) {
   if (!playing()) return player.offset;
-  const at = player.offset + Math.max(0, player.context.currentTime - player.started), [from, to] = repeated();
+  const at = player.offset + Math.max(0, clock - player.started), [from, to] = repeated();
   return at < to ? at : from + ((at - from) % (to - from));
 }
 
