@@ -754,7 +754,7 @@ def test_the_page_opens_with_names_what_differs_and_pesq(browser, compared):
         check_accessibility(tab)
 
 
-@pytest.mark.parametrize("name", ["wide", "w" * 64])
+@pytest.mark.parametrize("name", [pytest.param("wide", marks=pytest.mark.slow), "w" * 64])
 def test_a_phone_shows_the_difference_of_pesq_at_once(browser, tmp_path, voice, name):
     folders = pair_of_tables(tmp_path, voice, names=("n" * len(name), name), title=LONG, tag="k80_" * 12 + "y_hat")
     succeeds("compare", *folders, "-o", tmp_path / "out")

@@ -714,8 +714,14 @@ def test_p_values_are_binomial(tab):
     assert tab.evaluate("mlquant.chance(10, 10)") == pytest.approx(1 / 1024)
 
 
-@pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        (390, "dark"),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((1280, "dark"), (390, "light"))),
+    ],
+)
 def test_axe_finds_nothing_serious(browser, html, width, scheme):
     with opened(browser, html, viewport={"width": width, "height": 800}, color_scheme=scheme) as tab:
         check_accessibility(tab)

@@ -387,7 +387,13 @@ def test_a_stretch_is_repeated_and_a_click_seeks(html, browser):
         assert state(tab)["loop"] is None and state(tab)["playing"]
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark"), (1280, "dark"), (390, "light")])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1280, "light"),
+        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((390, "dark"), (1280, "dark"), (390, "light"))),
+    ],
+)
 def test_nothing_serious_is_found_by_axe_and_nothing_is_too_wide(html, pairs_html, browser, width, scheme):
     # The pages of both kinds have one style: pairs are looked at in two of the four.
     for path in (html, pairs_html)[: 2 if (width, scheme) in ((1280, "light"), (390, "dark")) else 1]:

@@ -198,7 +198,8 @@ def test_a_dry_run_has_a_reason_of_one_line_a_job_and_no_command_has_settings_in
     assert others.count("Job stats:") == 1 and len(others) < 2 * len(commands) + 60
 
 
-@pytest.mark.parametrize("profile", ["ci", pytest.param("slurm", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", ["ci", "slurm"])
 def test_another_logger_takes_the_place_of_ours_in_every_profile(tmp_path, profile):
     plugin = tmp_path / "snakemake_logger_plugin_other"
     plugin.mkdir()
