@@ -462,6 +462,7 @@ def crowded(tables):
         write_csv(tables / f"{table}.csv", rows + copied)
 
 
+@pytest.mark.slow
 def test_the_first_screen_has_all_that_matters_of_a_crowded_page_too(browser, tmp_path, voice):
     tables = tables_of(tmp_path, voice)
     crowded(tables)

@@ -187,6 +187,7 @@ def test_of_variants_as_much_alike_the_one_that_is_no_longer_made_is_compared(ma
     assert done.why("experiments/240118") == ["stages of output 6: 2 -> 3, mbest of output 6: 5 -> 1"]
 
 
+@pytest.mark.slow
 def test_a_changed_file_a_removed_one_and_settings_of_the_command_line_are_named(made, told):
     speech = made.checkout.folder / "speech/ann.raw"
     before, times = speech.read_bytes(), (speech.stat().st_atime_ns, speech.stat().st_mtime_ns)
@@ -326,6 +327,7 @@ def test_tables_of_another_key_than_those_in_the_folder_are_told(tmp_path, monke
         assert texts(why.causes(page, {}, {})) == [cause]
 
 
+@pytest.mark.slow
 def test_a_target_or_a_configuration_that_cannot_be_is_refused_in_a_line(made):
     folder = made.checkout.folder
     (folder / "mistake.yaml").write_text('experiments: {"240118": {sample: [ann]}}')

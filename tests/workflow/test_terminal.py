@@ -224,6 +224,7 @@ def test_a_run_that_has_nothing_to_do_says_so_in_a_line(cold):
     assert nothing == "Nothing to be done (all requested files are present and up to date)."
 
 
+@pytest.mark.slow
 def test_a_run_of_the_workflow_leaves_a_few_lines_on_a_terminal(copied):
     """Warnings and summaries stay."""
     for path in ("results/pair_wav", *copied.files("results/optional_sources/late.*")):
