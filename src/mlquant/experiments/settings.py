@@ -26,6 +26,10 @@ class Experiment(Block):
         FilePath | None, Setting(help="folder of published wavs with the same names, which are measured and played too")
     ] = None
     samples: Annotated[list[Name], Field(min_length=1), Setting(help="names of samples, or of files in speech_dir")]
+    test_set: Annotated[
+        str | None,
+        Setting(help="name of a test set that the outputs are measured on as well; only its tables show it", neutral=None),
+    ] = None
     outputs: Annotated[
         dict[Index, Output],
         Field(min_length=1),

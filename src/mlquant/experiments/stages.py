@@ -20,7 +20,7 @@ from mlquant.core.stage import File, Json, Root, Setting, stage
         "config.yaml",
         "provenance.json",
     ),
-    found=("origins",),
+    found=("origins", "of_set"),
     example="experiment.json --measured big_dog.json mmt1.json -o 240118",
 )
 def tabulate(

@@ -269,6 +269,10 @@ def _with(prefix: str, column: Column) -> Column:
     return replace(column, **changes, **own, better=better)
 
 
+OF_SET = ["utterance", "speaker", "sex", "frames", SD, "sd_voiced_dB2", SD_B, "latent_mse"]
+OF_SET += ["share_above_2dB", "share_above_4dB", "pesq", "stoi", "estoi", LSD]
+"""Columns of the measures of a test set, a row for each utterance."""
+
 COLUMNS = {column.name: column for column in _all()}
 """Every measure by its name, in the order of measures.csv."""
 
