@@ -325,6 +325,10 @@ class TestSet(Block):
     parts: Annotated[dict[Name, SetPart], Field(min_length=1), Setting(help="its parts by name; see SetParts")]
     parts_with: Annotated[Settings, Setting(help="settings that each part has where it does not set them itself")] = {}
 
+    @classmethod
+    def _faults_of_keys(cls, data: dict) -> dict[Any, Any]:
+        return super()._faults_of_keys({key: value for key, value in data.items() if key not in SetPart.model_fields})
+
     @model_validator(mode="before")
     @classmethod
     def _expanded(cls, data: Any) -> Any:
