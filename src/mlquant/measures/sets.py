@@ -120,4 +120,6 @@ def _measured(
         result |= measures.of_latents(made.unquantised, made.quantised)[0]
     of_speech, _, failed = measures.audio_measures(source, made.speech, measures.DELAY + delay)
     result |= of_speech
-    return {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()}, failed
+    return {
+        name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()
+    }, failed

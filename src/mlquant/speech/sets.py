@@ -20,7 +20,7 @@ from mlquant.core.disk import unreadable, write_text
 from mlquant.core.errors import InputError, log, one_line
 from mlquant.core.records import FRAME, SAMPLE_RATE, read_speech, write_speech
 from mlquant.speech.archives import read_archive, sha256_of
-from mlquant.speech.corpus import decode_member
+from mlquant.speech.corpus import _decode as decode  # a new name would give every corpus another key
 from mlquant.speech.settings import by_seed, shard_of, short_names, taken
 
 COLUMNS = ("utterance", "speaker", "sex", "start", "samples", "samples_sha256", "files")
@@ -69,7 +69,7 @@ def prepare(inputs: list[Path], settings: dict, out: Path, table: Path) -> None:
 
     def read(name: str) -> np.ndarray | None:
         try:
-            return decode_member(name, files[name](), f"{archive}: {name}") if archive else read_speech(name)
+            return decode(name, files[name](), f"{archive}: {name}") if archive else read_speech(name)
         except InputError as error:
             if archive is None:
                 raise

@@ -273,7 +273,9 @@ class Clips(Block):
     utterances: Annotated[Positive | None, Setting(help="most utterances, drawn by the seed; by default all")] = None
     minutes: Annotated[Minutes | None, Setting(help="most minutes of speech, drawn by the seed")] = None
     seconds: Annotated[
-        Annotated[list[Annotated[float, Setting(gt=0, le=60)]], Field(min_length=2, max_length=2), AfterValidator(_rising)]
+        Annotated[
+            list[Annotated[float, Setting(gt=0, le=60)]], Field(min_length=2, max_length=2), AfterValidator(_rising)
+        ]
         | None,
         Setting(
             help="least and most seconds of an utterance: files of the same speaker are joined with short pauses, and "
