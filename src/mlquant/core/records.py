@@ -140,7 +140,7 @@ def read_model_in_chunks(path: str | Path, frames: int = 8192) -> Iterator[Model
 
 
 def read_model_parts(path: str | Path, lengths: Iterable[int]) -> Iterator[Model]:
-    """Yield the same records as Models of these lengths; raise InputError as `read_model` does, and for other lengths."""
+    """Yield the same records as Models of these lengths; InputError as by `read_model`, and for other lengths."""
     size, done = _MODEL_RECORD.itemsize, 0
     try:
         with open(path, "rb") as file:

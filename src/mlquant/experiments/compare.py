@@ -411,7 +411,7 @@ def frame_interval(
             total += sums[:, 2] / sums[:, 3] - sums[:, 0] / sums[:, 1]
         expected += np.nanmean(b) - np.nanmean(a)
     # A draw may hold no frame that counts, where a sample has very few.
-    return _widened(total[np.isfinite(total)] / len(parts), expected / len(parts), drawn, len(parts))
+    return widened(total[np.isfinite(total)] / len(parts), expected / len(parts), drawn, len(parts))
 
 
 def sample_interval(
@@ -420,10 +420,10 @@ def sample_interval(
     """Return the interval of 95 % of a statistic of the mean of samples' values [S] or [S, K]; None for S < 3."""
     chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     observed = statistic(values.mean(axis=0, keepdims=True))[0]
-    return _widened(statistic(values[chosen].mean(axis=1)), float(observed), len(values), 1)
+    return widened(statistic(values[chosen].mean(axis=1)), float(observed), len(values), 1)
 
 
-def _widened(resampled: np.ndarray, observed: float, drawn: int, groups: int) -> tuple[float, float] | None:
+def widened(resampled: np.ndarray, observed: float, drawn: int, groups: int) -> tuple[float, float] | None:
     """Return the middle 95 % of resampled values, widened around the observed one by the t distribution.
 
     Otherwise an interval from few values is too narrow: with five samples it would miss the truth in 15 % of cases.

@@ -289,15 +289,18 @@ ABOUT = {
 """What each column of the tables of an experiment holds, a line each."""
 
 
-def dictionary(tables: Mapping[str, Iterable[str]]) -> list[dict[str, str]]:
-    """Return the data dictionary of tables, given by name with their columns: a row for each column."""
+def dictionary(tables: Mapping[str, Iterable[str]], about: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the data dictionary of tables, given by name with their columns: a row for each column.
+
+    `about` holds what each column means.
+    """
     names = dict.fromkeys(column for columns in tables.values() for column in columns)
     return [
         {
             "column": name,
             "tables": " ".join(f"{table}.csv" for table, columns in tables.items() if name in columns),
             "better": (COLUMNS[name].better if name in COLUMNS else None) or "",
-            "meaning": ABOUT[name],
+            "meaning": about[name],
         }
         for name in names
     ]
