@@ -28,9 +28,7 @@ class Experiment(Block):
     samples: Annotated[list[Name], Field(min_length=1), Setting(help="names of samples, or of files in speech_dir")]
     test_set: Annotated[
         str | None,
-        Setting(
-            help="name of a test set that the outputs are measured on as well; only its tables show it", neutral=None
-        ),
+        Setting(help="name of a test set that the outputs are measured on as well", neutral=None),
     ] = None
     outputs: Annotated[
         dict[Index, Output],

@@ -31,8 +31,8 @@ def tabulate(
 ) -> None:
     """Write the tables of an experiment, README.md, config.yaml and provenance.json into a folder.
 
-    The tables are measures.csv, means.csv, anchors.csv and frames.csv, and of the test set utterances.csv, set_means.csv
-    and set_pairs.csv; columns.csv explains their columns.
+    The tables are measures.csv, means.csv, anchors.csv and frames.csv, and of the test set utterances.csv,
+    set_means.csv and set_pairs.csv; columns.csv explains their columns.
 
     `experiment` is its entry of the configuration with its name, and with what its page shows besides the tables.
     `measured` holds two files measured.json for each sample: of its outputs, and of its anchors, whose rows have no

@@ -79,9 +79,7 @@ class Config(Block):
     ] = {}
     samples: Annotated[dict[Name, Sample], Setting(help="test samples")] = {}
     corpora: Annotated[dict[Name, Corpus], Setting(help="training speech")] = {}
-    test_sets: Annotated[
-        dict[Name, TestSet], Setting(help="utterances of many speakers, to measure experiments on")
-    ] = {}
+    test_sets: Annotated[dict[Name, TestSet], Setting(help="utterances of many speakers, to measure on")] = {}
     networks: Annotated[dict[Name, Network], Setting(help="networks, each trained on a corpus")] = {}
     quantisers: Annotated[dict[Name, Quantiser], Setting(help="vector quantisers of latents, or of b")] = {}
     experiments: Annotated[

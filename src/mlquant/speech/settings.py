@@ -263,6 +263,9 @@ class Corpus(Block):
 
 
 Sex = Literal["m", "f"]
+Range_s = Annotated[
+    list[Annotated[float, Setting(gt=0, le=60)]], Field(min_length=2, max_length=2), AfterValidator(_rising)
+]
 
 
 class Clips(Block):
@@ -273,10 +276,7 @@ class Clips(Block):
     utterances: Annotated[Positive | None, Setting(help="most utterances, drawn by the seed; by default all")] = None
     minutes: Annotated[Minutes | None, Setting(help="most minutes of speech, drawn by the seed")] = None
     seconds: Annotated[
-        Annotated[
-            list[Annotated[float, Setting(gt=0, le=60)]], Field(min_length=2, max_length=2), AfterValidator(_rising)
-        ]
-        | None,
+        Range_s | None,
         Setting(
             help="least and most seconds of an utterance: files of the same speaker are joined with short pauses, and "
             "long ones are cut in pauses; by default each file is an utterance as it is"
