@@ -20,7 +20,20 @@ from mlquant.quantisers import vq
 from mlquant.vocoder.features import energy_dB
 
 COMMANDS = [
-    *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "train-on", "encode"),
+    *(
+        "fetch",
+        "prepare-sample",
+        "prepare-corpus",
+        "prepare-set",
+        "analyse",
+        "analyse-set",
+        "measure-set",
+        "features",
+        "resynth",
+        "train",
+        "train-on",
+        "encode",
+    ),
     *(
         "decode",
         "infer",
@@ -34,7 +47,21 @@ COMMANDS = [
         "anchor",
         "measure",
     ),
-    *("plot-losses", "tabulate", "page", "compare", "sweep", "rate", "study", "report", "verify", "why", "prune"),
+    *(
+        "plot-losses",
+        "tabulate",
+        "page",
+        "compare",
+        "listening",
+        "ratings",
+        "sweep",
+        "rate",
+        "study",
+        "report",
+        "verify",
+        "why",
+        "prune",
+    ),
 ]
 MANIFOLD = {"family": "manifold", "nn": 1, "lr": 1e-3, "epochs": 3, "batch": 32, "held_out": 0.1}
 BOTTLENECK = {**MANIFOLD, "family": "autoencoder1", "nn": 4, "d": 4, "noise_var": 1e-3}
@@ -355,7 +382,7 @@ HEAVY = {"torch", "faiss", "matplotlib", "pandas", "pycodec2", "pydantic", "scip
     ("words", "allowed"),
     [
         (["analyse", "--help"], set()),
-        (["train", "--help"], set()),
+        (["train", "--help"], {"pydantic"}),
         (["analyse", "v.raw", "-o", "m2.bin"], {"scipy"}),
         (["encode", "bottleneck/weights.safetensors", "b.f32", "-o", "l2.f32"], set()),
         (["decode", "bottleneck/weights.safetensors", "l.f32", "--features", "b.f32", "-o", "b_hat2.f32"], set()),

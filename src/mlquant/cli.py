@@ -6,17 +6,22 @@ A command loads only the file of its subject's commands, and the modules that it
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib
+import inspect
 import re
+import shutil
 import signal
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from mlquant.core.errors import InputError, log
-from mlquant.core.stage import UNSET, Parameter, Setting, Stage
+from mlquant.core.stage import UNSET, Parameter, Setting, Stage, range_in_words
 
-SUBJECTS = ("speech", "vocoder", "networks", "quantisers", "measures", "experiments", "studies", "report", "tools")
+SUBJECTS = ("speech", "vocoder", "networks", "quantisers", "measures", "experiments", "listening", "studies", "report")
+SUBJECTS += ("tools",)
 """The folders with a file of commands, in the order of the graph."""
 _DECLARED = re.compile(r"^@stage\b[\s\S]*?^def (\w+)\(", re.MULTILINE)
 
@@ -75,25 +80,101 @@ def main() -> None:
 
 
 def _parser_of_all(names: dict[str, str]) -> argparse.ArgumentParser:
-    """Return the parser for `mlquant --help`, with the first line of every command's description."""
-    parser = argparse.ArgumentParser(prog="mlquant", description="Quantisation of speech vocoder features, by stages.")
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-    for command, subject in names.items():
-        about = stage_of(command, subject).function.__doc__ or ""
-        commands.add_parser(command, help=about.splitlines()[0])
+    """Return the parser for `mlquant --help`, with the first sentence about every command, by subject."""
+    lines = ["commands, in the order of the graph:"]
+    for subject in SUBJECTS:
+        lines.append(f"\n  {subject}:")
+        commands = (command for command, of in names.items() if of == subject)
+        lines += [f"    {command:<16}{_first_sentence(command, subject)}" for command in commands]
+    lines += ["", "mlquant COMMAND --help lists the settings of a command."]
+    parser = argparse.ArgumentParser(
+        prog="mlquant",
+        usage="mlquant [-h] COMMAND ...",
+        description="Quantisation of speech vocoder features, by stages.",
+        epilog="\n".join(lines),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, help=argparse.SUPPRESS)
+    for command in names:
+        subparsers.add_parser(command)
     return parser
+
+
+def _first_sentence(command: str, subject: str) -> str:
+    """Return the first line about a command, read from the text of its file; nothing is imported."""
+    functions = (one for one in ast.parse(_file_of(subject).read_bytes()).body if isinstance(one, ast.FunctionDef))
+    function = next(one for one in functions if one.name == command.replace("-", "_"))
+    return (ast.get_docstring(function) or "").partition("\n")[0]
+
+
+class _Parser(argparse.ArgumentParser):
+    """The parser of a command, whose help ends with the keys of a JSON object and an example."""
+
+    stage: Stage
+
+    def format_help(self) -> str:
+        lines = _keys_of(self.stage)
+        words = f"mlquant {self.stage.command} {self.stage.example}"
+        parts = [part.replace(" ", "\0") for part in re.split(" (?=-)", words)]  # an option stays with its value
+        lines += ["", "example:", *_wrapped(" ".join(parts), "  ", "      ", " \\")]
+        return super().format_help() + "\n".join(lines).replace("\0", " ") + "\n"
 
 
 def _parser_of(stage: Stage) -> argparse.ArgumentParser:
     """Return the parser of a command, made from the signature of its function."""
-    parser = argparse.ArgumentParser(
+    about = inspect.getdoc(stage.function) or ""
+    parser = _Parser(
         prog=f"mlquant {stage.command}",
-        description=stage.function.__doc__,
-        epilog=f"example: mlquant {stage.command} {stage.example}",
+        description="\n\n".join("\n".join(_wrapped(" ".join(part.split()))) for part in about.split("\n\n")),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.stage = stage
     for one in stage.ordered:
         _add(parser, one)
     return parser
+
+
+def _keys_of(stage: Stage) -> list[str]:
+    """Return the lines of the help on the keys of the JSON object that a stage takes, if it takes one.
+
+    Only here are the blocks of settings loaded.
+    """
+    if stage.whole is None or not isinstance(stage.whole.about, Setting) or not stage.whole.about.block:
+        return []
+    from mlquant.plan.schema import listed
+
+    name, lines = stage.whole.flag or stage.whole.name, []
+    for title, about, keys in listed(stage.whole.about.block):
+        lines += ["", *_wrapped(f"keys of {name}{f', {title}' if title else ''}: {about}", "", "  ")]
+        for key in keys:
+            default = key.default.strip('"') or "none"
+            words = _in_brackets(key.about, key.range, default, required=key.default == "required")
+            lines += _entry(key.name, words.replace("`", ""))
+    return lines
+
+
+def _entry(name: str, about: str) -> list[str]:
+    """Return the lines of the help on a name, as argparse lays them out."""
+    wrapped = _wrapped(about, " " * 24, " " * 24)
+    head = f"  {name}"
+    if not wrapped or len(head) > 22:
+        return [head, *wrapped]
+    return [head.ljust(24) + wrapped[0].lstrip(), *wrapped[1:]]
+
+
+def _wrapped(text: str, first: str = "", others: str = "", joint: str = "") -> list[str]:
+    """Return text in lines of the terminal's width, each but the last with `joint` at its end."""
+    width = max(shutil.get_terminal_size().columns - 2, 60)  # that of argparse
+    options = {"initial_indent": first, "subsequent_indent": others}
+    lines = textwrap.wrap(text, width - len(joint), **options, break_long_words=False, break_on_hyphens=False)
+    return [line + joint for line in lines[:-1]] + lines[-1:]
+
+
+def _in_brackets(about: str, values: str, default: str, required: bool) -> str:
+    """Return a help with its range and default behind it."""
+    said = "" if "by default" in about else f"default {default}"
+    found = ["required" if required else said, values]
+    return f"{about} ({'; '.join(filter(None, reversed(found)))})".replace(" ()", "")
 
 
 def _add(parser: argparse.ArgumentParser, one: Parameter) -> None:
@@ -136,10 +217,13 @@ def _metavar_of(one: Parameter) -> str:
 
 
 def _help_of(one: Parameter) -> str:
-    """Return the help of a parameter, with its default if that is a number or a text."""
-    text = one.about.help.replace("%", "%%")
-    has_default = isinstance(one.default, int | float | str) and not isinstance(one.default, bool) and one.default != ""
-    return f"{text} (default {one.default})" if has_default else text
+    """Return the help of a parameter, with its range and its default."""
+    required = one.default is UNSET
+    if not isinstance(one.about, Setting):
+        return _in_brackets(one.about.help, "", "none", required).replace(" (required)", "").replace("%", "%%")
+    values = "" if one.kind in (bool, dict) else range_in_words(one.kind, **one.about.bounds)
+    default = "none" if one.default in (None, "", []) else "off" if one.default is False else str(one.default)
+    return _in_brackets(one.about.help, values, default, required).replace("%", "%%")
 
 
 def _values(stage: Stage, given: dict[str, Any]) -> dict[str, Any]:

@@ -9,11 +9,13 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.commands import run
+from support.commands import run, succeeds
+from support.pages import check_accessibility, opened
+from test_page import tables_of
 
 from mlquant.core import disk
 from mlquant.core.errors import InputError
-from mlquant.experiments import compare
+from mlquant.experiments import compare, words
 
 SAMPLES = ["anna", "ben", "carl", "dora", "emil"]
 FRAMES = [60, 75, 100, 130, 240]
@@ -118,7 +120,7 @@ def test_identical(tmp_path):
     assert comparison.measures["measure"].tolist() == names  # bit_per_s has no better and is the same
     assert (comparison.measures[["difference", "low", "high"]] == 0).all(axis=None)
     assert set(comparison.measures["verdict"]) == {"same"}
-    assert compare.text(comparison) == "x (A) against y (B)\nNo difference."
+    assert compare.text(comparison) == "x compared with y\n  x: Voices\n  y: Voices\nNo difference."
 
 
 def test_settings(tmp_path):
@@ -195,17 +197,110 @@ def test_samples_and_outputs(tmp_path):
     expected = np.mean([frames[name]["sd_dB2"].mean() for name in SAMPLES[1:4]])
     assert measure(comparison, "sd_dB2")["a"] == pytest.approx(expected)
     assert (comparison.measures["difference"] == 0).all()
-    assert "6 vq24 -> vq12: no difference" in compare.text(comparison)
+    assert "Equal in these measures: 6 vq24 -> 6 vq12." in compare.text(comparison)
 
 
-def test_names(tmp_path):
-    """A tag may look like a number; folders of one name are told apart by their paths."""
-    a = write(tmp_path / "here" / "x", tag="3200")
-    b = write(tmp_path / "there" / "x", tag="3200", mbest=3)
-    comparison = compare.compare(a, b)
+def test_a_tag_may_look_like_a_number(tmp_path):
+    comparison = compare.compare(write(tmp_path / "x", tag="3200"), write(tmp_path / "y", tag="3200", mbest=3))
     assert rows(comparison, "settings") == [("quantised vq: mbest", "5", "3")]
     assert set(comparison.measures["interval"]) == {"frames"}
-    assert comparison.names == (str(a), str(b))
+
+
+@pytest.mark.parametrize(
+    ("folders", "keys", "names"),
+    [
+        (("240118_wav", "wide_wav"), ("11111111", "22222222"), ("240118", "wide")),
+        (("240118_wav", "240118.11111111"), ("22222222", "11111111"), ("240118", "240118.11111111")),
+        (("here/240118_wav", "there/240118_wav"), ("11111111", "22222222"), ("240118.11111111", "240118.22222222")),
+        (("240118_wav", "240118"), ("11111111", "22222222"), ("240118.11111111", "240118.22222222")),
+        (("one/results/240118_wav", "two/results/240118_wav"), ("11111111",) * 2, ("240118 in one", "240118 in two")),
+        (("240118_wav", "240118"), ("11111111",) * 2, ("240118 in 240118_wav", "240118 in 240118")),
+    ],
+)  # fmt: skip
+def test_names_are_short_and_differ(tmp_path, folders, keys, names):
+    written = [write(tmp_path / folder, key=key) for folder, key in zip(folders, keys, strict=True)]
+    assert compare.compare(*written).names == names
+
+
+def test_a_folder_against_itself_has_two_names(tmp_path):
+    a = write(tmp_path / "x", key="11111111")
+    assert compare.compare(a, a).names == ("x in one place", "x in the same place")
+
+
+# what differs, in words
+
+
+def lines(a, b):
+    """The lines on what differs, of two folders."""
+    comparison = compare.compare(a, b)
+    return [one.line(comparison.names) for one in words.differences(comparison.differences)]
+
+
+def test_settings_are_told_in_the_words_of_the_configuration(tmp_path):
+    a, b = write(tmp_path / "240118"), write(tmp_path / "wide", d=20, mbest=3, codebooks=2)
+    assert lines(a, b) == [
+        "output 6 vq: mbest (survivors of the search after each stage) 5 in 240118, 3 in wide",
+        "network nn4: d (width of the bottleneck) 10 in 240118, 20 in wide",
+        "codebook vq_2 only in wide",
+    ]
+    told = compare.text(compare.compare(a, b))
+    assert "3 settings differ: mbest of output 6 vq, d of network nn4, codebook vq_2 alone. " in told
+
+
+def test_samples_and_many_places_are_folded(tmp_path):
+    a, b = write(tmp_path / "x", own="speech"), write(tmp_path / "y", own="mine")
+    for folder, minutes in ((a, range(3, 9)), (b, [0.3] * 6)):
+        provenance = disk.read_json(folder / "provenance.json")
+        for i, value in enumerate(minutes):
+            settings = {"minutes": value, "exclude": [f"{j}.wav" for j in range(6 + (folder == b))]}
+            stage = {"key": "1", "settings": settings, "inputs": {}}
+            provenance["stages"][f"results/corpora/tracts_part{i}.1234567{i}"] = stage
+        disk.write_json(folder / "provenance.json", provenance)
+    six = "6 corpora (tracts_part0, tracts_part1, tracts_part2 and 3 more)"
+    assert lines(a, b) == [
+        f"{six}: minutes (most minutes of speech) 3 to 8 in x, 0.3 in y",
+        f"{six}: exclude (globs of files that are left out although `include` matches them) 6 values in x, "
+        "7 values, with 6.wav, in y",
+        "features: speech: 5 files in speech/ in x, 5 files in mine/ in y",
+    ]
+
+
+def test_no_line_is_long(tmp_path):
+    """Neither JSON, nor a checksum, nor a list of hundreds of names makes a line that nobody reads."""
+    a, b = write(tmp_path / "x"), write(tmp_path / "y")
+    provenance = disk.read_json(b / "provenance.json")
+    urls = [{"url": f"https://example.org/{i}/{'a' * 99}", "sha256": f"{i:064x}"} for i in range(99)]
+    made = {"key": "1", "settings": {"urls": urls, "package": None}, "inputs": {}}
+    provenance["stages"]["results/sources/codec2.2"] = made
+    provenance["experiment"]["samples"] += [f"voice{i}" for i in range(500)]
+    disk.write_json(b / "provenance.json", provenance)
+    provenance = disk.read_json(a / "provenance.json")
+    provenance["stages"]["results/sources/codec2.1"] = made | {"settings": {"package": "codec2", "urls": urls[::-1]}}
+    disk.write_json(a / "provenance.json", provenance)
+    told = compare.text(compare.compare(a, b)).splitlines()
+    assert all(len(line) <= 260 and "{" not in line and "0" * 20 not in line for line in told)
+    assert len(told) < 50
+    assert any("samples: " in line and "voice0" in line and "more only in y" in line for line in told)
+
+
+def test_a_quick_look_and_other_code_are_told_first(tmp_path):
+    a = write(tmp_path / "x", versions={"revision": "1" * 40})
+    definitions = {"mlquant.vq.search": "cccccccc", "mlquant.files": "bbbbbbbb"}
+    b = write(tmp_path / "y", d=8, definitions=definitions, versions={"revision": "2" * 40})
+    provenance = disk.read_json(b / "provenance.json")
+    provenance["experiment"]["lowered"] = {"networks.nn4.epochs": [50, 1]}
+    disk.write_json(b / "provenance.json", provenance)
+    told = compare.text(compare.compare(a, b)).splitlines()
+    assert told[3].startswith("y: This is a quick look") and "epochs 1 instead of 50" in told[3]
+    parts = "3 parts of the code differ (mlquant.vq, vq.search"
+    assert (
+        told[4].startswith(f"Made by other code, of revisions 1111111111 and 2222222222: {parts}")
+        or "parts of the code" in told[4]
+    )
+    assert not any("lowered" in line for line in told)
+    write(tmp_path / "z", versions={"revision": "2" * 40})
+    told = compare.text(compare.compare(a, tmp_path / "z")).splitlines()
+    assert told[3] == "Made at revisions 1111111111 and 2222222222, with the same code."
 
 
 # what differs in measures
@@ -428,8 +523,10 @@ def test_errors_of_vectors_are_compared_where_both_quantise_the_same(tmp_path, t
     assert row["verdict"] == verdict and row["b"] == pytest.approx(3.0) and row["samples"] == 5
     assert np.isnan(row["difference"]) == (verdict == "not comparable") == (row["interval"] == "")
     assert measure(compare.compare(a, b), "sd_dB2")["verdict"] == "same"
-    line = next(line for line in compare.summarise(a, b, tmp_path).splitlines() if "latent_mse  " in line)
-    assert line.endswith(verdict) and "nan" not in line
+    (row,) = next(one for one in compare.for_page(compare.compare(a, b))["measures"] if one["name"] == "latent_mse")[
+        "rows"
+    ]
+    assert row["verdict"] == verdict and (row["difference"] is None) == (verdict == "not comparable")
 
 
 def test_outputs_are_paired_by_hand(tmp_path):
@@ -470,37 +567,48 @@ def test_pairs_that_are_not_there_end_in_one_line(tmp_path, pairs, message):
 # what is written, and errors
 
 
-def test_summarise(tmp_path):
+def test_what_is_written_and_printed(tmp_path):
     a = write(tmp_path / "x.11111111", None, {"pesq": [3.1, 3.0, 2.9, 3.2, 3.3]})
     b = write(tmp_path / "x.22222222", frames_of(1, 2.0), {"pesq": [3.3, 3.2, 3.2, 3.4, 3.5]}, d=8)
     (tmp_path / "out").mkdir()
     mean = np.mean([table["sd_dB2"].mean() for table in frames_of(1).values()])
-    worse = ["sd_dB2", f"{mean:.4g}", f"{mean + 2:.4g}", "+2", "+2", "to", "+2", "frames", "worse"]
-    printed = compare.summarise(a, b, tmp_path / "out").splitlines()
-    assert printed[0] == "x.11111111 (A) against x.22222222 (B)"
-    assert any(line.split() == ["networks", "nn4:", "d", "10", "8"] for line in printed)
-    assert any(line.split()[:4] == ["pesq", "3.1", "3.32", "+0.22"] and line.endswith("better") for line in printed)
-    assert any(line.split() == worse for line in printed)
-    assert not any("above" in line for line in printed)
+    comparison = compare.compare(a, b)
+    compare.write(comparison, tmp_path / "out")
+    printed = compare.text(comparison).splitlines()
+    assert printed[0] == "x.11111111 compared with x.22222222"
+    sentence = "What differs: network nn4: d (width of the bottleneck) 10 in x.11111111, 8 in x.22222222. "
+    assert f"{sentence}By PESQ, x.22222222 is better in 1 of 1 output." in printed
+    cells = [re.split(r" {2,}", line.strip()) for line in printed]
+    head = ["output", "x.11111111", "x.22222222", "difference", "95 % interval", "over", "x.22222222 is"]
+    assert cells.index(head) < [line[0] for line in cells].index("PESQ, higher is better")
+    assert ["PESQ, higher is better", "6 vq", "3.10", "3.32", "+0.220"] in [line[:5] for line in cells]
+    worse = ["6 vq", f"{mean:.2f}", f"{mean + 2:.2f}", "+2.000", "+2.000 to +2.000", "frames", "worse"]
+    assert ["SD (dB²), lower is better", *worse] in cells
+    assert (
+        "Other measures (SD voiced, > 4 dB, share > 4 dB; 3 in all) are in measures.csv: 0 better, 3 worse." in printed
+    )
     table = pd.read_csv(tmp_path / "out" / "measures.csv")
     assert table.columns.tolist() == compare.COLUMNS
     assert table.set_index("measure").loc["sd_dB2", "high"] == pytest.approx(2)
     differences = pd.read_csv(tmp_path / "out" / "differences.csv", dtype=str)
     assert ["settings", "networks nn4: d", "10", "8"] in differences.to_numpy().tolist()
     readme = (tmp_path / "out" / "README.md").read_text()
-    assert readme.startswith("# x.11111111 (A) against x.22222222 (B)\n\n## ")
-    cells = ["sd_dB2", f"{mean:.4g}", f"{mean + 2:.4g}", "+2", "+2 to +2", "frames", "worse"]
-    assert cells in [[cell.strip() for cell in line.split("|")[1:-1]] for line in readme.splitlines()]
+    assert readme.startswith("# x.11111111 compared with x.22222222\n\n- x.11111111: Voices\n")
+    assert ["SD (dB²), lower is better", *worse] in [
+        [cell.strip() for cell in line.split("|")[1:-1]] for line in readme.splitlines()
+    ]
+    for name, columns in (("differences", differences.columns), ("measures", compare.COLUMNS)):
+        told = readme.partition(f"## Columns of {name}.csv\n\n")[2].partition("\n\n")[0].splitlines()
+        assert [line.split("`")[1] for line in told] == [*columns] and all(len(line) > 12 for line in told)
+    assert "- `a`: the mean of x.11111111\n- `b`: the mean of x.22222222\n" in readme
 
 
 def test_long_and_strange_texts(tmp_path):
     """A cell that holds what ends a cell in Markdown stays one."""
-    a, b = write(tmp_path / "x"), write(tmp_path / "y")
-    provenance = disk.read_json(b / "provenance.json")
-    provenance["experiment"]["title"] = "either | or"
-    disk.write_json(b / "provenance.json", provenance)
-    compare.summarise(a, b, tmp_path)
-    assert "| title | Voices | either \\| or |" in " ".join((tmp_path / "README.md").read_text().split())
+    a, b = write(tmp_path / "x"), write(tmp_path / "either | or", frames_of(1, 2.0))
+    compare.write(compare.compare(a, b), tmp_path)
+    rows = [line for line in (tmp_path / "README.md").read_text().splitlines() if "either" in line and line[0] == "|"]
+    assert rows and all("either \\| or" in row for row in rows)
 
 
 @pytest.mark.parametrize(
@@ -527,3 +635,174 @@ def test_errors(tmp_path, spoil, message):
 def replace(folder, old, new):
     path = folder / "measures.csv"
     path.write_text(path.read_text().replace(old, new))
+
+
+# the page
+
+
+LONG = "a_title_without_spaces_" * 8
+
+
+def many_outputs(tables, number):
+    """Copies of output 3 as outputs 10, 11, ... of a folder of tables, up to a number of outputs."""
+    known = disk.read_json(tables / "provenance.json")
+    output = next(one for one in known["experiment"]["outputs"] if one["index"] == 3)
+    indices = range(10, 10 + number - len(known["experiment"]["outputs"]))
+    known["experiment"]["outputs"] += [output | {"index": index} for index in indices]
+    for sample in known["samples"].values():
+        row = next(one for one in sample["rows"] if one["index"] == 3)
+        sample["rows"] += [row | {"index": index} for index in indices]
+    disk.write_json(tables / "provenance.json", known)
+    for name in ("measures.csv", "means.csv", "frames.csv"):
+        table = pd.read_csv(tables / name)
+        copies = [table[table["index"] == 3].assign(index=index) for index in indices]
+        pd.concat([table, *copies]).to_csv(tables / name, index=False)
+
+
+def pair_of_tables(folder, voice, *, names=("240118", "wide"), samples=("one", "two", "three"), outputs=3, **options):
+    """Two folders of tables: the second has a network with d = 20, PESQ of output 6 higher, and is a quick look."""
+    folders = []
+    for i, (name, d) in enumerate(zip(names, (10, 20), strict=True)):
+        made = tables_of(folder / f"made{i}", voice, samples=samples, name=name, key=f"{i + 1}" * 8, **options)
+        if outputs > 3:
+            many_outputs(made, outputs)
+        known = disk.read_json(made / "provenance.json")
+        networks = {"results/networks/nn4_cat1.12345678": {"key": "12345678", "settings": {"d": d}, "inputs": {}}}
+        known["stages"] = networks
+        if i:
+            known["experiment"]["lowered"] = {"networks.nn4_cat1.epochs": [50, 1]}
+            table = pd.read_csv(made / "measures.csv")
+            rise = np.array([0.3, 0.31, 0.32])[: len(samples)]
+            table.loc[table["index"] == 6, "pesq"] += rise
+            table.loc[table["index"] == 3, "pesq"] += rise - 0.31
+            table.to_csv(made / "measures.csv", index=False)
+        disk.write_json(made / "provenance.json", known)
+        folders.append(made.rename(folder / f"{name}_wav"))
+    return folders
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory, voice):
+    """The folder that `mlquant compare` makes of two experiments, one of which is a quick look, and what it prints."""
+    folder = tmp_path_factory.mktemp("compared")
+    ended = succeeds("compare", *pair_of_tables(folder, voice), "-o", folder / "out")
+    return folder / "out", ended.out
+
+
+def test_the_command_prints_one_table_under_the_names(compared):
+    folder, printed = compared
+    told = printed.splitlines()
+    assert told[:3] == ["240118 compared with wide", "  240118: A title, key 11111111", "  wide: A title, key 22222222"]
+    assert told[3].startswith("wide: This is a quick look")
+    line = "What differs: network nn4_cat1: d (width of the bottleneck) 10 in 240118, 20 in wide. "
+    assert f"{line}By PESQ, wide is better in 1 of 3 outputs." in told
+    rows = [re.split(r" {2,}", line.strip()) for line in told]
+    assert sum("output" in row for row in rows) == 1
+    head = rows.index(["output", "240118", "wide", "difference", "95 % interval", "over", "wide is"])
+    assert (
+        rows[head + 1][:3] == ["PESQ, higher is better", "3 y_hat", "3.40"]
+        and rows[head + 1][-1] == "no clear difference"
+    )
+    assert rows[head + 2][:4] == ["6 vq", "2.80", "3.11", "+0.310"] and rows[head + 2][-1] == "better"
+    assert [path.name for path in sorted(folder.iterdir())] == [
+        "README.md",
+        "differences.csv",
+        "index.html",
+        "measures.csv",
+    ]
+
+
+def test_an_experiment_of_another_folder_is_refused_in_one_line(tmp_path, voice):
+    a, b = pair_of_tables(tmp_path, voice, samples=("one",))
+    known = disk.read_json(b / "provenance.json")
+    disk.write_json(b / "provenance.json", known | {"networks": {"net": "results/networks/net.12345678"}})
+    ended = run("compare", a, b, "-o", tmp_path / "out")
+    assert ended.status == 1 and len(ended.err) == 1 and not (tmp_path / "out").exists()
+    assert f"{b}: made of results/networks/net.12345678, which is not in " in ended.err[0]
+
+
+def texts(tab, selector):
+    """The visible texts of elements, cells and lines of a cell separated by one space."""
+    return [" ".join(text.split()) for text in tab.locator(selector).all_inner_texts()]
+
+
+def test_the_page_opens_with_names_what_differs_and_pesq(browser, compared):
+    with opened(browser, compared[0] / "index.html", viewport={"width": 1280, "height": 800}) as tab:
+        about = tab.locator("#about").inner_text()
+        for text in ("240118", "wide", "A title", "key 22222222", "wide: This is a quick look"):
+            assert text in about
+        assert tab.locator("#sentence").inner_text() == (
+            "What differs: network nn4_cat1: d (width of the bottleneck) 10 in 240118, 20 in wide. "
+            "By PESQ, wide is better in 1 of 3 outputs."
+        )
+        head = texts(tab, "#comparison > div > div > table thead th")
+        assert head == ["output", "240118", "wide", "difference, 95 % interval, and what wide is"]
+        shown = tab.locator("#comparison > div > div > table > tbody")
+        order = shown.evaluate_all("(all) => all.map((e) => e.dataset.measure)")
+        assert order == ["pesq", "stoi", "sd_dB2", "bit_per_s"]
+        rows = texts(tab, "tbody[data-measure=pesq] tr")
+        assert rows[1] == "1 out original 3.80 3.80 equal"
+        near = r"3 y_hat b to y_hat 3.40 3.40 .0.000 .0.0\d\d to .0.0\d\d no clear difference"
+        assert re.fullmatch(near, rows[2])
+        assert re.fullmatch(r"6 vq quantised 2.80 3.11 \+0.310 \+0.2\d\d to \+0.3\d\d better", rows[3])
+        for selector in ("h1", "#about", "#sentence", "#comparison thead", "tbody[data-measure=pesq]"):
+            box = tab.locator(selector).first.bounding_box()
+            assert box["y"] >= 0 and box["y"] + box["height"] <= 800, selector
+        assert tab.locator("#comparison details").evaluate_all("(all) => all.every((e) => !e.open)")
+        check_accessibility(tab)
+    with opened(browser, compared[0] / "index.html", color_scheme="dark") as tab:
+        check_accessibility(tab)
+
+
+@pytest.mark.parametrize("name", ["wide", "w" * 64])
+def test_a_phone_shows_the_difference_of_pesq_at_once(browser, tmp_path, voice, name):
+    folders = pair_of_tables(tmp_path, voice, names=("n" * len(name), name), title=LONG, tag="k80_" * 12 + "y_hat")
+    succeeds("compare", *folders, "-o", tmp_path / "out")
+    for width in (390, 1280):
+        with opened(browser, tmp_path / "out" / "index.html", viewport={"width": width, "height": 844}) as tab:
+            assert tab.evaluate("document.documentElement.scrollWidth") <= width
+            cells = tab.locator("#comparison tbody[data-measure=pesq] td, #comparison thead th, #about p, h1").all()
+            boxes = [cell.bounding_box() for cell in cells if cell.is_visible()]
+            assert len(boxes) > 14 and all(box["x"] >= 0 and box["x"] + box["width"] <= width for box in boxes)
+            inside = tab.locator(".change span").evaluate_all(
+                "(all) => all.every((e) => e.getBoundingClientRect().right <= innerWidth)"
+            )
+            assert inside
+            if width == 390:
+                check_accessibility(tab)
+
+
+@pytest.mark.parametrize("outputs", [6, 9])
+def test_each_output_has_a_look_of_its_own(browser, tmp_path, voice, outputs):
+    """Of twelve outputs each has its own colour; more differ by the dashes of their lines."""
+    folders = pair_of_tables(tmp_path, voice, samples=("one",), outputs=outputs)
+    succeeds("compare", *folders, "-o", tmp_path / "out")
+    for scheme in ("light", "dark"):
+        with opened(browser, tmp_path / "out" / "index.html", color_scheme=scheme) as tab:
+            looks = tab.locator("tbody[data-measure=pesq] .swatch").evaluate_all(
+                "(all) => all.map((e) => [getComputedStyle(e).color, e.className])"
+            )
+            assert len(looks) == 2 * outputs
+            curves = tab.evaluate(
+                "mlquant.viewer.hidden.clear(), mlquant.audio.listeners.forEach((f) => f()), "
+                "mlquant.viewer.curves.filter((c) => c.kind === 'y_hat').map((c) => [c.colour, c.dash])"
+            )
+            rates = tab.evaluate(
+                "document.getElementById('bits-chart').series"
+                ".filter((s) => s.wide && !s.hollow).map((s) => [s.colour, s.dash])"
+            )
+            assert len(curves) == 2 * (outputs - 1) and len(rates) == 2
+            for drawn in (looks, curves, rates):
+                assert len({tuple(look) for look in drawn}) == len(drawn)
+            assert len({colour for colour, _ in looks}) == min(12, 2 * outputs)
+
+
+@pytest.mark.slow
+def test_whatever_experiments_say_is_text(browser, tmp_path, voice):
+    hostile = "<img src=x onerror=window.hacked=1></script><script>window.hacked=1</script>"
+    folders = pair_of_tables(tmp_path, voice, title=hostile, tag="<i>&`${1}")
+    succeeds("compare", *folders, "-o", tmp_path / "out")
+    with opened(browser, tmp_path / "out" / "index.html") as tab:
+        assert tab.evaluate("window.hacked") is None and tab.locator("#comparison img, #about img").count() == 0
+        assert hostile in tab.locator("#about").inner_text()
+        assert "<i>&`${1}" in tab.locator("#comparison").evaluate("(e) => e.textContent")

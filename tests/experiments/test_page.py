@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -15,23 +16,31 @@ import safetensors.torch
 import torch
 from support.pages import (
     check_abx,
+    check_accessibility,
     check_bottleneck,
+    check_first_screen,
     check_frames,
     check_keyboard,
+    check_keys_help,
     check_listening,
     check_numbers,
+    check_opening_frame,
+    check_phone,
+    check_signs,
+    check_small_player,
     check_widths,
     opened,
     state,
 )
 
-from mlquant.core import disk, records
+from mlquant.core import colours, disk, records
 from mlquant.core.blocks import validate
 from mlquant.core.errors import InputError
 from mlquant.experiments import page
 from mlquant.experiments.page import data
 from mlquant.networks import inference, model
 from mlquant.networks.settings import NetworkSettings
+from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.vocoder import features
 
 TRAINING = {"lr": 0.01, "epochs": 1}
@@ -281,6 +290,7 @@ def test_the_folder_holds_links_to_tables_wavs_and_loss_curves(html, tables, tmp
     disk.write_bytes(tmp_path / "net.12345678" / "losses.png", b"png")
     page.write(tables, tmp_path / "history.csv", tmp_path / "out", [tmp_path / "net.12345678" / "losses.png"])
     assert (tmp_path / "out" / "net_losses.png").read_bytes() == b"png"
+    assert HELD_OUT_BELOW in html.read_text(encoding="utf-8")
 
 
 def test_hostile_names_stay_text(tmp_path, voice):
@@ -322,6 +332,25 @@ def test_a_missing_table_is_one_line(tmp_path, voice, missing):
     with pytest.raises(InputError, match=missing):
         page.write(tables, tmp_path / "history.csv", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_page_of_five_samples_is_small_and_made_in_a_second(tmp_path, voice):
+    tables = tables_of(tmp_path, voice, samples=[f"s{i}" for i in range(5)])
+    start = time.process_time()
+    text = page.render([("", tables)])
+    assert time.process_time() - start < 1
+    assert len(text) < 12e6
+
+
+def test_colours_are_those_of_the_figures(browser, html):
+    for scheme, expected in (("light", colours.LIGHT), ("dark", colours.DARK)):
+        with opened(browser, html, color_scheme=scheme) as tab:
+            style = "getComputedStyle(document.documentElement)"
+            shown = tab.evaluate(
+                f"Array.from({{ length: 13 }}, (_, i) => {style}.getPropertyValue(`--c${{i}}`).trim())"
+            )
+            assert shown == [*expected, ""]
+            assert tab.evaluate("mlquant.page.colours") == len(expected)
 
 
 def history_of(path):
@@ -402,6 +431,65 @@ def test_history_of_processes_at_once_is_whole(tmp_path):
 def tab(browser, html):
     with opened(browser, html) as tab:
         yield tab
+
+
+def test_the_first_screen_has_all_that_matters(browser, html):
+    check_first_screen(browser, html)
+
+
+def crowded(tables):
+    """Tables as of a quick look with 20 outputs and 30 samples, of which a sample and some measures are missing."""
+    known = disk.read_json(tables / "provenance.json")
+    outputs = known["experiment"]["outputs"]
+    more = [outputs[2] | {"index": 10 + i, "tag": f"vq{i}", "mbest": 1 + i} for i in range(17)]
+    known["experiment"] |= {
+        "outputs": outputs + more,
+        "title": "A title that is long enough to be broken into two lines in a window of usual width, as is this one",
+        "lowered": {f"networks.net{i}.epochs": [50, 1 + i] for i in range(9)},
+    }
+    known |= {"left_out": ["vk5dgr_testing_8k"], "empty": ["PESQ of one: the package pesq is not installed"]}
+    first = known["samples"]["one"]
+    first["rows"] += [first["rows"][2] | {"index": one["index"], "tag": one["tag"]} for one in more]
+    known["samples"] = {"one": first} | {f"sample_of_many_{i}": first for i in range(29)}
+    latents = known["bottleneck"]["latents"]["one"]
+    known["bottleneck"]["latents"] = dict.fromkeys(known["samples"], latents)
+    disk.write_json(tables / "provenance.json", known)
+    for table in ("measures", "means"):
+        rows = history_of(tables / f"{table}.csv")
+        kept = [row for row in rows if row.get("sample", "one") == "one"]
+        copied = [row | {"index": one["index"], "tag": one["tag"], "pesq": f"{2 + one['index'] / 30}"}
+                  for one in more for row in kept if row["index"] == "6"]  # fmt: skip
+        write_csv(tables / f"{table}.csv", rows + copied)
+
+
+def test_the_first_screen_has_all_that_matters_of_a_crowded_page_too(browser, tmp_path, voice):
+    tables = tables_of(tmp_path, voice)
+    crowded(tables)
+    disk.write_text(tmp_path / "page.html", page.render([("", tables)]))
+    check_first_screen(browser, tmp_path / "page.html", outputs=3)
+    with opened(browser, tmp_path / "page.html", viewport={"width": 1280, "height": 800}) as tab:
+        box = tab.locator("#about .warning").first.bounding_box()
+        assert "quick look" in tab.locator("#about .warning").first.inner_text()
+        assert box["y"] < 200
+        check_signs(tab)
+        for place in ("#about", "#outputs", "#player"):
+            assert "scrolls" in tab.locator(f"{place} .sign:visible").first.inner_text(), place
+
+
+def test_a_phone_shows_pesq_and_plays(browser, html):
+    check_phone(browser, html)
+
+
+def test_keys_are_behind_a_question_mark(tab):
+    check_keys_help(tab)
+
+
+def test_frames_open_on_the_loudest_voiced_one(tab):
+    check_opening_frame(tab)
+
+
+def test_a_small_player_stands_below_the_tables(tab):
+    check_small_player(tab)
 
 
 def test_a_switch_keeps_the_clock_going(tab):
@@ -514,10 +602,8 @@ def test_whatever_the_tables_and_the_history_say_is_text(browser, tmp_path, voic
     text = hostile(tables)
     row = {"time": text, "experiment": text, "key": text, "revision": text, "index": 3, "tag": text, text: 1, "pesq": 2}
     write_csv(tmp_path / "history.csv", [row, row | {"time": "2", "pesq": "", "index": ""}])
-    write_csv(tmp_path / "more.csv", [{text: text, "b": "1e999"}])
-    extra = {text: tmp_path / "more.csv"}
     for name, named in (("alone", [("", tables)]), ("both", [(text, tables), ("</title>", tables)])):
-        disk.write_text(tmp_path / f"{name}.html", page.render(named, tmp_path / "history.csv", extra))
+        disk.write_text(tmp_path / f"{name}.html", page.render(named, tmp_path / "history.csv"))
         with opened(browser, tmp_path / f"{name}.html") as tab:
             tab.evaluate("document.querySelectorAll('details').forEach((e) => (e.open = true))")
             for _ in TEXTS:
@@ -526,8 +612,8 @@ def test_whatever_the_tables_and_the_history_say_is_text(browser, tmp_path, voic
             tab.get_by_role("button", name="each sample").click()
             assert tab.locator("img, svg[onload], b, iframe, script[src]").count() == 0
             assert tab.evaluate("window.hacked") is None
-            for place in ("about", "samples", "numbers", "networks", "provenance"):
-                assert text in tab.locator(f"#{place}").evaluate("(e) => e.textContent"), place
+            for place in ("header", "#samples", "#numbers", "#networks", "#provenance"):
+                assert text in tab.locator(place).evaluate("(e) => e.textContent"), place
             assert "<b>&`${1}" in tab.locator("#tracks").evaluate("(e) => e.textContent")
             buttons = tab.locator("#samples button").evaluate_all("(all) => all.map((e) => e.textContent)")
             assert buttons == [f"{sample} {text}" for sample in TEXTS]
@@ -606,12 +692,9 @@ def test_a_sample_too_long_for_a_page_leaves_its_tables(browser, tmp_path, voice
 def test_two_experiments_play_in_one_player(browser, tmp_path, voice):
     first = tables_of(tmp_path / "a", voice, samples=("one", "two"), name="a")
     second = tables_of(tmp_path / "b", voice, samples=("two", "three"), name="b")
-    write_csv(tmp_path / "more.csv", [{"tag": "x", "difference": "0.25"}, {"tag": "<b>", "difference": ""}])
-    text = page.render([("A", first), ("B", second)], extra={"What differs": tmp_path / "more.csv"})
-    disk.write_text(tmp_path / "page.html", text)
+    disk.write_text(tmp_path / "page.html", page.render([("A", first), ("B", second)]))
     with opened(browser, tmp_path / "page.html") as tab:
         assert tab.title().startswith("A a and B b")
-        assert tab.get_by_role("region", name="What differs").locator("td").all_inner_texts() == ["0.25", "\u2013"]
         tab.keyboard.press("s")
         tab.keyboard.press("3")
         assert state(tab)["label"] == "A 3"
@@ -629,3 +712,16 @@ def test_p_values_are_binomial(tab):
     assert tab.evaluate("mlquant.chance(0, 0)") == 1
     assert tab.evaluate("mlquant.chance(7, 10)") == pytest.approx(176 / 1024)
     assert tab.evaluate("mlquant.chance(10, 10)") == pytest.approx(1 / 1024)
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(browser, html, width, scheme):
+    with opened(browser, html, viewport={"width": width, "height": 800}, color_scheme=scheme) as tab:
+        check_accessibility(tab)
+
+
+def test_axe_finds_what_is_serious(tab):
+    tab.evaluate("document.querySelector('h1').style.color = 'rgb(128 128 128 / 0.3)'")
+    with pytest.raises(AssertionError, match=r"color-contrast \(serious\): <h1"):
+        check_accessibility(tab)

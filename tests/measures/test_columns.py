@@ -14,13 +14,18 @@ from mlquant.measures.columns import COLUMNS, MEASURES, Column
 
 def test_measures_of_speech_stand_against_each_reference_and_of_the_published_wav():
     names = ["pesq", "stoi", "estoi", "lsd_dB"]
-    expected = [f"{prefix}{name}" for prefix in ("", "original_", "ideal_y_", "published_") for name in names]
+    prefixes = ("", "original_", "ideal_y_", "published_", "published_ideal_y_")
+    expected = [f"{prefix}{name}" for prefix in prefixes for name in names]
     assert [name for name in COLUMNS if name.endswith(tuple(names))] == expected
-    assert len(COLUMNS) == len(MEASURES) + 3 * len(names)
+    assert len(COLUMNS) == len(MEASURES) + 4 * len(names)
     assert COLUMNS["original_pesq"].label == "original: PESQ"
     assert COLUMNS["published_pesq"].help.startswith(
         "of the published wav: narrow-band PESQ against the source speech, "
     )
+    ideal = "log spectral distance to the synthesis of the true y with phase0 over active frames"
+    assert COLUMNS["ideal_y_lsd_dB"].help == ideal
+    assert COLUMNS["published_ideal_y_lsd_dB"].help == f"of the published wav: {ideal}"
+    assert COLUMNS["published_ideal_y_lsd_dB"].label == "published, ideal y: LSD"
 
 
 def test_only_the_measure_against_the_source_has_values_frame_by_frame():
@@ -30,7 +35,8 @@ def test_only_the_measure_against_the_source_has_values_frame_by_frame():
 
 def test_a_published_wav_is_neither_better_nor_worse():
     directions = {name: column.better for name, column in COLUMNS.items()}
-    assert {directions[f"published_{name}"] for name in ("pesq", "stoi", "estoi", "lsd_dB")} == {None}
+    for prefix in ("published_", "published_ideal_y_"):
+        assert {directions[f"{prefix}{name}"] for name in ("pesq", "stoi", "estoi", "lsd_dB")} == {None}
     assert directions["ideal_y_stoi"] == "higher" and directions["original_lsd_dB"] == "lower"
     assert directions["crest_mid_dB"] == "near 0" and directions["bit_per_s"] is None
 

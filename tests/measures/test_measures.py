@@ -125,9 +125,9 @@ def test_the_columns_agree_with_the_packages(sample, voice):
         assert found[name] == pytest.approx(expected, abs=1e-8)
         late_stoi = stoi(late(voice).astype(float), noisy.astype(float), 8000, extended)
         assert found[f"ideal_y_{name}"] == pytest.approx(late_stoi, abs=1e-8)
-    assert [found[f"published_{name}"] for name in ("pesq", "stoi", "estoi", "lsd_dB")] == [
-        found[name] for name in ("pesq", "stoi", "estoi", "lsd_dB")
-    ]
+    for prefix in ("", "ideal_y_"):
+        for name in ("pesq", "stoi", "estoi", "lsd_dB"):
+            assert found[f"published_{prefix}{name}"] == found[f"{prefix}{name}"]
 
 
 @pytest.mark.parametrize("length", [80, 400, 2000])
@@ -189,8 +189,7 @@ def test_the_crest_does_not_depend_on_the_level_and_needs_voice():
     assert measures.crest_dB(pulses, records, 0) == [None, None, None]
 
 
-PUBLISHED = {"1_out": 3.80, "3_k80_y_hat": 3.34, "5_k80_b_hat_nn4": 3.18}
-PUBLISHED |= {"6_k80_b_hat_vq24": 3.08, "7_k80_b_hat_vq12": 2.86, "8_3200": 3.17}
+PUBLISHED = {"1_out": 3.80, "8_3200": 3.17}  # those of networks are in the tests of the report
 
 
 @needs_pesq

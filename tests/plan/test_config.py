@@ -26,10 +26,11 @@ from support.configs import (
     rows_of,
 )
 
-from mlquant.core import containers
+from mlquant.core import blocks, containers
 from mlquant.core.errors import InputError
 from mlquant.plan import config
 from mlquant.plan.plan import Plan
+from mlquant.quantisers.settings import Predictive
 from mlquant.speech import archives
 from mlquant.speech.settings import SeededChoice
 
@@ -983,3 +984,9 @@ def test_the_settings_of_a_stage_fit_on_a_command_line_with_a_large_corpus():
         Path(f"voices/a_name_of_some_length_{i:05}.wav").touch()
     plan = planned(("corpora.voices.parts.men", {"files": "voices"}))
     assert max(len(json.dumps(stage.settings)) for stage in plan.nodes.values()) < 100_000
+
+
+def test_a_number_that_is_a_text_as_those_of_the_command_line_are_is_taken():
+    given = {"kind": "predictive", "corpus": "c", "mbest": "3", "predict": "0.5", "interval_ms": "20"}
+    block = blocks.validate(Predictive, given | {"stages": [{"size": "16"}]}, "q")
+    assert (block.mbest, block.predict, block.interval_ms, block.stages[0].size) == (3, 0.5, 20, 16)

@@ -112,7 +112,7 @@ def test_labels_of_points_that_are_close_do_not_overlap(tmp_path):
         points = np.array([(1 + 0.002 * i, 1.002 - 0.003 * (i % 2)) for i in range(5)])
         axis.plot([0, 1, 2], [0, 1, 2])
         axis.plot(*points.T, "ks")
-        bits._label(axis, [f"point {i}" for i in range(5)], points)
+        figures.label_points(axis, [f"point {i}" for i in range(5)], points)
         figure.draw_without_rendering()
         boxes = [Text.get_window_extent(note) for note in axis.texts]
         assert len(boxes) == 5

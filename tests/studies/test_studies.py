@@ -12,9 +12,9 @@ from mlquant import studies
 from mlquant.core import figures, records
 from mlquant.core.errors import InputError
 from mlquant.networks import dense, inference, training
-from mlquant.networks.settings import NetworkSettings
+from mlquant.networks.settings import Network, NetworkSettings
 from mlquant.quantisers import vq
-from mlquant.studies import analog, demo, latents, mbest, noise, shared, uniform_vq
+from mlquant.studies import analog, demo, latents, mbest, noise, shared, sweep, uniform_vq
 from mlquant.vocoder import features
 
 SMALL = {"family": "autoencoder1", "nn": 4, "d": 4, "loss": "sd", "lr": 2e-3, "batch": 64, "epochs": 2, "held_out": 0.2}
@@ -494,3 +494,8 @@ def test_a_table_that_cannot_be_drawn_is_refused(tmp_path, content):
     assert "\n" not in str(error.value) and not list(tmp_path.glob("x*"))
     with pytest.raises(InputError, match="no such file"):
         studies.draw("noise", tmp_path)
+
+
+def test_the_readme_of_a_sweep_can_explain_every_setting_of_a_network():
+    about = sweep._about()
+    assert [name for name in Network.model_fields if not about.get(name)] == []

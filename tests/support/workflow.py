@@ -110,7 +110,7 @@ class Done:
     @property
     def stages(self):
         """Names, without keys, of the stages whose jobs are shown, and of the folders gathered."""
-        return set(re.findall(r"^Job \d+: .*?([\w-]+)(?:\.[0-9a-f]{8}\b|$)", self.text, re.MULTILINE))
+        return set(re.findall(r"^Job \d+: .*?([\w-]+)(?:\.[0-9a-f]{8}\b| \(|$)", self.text, re.MULTILINE))
 
 
 @dataclass
@@ -177,6 +177,9 @@ def copy_of_checkout(folder, overlay=OVERLAY):
     (folder / "profiles").symlink_to("workflow/profiles")
     raw = config.merged(configuration(), overlay)
     raw["experiments"] = {name: raw["experiments"][name] for name in overlay["experiments"]}
+    raw["listening"] = {
+        name: test for name, test in raw["listening"].items() if test["experiment"] in raw["experiments"]
+    }
     (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     for path in config.files(folder):  # all of it is in config.yaml
         if path.parent.name == "config":

@@ -203,6 +203,8 @@ def traced(tmp_path_factory):
                 forget()
                 with Trace(folder / str(len(found))) as trace:
                     succeeds(*words, cwd=checkout)
+                if words[0] == "study":  # its settings, in place of the file that they are in
+                    words[1] = (checkout / words[1]).read_text(encoding="utf-8")
                 found.append((words, trace.places()))
     return found
 

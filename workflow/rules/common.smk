@@ -1,10 +1,12 @@
 # Makes the plan from the configuration, and defines the functions by which rules look things up in it.
 
+import hashlib
 import json
 import os
 import re
 from pathlib import Path
 
+from mlquant.core.disk import write_text
 from mlquant.core.errors import InputError
 from mlquant.plan.config import files, load, read
 from mlquant.plan.plan import Plan
@@ -72,7 +74,7 @@ def arguments(wildcards, input, output):
     """Params function: return the words of a node's command line, which follow from the signature of its function."""
     found = node(wildcards)
     stage = found.stage
-    values = dict(found.settings) if not stage.whole else {stage.whole.name: params(found.settings)}
+    values = dict(found.settings) if not stage.whole else {stage.whole.name: in_file(params(found.settings))}
     for name, one in stage.inputs.items():
         paths = list(input.get(name, []))
         values[name] = paths if one.several else (paths[0] if paths else None)
@@ -80,13 +82,28 @@ def arguments(wildcards, input, output):
         several = stage.parameters[name].several
         values[name] = list(output) if several else output.get(name) or os.path.dirname(output[0])
     if "record" in stage.parameters and found.kind in WITH_SIDECAR:
-        values["record"] = PLAN.sidecar(found)
+        values["record"] = in_file(PLAN.sidecar(found))
     return stage.words(values) + root(wildcards, input) * ("root" in stage.parameters)
 
 
 def params(settings):
     """Return all settings as one sorted JSON text."""
     return json.dumps(settings, sort_keys=True)
+
+
+def in_file(text):
+    """Write a JSON text into a file and return its path, as on a command line it would take kilobytes.
+
+    The path follows from the text. So Snakemake, which compares params, sees a change of the text, and each process that
+    reads the rules, on any machine, names the same file.
+    """
+    path = f".snakemake/mlquant/settings/{hashlib.sha256(text.encode()).hexdigest()[:16]}.json"
+    if not os.path.exists(path):
+        try:
+            write_text(path, f"{text}\n")
+        except OSError as error:
+            raise WorkflowError(f"{path}: cannot be written: {error.strerror}")
+    return path
 
 
 def root(wildcards, input):

@@ -94,7 +94,7 @@ rule tabulate:
         mem_mb=1000,
         runtime=10,
     params:
-        experiment=lambda w: params(node(w).settings),
+        experiment=lambda w: in_file(params(node(w).settings)),
         root=root,
         folder=folder_of,
     message:
@@ -139,6 +139,7 @@ rule page:
         optional=lambda w: files_on_page(w.experiment, optional(w.experiment)),
         curves=lambda w: PLAN.experiments[w.experiment].curves,
         trained=lambda w: PLAN.experiments[w.experiment].on_page,
+        ratings=lambda w: ratings_of(w.experiment),
     output:
         report(
             directory("results/{experiment}_wav"),
@@ -161,10 +162,11 @@ rule page:
         tables=lambda w, input: os.path.dirname(input.tables[0]),
         root=root,
         figures=lambda w, input: ["--figures", *input.curves] if input.curves else [],
+        ratings=lambda w, input: ["--ratings", *input.ratings] if input.ratings else [],
         # The folder is not keyed: a new page is made when its code changes.
         code=PLAN.params(("mlquant.experiments.stages:page",), {}),
     message:
         "Gathering {output}"
     shell:
-        "mlquant page {params.tables:q} {params.figures:q} --history results/history.csv {params.root:q} -o {output:q} "
+        "mlquant page {params.tables:q} {params.figures:q} {params.ratings:q} --history results/history.csv {params.root:q} -o {output:q} "
         "> {log:q} 2>&1"

@@ -33,7 +33,7 @@ rule compare:
     message:
         "Comparing {wildcards.a} and {wildcards.b}"
     shell:
-        "mlquant compare {params.folders:q} {params.root:q} -o {output:q} 2>&1 | tee {log:q}"
+        "mlquant compare {params.folders:q} {params.root:q} -o {output:q} > {log:q} 2>&1"
 
 
 REPORTING = any(argument.startswith("--report") for argument in sys.argv)
@@ -67,7 +67,7 @@ rule report:
         mem_mb=1000,
         runtime=10,
     params:
-        report=lambda w: PLAN.report(with_results(TARGETS)),
+        report=lambda w: in_file(PLAN.report(with_results(TARGETS))),
     message:
         "Writing {output}"
     shell:

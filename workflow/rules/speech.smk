@@ -43,7 +43,7 @@ checkpoint fetch_optional:
     message:
         "Obtaining optional speech: {wildcards.node}"
     shell:
-        "mlquant fetch {params.arguments:q} --optional 2>&1 | tee {log:q}"
+        "mlquant fetch {params.arguments:q} --optional > {log:q} 2>&1"
 
 
 rule prepare_sample:

@@ -24,12 +24,12 @@ rule sweep:
         mem_mb=1000,
         runtime=10,
     params:
-        sweep=lambda w: PLAN.of_sweep(w.sweep),
+        sweep=lambda w: in_file(PLAN.of_sweep(w.sweep)),
         root=root,
     message:
         "Summarising sweep {wildcards.sweep}"
     shell:
-        "mlquant sweep {params.sweep:q} {params.root:q} -o {output:q} 2>&1 | tee {log:q}"
+        "mlquant sweep {params.sweep:q} {params.root:q} -o {output:q} > {log:q} 2>&1"
 
 
 rule rate:
@@ -92,7 +92,7 @@ rule study:
         mem_mb=3000,
         runtime=60,
     params:
-        study=lambda w: PLAN.of_study(w.study, anchors_of(w.study)),
+        study=lambda w: in_file(PLAN.of_study(w.study, anchors_of(w.study))),
         root=root,
     message:
         "Making study {wildcards.study}"

@@ -77,6 +77,9 @@ def _mode(value: str) -> str:
     return value
 
 
+Mode = Annotated[str, AfterValidator(_mode)]
+
+
 class Output(Chain):
     """One of the outputs of an experiment: speech made of each of its samples; its index is its key."""
 
@@ -92,9 +95,7 @@ class Output(Chain):
             "networks make, with phases made from them"
         ),
     ]
-    mode: Annotated[
-        Annotated[str, AfterValidator(_mode)] | None, Setting(help=f"of codec2, in bit/s: one of {', '.join(MODES)}")
-    ] = None
+    mode: Annotated[Mode | None, Setting(help=f"of codec2, in bit/s: one of {', '.join(MODES)}")] = None
 
     @model_validator(mode="after")
     def _of_its_process(self) -> Output:

@@ -19,6 +19,7 @@ from pydantic import Field
 from mlquant.chains.settings import Noise, Synthesis
 from mlquant.core.blocks import Block
 from mlquant.core.errors import InputError
+from mlquant.core.stage import Setting
 from mlquant.networks.rows import row_of
 from mlquant.quantisers.types import ResetEvery, SendEvery, Survivors, Width
 
@@ -89,7 +90,7 @@ class _OfNetwork(Block):
     """A step through a network, from one of its `ends` to the other: "source", "latents" or "target"."""
 
     ends: ClassVar[tuple[str, str]]
-    weights: str
+    weights: Annotated[str, Setting(help="weights.safetensors of the network")]
 
     @cached_property
     def loaded(self) -> tuple[Dense | AtWork, dict]:
@@ -141,14 +142,14 @@ class Quantise(Block):
     step: Literal["quantise"] = "quantise"
     takes: ClassVar = ("shapes", "latents")
     makes: ClassVar = None  # vectors of the same kind
-    quantiser: Annotated[str, Field(exclude=True)] = ""  # its name, for names of files only
-    codebooks: Annotated[list[str], Field(min_length=1)]
+    quantiser: Annotated[str, Field(exclude=True), Setting(help="name of the quantiser, for names of files")] = ""
+    codebooks: Annotated[list[str], Field(min_length=1), Setting(help="codebooks of the stages")]
     k: Width
     mbest: Survivors
     send_every: SendEvery
     reset_every: ResetEvery | None = None
-    predict: str | None = None
-    predictor: str | None = None
+    predict: Annotated[str | None, Setting(help="a prediction coefficient: a number")] = None
+    predictor: Annotated[str | None, Setting(help="file of a coefficient written by vq-predictor")] = None
 
     def of_files(self, graph: Any, made: Made) -> Made:
         name = f"{made.name}_{self.quantiser}"

@@ -40,7 +40,8 @@ class Setting:
     It stands in an annotation, as `Survivors = Annotated[int, Setting(help="survivors of the search", gt=0)]`. Bounds
     are checked by pydantic in blocks and by the command. `flag` is the option of the command, where it is not made
     from the name. A setting at its `neutral` value is left out of keys. With this value, which is declared once and
-    never changed, all is done as before the setting existed.
+    never changed, all is done as before the setting existed. `block` tells the help which keys a JSON object has: it
+    is "module:name" of a block, or of a function that returns several by their titles.
     """
 
     help: str = ""
@@ -51,6 +52,7 @@ class Setting:
     flag: str | None = None
     metavar: str | None = None
     neutral: Any = UNSET
+    block: str | None = None
 
     @property
     def bounds(self) -> dict[str, float]:
@@ -78,6 +80,26 @@ class Setting:
         return handler(schema) | ({"description": self.help} if self.help else {})
 
 
+_INT_MAX = 1 << 31  # larger bounds are those of the machine, and are left out
+
+
+def range_in_words(
+    kind: type, gt: float | None = None, ge: float | None = None, lt: float | None = None, le: float | None = None
+) -> str:
+    """Return which values a setting of a type may have within bounds, as "a whole number from 1"; "" for a path."""
+    if kind not in (int, float):
+        return {bool: "`true`, `false`", str: "text"}.get(kind, "")
+    if kind is int and gt is not None:
+        ge, gt = gt + 1, None
+    if ge is not None and le is not None:
+        bounds = [f"{ge:g} to {le:,}".replace(",", " ")]
+    else:
+        bounds = [f"from {ge:g}"] if ge is not None else [f"more than {gt:g}"] if gt is not None else []
+        bounds += [f"up to {le:g}"] if le is not None else []
+        bounds += [f"less than {lt:g}"] if lt is not None and lt < _INT_MAX else []
+    return " ".join(filter(None, ["a whole number" if kind is int else "a number", " and ".join(bounds)]))
+
+
 @dataclass(frozen=True, kw_only=True)
 class File:
     """What an input or an output has besides its type: `help`, its option `flag`, `commas` between several values."""
@@ -97,7 +119,9 @@ Json = dict
 """All settings of a stage in one object, given as JSON text or as the path of a JSON file."""
 Root = Annotated[
     Path | None,
-    Aside(help="folder that paths in records are relative to (default: the current one)", flag="--root", metavar="DIR"),
+    Aside(
+        help="folder that paths in records are relative to; by default the current one", flag="--root", metavar="DIR"
+    ),
 ]
 Record = Annotated[
     Json | None,

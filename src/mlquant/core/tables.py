@@ -7,11 +7,13 @@ from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from itertools import groupby
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from mlquant.core.disk import unreadable
 from mlquant.core.errors import InputError
+
+if TYPE_CHECKING:  # pandas is slow to load, and the help of commands does without
+    import pandas as pd
 
 _TEXT = ("sample", "sex", "tag", "group", "variant", "label", "failed", "title", "source", "kind")
 Column = tuple[str, Iterable, str]
@@ -25,6 +27,8 @@ def read_table(path: str | Path, *columns: str, what: str = "a table of mlquant"
     digits stays as it is written. An empty cell is NaN. Raises InputError when the file cannot be read or lacks one
     of the columns; `what` says in the message what was expected.
     """
+    import pandas as pd
+
     try:
         table = pd.read_csv(path, dtype=dict.fromkeys(_TEXT, str), keep_default_na=False, na_values=[""])
         table[list(columns)]
@@ -45,6 +49,8 @@ def read_rows(path: Path, *columns: str) -> pd.DataFrame:
 
 def formatted(value: object, spec: str = "") -> str:
     """Return a value as the report writes it, in a format such as ".2f"; a missing value is an empty text."""
+    import pandas as pd
+
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str) or spec in ("", "s"):

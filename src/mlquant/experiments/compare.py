@@ -12,41 +12,81 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri, stdtrit
 from tabulate import tabulate
 
 from mlquant.core.disk import read_json, require, write_text
 from mlquant.core.errors import InputError, markdown
-from mlquant.core.tables import read_table
+from mlquant.core.provenance import quick_look
+from mlquant.core.tables import explained, read_table
+from mlquant.experiments import words
+from mlquant.experiments.intervals import RESAMPLES, sample_interval, widened
 from mlquant.measures import columns
 from mlquant.measures.columns import Column
 
 BLOCK = 25  # frames of 10 ms in a block of the bootstrap
-RESAMPLES = 1000
 COLUMNS = ["index", "tag", "index_b", "tag_b", "measure", "samples", "a", "b", "difference", "low", "high", "interval"]
 COLUMNS += ["verdict"]
 _KEYS = ["sample", "index", "tag"]
-_LEGEND = (
+_LINES = 12  # most differences that are printed
+_VERDICTS = {"same": "no clear difference"}
+_INTERVALS = (
     "An interval over frames shows what is chance within these sentences, one over samples what is chance among "
-    "sentences like them. B is the same where the interval holds 0. The latent_mse of two outputs is comparable where "
-    "both quantise latents of the same network, or both b. Other outputs than those of the same index are compared by "
-    "mlquant compare --pair."
+    "sentences like them. Better and worse stand only where the interval holds no 0."
 )
-_KINDS = {"experiment": "Experiment", "settings": "Settings", "definitions": "Code", "versions": "Versions"}
+_ABOUT_DIFFERENCES = {
+    "kind": "experiment: its entry in the configuration; settings: of a command; definitions: of the code; versions",
+    "where": "the kind and name of what was made, and the setting",
+    "a": "the value in {a}; `-` where there is none, or none that {b} does not have too",
+    "b": "the value in {b}",
+}
+_ABOUT_MEASURES = {
+    "index": "number of the output of {a}",
+    "tag": "its short name",
+    "index_b": "number of the output of {b}, where it is another one",
+    "tag_b": "its short name, where it is another one",
+    "measure": "a column of the measures.csv of experiments",
+    "samples": "number of samples that the means are over: those that both experiments have",
+    "a": "the mean of {a}",
+    "b": "the mean of {b}",
+    "difference": "b less a",
+    "low": "the lower end of its interval of 95 %; empty where frames differ, or samples are fewer than three",
+    "high": "the upper end",
+    "interval": "what the interval is over: frames or samples",
+    "verdict": "what {b} is: better, worse, same where the interval holds 0, or not comparable",
+}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two outputs that are compared, one of each experiment: index and tag, what is done, bits in words, and bit/s.
+
+    The rate is None where nothing is quantised.
+    """
+
+    outputs: tuple[tuple[int, str], tuple[int, str]]
+    what: tuple[str, str]
+    bits: tuple[str, str]
+    rates: tuple[float | None, float | None]
+
+    @property
+    def name(self) -> str:
+        """Index and tag, as 6 vq24, or 6 vq24 -> 5 best where they differ."""
+        return " -> ".join(dict.fromkeys(map(_named, self.outputs)))
 
 
 @dataclass(frozen=True)
 class Comparison:
     """What differs between A and B.
 
-    `names` are those of their folders. `differences` has a row for each difference, with its kind (experiment,
-    settings, definitions or versions), its place, and the values a and b; "-" stands on the side that has none.
+    `names` are short and differ; `titles`, `keys` and `quick_looks` are of the experiments, "" where there is none.
+    `differences` has a row for each difference, with its kind (experiment, settings, definitions or versions), its
+    place, and the values a and b; "-" stands on the side that has none. `pairs` are the outputs that are compared.
     `measures` has a row for each output and measure, with COLUMNS: index_b and tag_b are empty where they equal index
     and tag; interval says whether it is over "frames" or "samples", and is empty where there is none; the verdict on B
     is better, worse or same, and is empty where a measure has no better values or no interval. It is "not comparable",
@@ -54,7 +94,11 @@ class Comparison:
     """
 
     names: tuple[str, str]
+    titles: tuple[str, str]
+    keys: tuple[str, str]
+    quick_looks: tuple[str, str]
     differences: pd.DataFrame
+    pairs: list[Pair]
     measures: pd.DataFrame
 
 
@@ -84,29 +128,111 @@ def compare(a: Path, b: Path, seed: int = 1, pairs: Sequence[str] = ()) -> Compa
         *(("definitions", *row) for row in changes(*(side.get("definitions", {}) for side in provenance))),
         *(("versions", *row) for row in changes(*map(_versions, provenance))),
     ]
-    names = (a.absolute().name, b.absolute().name)
+    keys = _both(str(side.get("key") or "") for side in provenance)
     return Comparison(
-        names if names[0] != names[1] else (str(a), str(b)),
+        _names((a, b), keys),
+        _both(side["experiment"].get("title") or "" for side in provenance),
+        keys,
+        _both(quick_look(side["experiment"].get("lowered", {})) for side in provenance),
         pd.DataFrame(rows, columns=["kind", "where", "a", "b"]),
+        [_pair(both, measured, provenance) for both in matched.items()],
         _differences(measured, [_frames(a), _frames(b)], matched, seed, provenance),
     )
 
 
-def summarise(a: Path, b: Path, folder: Path, seed: int = 1, pairs: Sequence[str] = ()) -> str:
-    """Write differences.csv, measures.csv and README.md of two experiments into `folder`; return the printed text.
+def refuse_others(folder: Path) -> None:
+    """Raise InputError for an experiment that was made in another place: its page needs the networks, from here."""
+    networks = _provenance(folder).get("networks", {}).values()
+    if missing := next((path for path in networks if not Path(path).exists()), None):
+        here = "expected both experiments in the results/ of one folder, where mlquant compare runs"
+        raise InputError(f"{folder}: made of {missing}, which is not in {Path.cwd()}, {here}")
 
-    Raises InputError as `compare` does.
-    """
-    comparison = compare(a, b, seed, pairs)
+
+def write(comparison: Comparison, folder: Path) -> None:
+    """Write differences.csv, measures.csv and README.md of two experiments into a folder."""
     write_text(folder / "differences.csv", comparison.differences.to_csv(index=False))
     write_text(folder / "measures.csv", comparison.measures.to_csv(index=False, float_format="%.6g"))
-    write_text(folder / "README.md", "\n\n".join(_report(comparison, _markdown)) + "\n")
-    return text(comparison)
+    parts = [*_report(comparison, _markdown)]
+    names = dict(zip("ab", map(markdown, comparison.names), strict=True))
+    for table, about in (("differences.csv", _ABOUT_DIFFERENCES), ("measures.csv", _ABOUT_MEASURES)):
+        said = {column: text.format(**names) for column, text in about.items()}
+        parts += [f"## Columns of {table}", explained(said, said)]
+    write_text(folder / "README.md", "\n\n".join(parts) + "\n")
 
 
 def text(comparison: Comparison) -> str:
-    """Return the comparison for a terminal: what differs in settings and code, then a table of measures an output."""
+    """Return the comparison for a terminal: what differs in settings and code, then a table of measures."""
     return "\n".join(_report(comparison, _plain))
+
+
+def for_page(comparison: Comparison) -> dict:
+    """Return what the page shows of a comparison, as objects of JSON."""
+    measures = [*_compared(), *map(_column, _others(comparison))]
+    return {
+        **{name: getattr(comparison, name) for name in ("names", "titles", "keys")},
+        "sentence": _sentence(comparison),
+        "notes": [{"text": text, "warning": warning} for text, warning in _code(comparison)],
+        "settings": [one.line(comparison.names) for one in words.differences(comparison.differences)],
+        "versions": _versions_told(comparison),
+        "rows": comparison.differences.to_numpy().tolist(),
+        "pairs": [{"outputs": pair.outputs, "what": pair.what, "bits": pair.bits} for pair in comparison.pairs],
+        "intervals": _INTERVALS,
+        "measures": [
+            {
+                **{"name": one.name, "label": one.heading, "help": one.help, "digits": one.digits},
+                "better": one.better and f"{one.better} is better",
+                "first": one.compared,
+                "rows": [_json_row(row) for row in _rows(comparison, one)],
+            }
+            for one in measures
+        ],
+    }
+
+
+def _json_row(row: Row) -> dict:
+    named = {name: getattr(row, name) for name in ("a", "b", "difference", "low", "high")}
+    numbers = {name: None if pd.isna(value) else float(value) for name, value in named.items()}
+    words_of = {"over": row.over, "verdict": row.words, "equal": row.equal}
+    return {"pair": row.pair, "samples": row.samples, **numbers, **words_of}
+
+
+# names
+
+
+def _both(values: Iterable[str]) -> tuple[str, str]:
+    a, b = values
+    return a, b
+
+
+def _names(folders: tuple[Path, Path], keys: tuple[str, str]) -> tuple[str, str]:
+    """Return short names of two experiments: those of their folders, as far as they differ.
+
+    Else they have the keys of the experiments, or the first folders above them that differ.
+    """
+    paths = [folder.absolute() for folder in folders]
+    plain = _both(path.name.removesuffix("_wav") for path in paths)
+    if plain[0] != plain[1]:
+        return plain
+    if keys[0] != keys[1] and all(keys):
+        return _both(f"{name}.{key}" for name, key in zip(plain, keys, strict=True))
+    above = list(zip(*(path.resolve().parts[::-1] for path in paths)))  # noqa: B905
+    differing = next((both for both in above if both[0] != both[1]), ("one place", "the same place"))
+    return _both(f"{name} in {place}" for name, place in zip(plain, differing, strict=True))
+
+
+def _pair(both: tuple[tuple[int, str], tuple[int, str]], measured: list[pd.DataFrame], provenance: list[dict]) -> Pair:
+    what, bits, rates = [], [], []
+    for output, table, side in zip(both, measured, provenance, strict=True):
+        entry = next((row for row in side["experiment"]["outputs"] if (row["index"], row["tag"]) == output), {})
+        rows = table[(table["index"] == output[0]) & (table["tag"] == output[1])]
+        number, ms, rate = (
+            float(rows[name].dropna().iloc[0]) if name in rows and rows[name].notna().any() else None
+            for name in ("bits_per_frame", "frame_ms", "bit_per_s")
+        )
+        what.append(entry.get("processing") or entry.get("process") or "")
+        bits.append(f"{number:.0f} bits every {ms:.0f} ms" if number is not None and ms is not None else "")
+        rates.append(rate)
+    return Pair(both, _both(what), _both(bits), (rates[0], rates[1]))
 
 
 # reading
@@ -325,8 +451,7 @@ def _differences(
     """Return the table of `Comparison.measures`. Means are over the samples that have a measure in both."""
     numeric = [table.select_dtypes("number").columns for table in measured]
     names = [name for name in numeric[0] if name not in _KEYS and name in numeric[1]]
-    # A measure that another version wrote has no row in the table of measures. Only its name is known.
-    measures = [columns.COLUMNS.get(name, Column(name=name, label=name)) for name in names]
+    measures = [_column(name) for name in names]
     by_output = [dict(list(table.groupby(["index", "tag"]))) for table in measured]
     by_sample = [dict(list(table.groupby(_KEYS))) for table in frames]
     rows = []
@@ -414,82 +539,202 @@ def frame_interval(
     return widened(total[np.isfinite(total)] / len(parts), expected / len(parts), drawn, len(parts))
 
 
-def sample_interval(
-    values: np.ndarray, seed: int = 1, statistic: Callable[[np.ndarray], np.ndarray] = lambda mean: mean
-) -> tuple[float, float] | None:
-    """Return the interval of 95 % of a statistic of the mean of samples' values [S] or [S, K]; None for S < 3."""
-    chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    observed = statistic(values.mean(axis=0, keepdims=True))[0]
-    return widened(statistic(values[chosen].mean(axis=1)), float(observed), len(values), 1)
-
-
-def widened(resampled: np.ndarray, observed: float, drawn: int, groups: int) -> tuple[float, float] | None:
-    """Return the middle 95 % of resampled values, widened around the observed one by the t distribution.
-
-    Otherwise an interval from few values is too narrow: with five samples it would miss the truth in 15 % of cases.
-    There are `drawn` values in `groups`; each group takes one from the degrees of freedom.
-    """
-    freedom = drawn - groups
-    if freedom < 2 or not len(resampled):
-        return None
-    wider = stdtrit(freedom, 0.975) / ndtri(0.975) * np.sqrt(drawn / freedom)
-    low, high = observed + wider * (np.percentile(resampled, [2.5, 97.5]) - observed)
-    return float(low), float(high)
-
-
 # printing
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measure of a pair of outputs; `pair` is its place in `Comparison.pairs`. Numbers may be NaN."""
+
+    pair: int
+    samples: int
+    a: float
+    b: float
+    difference: float
+    low: float
+    high: float
+    over: str
+    verdict: str
+
+    @property
+    def equal(self) -> bool:
+        return self.difference == 0 and not (self.low < 0 or self.high > 0)
+
+    @property
+    def words(self) -> str:
+        """The verdict in words: nothing where there is none, or where both are equal."""
+        return "" if self.equal else _VERDICTS.get(self.verdict, self.verdict)
+
+
+def _compared() -> list[Column]:
+    """Return the measures that matter, in order: those of speech, then others that have better values, then rates."""
+    chosen = [column for column in columns.MEASURES if column.compared]
+    return sorted(chosen, key=lambda one: (not one.of_speech, one.better is None))
+
+
+def _column(name: str) -> Column:
+    # A measure that another version wrote has no row in the table of measures. Only its name is known.
+    return columns.COLUMNS.get(name, Column(name=name, label=name))
+
+
+def _others(comparison: Comparison) -> list[str]:
+    """Return the names of the measures that matter less, in the order of measures.csv of an experiment."""
+    order = list(columns.COLUMNS)
+    others = [name for name in dict.fromkeys(comparison.measures["measure"]) if not _column(name).compared]
+    return sorted(others, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def _rows(comparison: Comparison, measure: Column) -> list[Row]:
+    """Return the rows of a measure, for the pairs that have it. Bit rates are there where they are equal, too."""
+    table = comparison.measures[comparison.measures["measure"] == measure.name]
+    rows = []
+    for place, pair in enumerate(comparison.pairs):
+        row = next((one for one in table.to_dict("records") if (one["index"], one["tag"]) == pair.outputs[0]), None)
+        if row:
+            named = ("samples", "a", "b", "difference", "low", "high")
+            rows.append(Row(place, *(row[name] for name in named), row["interval"], row["verdict"]))
+        elif measure.name == "bit_per_s" and pair.rates[0] is not None and pair.rates[0] == pair.rates[1]:
+            rows.append(Row(place, 0, *pair.rates, 0.0, 0.0, 0.0, "", ""))
+    return rows
+
+
+def _notes(comparison: Comparison) -> list[tuple[str, bool]]:
+    """Return what a reader must know first, each with whether it is a warning: quick looks, and other code."""
+    looks = zip(comparison.names, comparison.quick_looks, strict=True)
+    return [*((f"{name}: {text}", True) for name, text in looks if text), *_code(comparison)]
+
+
+def _code(comparison: Comparison) -> list[tuple[str, bool]]:
+    """Return a sentence on code and revisions, with whether it is a warning; nothing where they are the same."""
+    table = comparison.differences
+    code = table.loc[table["kind"] == "definitions", "where"].tolist()
+    revisions = table[(table["kind"] == "versions") & (table["where"] == "revision")]
+    at = "".join(f" {_cut(row.a)} and {_cut(row.b)}" for row in revisions.itertuples())
+    if code:
+        parts = "1 part of the code differs" if len(code) == 1 else f"{len(code)} parts of the code differ"
+        some = ", ".join(".".join(name.split(".")[-2:]) for name in code[:3])
+        of = f", of revisions{at}" if at else ""
+        return [(f"Made by other code{of}: {parts} ({some}{' and others' if len(code) > 3 else ''}).", True)]
+    return [(f"Made at revisions{at}, with the same code.", False)] if at else []
+
+
+def _versions_told(comparison: Comparison) -> str:
+    """Return a sentence on the versions that differ besides the revision; "" where there are none."""
+    found = comparison.differences
+    found = found[(found["kind"] == "versions") & ~found["where"].isin(["revision", "diff_sha256"])]
+    told = [f"{row.where} {_cut(row.a)} and {_cut(row.b)}" for row in found.itertuples()]
+    return f"Versions differ: {', '.join(told)}." if told else ""
+
+
+def _sentence(comparison: Comparison) -> str:
+    """Return what differs, and how PESQ or the first other measure changes, in one or two sentences."""
+    found = words.differences(comparison.differences)
+    if len(found) == 1:
+        parts = [f"What differs: {found[0].line(comparison.names)}."]
+    elif found:
+        more = f", and {len(found) - 3} more" if len(found) > 3 else ""
+        parts = [f"{len(found)} settings differ: {', '.join(one.short for one in found[:3])}{more}."]
+    else:
+        parts = ["No setting differs."]
+    for measure in _compared():
+        if rows := _rows(comparison, measure):
+            parts.append(_outcome(measure, rows, comparison.names[1]))
+            break
+    return " ".join(parts)
+
+
+def _outcome(measure: Column, rows: list[Row], b: str) -> str:
+    """Return of how many outputs a measure is better and worse: By PESQ wide is better in 1 of 6 outputs."""
+    if all(row.equal for row in rows):
+        return f"{measure.label} is equal in all outputs."
+    counts = {verdict: sum(row.verdict == verdict and not row.equal for row in rows) for verdict in ("better", "worse")}
+    told = " and ".join(f"{verdict} in {count}" for verdict, count in counts.items() if count)
+    of = f"of {len(rows)} output{'s' if len(rows) > 1 else ''}"
+    return f"By {measure.label}, {b} is {told} {of}." if told else f"By {measure.label}, no output differs clearly."
 
 
 def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]], str]) -> Iterator[str]:
     """Give the headings, texts and tables of a comparison; `table` lays out rows under a header."""
-    heading = "## " if table is _markdown else ""
-    a, b = map(markdown if heading else str, comparison.names)
-    yield f"{heading[1:]}{a} (A) against {b} (B)"
-    differences, measures = comparison.differences, comparison.measures
-    if differences.empty and measures["difference"].eq(0).all():
+    in_markdown = table is _markdown
+    heading = "## " if in_markdown else ""
+    said: Callable[[str], str] = markdown if in_markdown else str
+    a, b = map(said, comparison.names)
+    yield f"{heading[1:]}{a} compared with {b}"
+    of_each = zip(comparison.names, comparison.titles, comparison.keys, strict=True)
+    lines = [f"{name}: {', '.join(filter(None, [title, key and f'key {key}']))}" for name, title, key in of_each]
+    yield "\n".join(f"- {said(line)}" if in_markdown else f"  {line}" for line in lines)
+    for note, warning in _notes(comparison):
+        yield f"**{said(note)}**" if in_markdown and warning else said(note)
+    if comparison.differences.empty and comparison.measures["difference"].eq(0).all():
         yield "No difference."
         return
-    for kind, name in _KINDS.items():
-        rows = differences[differences["kind"] == kind]
-        if rows.empty:
-            yield f"{heading}{name}: no difference"
-        else:
-            yield f"{heading}{name}"
-            yield table(rows[["where", "a", "b"]].to_numpy().tolist(), ["", "A", "B"])
-    in_order = sorted(columns.MEASURES, key=lambda one: not one.of_speech)
-    compared = [column.name for column in in_order if column.compared]
-    yield f"{heading}Measures: means over the samples of both, B - A, its 95 % interval"
-    for (index, tag), rows in measures.groupby(["index", "tag"], sort=False):
-        other = " ".join(str(rows[name].iloc[0]) for name in ("index_b", "tag_b") if rows[name].iloc[0] != "")
-        title = f"{index} {tag}" + f" -> {other}" * bool(other)
-        title = f"### {markdown(title)}" if heading else title
-        if rows["difference"].eq(0).all():  # it is NaN where a measure is not comparable
-            yield f"{title}: no difference"
-            continue
-        main = rows[rows["measure"].isin(compared)].sort_values("measure", key=lambda names: names.map(compared.index))
-        yield title
-        yield table([_row(row) for row in main.itertuples()], ["", "A", "B", "B - A", "95 % interval", "over", "B is"])
-    yield _LEGEND
+    yield said(_sentence(comparison))
+    found = [one.line(comparison.names) for one in words.differences(comparison.differences)]
+    if len(found) > 1:
+        yield f"{heading}What differs"
+        lines = [*found[:_LINES], *([f"{len(found) - _LINES} more: differences.csv"] if len(found) > _LINES else [])]
+        yield "\n".join(f"- {said(line)}" if in_markdown else f"  {line}" for line in lines)
+    if told := _versions_told(comparison):
+        yield said(told)
+    yield from _of_measures(comparison, table, heading, said)
 
 
-def _row(row) -> list[str]:
-    """Return a measure's line of a printed table; one that is equal to the last digit has no interval."""
-    numbers = [f"{row.a:.4g}", f"{row.b:.4g}"]
-    if row.interval and row.low == row.difference == row.high == 0:
-        return [row.measure, *numbers, "0", "", "", row.verdict]
-    interval = f"{row.low:+.3g} to {row.high:+.3g}" if row.interval else ""
-    difference = "" if np.isnan(row.difference) else f"{row.difference:+.3g}"
-    over = f"{row.samples} samples" if row.interval == "samples" else row.interval
-    return [row.measure, *numbers, difference, interval, over, row.verdict]
+def _of_measures(
+    comparison: Comparison, table: Callable[[list[list[str]], list[str]], str], heading: str, said: Callable[[str], str]
+) -> Iterator[str]:
+    """Give the table of the measures that matter, and where the others are."""
+    a, b = comparison.names
+    by_measure = {one: _rows(comparison, one) for one in _compared()}
+    changed = {row.pair for rows in by_measure.values() for row in rows if not row.equal}
+    equal = [pair.name for place, pair in enumerate(comparison.pairs) if place not in changed]
+    samples = max((row.samples for rows in by_measure.values() for row in rows), default=0)
+    plural = "s" if samples != 1 else ""
+    yield f"{heading}Measures: means over {samples} sample{plural}; a difference is {said(b)} less {said(a)}"
+    cells = []
+    for measure, rows in by_measure.items():
+        shown = [row for row in rows if row.pair in changed]
+        for i, row in enumerate(shown):
+            better = f", {measure.better} is better" if measure.better else ""
+            cells.append(
+                [f"{measure.heading}{better}" if not i else "", comparison.pairs[row.pair].name, *_cells(row, measure)]
+            )
+    if cells:
+        yield table(cells, ["", "output", a, b, "difference", "95 % interval", "over", f"{b} is"])
+    if equal:
+        yield said(f"Equal in these measures: {', '.join(equal)}.")
+    if others := _others(comparison):
+        of_others = comparison.measures[comparison.measures["measure"].isin(others)]
+        counts = [f"{sum(of_others['verdict'] == verdict)} {verdict}" for verdict in ("better", "worse")]
+        labels = ", ".join(_column(name).label for name in others[:4]) + (", ..." if len(others) > 4 else "")
+        yield said(f"Other measures ({labels}; {len(others)} in all) are in measures.csv: {', '.join(counts)}.")
+    yield _INTERVALS
+
+
+def _cells(row: Row, measure: Column) -> list[str]:
+    """Return the numbers of a row of the printed table; one that is equal has no interval, nor has a rate."""
+    a, b = (f"{value:.{measure.digits}f}" for value in (row.a, row.b))
+    if row.equal:
+        return [a, b, "equal", "", "", ""]
+    digits = measure.digits + (measure.better is not None)
+    difference = "" if np.isnan(row.difference) else f"{row.difference:+.{digits}f}"
+    known = row.over and measure.better is not None
+    interval = f"{row.low:+.{digits}f} to {row.high:+.{digits}f}" if known else ""
+    return [a, b, difference, interval, row.over if known else "", row.words]
+
+
+def _cut(text: str, most: int = 40) -> str:
+    """Return a text, its middle left out where it is long, a checksum or revision to ten characters."""
+    text = re.sub(r"\b([0-9a-f]{10})[0-9a-f]{22,}\b", r"\1", text)
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _plain(rows: list[list[str]], header: list[str]) -> str:
     """Lay out a table for a terminal; long texts are cut off."""
-    rows = [[where, *(cell if len(cell) <= 60 else f"{cell[:57]}..." for cell in cells)] for where, *cells in rows]
+    rows = [[cell if len(cell) <= 60 else f"{cell[:57]}..." for cell in cells] for cells in rows]
     lines = tabulate(rows, header, "plain", disable_numparse=True).splitlines()
     return "\n".join(f"  {line}".rstrip() for line in lines)
 
 
 def _markdown(rows: list[list[str]], header: list[str]) -> str:
-    rows = [[markdown(cell) for cell in row] for row in rows]
-    return tabulate(rows, header, "github", disable_numparse=True)
+    rows = [[markdown(cell) for cell in row] for row in [header, *rows]]
+    return tabulate(rows[1:], rows[0], "github", disable_numparse=True)

@@ -6,7 +6,6 @@ one speaker are alike. A difference of two outputs is taken utterance by utteran
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from itertools import combinations
 from pathlib import Path
 
@@ -15,7 +14,7 @@ import pandas as pd
 
 from mlquant.core.errors import InputError
 from mlquant.core.tables import read_table
-from mlquant.experiments.compare import RESAMPLES, widened
+from mlquant.experiments.intervals import speaker_interval
 from mlquant.measures.columns import COLUMNS, OF_SET
 from mlquant.speech.sets import read as read_utterances
 
@@ -108,17 +107,3 @@ def _pairs(every: pd.DataFrame) -> pd.DataFrame:
                     row = [group, *a, *b, measure, len(values), speakers.nunique(), values.mean()]
                     rows.append([*row, *(interval or (np.nan, np.nan)), beyond])
     return pd.DataFrame(rows, columns=PAIRS)
-
-
-def speaker_interval(values: Iterable[float], speakers: Iterable[str], seed: int = 1) -> tuple[float, float] | None:
-    """Return the interval of 95 % of the mean of values [U], whose speakers [U] are drawn; None for fewer than 3.
-
-    It is a bootstrap over clusters of unlike size: each draw's mean is that of all utterances of the speakers drawn.
-    Field and Welsh, 2007.
-    """
-    values = np.asarray(values, float)
-    _, of = np.unique(np.asarray(speakers, str), return_inverse=True)
-    counts, sums = np.bincount(of), np.bincount(of, values)
-    drawn = np.random.default_rng(seed).integers(len(counts), size=(RESAMPLES, len(counts)))
-    resampled = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return widened(resampled, float(values.mean()), len(counts), 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field
 
@@ -36,3 +36,44 @@ class Experiment(Block):
         AfterValidator(_by_index),
         Setting(help="its outputs by index; an output that is null is left out; see Outputs"),
     ]
+
+
+class Bottleneck(Block):
+    """The network with a bottleneck whose decoder runs in the page."""
+
+    network: Annotated[str, Setting(help="its name")]
+    weights: Annotated[str, Setting(help="its weights.safetensors")]
+    codebooks: Annotated[list[str], Setting(help="codebooks of a quantiser of its latents")]
+    choices: Annotated[list[dict[str, Any]], Setting(help="how the outputs use them: index, stages and mbest")]
+
+
+class IndexedOutput(Output):
+    """An output of the experiment; see `outputs` of an experiment in workflow/config/README.md."""
+
+    index: Annotated[Index, Setting(help="its index")]
+
+
+class Tables(Block):
+    """What `mlquant tabulate` takes: the entry of an experiment, and what its page shows besides tables.
+
+    The workflow writes it. The block is for the help; a test compares it with what the workflow gives.
+    """
+
+    name: Annotated[Name, Setting(help="name of the experiment")]
+    title: Annotated[Line, Setting(help="title of its tables and its page")]
+    published: Annotated[str | None, Setting(help="folder of published wavs with the same names")]
+    samples: Annotated[list[Name], Setting(help="names of its samples")]
+    outputs: Annotated[list[IndexedOutput], Setting(help="its outputs")]
+    speech_dir: Annotated[str, Setting(help="folder of the test samples, which a warning names")]
+    networks: Annotated[dict[str, str], Setting(help="folders of its networks, by name")]
+    codebooks: Annotated[dict[str, str], Setting(help="folders of its codebooks, by name")]
+    bottleneck: Annotated[Bottleneck | None, Setting(help="the network whose decoder runs in the page")]
+    definitions: Annotated[dict[str, str], Setting(help="digests of the functions that all was made by, by name")]
+    config: Annotated[dict[str, Any], Setting(help="the part of the configuration that makes it, for config.yaml")]
+    test_set: Annotated[str | None, Setting(help="name of its test set")] = None
+    measured_in_set: Annotated[
+        dict[str, Any], Setting(help="of its test set: the tables of utterances, and for each output those of measures")
+    ] = {}
+    lowered: Annotated[
+        dict[str, Any], Setting(help="of a quick look: what upper limits such as max_epochs lowered")
+    ] = {}

@@ -27,7 +27,7 @@ from mlquant.core.stage import File, Json, Root, Setting, stage
     example="experiment.json --measured big_dog.json mmt1.json -o 240118",
 )
 def tabulate(
-    experiment: Annotated[Json, Setting(help="JSON text or file: name, title, samples, outputs, ...")],
+    experiment: Annotated[Json, Setting(help="JSON text or file", block="mlquant.experiments.settings:Tables")],
     measured: Annotated[list[Path], File(help="files written by measure", flag="--measured", metavar="JSON")],
     sidecars: Annotated[
         list[Path], File(help="provenance.json of its networks and codebooks", flag="--sidecars", metavar="JSON")
@@ -37,7 +37,10 @@ def tabulate(
     out: Annotated[Path, File(help="tables, README.md and provenance.json", flag="--out", metavar="DIR")],
     root: Root = None,
 ) -> None:
-    """Write the tables of an experiment: measures, means, a legend, and its provenance."""
+    """Write the tables of an experiment, and its provenance.
+
+    These are the measures of each sample and output, their means, and a legend.
+    """
     from mlquant.core import provenance
     from mlquant.experiments import tables
 
@@ -51,20 +54,26 @@ def page(
     tables: Annotated[Path, File(help="a folder written by tabulate", metavar="DIR")],
     figures: Annotated[list[Path], File(help="loss curves", flag="--figures", metavar="PNG")] = [],  # noqa: B006
     *,
+    ratings: Annotated[
+        list[Path], File(help="ratings.csv of its listening tests", flag="--ratings", metavar="CSV")
+    ] = [],  # noqa: B006
     history: Annotated[
         Path | None, File(help="table of all variants so far, which gets the rows of this one", metavar="CSV")
     ] = None,
     out: Annotated[Path, File(help="wavs, tables and index.html", flag="--out", metavar="DIR")],
     root: Root = None,
 ) -> None:
-    """Make the folder of an experiment: its wavs, tables, and a page to listen to."""
+    """Make the folder of an experiment: wavs, tables, a page.
+
+    The page is one to listen to and to look at.
+    """
     from mlquant.core import disk
     from mlquant.experiments import page
 
     paths = [path and path.absolute() for path in (tables, history, out)]
-    figures = [path.absolute() for path in figures]
+    figures, ratings = ([path.absolute() for path in some] for some in (figures, ratings))
     with disk.working_in(root):
-        page.write(*paths, figures)
+        page.write(*paths, figures, ratings)
 
 
 @stage(example="results/240118_wav results/best24_wav --pair 6:4")
@@ -74,7 +83,7 @@ def compare(
     *,
     out: Annotated[
         Path | None,
-        File(help="tables and index.html (default results/compare/A_vs_B)", flag="--out", metavar="DIR"),
+        File(help="tables and index.html; by default results/compare/A_vs_B", flag="--out", metavar="DIR"),
     ] = None,
     pair: Annotated[
         list[str],
@@ -82,15 +91,20 @@ def compare(
     ] = [],  # noqa: B006
     root: Root = None,
 ) -> None:
-    """Print what differs between two experiments, or variants of one, and make a page with both."""
+    """Compare two experiments, or two variants of one.
+
+    What differs between them is printed, and a page is made with both.
+    """
     from mlquant.core import disk
     from mlquant.experiments import compare, page
 
     a, b, out = a.absolute(), b.absolute(), out and out.absolute()
-    names = [folder.resolve().name.removesuffix("_wav") for folder in (a, b)]
-    with disk.working_in(root), disk.new_folder(out or Path("results/compare") / "_vs_".join(names)) as folder:
-        text = compare.summarise(a, b, folder, pairs=pair)
-        named = list(zip(names if names[0] != names[1] else "AB", (a, b), strict=True))
-        tables = {"What differs": folder / "differences.csv", "Measures, B less A": folder / "measures.csv"}
-        disk.write_text(folder / "index.html", page.render(named, extra=tables))
-    print(text)
+    folders = [folder.resolve().name.removesuffix("_wav") for folder in (a, b)]
+    with disk.working_in(root), disk.new_folder(out or Path("results/compare") / "_vs_".join(folders)) as folder:
+        comparison = compare.compare(a, b, pairs=pair)
+        for one in (a, b):
+            compare.refuse_others(one)
+        compare.write(comparison, folder)
+        named = list(zip(comparison.names, (a, b), strict=True))
+        disk.write_text(folder / "index.html", page.render(named, comparison=compare.for_page(comparison)))
+    print(compare.text(comparison))

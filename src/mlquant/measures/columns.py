@@ -18,10 +18,10 @@ class Column:
     Readers see the `label`, with the `unit`, and the `help`. Values are written with so many `digits` after the point;
     CSV files hold a `whole` number without any. `better` says which values are better; it is None where none are.
 
-    A measure `of_speech` is taken against each of REFERENCES, and for a published wav against the source; each of
-    these is a column of its own. `per_frame` names a column of frames.csv that the measure is computed from: as its
-    mean over all frames, or over the `voiced` ones, or, with a limit `above` in dB, as the share of frames above it.
-    With a limit, a `whole` number is the count of these frames.
+    A measure `of_speech` is taken against each of REFERENCES, and for a published wav against the source and the speech
+    of ideal y; each of these is a column of its own. `per_frame` names a column of frames.csv that the measure is
+    computed from: as its mean over all frames, or over the `voiced` ones, or, with a limit `above` in dB, as the share
+    of frames above it. With a limit, a `whole` number is the count of these frames.
 
     The page shows the `first` measures, with those of the published wav, until a reader asks for all of them, and
     draws the `charted` ones against bit/s. Comparisons print the `compared` ones. In both, measures of speech come
@@ -65,12 +65,21 @@ class Column:
 
 REFERENCES = {"": "source", "original_": "original", "ideal_y_": "ideal_y"}
 """The prefixes of columns, each with the speech that the measure compares with."""
-_PREFIXES = {
-    "original_": ("original: ", "against the resynthesis with original amplitudes and phases: "),
-    "ideal_y_": ("ideal y: ", "against the synthesis of the true y with phase0: "),
-    "published_": ("published ", "of the published wav: "),
+OF_PUBLISHED = {f"published_{prefix}": REFERENCES[prefix] for prefix in ("", "ideal_y_")}
+"""The prefixes of columns of a published wav, each with the speech that the measure compares with."""
+_LABELS = {
+    "original_": "original: ",
+    "ideal_y_": "ideal y: ",
+    "published_": "published ",
+    "published_ideal_y_": "published, ideal y: ",
 }
-"""For each prefix, the texts before the label and before the help of a measure."""
+"""For each prefix, the text before the label of a measure."""
+_SPEECH = {
+    "source": "the source speech",
+    "original": "the resynthesis with original amplitudes and phases",
+    "ideal_y": "the synthesis of the true y with phase0",
+}
+"""The words for each speech that a measure compares with; the help of a measure has those for the source."""
 NAMES = ["sample", "sex", "index", "tag"]
 """Columns before the measures. They say which output of which sample a row belongs to."""
 TEXT = {"sample", "sex", "tag", "group"}
@@ -115,7 +124,6 @@ MEASURES = (
         better="lower",
         per_frame=SD,
         voiced=True,
-        compared=True,
     ),
     Column(
         name="frames_above_2dB",
@@ -165,7 +173,6 @@ MEASURES = (
         better="lower",
         per_frame=SD_B,
         first=True,
-        compared=True,
     ),
     Column(
         name="latent_mse",
@@ -174,13 +181,12 @@ MEASURES = (
         digits=5,
         better="lower",
         of_vectors=True,
-        compared=True,
     ),
     Column(
         name="pesq",
         label="PESQ",
         help="narrow-band PESQ against the source speech, 1 to 4.5; of more than 19 s its mean over stretches of 8 to "
-        "19 s, weighted by how long the source speaks",
+        "19 s, weighted by how much speech each holds",
         better="higher",
         of_speech=True,
         first=True,
@@ -252,7 +258,7 @@ def _all() -> Iterator[Column]:
             yield column
         elif column is OF_SPEECH[0]:
             yield from (_with(prefix, one) for prefix in REFERENCES for one in OF_SPEECH)
-    yield from (_with("published_", one) for one in OF_SPEECH)
+    yield from (_with(prefix, one) for prefix in OF_PUBLISHED for one in OF_SPEECH)
 
 
 def _with(prefix: str, column: Column) -> Column:
@@ -262,11 +268,13 @@ def _with(prefix: str, column: Column) -> Column:
     """
     if not prefix:
         return column
-    label, text = _PREFIXES[prefix]
-    changes = {"name": prefix + column.name, "label": label + column.label, "help": text + column.help}
-    better = None if prefix == "published_" else column.better
+    reference = _SPEECH[(REFERENCES | OF_PUBLISHED)[prefix]]
+    text = column.help.replace(_SPEECH["source"], reference, 1)
+    changes = {"name": prefix + column.name, "label": _LABELS[prefix] + column.label, "help": text}
+    if prefix in OF_PUBLISHED:
+        changes |= {"help": f"of the published wav: {text}", "better": None}
     own = {"of_speech": False, "per_frame": None, "first": False, "charted": False, "compared": False}
-    return replace(column, **changes, **own, better=better)
+    return replace(column, **own, **changes)
 
 
 OF_SET = ["utterance", "speaker", "sex", "frames", SD, "sd_voiced_dB2", SD_B, "latent_mse"]

@@ -15,7 +15,7 @@ import scipy.signal
 from mlquant.core import errors, records
 from mlquant.core.records import FRAME, SAMPLE_RATE
 from mlquant.measures import library
-from mlquant.measures.columns import REFERENCES
+from mlquant.measures.columns import OF_PUBLISHED, REFERENCES
 from mlquant.vocoder import features
 
 DELAY = 209
@@ -81,9 +81,11 @@ def _measure_output(
     result |= measures
     if "published" in named:
         published = records.read_speech(named["published"], silent=True)
-        of_published, _, failures = audio_measures(compared_with["source"], published, DELAY + row["delay"])
-        result |= {f"published_{name}": value for name, value in of_published.items()}
-        failed += [("published", "source", *one) for one in failures.items()]
+        for prefix, name in OF_PUBLISHED.items():
+            behind = row["delay"] + DELAY if name == "source" else row["delay"]
+            of_published, _, failures = audio_measures(compared_with[name], published, behind)
+            result |= {f"{prefix}{measure}": value for measure, value in of_published.items()}
+            failed += [("published", name, *one) for one in failures.items()]
     # The address of an array may change the last bit of a library's sums. Nine digits are the same in every run.
     rounded = {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()}
     return rounded, frames, failed

@@ -7,31 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import Field
 
 from mlquant.chains import coder
-from mlquant.chains.steps import Made, Quantise, Step, Synthesise
+from mlquant.chains.steps import Made, Quantise, Synthesise
 from mlquant.core import errors, records
-from mlquant.core.blocks import Block
 from mlquant.core.errors import InputError
 from mlquant.measures import library, measures
+from mlquant.measures.settings import Coding
 from mlquant.speech import sets
 from mlquant.vocoder import codec2, decoder, synthesis
-
-
-class Coding(Block):
-    """What is done to the utterances: the process of an output, with its steps or its mode.
-
-    `delay` is in samples, on top of the vocoder's own.
-    """
-
-    process: Literal["original", "vocoder", "codec2"]
-    steps: list[Annotated[Step, Field(discriminator="step")]] = []
-    mode: str | None = None
-    delay: int = 0
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from mlquant.core.stage import File, Json, Root, Setting, stage
 
 @stage("measures", measured="measured.json", found=("files",), example="record.json -o measured.json")
 def measure(
-    record: Annotated[
-        Json, Setting(help="JSON text or file: sample, sex, references, rows of outputs with their files")
-    ],
+    record: Annotated[Json, Setting(help="JSON text or file", block="mlquant.measures.settings:Record")],
     *,
     measured: Annotated[Path, File(help="JSON file: the record with its measures", flag="--out")],
     root: Root = None,
@@ -48,7 +46,7 @@ def measure_set(
     b: Annotated[Path, File(help="their b", flag="--b")],
     y: Annotated[Path, File(help="their y", flag="--y")],
     *,
-    settings: Annotated[Json, Setting(help="JSON text or file: process, steps, mode, delay")],
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.measures.settings:Coding")],
     table: Annotated[Path, File(help="CSV: a row for each utterance", flag="--out")],
     speech_out: Annotated[Path, File(help="the coded speech of all", flag="--speech")],
     root: Root = None,
@@ -58,8 +56,9 @@ def measure_set(
 
     from mlquant.core import blocks, disk, records
     from mlquant.measures import columns, library, sets
+    from mlquant.measures.settings import Coding
 
-    coding = blocks.validate(sets.Coding, settings, "settings")
+    coding = blocks.validate(Coding, settings, "settings")
     shard = sets.Shard(*(path.absolute() for path in (speech, utterances, model, b, y)))
     with disk.working_in(root):
         try:

@@ -11,7 +11,9 @@ weights of a network that is not in the table can be used.
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
+
+from mlquant.core.stage import Setting
 
 H = 512
 LEVELS = 8
@@ -41,12 +43,12 @@ class Row:
     layers that see Wo once more at each step).
     """
 
-    encoder: tuple
-    decoder: tuple
-    bottleneck: Bottleneck = "tanh"
-    noisy: bool = False
-    quantised: Quantised | None = None
-    layers: Layers = "linear"
+    encoder: Annotated[tuple, Setting(help="widths from the input to the latents; empty without a bottleneck")]
+    decoder: Annotated[tuple, Setting(help="widths from the latents, or else from the input, to the output")]
+    bottleneck: Annotated[Bottleneck, Setting(help="activation of the latents")] = "tanh"
+    noisy: Annotated[bool, Setting(help="the latents get noise in training")] = False
+    quantised: Annotated[Quantised | None, Setting(help="the network quantises by itself")] = None
+    layers: Annotated[Layers, Setting(help="what lies between the widths")] = "linear"
 
     @property
     def inputs(self) -> str | int:

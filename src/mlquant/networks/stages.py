@@ -23,7 +23,7 @@ from mlquant.vocoder.types import Pairs, Thresh
 SPECTRA = "22 floats a frame, or the 79 of y for a network that takes y"
 Weights = Annotated[Path, File(help="weights.safetensors of a trained network")]
 Energy = Annotated[
-    Path | None, File(help="energy of y_hat (default: that of b)", flag="--energy-from", metavar="Y.f32")
+    Path | None, File(help="energy of y_hat; by default that of b", flag="--energy-from", metavar="Y.f32")
 ]
 Latents = Annotated[Path, File(help="d floats a vector")]
 Hat = Annotated[Path, File(help="22 or 79 floats a frame", flag="--out")]

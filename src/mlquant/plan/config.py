@@ -36,6 +36,7 @@ from mlquant.core.containers import READ, SUFFIXES, UNREAD
 from mlquant.core.errors import Faults, InputError, UnknownName
 from mlquant.core.stage import Setting
 from mlquant.experiments.settings import Experiment
+from mlquant.listening.settings import Listening
 from mlquant.networks.rows import SHAPING
 from mlquant.networks.settings import Network
 from mlquant.plan.reading import given, mapping_of
@@ -87,6 +88,13 @@ class Config(Block):
     ]
     sweeps: Annotated[dict[Name, sweep.Settings], Setting(help="networks that differ in a few settings, compared")] = {}
     studies: Annotated[dict[Name, Study], Setting(help="tables and figures of networks and quantisers")] = {}
+    listening: Annotated[
+        dict[Name, Listening],
+        Setting(
+            help="listening tests, each made from an experiment; besides these each experiment has one of its own "
+            "name, of kind mushra with all defaults"
+        ),
+    ] = {}
     complete: Annotated[
         bool,
         Setting(
@@ -241,6 +249,8 @@ def load(raw: Any) -> Config:
     _check_unread(config, faults)
     _check_references(config, faults)
     _check_studies(config, faults)
+    for name, test in config.listening.items():
+        _check_listening(config, f"listening.{name}", test, faults)
     _check_own_files(config, faults)
     faults.tell()
     return _limited(_without_samples(config))
@@ -310,6 +320,7 @@ ALIKE = {
     "experiments": "experiment",
     "sweeps": "sweep",
     "studies": "study",
+    "listening": "listening test",
 }
 """The sections whose entries may have the key `like`, and the word for one entry of each."""
 
@@ -705,6 +716,32 @@ def _check_studies(config: Config, faults: Faults) -> None:
         if len(faults) == before and (check := getattr(studies.kinds()[study.kind], "check", None)):
             with faults.gathered():
                 check(config, name, study)
+
+
+def _check_listening(config: Config, where: str, test: Listening, faults: Faults) -> None:
+    """Note the samples, outputs and pairs of a listening test that its experiment does not have."""
+    with faults.gathered():
+        _check(f"{where}.experiment", test.experiment, config.experiments, "experiment")
+    experiment = config.experiments.get(test.experiment)
+    if experiment is None:
+        return
+    pairs = getattr(test, "pairs", [])
+    named = {f"outputs.{i}": index for i, index in enumerate(test.outputs)}
+    named |= {f"pairs.{i}.{j}": index for i, pair in enumerate(pairs) for j, index in enumerate(pair)}
+    known = [str(index) for index in experiment.outputs]
+    for place, index in named.items():
+        with faults.gathered():
+            _check(f"{where}.{place}", str(index), known, f"output of {test.experiment}")
+    with faults.gathered():
+        for i, sample in enumerate(test.samples):
+            _check(f"{where}.samples.{i}", sample, experiment.samples, f"sample of {test.experiment}")
+    lists: dict[str, list] = {"samples": test.samples, "outputs": test.outputs}
+    lists |= {"pairs": [sorted(pair) for pair in pairs]}
+    lists |= {f"pairs.{i}": pair for i, pair in enumerate(pairs)}
+    for key, values in lists.items():
+        with faults.gathered():
+            if twice := next((one for i, one in enumerate(values) if one in values[:i]), None):
+                raise InputError(f"config: {where}.{key}: {twice!r} is there twice, expected once")
 
 
 def _check_unread(config: Config, faults: Faults) -> None:

@@ -439,7 +439,7 @@ class Graph:
         taken = {one: value for one, value in given.items() if one in stage.inputs}
         return self._add(stage, str(stage.folder), name, settings, inputs | taken)
 
-    def stated(self, chain: RatedChain) -> list[dict[str, Any]]:
+    def stated(self, chain: Chain) -> list[dict[str, Any]]:
         """The steps of a chain, each with its files and settings, as `chains.coder` takes them."""
         return [{"step": one.step, **one.model_dump(exclude_unset=True)} for one in steps.steps_of(self, chain)]
 

@@ -18,9 +18,11 @@ from mlquant.core import keys
 from mlquant.core.blocks import nearest_of
 from mlquant.core.disk import read_json
 from mlquant.core.errors import Faults
+from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.plan import records
 from mlquant.plan.experiments import ExperimentPlan, experiment_of
 from mlquant.plan.graph import Graph, Node
+from mlquant.plan.listening import heard, settings_of, tests_of
 from mlquant.plan.studies import Summary, record_of, study_of, sweep_of
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ class Plan:
         self.experiments: dict[str, ExperimentPlan] = {}
         self.sweeps: dict[str, Summary] = {}
         self.studies: dict[str, Summary] = {}
+        self.tests = tests_of(config)
         faults = Faults()
         for name in config.networks:
             with faults.gathered():
@@ -68,6 +71,15 @@ class Plan:
         """
         return json.dumps({**settings, "code": keys.digest(entries)}, sort_keys=True)
 
+    def of_listening(self, test: str) -> str:
+        """Return what the folder of a listening test depends on besides files, as JSON text."""
+        settings = settings_of(self.graph, test, self.tests[test])
+        return self.params(("mlquant.listening.stages:listening",), settings)
+
+    def heard(self, test: str) -> list[str]:
+        """Return the samples of a listening test."""
+        return heard(self.config, self.tests[test])
+
     def folders(self) -> dict[str, tuple[str, str]]:
         """Return the kind and name of every experiment, study and sweep, by the folder of its results."""
         return {
@@ -78,7 +90,8 @@ class Plan:
 
     def unknown_target(self, target: str, rules: Iterable[str]) -> str:
         """Return the line about a target that no rule makes; `rules` are the names of rules that are targets."""
-        known = {name: name for name in (*rules, "results/report.html", *self.folders())}
+        heard = [f"results/listening/{name}" for name in self.tests]
+        known = {name: name for name in (*rules, "results/report.html", *self.folders(), *heard)}
         for folder, node in self.nodes.items():
             if files := node.stage.files():
                 known |= dict.fromkeys((folder, folder.rpartition(".")[0]), node.file(files[0]))
@@ -92,7 +105,9 @@ class Plan:
             return f"{target}: no rule makes this file by itself, expected the folder that it is in, {holding[0]}"
         if known.get(within) == within:
             return f"{target}: found {'an absolute' if os.path.isabs(target) else 'a longer'} path, expected {within}"
-        known |= {name.rpartition("/")[2]: name for name in self.folders()}
+        # The name of an experiment alone means the experiment, not its listening test.
+        heard = [name for name in heard if name.rpartition("/")[2] not in self.experiments]
+        known |= {name.rpartition("/")[2]: name for name in (*self.folders(), *heard)}
         near = nearest_of(within, known)
         return f"{target}: no rule makes it, the nearest target is {known[near] if near else 'all_experiments'}"
 
@@ -102,9 +117,12 @@ class Plan:
         A target that is neither a folder nor a file of the plan may need everything: then all folders are returned.
         """
         files, known = [], self.folders()
+        known |= {f"results/listening/{name}": ("listening", name) for name in self.tests}
         for target in targets:
             kind, name = known.get(target, (None, ""))
-            if kind == "experiment":
+            if kind == "listening":
+                files.append(self.experiments[self.tests[name].experiment].tables.file("provenance.json"))
+            elif kind == "experiment":
                 plan = self.experiments[name]
                 files += [plan.tables.file("provenance.json"), *plan.curves]
             elif kind:
@@ -199,10 +217,11 @@ class Plan:
         return next((path for path in own if os.path.exists(path) and made < os.path.getmtime(path) <= now), None)
 
     def captions(self) -> dict[str, Any]:
-        """Return what captions of `snakemake --report` show: the checked entries, and the question of each study."""
+        """Return what captions of `snakemake --report` show: the checked entries, and words that the code has."""
         entries = self.config.model_dump(mode="json", include={"experiments", "sweeps", "studies"})
+        entries["listening"] = {name: test.model_dump(mode="json") for name, test in self.tests.items()}
         asked = {kind: (study.__doc__ or "").split("\n")[0] for kind, study in studies.kinds().items()}
-        return entries | {"kinds": asked}
+        return entries | {"kinds": asked, "held_out_below": HELD_OUT_BELOW}
 
 
 def _time(folder: str) -> str | None:

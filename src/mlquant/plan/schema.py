@@ -1,11 +1,14 @@
-"""The documentation of the configuration, made from its blocks: workflow/config/README.md, and schema.json for editors.
+"""The documentation of blocks of settings: workflow/config/README.md, schema.json for editors, and keys for the help.
 
 Run `python -m mlquant.plan.schema` in the checkout after a change of a block; a test fails while a file is out of date.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,9 @@ from mlquant import studies
 from mlquant.chains.settings import Output, RatedChain
 from mlquant.core.blocks import Block
 from mlquant.core.disk import write_text
+from mlquant.core.stage import range_in_words
 from mlquant.experiments.settings import Experiment
+from mlquant.listening.settings import KINDS as TESTS
 from mlquant.networks.settings import Network
 from mlquant.plan.config import ALIKE, Config
 from mlquant.quantisers.settings import KINDS, CodebookStage
@@ -24,7 +29,6 @@ from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
 FOLDER = Path("workflow/config")
-_INT_MAX = 1 << 31  # larger bounds are those of the machine, and are left out
 _LIKE = {"type": ["string", "null"], "description": "name of an entry whose settings this one takes, below its own"}
 
 _INTRODUCTION = """\
@@ -45,10 +49,10 @@ experiments:
       6: {mbest: 3}
 ```
 
-An entry of corpora, networks, quantisers, experiments, sweeps or studies may have the key `like`, with the name of
-another entry of its section. It takes the settings of that entry, and its own replace some of them. `base` of a sweep
-or study may have `like` too, with the name of a network. YAML's anchors work within one file only. A key that stands
-twice in a mapping of one file is refused.
+An entry of corpora, networks, quantisers, experiments, sweeps, studies or listening may have the key `like`, with the
+name of another entry of its section. It takes the settings of that entry, and its own replace some of them. `base` of a
+sweep or study may have `like` too, with the name of a network. YAML's anchors work within one file only. A key that
+stands twice in a mapping of one file is refused.
 
 The name of an entry has up to 64 letters, digits, `_` and `-`. It needs no quotes: 240118 and "240118" are one name.
 """
@@ -118,22 +122,81 @@ def readme() -> str:
     parts += ["## studies, by name\n\nThe keys depend on its `kind`.\n"]
     parts += [_section(f"kind: {kind}", module.Settings, level=3) for kind, module in studies.kinds().items()]
     parts += [_section("Chains of a study of kind bits", RatedChain, level=3)]
+    parts += ["## listening, by name\n\nThe keys depend on its `kind`.\n"]
+    parts += [_section(f"kind: {kind}", block, level=3) for kind, block in TESTS.items()]
     return "\n".join(parts)
 
 
 def _section(title: str, block: type[Block], by: str = "", level: int = 2) -> str:
-    found = TypeAdapter(block).json_schema()
-    required = found.get("required", [])
-    properties = found["properties"]
-    keys = [*(key for key in properties if key in required), *(key for key in properties if key not in required)]
     about = _cell(" ".join(str(block.__doc__).split()))
     lines = [f"{'#' * level} {', '.join(filter(None, [title, by]))}", "", about, ""]
     lines += ["| key | what it is | default | range |", "| --- | --- | --- | --- |"]
-    for key in keys:
-        default = "required" if key in required else _default(properties[key].get("default"))
-        about, values = _description(properties[key]), _range(properties[key])
-        lines.append(f"| `{key}` | {_cell(about)} | {default} | {_cell(values)} |")
+    for key in keys_of(TypeAdapter(block).json_schema()):
+        default = key.default if key.default in ("", "required") else f"`{key.default}`"
+        lines.append(f"| `{key.name}` | {_cell(key.about)} | {default} | {_cell(key.range)} |")
     return "\n".join(lines) + "\n"
+
+
+@dataclass(frozen=True)
+class Key:
+    """A key of a block: what it is, its default ("" for none, or "required") and its range, in words."""
+
+    name: str
+    about: str
+    default: str
+    range: str
+
+
+def keys_of(found: dict[str, Any]) -> list[Key]:
+    """Return the keys of a block from its JSON schema; those that are required come first."""
+    required = found.get("required", [])
+    properties = {name: one for name, one in found["properties"].items() if name != "step" or "const" not in one}
+    names = [*(name for name in properties if name in required), *(name for name in properties if name not in required)]
+    return [
+        Key(
+            name,
+            _description(properties[name]),
+            "required" if name in required else _default(properties[name].get("default")),
+            _range(properties[name]),
+        )
+        for name in names
+    ]
+
+
+def listed(name: str) -> list[tuple[str, str, list[Key]]]:
+    """Return title, description and keys of the blocks that a JSON object has: see `Setting.block`.
+
+    Behind each block come those that its keys hold.
+    """
+    module, _, attribute = name.partition(":")
+    blocks = getattr(importlib.import_module(module), attribute)
+    found: dict[str, tuple[str, str, list[Key]]] = {}
+    for title, block in ({"": blocks} if isinstance(blocks, type) else blocks()).items():
+        schema = TypeAdapter(block).json_schema()
+        parts = {title: schema, **_inner(schema, schema.get("$defs", {}))}
+        for place, part in parts.items():
+            about = " ".join(part.get("description", "").split())
+            found.setdefault(place, (place, about, keys_of(part)))
+    return [one for one in found.values() if one[2]]
+
+
+def _inner(schema: dict[str, Any], defined: dict[str, Any]) -> dict[str, Any]:
+    """Return the schemas of the blocks that the keys of a block hold, at any depth, by titles that name the key."""
+    found: dict[str, Any] = {}
+    for key, settings in schema.get("properties", {}).items():
+        for name in _references(settings):
+            if "properties" in defined.get(name, {}):
+                found |= {key: defined[name]} | _inner(defined[name], defined)
+    return found
+
+
+@cache
+def helps(name: str) -> dict[str, str]:
+    """Return what each key is, of the blocks that a JSON object has (see `Setting.block`), also with their titles."""
+    found: dict[str, str] = {}
+    for title, _, keys in reversed(listed(name)):
+        found |= {name: key.about for key in keys for name in (key.name, f"{title}.{key.name}")}
+    return found
 
 
 def _cell(text: str) -> str:
@@ -141,7 +204,7 @@ def _cell(text: str) -> str:
 
 
 def _default(value: Any) -> str:
-    return "" if value is None or value == "" else f"`{json.dumps(value)}`"
+    return "" if value is None or value == "" else json.dumps(value)
 
 
 def _description(settings: dict[str, Any]) -> str:
@@ -160,27 +223,19 @@ def _range(settings: dict[str, Any]) -> str:
         return ", ".join(f"`{value}`" for value in settings["enum"])
     if "$ref" in settings:
         return "settings"
-    kind = settings.get("type")
-    if kind in ("integer", "number"):
-        return " ".join(["a whole number" if kind == "integer" else "a number", *_bounds(settings)])
+    kind = settings.get("type", "")
     if kind == "array":
         few = settings.get("minItems", 0) == settings.get("maxItems")
-        return f"{settings['minItems'] if few else 'a list'} of: {_range(settings['items'])}"
-    return {"boolean": "`true`, `false`", "string": "text", "object": "settings by name"}.get(kind or "", "")
+        items = _range(settings["items"])
+        return f"{settings['minItems'] if few else 'a list'}{f' of: {items}' if items else ''}"
+    if kind == "object":
+        return "settings by name"
+    bounds = {name: settings[key] for name, key in _BOUNDS.items() if key in settings}
+    return range_in_words(_TYPES.get(kind, Path), **bounds)
 
 
-def _bounds(settings: dict[str, Any]) -> list[str]:
-    found = []
-    low, above = settings.get("minimum"), settings.get("exclusiveMinimum")
-    high, below = settings.get("maximum"), settings.get("exclusiveMaximum")
-    if settings["type"] == "integer" and above is not None:
-        low, above = above + 1, None
-    if low is not None and high is not None:
-        return [f"{low:g} to {high:,}".replace(",", " ")]
-    found += [f"from {low:g}"] if low is not None else [f"more than {above:g}"] if above is not None else []
-    found += [f"up to {high:g}"] if high is not None else []
-    found += [f"less than {below:g}"] if below is not None and below < _INT_MAX else []
-    return [" and ".join(found)] if found else []
+_TYPES = {"integer": int, "number": float, "boolean": bool, "string": str}
+_BOUNDS = {"gt": "exclusiveMinimum", "ge": "minimum", "lt": "exclusiveMaximum", "le": "maximum"}
 
 
 def main() -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from mlquant.core.blocks import Block, by_kind, quoted, refusal
 from mlquant.core.stage import Setting
@@ -12,7 +13,16 @@ from mlquant.networks.types import Seed
 from mlquant.quantisers.types import STOP, Entries, ResetEvery, Stop, Survivors
 from mlquant.vocoder.types import Thresh
 
-Interval = Literal[10, 20, 40]
+
+def _number(value: Any) -> Any:
+    """Return the number that a text stands for, as all values of --config are texts; anything else as it is."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return value
+
+
+Interval = Annotated[Literal[10, 20, 40], BeforeValidator(_number)]
 """The time in ms between vectors that are sent."""
 
 
@@ -35,6 +45,7 @@ class CodebookStage(Block):
 
 def _coefficient(value: Any) -> Any:
     """Return a prediction coefficient; refuse one outside the range of `vq.predictor`."""
+    value = _number(value)
     if value == "fit" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 0.95):
         return value
     raise refusal(f"found {quoted(value)}, expected fit, or a number, 0 to 0.95")

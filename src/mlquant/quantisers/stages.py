@@ -32,8 +32,8 @@ Predict = Annotated[
     str | None, Setting(help="a prediction coefficient: a number, or a file of vq-predictor", metavar="A")
 ]
 First = Annotated[int, Setting(help="first element that counts", metavar="I")]
-Last = Annotated[int | None, Setting(help="last element that counts (default k-1)", metavar="J")]
-Threads = Annotated[int | None, Aside(help="threads of the search, which change its speed only (default all)")]
+Last = Annotated[int | None, Setting(help="last element that counts; by default k-1", metavar="J")]
+Threads = Annotated[int | None, Aside(help="threads of the search, which change its speed only; by default all")]
 
 
 @stage("gain_removed", shape="shape.f32", example="b.f32 -o shape.f32")
@@ -45,7 +45,10 @@ def remove_gain(
     pairs: Pairs | None = None,
     shape: Annotated[Path, File(help="20 floats a frame", flag="--out")],
 ) -> None:
-    """Take the gain out of b, which leaves its shape, to quantise b itself."""
+    """Take the gain out of b, which leaves its shape.
+
+    The shape is what a quantiser of b itself codes.
+    """
     from mlquant.core import records
     from mlquant.networks import rows
     from mlquant.quantisers import gain
@@ -67,7 +70,7 @@ def restore_gain(
     *,
     b_hat: Annotated[Path, File(help="22 floats a frame", flag="--out")],
 ) -> None:
-    """Put the gain of b back to quantised shapes, which gives b_hat."""
+    """Put the gain of b back to quantised shapes: b_hat."""
     from mlquant.core import records
     from mlquant.quantisers import gain
 
@@ -82,7 +85,10 @@ def vq_predictor(
     k: Width,
     coefficient: Annotated[Path, File(help="one float", flag="--out")],
 ) -> None:
-    """Fit the least squares coefficient that predicts each vector from the one before."""
+    """Fit the coefficient that predicts vectors from the last.
+
+    It is that of least squares: each vector is predicted as so many times the vector before it.
+    """
     import numpy as np
 
     from mlquant.core import records
@@ -169,7 +175,10 @@ def vq_train_beam(
     record: Record = None,
     root: Root = None,
 ) -> None:
-    """Train the codebook after those of --after, on the residuals of all survivors of a search through these."""
+    """Train one more codebook, on the survivors of a search.
+
+    It comes after the codebooks of --after, and is trained on what all survivors of a search through these leave.
+    """
     from mlquant.core import provenance
     from mlquant.quantisers import vq
     from mlquant.quantisers.files import read_codebooks
@@ -265,7 +274,7 @@ def vq_search(
     l_hat: Annotated[Path, File(help="quantised vectors", flag="--out")],
     indices: Annotated[Path | None, File(help="numpy file: an index a stage")] = None,
 ) -> None:
-    """Quantise vectors with one codebook or a chain of them (M-best)."""
+    """Quantise vectors with one or more codebooks (M-best)."""
     import io
 
     import numpy as np
@@ -338,7 +347,10 @@ def train_on(
     record: Record = None,
     root: Root = None,
 ) -> None:
-    """Train a network on from its weights: on other inputs, on quantised latents, or through a quantiser."""
+    """Train a network on, from the weights that it has.
+
+    It is trained on other inputs, on quantised latents, or through a quantiser.
+    """
     from mlquant.networks import dense, files, rows, training
     from mlquant.quantisers import vq
     from mlquant.quantisers.files import read_codebooks

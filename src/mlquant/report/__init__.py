@@ -4,7 +4,8 @@ Every number on the page is read from their tables, or is a figure that the orig
 that their folders record. A folder that would be made otherwise now, or that is a quick look, is marked.
 
 What there is to show and to say of a study or a sweep stands in its own file (see `mlquant.studies`), that of an
-experiment in `experiment.py`; `report.html` is the page. Figures are embedded, so that the page is one file.
+experiment in `experiment.py`; `published.py` says what of the original compares with it. `report.html` is the page.
+Figures are embedded, so that the page is one file.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ import jinja2
 from markupsafe import Markup
 
 from mlquant import studies
-from mlquant.core import keys
+from mlquant.core import colours, keys
 from mlquant.core.disk import read_json, require, unreadable, write_text
 from mlquant.core.errors import InputError, log
 from mlquant.core.provenance import quick_look
 from mlquant.core.tables import formatted, laid_out
 from mlquant.networks.settings import NetworkSettings
 from mlquant.report import experiment
+from mlquant.report.published import PUBLISHED
 from mlquant.studies import sweep
 
 _PLURALS = {"experiment": "experiments", "study": "studies", "sweep": "sweeps"}
@@ -56,8 +58,9 @@ def write(settings: dict, out: Path) -> None:
         lstrip_blocks=True,
     )
     environment.filters["num"] = formatted
+    environment.globals |= {"light": colours.LIGHT, "dark": colours.DARK}
     words = environment.get_template("words.html").module
-    environment.globals |= {name: getattr(words, name) for name in ("listed", "network", "quantiser")}
+    environment.globals |= {name: getattr(words, name) for name in ("listed", "network", "quantiser", "table")}
     counts = {kind: sum(entry["kind"] == kind for entry in entries) for kind in _PLURALS}
     made = [f"{count} {kind if count == 1 else _PLURALS[kind]}" for kind, count in counts.items() if count]
     parts = sorted((_part(entry, out.parent) for entry in entries), key=lambda part: part["place"])
@@ -123,7 +126,7 @@ def _part(entry: dict, base: Path) -> dict:
         "place": place,
         "title": entry["settings"].get("title") or module.TITLE or entry["name"],
         "anchor": f"{entry['kind']}-{entry['name']}",
-        "network_table": _networks(networks),
+        "network_table": _networks(networks) if networks else None,  # a sweep has its own in its table
         "used": networks,
         "quantised": entry["quantisers"],
         "quick_look": quick_look(entry["lowered"]),
@@ -165,7 +168,7 @@ def _figures(folder: Path, entry: dict) -> list[Path]:
 
 def _networks(networks: dict) -> dict:
     """Return a table of the settings of networks; below each are those of the original where they are known."""
-    published = experiment.PUBLISHED["networks"]
+    published = PUBLISHED["networks"]
     rows, marked = [], []
     for name, settings in networks.items():
         rows.append({**settings, "name": name, "design": f"{settings['family']} {settings['nn']}"})

@@ -5,19 +5,16 @@ This file holds the same as that of a study does (see `mlquant.studies`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-
-import pandas as pd
 
 from mlquant.core.disk import read_json, require
 from mlquant.core.provenance import block_at
 from mlquant.core.tables import formatted, laid_out, read_rows
+from mlquant.experiments.heard import shown
 from mlquant.measures.columns import COLUMNS, OF_SPEECH
-
-PUBLISHED = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
-"""The original's figures, and where each is from."""
+from mlquant.networks.types import HELD_OUT_BELOW
+from mlquant.report.published import compared, known_of
 
 TITLE = ""  # each entry has its own
 SECTIONS = {  # of the experiments that the original published, in the order of its paper
@@ -48,27 +45,28 @@ def record(folder: Path) -> dict:
 
 
 def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
-    """Return facts and tables of an experiment, with the original's figures next to ours where they are known."""
+    """Return facts and tables of an experiment.
+
+    Of an experiment of the original's, the published figures are among the facts, set beside ours where they compare
+    (see `published.compared`); of another that has published wavs, they stand in the tables of means.
+    """
     names = ("bits_per_frame", "frame_ms", "bit_per_s", "pesq", "stoi", "estoi", "sd_dB2")
     means = read_rows(folder / "means.csv", "group", "index", "tag", "samples", *names)
-    measures = read_rows(folder / "measures.csv", "sample", "index", "tag", "sd_dB2", "sd_voiced_dB2")
+    measures = read_rows(folder / "measures.csv", "sample", "sex", "index", "tag", "sd_dB2", "sd_voiced_dB2")
     provenance = read_json(folder / "provenance.json")
     require(provenance, f"{folder}/provenance.json", "experiment", "left_out")
-    known = PUBLISHED["experiments"].get(PUBLISHED["repeated"].get(entry["name"], entry["name"]), {})
-    outputs = entry["settings"]["outputs"]
+    known, settings = known_of(entry["name"]), {"name": entry["name"], **entry["settings"]}
+    outputs = settings["outputs"]
     means = means.drop_duplicates(["group", "index", "tag"]).set_index(["group", "index", "tag"])
 
     def column(measure: str, group: str = "all") -> list:
-        found = means[measure] if measure in means else pd.Series(dtype=float)
+        found = means.get(measure, {})
         return [found.get((group, output["index"], output["tag"])) for output in outputs]
 
-    pesq, published_pesq = column("pesq"), column("published_pesq")
-    has_wavs = any(map(formatted, published_pesq))
-    for i, output in enumerate(outputs):
-        if not formatted(published_pesq[i]):
-            published_pesq[i] = known.get("pesq", {}).get(str(output["index"]))
+    beside = compared(settings, measures) if entry["name"] in SECTIONS else {}
     index = ("index", [output["index"] for output in outputs], "d")
-    legend = [
+    legend = laid_out(
+        "What each index is",
         index,
         ("tag", [output["tag"] for output in outputs], "s"),
         ("processing", [output["processing"] for output in outputs], "s"),
@@ -77,56 +75,53 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         ("in ms", column("frame_ms"), "g"),
         ("bit/s", column("bit_per_s"), "g"),
         ("published verdict", [known.get("verdict", {}).get(str(output["index"])) for output in outputs], "s"),
-    ]
-    source = known.get("source", "")
-    if has_wavs:
-        source = f"the same measures of the wavs in {entry['settings'].get('published')}"
-    overall = [index]
-    for one in OF_SPEECH:
-        published = published_pesq if one.name == "pesq" else column(f"published_{one.name}")
-        overall.append((one.heading, column(one.name), one.format))
-        overall.append((f"published {one.heading}", published, one.format))
-    overall.append((COLUMNS["sd_dB2"].heading, column("sd_dB2"), COLUMNS["sd_dB2"].format))
-    by_sex = [index]
-    for one in (COLUMNS["pesq"], COLUMNS["sd_dB2"]):
-        for group in ("male", "female"):
-            by_sex.append((f"{one.heading} {group}", column(one.name, group), one.format))
-            by_sex.append((f"published {one.heading} {group}", column(f"published_{one.name}", group), one.format))
-    facts = _facts(outputs, pesq, published_pesq, column) | {
+        source=known.get("verdict_source", ""),
+    )
+
+    def with_published(measure: str, group: str = "all") -> list:
+        """Return the column of ours, and that of the published means unless they stand beside ours elsewhere."""
+        one, of = COLUMNS[measure], "" if group == "all" else f" {group}"
+        made = [(f"{one.heading}{of}", column(measure, group), one.format)]
+        if not beside:
+            theirs = column(f"published_{measure}", group)
+            if measure == "pesq" and group == "all" and not any(map(formatted, theirs)):
+                theirs = [known.get("pesq", {}).get(str(output["index"])) for output in outputs]
+            made.append((f"published {one.heading}{of}", theirs, one.format))
+        return made
+
+    source = known.get("source") or f"the same measures of the wavs in {settings.get('published')}"
+    overall = [one for measure in OF_SPEECH for one in with_published(measure.name)]
+    overall += with_published("sd_dB2")
+    by_sex = [one for name in ("pesq", "sd_dB2") for sex in ("male", "female") for one in with_published(name, sex)]
+    facts = _facts(outputs, column("pesq"), column) | {
+        "legend": legend,
+        "beside": beside,
         "left_out": provenance["left_out"],
         "key": provenance.get("key"),
         "revision": provenance.get("versions", {}).get("revision"),
         "samples": [*dict.fromkeys(measures["sample"])],
-        "published_samples": known.get("samples"),
     }
     tables = [
-        laid_out("What each index is", *legend, source=known.get("verdict_source", "")),
-        laid_out("Means over all samples", *overall, source=source),
-        laid_out("Means by sex", *by_sex, source=source),
+        laid_out("Means over all samples", index, *overall, source=source),
+        laid_out("Means by sex", index, *by_sex, source=source),
     ]
-    for place, samples in known.get("sd_dB2", {}).items():
-        rows = measures[measures["index"] == int(place)]
-        sd = [
-            ("sample", rows["sample"], "s"),
-            ("all frames", rows["sd_dB2"], ".2f"),
-            ("voiced frames", rows["sd_voiced_dB2"], ".2f"),
-            ("published", [samples.get(name) for name in rows["sample"]], ".2f"),
-        ]
-        tables.append(laid_out(f"SD (dB²) of index {place} by sample", *sd, source=known["sd_source"]))
+    for path in sorted(folder.glob("*_ratings.csv")):
+        found = shown(path, f"{entry['name']}.{provenance.get('key')}")
+        columns = zip(found["columns"], zip(*found["rows"], strict=True), strict=True)
+        tables.append(laid_out(found["title"], *((head, values, "s") for head, values in columns)))
     return facts, tables
 
 
-def _facts(outputs: list[dict], pesq: list, published: list, column: Callable[..., list]) -> dict:
-    """Return facts on the outputs: the best, the worst, the cost of each step, the farthest from its published one."""
+def _facts(outputs: list[dict], pesq: list, column: Callable[..., list]) -> dict:
+    """Return facts on the outputs: the best, the worst, and the cost of each step."""
     rows = [
-        {**output, "pesq": value, "published": other, "male": male, "female": female}
-        for output, value, other, male, female in zip(
-            outputs, pesq, published, column("pesq", "male"), column("pesq", "female"), strict=True
+        {**output, "pesq": value, "male": male, "female": female}
+        for output, value, male, female in zip(
+            outputs, pesq, column("pesq", "male"), column("pesq", "female"), strict=True
         )
     ]
     measured = [row for row in rows if formatted(row["pesq"])]
     made_here = [row for row in measured if row["process"] == "vocoder"]
-    both = [row for row in measured if formatted(row["published"])]
     steps = []
     for row in made_here[1:]:
         first = made_here[0]
@@ -139,7 +134,6 @@ def _facts(outputs: list[dict], pesq: list, published: list, column: Callable[..
         "lowest": min(made_here, key=lambda row: row["pesq"], default=None),
         "anchors": [row for row in measured if row["process"] == "codec2"],
         "steps": steps,
-        "farthest": max(both, key=lambda row: abs(row["pesq"] - row["published"]), default=None),
     }
 
 
@@ -169,6 +163,7 @@ with {{ output.mbest }} survivor{{ "s" if output.mbest > 1 }} each.
 {% for name in part.facts.left_out %}
 <p class="failed">The optional sample <code>{{ name }}</code> could not be obtained and is left out.</p>
 {% endfor %}
+{{ table(part.facts.legend) }}
 """,
     "findings": """
 {% set facts = part.facts %}
@@ -180,11 +175,7 @@ with {{ output.mbest }} survivor{{ "s" if output.mbest > 1 }} each.
 {%- endif %}
 {%- for row in facts.anchors %}
 ; {{ row.processing or "Codec 2" }} has {{ row.pesq | num(".2f") }}
-{%- endfor %}.
-{% if facts.farthest %}
-Farthest from its published figure is index {{ facts.farthest.index }}: {{ facts.farthest.pesq | num(".2f") }} against
-{{ facts.farthest.published | num(".2f") }}.
-{%- endif %}</p>
+{%- endfor %}.</p>
 {% if facts.steps %}
 <ul>
 {% for step in facts.steps %}
@@ -198,10 +189,81 @@ Farthest from its published figure is index {{ facts.farthest.index }}: {{ facts
 {% else %}
 <p>PESQ was not measured.</p>
 {% endif %}
-{% if facts.published_samples and facts.published_samples != facts.samples %}
-<p>The published means are over {{ listed(facts.published_samples) }}.</p>
-{% endif %}
-<p><a href="{{ part.link }}/index.html">Listen and compare</a></p>
+<p><a href="{{ part.link }}/index.html">Listen and compare</a>
+{%- if facts.beside %} · <a href="#beside-{{ part.name }}">Beside the original's figures</a>{% endif %}</p>
 """,
-    "caption": "Loss and SD in training",
+    "beside": """
+{% set beside = part.facts.beside %}
+{% if beside %}
+<h4 id="beside-{{ part.name }}">Beside the original's figures: what compares</h4>
+<p>
+{%- if beside.inside %}
+{{ listed(beside.inside) }} belong{{ "s" if beside.inside | length == 1 }} to the database that the original's author
+trained his networks on ({{ beside.database }}); ours are trained on none of these samples. Inside it his figures are
+those of networks that know the speech, so only the speech outside it compares fairly
+{%- if beside.outside %}: {{ listed(beside.outside) }}.{% else %}, and no sample here is outside.{% endif %}
+{%- elif beside.outside %}
+None of {{ listed(beside.outside) }} belongs to the database that the original's author trained his networks on
+({{ beside.database }}), nor to the speech that ours are trained on, so the figures compare.
+{%- endif %}
+{%- if beside.unknown %}
+ Whether {{ listed(beside.unknown) }} belong{{ "s" if beside.unknown | length == 1 }} to it is not known.
+{%- endif %}
+{%- if beside.untrained %}
+ Outputs that no network makes (index {{ listed(beside.untrained) }}) are left out.
+{%- endif %}</p>
+{% if beside.differences %}
+<p>On the speech outside, mean PESQ of ours less the published is
+{% for one in beside.differences %}
+{{ one.mean | num("+.2f") }} at index {{ one.index }}
+{%- if loop.revindex == 2 %} and {% elif not loop.last %}, {% endif %}
+{%- endfor %}.
+That is of only {{ beside.outside | length }} sample{{ "s" if beside.outside | length > 1 }}, and training again on
+another processor moves ours by about 0.1.</p>
+{% endif %}
+{% for one in beside.of_source %}{{ table(one) }}{% endfor %}
+{% if beside.of_ideal_y %}
+<p>The speech of ideal y is synthesised from the true y, without a network or a quantiser, but with the same pitch,
+voicing and phases as the outputs. So the distance to it is what networks and quantiser alone do. A smaller LSD and a
+larger PESQ are nearer to it.</p>
+{% for one in beside.of_ideal_y %}{{ table(one) }}{% endfor %}
+{% endif %}
+{% if beside.others %}
+<details><summary>STOI, ESTOI and LSD against the source speech</summary>
+{% for one in beside.others %}{{ table(one) }}{% endfor %}
+</details>
+{% endif %}
+{% for sd in beside.sd %}
+{{ table(sd.table) }}
+<p>The published SD of index {{ sd.index }} does not compare with ours: it is {{ sd.published[0] | num(".2f") }} to
+{{ sd.published[1] | num(".2f") }} dB², ours {{ sd.ours[0] | num(".2f") }} to {{ sd.ours[1] | num(".2f") }} dB², a mean
+over all frames.
+{%- if sd.ideal_y %}
+ If it were such a mean, the published wavs would lie much nearer to the speech of ideal y than ours.
+{{ "They do not" if sd.as_far else "Measured" }}:
+{% for name, means in sd.ideal_y.items() %}
+{{ "PESQ" if name == "ideal_y_pesq" else "LSD" }} is {{ means.published | num(".2f") }}
+{{- " dB" if name != "ideal_y_pesq" }} for the published wavs and {{ means.ours | num(".2f") }}
+{{- " dB" if name != "ideal_y_pesq" }} for ours{{ ", " if not loop.last }}
+{%- endfor %} (means over the samples above).
+{%- endif %}</p>
+{% endfor %}
+<h5>What is not known</h5>
+<ul>
+{% for sd in beside.sd %}
+<li>What the published SD of index {{ sd.index }} is a mean over; {{ sd.note }}.</li>
+{% endfor %}
+<li>Which speech the author's database held besides. We do not have it and train on other speech, so data and training
+differ together.</li>
+<li>Which PESQ the author would have found. His README has verdicts by ear; the published PESQ here is measured from his
+wavs by the package <code>pesq</code> (ITU-T P.862, on the scale of P.862.1), as ours is.</li>
+<li>By how much his figures would move if he trained again.</li>
+{% if beside.one_sex %}
+<li>How the two compare for {{ "female" if beside.one_sex == "male" else "male" }} voices: all those outside are
+{{ beside.one_sex }}.</li>
+{% endif %}
+</ul>
+{% endif %}
+""",
+    "caption": "Loss and SD against epochs. " + HELD_OUT_BELOW,
 }

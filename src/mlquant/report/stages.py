@@ -10,7 +10,7 @@ from mlquant.core.stage import File, Json, Setting, stage
 
 @stage(example="report.json -o results/report.html")
 def report(
-    settings: Annotated[Json, Setting(help="JSON text or file: folders, each with folder, key, newer and time")],
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.report.settings:Report")],
     *,
     out: Annotated[Path, File(help="one HTML file", flag="--out")],
 ) -> None:

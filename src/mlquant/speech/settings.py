@@ -182,11 +182,15 @@ class SeededChoice(Choice):
     whether their files are taken or those of the others.
     """
 
-    seed: Seed = 1
-    held_out: bool = False
-    files: str | None = None
-    shard: Seed = 0
-    shards: Positive = 1
+    seed: Annotated[Seed, Setting(help="seed of the choice of files and of all that is drawn for them")] = 1
+    held_out: Annotated[
+        bool, Setting(help="with held_out_speakers: the speech of these is taken, or of the others")
+    ] = False
+    files: Annotated[str | None, Setting(help="a folder or glob of your own audio files, in place of those given")] = (
+        None
+    )
+    shard: Annotated[Seed, Setting(help="number of the first of `files` that is taken, from 0 on")] = 0
+    shards: Annotated[Positive, Setting(help="one of so many of `files` is taken")] = 1
 
 
 class Part(Choice):
@@ -299,10 +303,10 @@ class Clips(Block):
 class SeededClips(Clips):
     """Clips with their seed: shard number `shard` of the utterances of the part `name`."""
 
-    name: str
-    seed: Seed = 1
-    files: str | None = None
-    shard: Seed = 0
+    name: Annotated[str, Setting(help="name of the part, which is that of its only speaker")]
+    seed: Annotated[Seed, Setting(help="seed of the choice of utterances")] = 1
+    files: Annotated[str | None, Setting(help="folder or glob of your own files, in place of those given")] = None
+    shard: Annotated[Seed, Setting(help="number of the shard, from 0")] = 0
 
 
 class SetPart(Clips):

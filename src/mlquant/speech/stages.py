@@ -20,14 +20,14 @@ Raw = Annotated[Path, File(help="16-bit 8 kHz .raw", flag="--out")]
     example="""'{"package": "codec2-examples"}' -o speech.tar --manifest manifest.json""",
 )
 def fetch(
-    source: Annotated[Json, Setting(help="JSON text or file with name, package, urls")],
+    source: Annotated[Json, Setting(help="JSON text or file", block="mlquant.speech.settings:Source")],
     *,
     archive: Annotated[Path, File(help="tar of the audio files", flag="--out")],
     manifest: Annotated[Path, File(help="JSON: origin and sha256 of each file")],
     apt: Annotated[Path | None, Aside(help="keep package lists here, for the next call", metavar="DIR")] = None,
     optional: Annotated[bool, Aside(help="write an empty archive when it cannot be obtained")] = False,
 ) -> None:
-    """Obtain a source of speech from Debian's package archive or a url."""
+    """Obtain a source of speech, from Debian or from a url."""
     from mlquant.core import blocks
     from mlquant.speech.fetch import fetch_source
     from mlquant.speech.settings import Source
@@ -62,7 +62,7 @@ def prepare_sample(
 def prepare_set(
     speech: Annotated[list[Path], File(help=f"a tar written by fetch, or audio: {AUDIO}")] = [],  # noqa: B006
     *,
-    settings: Annotated[Json, Setting(help="JSON text or file: name, include, exclude, utterances, ...")],
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.speech.settings:SeededClips")],
     raw: Raw,
     utterances: Annotated[Path, File(help="CSV of the utterances and their places in the speech")],
 ) -> None:
@@ -86,7 +86,9 @@ def prepare_set(
 def prepare_corpus(
     speech: Annotated[list[Path], File(help=f"a tar written by fetch, or audio: {AUDIO}")] = [],  # noqa: B006
     *,
-    settings: Annotated[Json, Setting(help="JSON text or file: include, exclude, minutes, ...", metavar="JSON")],
+    settings: Annotated[
+        Json, Setting(help="JSON text or file", metavar="JSON", block="mlquant.speech.settings:SeededChoice")
+    ],
     raw: Raw,
     manifest: Annotated[Path, File(help="CSV of the files used")],
     test_samples: Annotated[
@@ -98,7 +100,7 @@ def prepare_corpus(
         ),
     ] = [],  # noqa: B006
 ) -> None:
-    """Choose training speech by its settings and write it as 16-bit 8 kHz speech."""
+    """Choose training speech, and write it as 16-bit 8 kHz."""
     from mlquant.core import blocks
     from mlquant.core.containers import some_of
     from mlquant.speech import corpus

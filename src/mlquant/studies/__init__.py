@@ -30,6 +30,7 @@ from types import ModuleType
 from typing import get_args
 
 from mlquant.core.errors import InputError
+from mlquant.networks.types import HELD_OUT_BELOW
 
 
 @cache
@@ -89,6 +90,7 @@ def _readme(settings: dict, tables: dict[str, list[str]]) -> str:
     parts = [f"# {settings.get('name', settings['kind'])}", markdown(settings.get("title") or study.TITLE)]
     parts += [f"**{markdown(quick)}**"] if quick else []
     parts += [f"{study.Settings.__doc__} `settings.json` holds its settings.", f"![figure]({settings['kind']}.png)"]
+    parts += [HELD_OUT_BELOW] if "losses" in tables else []
     if hasattr(study, "speech"):
         parts.append("Each wav is the speech that comes out; its name says how it was sent.")
     for name, columns in tables.items():

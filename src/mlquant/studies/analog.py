@@ -207,16 +207,22 @@ COLUMNS = {
 
 
 def figure(figure: Any, folder: Path) -> None:
-    from mlquant.core.figures import draw_curves
+    from mlquant.core.figures import draw_curves, label_ends
     from mlquant.core.tables import read_table
 
+    figure.set_size_inches(8.5, 4.2)
     table = read_table(folder / "analog.csv").fillna({"trained": ""}).sort_values(["scheme", "d", "trained", "snr_dB"])
-    table["d"] = "d " + table["d"].astype(str)
-    for axis, column in zip(figure.subplots(1, 2, sharey=True), table.columns[3:5], strict=True):
+    snr, wide = table.columns[3:5]
+    schemes = {"analog": "latents", "digital": "bits as QPSK"}
+    trained = {"plain": "trained without noise", "matched": "trained with noise"}
+    table = table.replace({"scheme": schemes, "trained": trained}).assign(d="d = " + table["d"].astype(str))
+    axes = figure.subplots(1, 2, sharey=True)
+    for axis, column in zip(axes, (snr, wide), strict=True):
         draw_curves(axis, table, column, "sd_dB2", "scheme", "d", "trained")
-        band = "the symbol rate" if column == "snr_dB" else f"{column.split('_')[1]} Hz"
-        axis.set(xlabel=f"SNR in a bandwidth of {band} (dB)", ylabel="SD (dB²)", yscale="log")
-    axis.legend()
+        band = "the symbol rate" if column == snr else f"{column.split('_')[1]} Hz"
+        axis.set(xlabel=f"SNR in a bandwidth of {band} (dB)", yscale="log")
+    axes[0].set_ylabel("SD (dB²)")
+    label_ends(axes[1])  # of both
 
 
 # in the report

@@ -25,7 +25,6 @@ from mlquant.quantisers.settings import KINDS, Interval, Predict, Size
 from mlquant.studies import rates, shared
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 _HELD_OUT = NetworkSettings.model_fields["held_out"].default  # the share that quantisers of b are not trained on
@@ -228,12 +227,13 @@ COLUMNS = {
 
 def figure(figure: Any, folder: Path) -> None:
     import pandas as pd
-    from matplotlib import ticker
     from matplotlib.lines import Line2D
 
+    from mlquant.core.colours import LIGHT
+    from mlquant.core.figures import DASHES, label_points, legend_below, say_nothing_there
     from mlquant.core.tables import read_table
 
-    figure.set_size_inches(6.5, 6.2)
+    figure.set_size_inches(7.5, 5)
     table = read_table(folder / "bits.csv", "source", "kind", "entries", "interval_ms", "bit_per_s", "pesq")
     ideal = table[(table["source"] == "reference") & (table["kind"] == "ideal_y")].dropna(subset=["pesq"])
     table = table.dropna(subset=["bit_per_s", "pesq"])
@@ -241,10 +241,10 @@ def figure(figure: Any, folder: Path) -> None:
     chain = ["source", "kind", "interval_ms"]
     alone = ours.groupby(chain)["pesq"].transform("size") == 1
     single, ours = ours[alone], ours[~alone]
-    colours = {names: f"C{i % 10}" for i, (names, _) in enumerate(ours.groupby(chain[:2]))}
+    colours = {names: LIGHT[i % len(LIGHT)] for i, (names, _) in enumerate(ours.groupby(chain[:2]))}
     lines, markers = (
-        {value: styles[i % 4] for i, value in enumerate(sorted(ours[column].unique()))}
-        for column, styles in (("interval_ms", ("-", "--", ":", "-.")), ("entries", "osv^"))
+        {value: styles[i % len(styles)] for i, value in enumerate(sorted(ours[column].unique()))}
+        for column, styles in (("interval_ms", DASHES), ("entries", "osv^"))
     )
 
     axis = figure.subplots()
@@ -254,76 +254,29 @@ def figure(figure: Any, folder: Path) -> None:
         for entries, points in part.groupby("entries"):
             axis.plot(points["bit_per_s"], points["pesq"], c=colour, ls="", marker=markers[entries])
     axis.plot(codec2["bit_per_s"], codec2["pesq"], "ks--", lw=0.7)
-    axis.plot(single["bit_per_s"], single["pesq"], "D", c="gold", mec="k", ms=5)
+    axis.plot(single["bit_per_s"], single["pesq"], "D", c="w", mec="k", ms=5)
+    if table.empty:
+        say_nothing_there(axis, "PESQ was not measured")
     for pesq in ideal["pesq"]:
         axis.axhline(pesq, color="0.5", lw=1)
-    axis.set(
-        xlabel="bit/s of the spectrum alone; of Codec 2, of everything", ylabel="mean PESQ", xscale="log", ymargin=0.08
-    )
-    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
-    axis.xaxis.set_major_formatter("{x:g}")
-    axis.xaxis.set_minor_locator(ticker.NullLocator())
+    axis.set(ylabel="mean PESQ (1 to 4.5)", xscale="log", ymargin=0.08)
+    axis.set_xlabel("bit rate (bit/s): ours of the spectrum alone, Codec 2's of everything")
 
     legend = [(", ".join(names), {"c": colour}) for names, colour in colours.items()]
     legend += [(f"every {interval:g} ms", {"c": "0.4", "ls": line}) for interval, line in lines.items()]
     for size, marker in markers.items():
         entries = size if isinstance(size, str) else f"{size:g}"
         legend.append((f"{entries} entries a stage", {"c": "0.4", "ls": "", "marker": marker}))
+    legend += [("chain of one rate", {"c": "w", "mec": "k", "ls": "", "marker": "D"})] if len(single) else []
     legend += [("Codec 2", {"c": "k", "ls": "--", "marker": "s", "lw": 0.7})] if len(codec2) else []
     legend += [("y, not quantised", {"c": "0.5"})] if len(ideal) else []
-    handles = [Line2D([], [], label=label, **style) for label, style in legend]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3)
+    legend_below(figure, [Line2D([], [], label=label, **style) for label, style in legend])
 
     # A single chain is named by as much of its names as tells it from the others.
     named = next(columns for columns in (chain[:1], chain[:2], chain) if not single.duplicated(columns).any())
     single = single.assign(interval_ms=single["interval_ms"].map("{:g} ms".format))
     texts = [*map(", ".join, single[named].to_numpy()), *codec2["kind"]]
-    _label(axis, texts, pd.concat([single, codec2])[["bit_per_s", "pesq"]].to_numpy())
-
-
-def _label(axis: Any, texts: list[str], points: np.ndarray) -> None:
-    """Write texts beside points [n, 2], each where least is in the way of it and of the line to its point."""
-    import numpy as np
-
-    axis.figure.draw_without_rendering()  # from here on it is known where things are
-    point = axis.figure.dpi / 72
-    busy = [np.empty((0, 3))]  # pixel, and how much in the way
-    for line in axis.lines:
-        corners = line.get_transform().transform(line.get_xydata())
-        if line.get_linestyle() != "None":
-            along = np.linspace(corners[:-1], corners[1:], 100).reshape(-1, 2)
-            busy.append(np.column_stack([along, np.ones(len(along))]))
-        if line.get_marker() != "None":
-            busy.append(np.column_stack([corners, np.full(len(corners), 30)]))
-    sides = np.array([(0, 1), (0, -1), (1, 0), (-1, 0), (1, 1), (-1, 1), (1, -1), (-1, -1), (2, 1), (-2, 1), (2, -1)])
-    offsets = np.concatenate([radius * sides for radius in (5, 11, 18, 26, 36)])
-    for text, at in zip(texts, points, strict=True):
-        style = {"textcoords": "offset points", "fontsize": 7, "ha": "center", "va": "center", "in_layout": False}
-        note = axis.annotate(text, at, (0, 0), **style)
-        size = np.array(note.get_window_extent().size) / point
-        middles = offsets + np.sign(offsets) * size / 2
-        own = axis.transData.transform(at)
-        low = own + point * (middles - size / 2 - 2.5)
-        high = low + point * (size + 5)
-        spots = np.concatenate(busy)
-        inside = ((spots[:, :2] > low[:, None]) & (spots[:, :2] < high[:, None])).all(axis=2)
-        outside = (low < axis.bbox.min).any(axis=1) | (high > axis.bbox.max).any(axis=1)
-        others = spots[(spots[:, 2] > 1) & (np.abs(spots[:, :2] - own) > 1).any(axis=1), :2]
-        leader = own + np.linspace(0.1, 1, 20)[:, None, None] * point * offsets
-        crossed = (np.abs(others - leader[:, :, None]) < 5 * point).all(axis=3).any(axis=0).sum(axis=1)
-        cost = inside @ spots[:, 2] + 20 * crossed + np.hypot(*offsets.T) / 4 + 1e4 * outside
-        best = cost.argmin()
-        note.remove()
-        arrow = {
-            "arrowstyle": "-",
-            "lw": 0.5,
-            "shrinkA": 0,
-            "shrinkB": 2,
-            "relpos": tuple((1 - np.sign(offsets[best])) / 2),
-        }
-        axis.annotate(text, at, middles[best], arrowprops=arrow, **style)
-        grid = np.stack(np.meshgrid(*np.linspace(low[best], high[best], 12).T), axis=-1).reshape(-1, 2)
-        busy += [np.column_stack([grid, np.full(len(grid), 10)]) for grid in (grid, leader[:, best])]
+    label_points(axis, texts, pd.concat([single, codec2])[["bit_per_s", "pesq"]].to_numpy())
 
 
 # in the report

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from mlquant.core.blocks import Block, Line, Name, Positive
 from mlquant.core.stage import Setting
+from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.studies import shared
 
 if TYPE_CHECKING:
@@ -96,22 +97,35 @@ COLUMNS = {
 
 
 def figure(figure: Any, folder: Path) -> None:
+    from mlquant.core import figures
     from mlquant.core.tables import read_table
 
     frames, losses = read_table(folder / "frames.csv"), read_table(folder / "losses.csv")
-    drawn = read_table(folder / "shown.csv").groupby("frame")
-    places = [["losses"] * len(drawn) + ["time"] * len(drawn), [frame for frame, _ in drawn for _ in range(2)]]
-    axes = figure.subplot_mosaic(places)
-    axes["losses"].semilogy(losses["epoch"], losses[["sd_dB2", "held_out_sd_dB2"]], label=["training", "held out"])
-    axes["losses"].set(xlabel="epoch", ylabel="SD (dB²)")
-    axes["losses"].legend()
-    axes["time"].semilogy(frames["time_s"], frames["sd_dB2"])
-    axes["time"].set(xlabel="time (s)", ylabel="SD of a frame (dB²)")
-    for frame, part in drawn:
-        axes[frame].plot(part["f_kHz"], part[["b_dB", "b_hat_dB"]], ".-", label=["b", "b_hat"])
-        axes[frame].set(xlabel="frequency (kHz)", ylabel="b (dB)", title=f"frame {frame}")
-    figure.legend(handles=axes[frame].lines, loc="outside lower center", ncols=2)
-    figure.suptitle(read_table(folder / "summary.csv").fillna({"title": ""})["title"][0])
+    drawn = [*read_table(folder / "shown.csv").groupby("frame", sort=False)]
+    across = min(4, len(drawn))
+    down = -(-len(drawn) // across)
+    figure.set_size_inches(9, 3.2 + 2.2 * down)
+    above, below = figure.subfigures(2, 1, height_ratios=[3.2, 2.2 * down])
+    training, time = above.subplots(1, 2)
+    figures.draw_training(training, losses, "sd_dB2", "SD (dB²)")
+    time.plot(frames["time_s"], frames["sd_dB2"], lw=0.8, label="_of each frame")
+    time.set(xlabel="time in the sample (s)", ylabel="SD of a frame (dB²)")
+    time.set_yscale("log" if (frames["sd_dB2"] > 0).any() else "linear")
+    spectra = below.subplots(down, across, sharex=True, sharey=True, squeeze=False)
+    for axis, (frame, part) in zip(spectra.flat, drawn, strict=False):
+        for name, values in (("b", "b_dB"), ("b_hat", "b_hat_dB")):
+            axis.plot(part["f_kHz"], part[values], ".-", label=name)
+        axis.set_title(f"frame {frame}")
+    for axis in spectra.flat[len(drawn) :]:
+        axis.remove()
+    for column in range(across):
+        lowest = spectra[(len(drawn) - 1 - column) // across, column]
+        lowest.set_xlabel("frequency (kHz)")
+        lowest.tick_params(labelbottom=True)
+    for axis in spectra[:, 0]:
+        axis.set_ylabel("amplitude (dB)")
+    figures.title(figure, read_table(folder / "summary.csv").fillna({"title": ""})["title"][0])
+    figures.label_ends(training, spectra[0, -1])
 
 
 # in the report
@@ -144,14 +158,17 @@ What is left of b when {{ found.ncat }} frame{{ "s" if found.ncat > 1 }}, {{ 20 
 """,
     "setup": """
 <p>{{ network(part, part.settings.network) }} was trained on the corpus
-<code>{{ part.used[part.settings.network].corpus }}</code> for {{ part.facts.epochs }} epochs and then given the
-{{ part.facts.frames }} frames of <code>{{ part.settings.sample }}</code>. The spectra are the
+<code>{{ part.used[part.settings.network].corpus }}</code> for {{ part.facts.epochs }}
+epoch{{ "s" if part.facts.epochs != 1 }} and then given the {{ part.facts.frames }} frames of
+<code>{{ part.settings.sample }}</code>. The spectra are the
 {{ part.settings.frames }} frames of median SD in equal parts of its loud speech.</p>
 """,
     "findings": """
-<p>In training the held-out SD went from {{ part.facts.first | num(".2f") }} to
+<p>In training the held-out SD
+{{ "went from " ~ (part.facts.first | num(".2f")) ~ " to" if part.facts.epochs > 1 else "is" }}
 {{ part.facts.held_out | num(".2f") }} dB², against {{ part.facts.training | num(".2f") }} dB² on the training frames.
 On the speech of <code>{{ part.settings.sample }}</code> it is {{ part.facts.sample | num(".2f") }} dB².</p>
 """,
-    "caption": "Held-out and training SD against epochs, SD of each frame of the sample, and frames of b and b_hat.",
+    "caption": "Held-out and training SD against epochs, SD of each frame of the sample, and frames of b and b_hat. "
+    + HELD_OUT_BELOW,
 }

@@ -113,30 +113,45 @@ COLUMNS = {
 
 
 def figure(figure: Any, folder: Path) -> None:
+    from mlquant.core.colours import LIGHT
+    from mlquant.core.figures import label_ends, whole_numbers
     from mlquant.core.tables import read_table
 
-    figure.set_size_inches(6.5, 5.5)
-    (shares, lags), images = figure.subplots(2, 2)
+    figure.set_size_inches(8.5, 6.5)
+    above, below = figure.subfigures(2, 1)
+    (shares, lags), images = above.subplots(1, 2), below.subplots(1, 2)
     names = ("pca", "dimensions", "correlation", "stretch", "histogram")
     pca, dimensions, correlation, stretch, histogram = (read_table(folder / f"{name}.csv") for name in names)
-    shares.bar(pca["component"], pca["share"])
-    shares.plot(pca["component"], pca["cumulative_share"], "ko-")
-    for i, share, components in dimensions.itertuples():
-        shares.axhline(share, color=f"C{i + 1}", ls="--", label=f"{share:.0%} in {components:g}")
-    shares.set(xlabel="principal component", ylabel="share of the variance, each and in all", xticks=pca["component"])
-    shares.legend(loc=(0.5, 0.3))
-    lags.plot(correlation["lag_ms"], correlation.iloc[:, 3:], color="0.75")
-    lags.plot(correlation["lag_ms"], correlation["mean"], "o-")
-    lags.set(xlabel="lag (ms)", ylabel="correlation of each latent, mean")
+    shares.bar(pca["component"], 100 * pca["share"], color=LIGHT[4])
+    shares.plot(pca["component"], 100 * pca["cumulative_share"], "o-", c=LIGHT[0], label="cumulative")
+    for colour, (_, share, components) in zip(LIGHT[1:], dimensions.itertuples(), strict=False):
+        ends = [min(components, len(pca) - 0.5), len(pca) + 0.5]
+        shares.plot(ends, [100 * share] * 2, c=colour, ls="--", label=f"{share:.0%} in {components:g}")
+    shares.set(xlabel="principal component", ylabel="share of the variance (%)", ylim=(0, 105))
+    whole_numbers(shares.xaxis)
+    each = [name for name in correlation if name.startswith("element_")]
+    for name in each:
+        lags.plot(correlation["lag_ms"], correlation[name], color="0.75", label="_each")
+    lags.plot(correlation["lag_ms"], correlation["mean"], "o-", c=LIGHT[0], label=f"mean of {len(each)}")
+    lags.set(xlabel="lag (ms)", ylabel="correlation of a latent with itself")
     density = histogram.pivot(index="latent", columns="element", values="density")
-    drawn = (stretch.set_index("time_s"), density / density.max())
-    labels = (("time (s)", "latent", "RdBu"), ("latent", "density against the element's largest", "Greys"))
-    for axis, table, (x, label, cmap) in zip(images, drawn, labels, strict=True):
+    drawn, most = stretch.set_index("time_s"), float(stretch[each].abs().to_numpy().max())
+    for axis, table, (x, label), style in (
+        (images[0], drawn, ("time (s)", "value of a latent (no unit)"), {"cmap": "RdBu", "vmin": -most, "vmax": most}),
+        (
+            images[1],
+            density / density.max(),
+            ("value of a latent (no unit)", "density, of its largest"),
+            {"cmap": "Greys"},
+        ),
+    ):
         span = (table.index[0], table.index[-1], table.shape[1] + 0.5, 0.5)
-        image = axis.imshow(table.T, cmap, aspect="auto", interpolation="none", extent=span)
-        axis.set(xlabel=x, ylabel="element")
+        image = axis.imshow(table.T, aspect="auto", interpolation="none", extent=span, **style)
+        axis.set(xlabel=x, ylabel="number of the latent")
+        whole_numbers(axis.yaxis)
         axis.grid(False)
-        figure.colorbar(image, label=label, ax=axis)
+        below.colorbar(image, label=label, ax=axis)
+    label_ends(shares, lags)
 
 
 # in the report

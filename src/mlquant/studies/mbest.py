@@ -64,14 +64,19 @@ COLUMNS = {
 
 
 def figure(figure: Any, folder: Path) -> None:
-    from mlquant.core.figures import draw_curves
+    from mlquant.core.figures import draw_curves, label_ends, whole_numbers
     from mlquant.core.tables import read_table
 
-    columns = {"mse": "mean squared error of a latent", "gain_dB": "gain on one survivor (dB)"}
-    for axis, (column, label) in zip(figure.subplots(1, 2), columns.items(), strict=True):
-        draw_curves(axis, read_table(folder / "mbest.csv"), "mbest", column, "stages")
+    figure.set_size_inches(8.5, 3.8)
+    table = read_table(folder / "mbest.csv")
+    table["stages"] = [f"{stages} stage{'s' if stages > 1 else ''}" for stages in table["stages"]]
+    columns = {"mse": "mean squared error of a latent (no unit)", "gain_dB": "gain on one survivor (dB)"}
+    axes = figure.subplots(1, 2)
+    for axis, (column, label) in zip(axes, columns.items(), strict=True):
+        draw_curves(axis, table, "mbest", column, "stages")
         axis.set(xlabel="survivors of a stage", ylabel=label)
-    axis.legend(title="stages")
+        whole_numbers(axis.xaxis)
+    label_ends(*axes)
 
 
 # in the report

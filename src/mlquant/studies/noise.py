@@ -74,19 +74,26 @@ COLUMNS = {
 
 
 def figure(figure: Any, folder: Path) -> None:
+    from mlquant.core.figures import label_ends
     from mlquant.core.tables import read_table
 
-    axis, table = figure.subplots(), read_table(folder / "noise.csv")
-    at = table["noise_var"].where(table["noise_var"] > 0)
-    at = at.fillna(at.min() / 3)  # a logarithmic axis has no 0
-    sd = table[["sd_training_dB2", "sd_held_out_dB2"]]
-    axis.semilogx(at, sd, "o-", label=["training vectors", "held-out vectors"], subs=[])
-    for x, y, bits, rate in zip(at, sd.max(axis=1), table["vq_bits"], table["bit_per_s"], strict=True):
-        text = f"VQ {bits:g} bits\n{rate:g} bit/s" if bits > 0 else ""
-        axis.annotate(text, (x, y), (4, 8), textcoords="offset points", ha="right", rotation=90)
-    axis.set_xticks(at, [f"{value:g}" for value in table["noise_var"]])
-    axis.set(xlabel="variance of the noise on a latent", ylabel="SD (dB²)", ymargin=0.35)
-    axis.legend(loc="upper left")
+    table = read_table(folder / "noise.csv").sort_values("noise_var")
+    at, reached = table["noise_var"], table.dropna(subset=["vq_bits"])
+    figure.set_size_inches(6.5, 5.5 if len(reached) else 3.5)
+    axes = figure.subplots(2 if len(reached) else 1, sharex=True, squeeze=False)[:, 0]
+    for column, label in {"sd_training_dB2": "training", "sd_held_out_dB2": "held out"}.items():
+        axes[0].plot(at, table[column], "o-", label=label)
+    axes[0].set_ylabel("SD (dB²)")
+    if (at > 0).any():  # a logarithmic axis has no 0
+        axes[0].set_xscale("symlog", linthresh=at[at > 0].min(), linscale=0.5)
+    if len(reached):
+        axes[1].plot(reached["noise_var"], reached["vq_bits"], "o-", c="0.2")
+        rate = float((reached["bit_per_s"] / reached["vq_bits"]).iloc[0])
+        of_rate = axes[1].secondary_yaxis("right", functions=(lambda bits: bits * rate, lambda bits: bits / rate))
+        of_rate.set_ylabel("bit rate (bit/s)")
+        axes[1].set(ylabel="bits of a vector", title="fewest bits of the VQ whose error is no larger than the noise")
+    axes[-1].set_xlabel("variance of the noise on a latent (no unit)")
+    label_ends(axes[0])
 
 
 # in the report
@@ -130,15 +137,15 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         caption,
         ("noise variance", table["noise_var"], "g"),
         ("SD training (dB²)", table["sd_training_dB2"], ".2f"),
-        ("SD held out (dB²)", table["sd_held_out_dB2"], ".2f"),
         ("published SD", [row.get("sd_dB2") for row in published], ".2f"),
+        ("SD held out (dB²)", table["sd_held_out_dB2"], ".2f"),
         ("VQ bits", table["vq_bits"], "g"),
         ("published bits", [row.get("vq_bits") for row in published], "d"),
         ("stages", table["vq_stages"], "g"),
         ("published stages", [row.get("vq_stages") for row in published], "d"),
         ("bit/s", table["bit_per_s"], "g"),
         ("published bit/s", [row.get("bit_per_s") for row in published], "d"),
-        source=PUBLISHED["source"],
+        source=f"{PUBLISHED['source']}; SD is of these frames, which are other speech than our training vectors",
     )
     return facts, [made]
 
@@ -155,7 +162,10 @@ Bits are read from the training of {{ quantiser(part, part.settings.quantiser) }
 {% set low, high, finest = part.facts.low, part.facts.high, part.facts.finest %}
 <p>From noise of variance {{ low.noise_var | num("g") }} to {{ high.noise_var | num("g") }}, SD on held-out vectors goes
 from {{ low.sd_held_out_dB2 | num(".2f") }} to {{ high.sd_held_out_dB2 | num(".2f") }} dB²
-{%- if part.facts.known is not none %} (published at the latter: {{ part.facts.known | num(".2f") }}){% endif %}.
+
+{%- if part.facts.known is not none %}; on training vectors it ends at {{ high.sd_training_dB2 | num(".2f") }}, where
+{{ part.facts.known | num(".2f") }} is published for other training speech
+{%- endif %}.
 {% if finest %}
 The smallest of these variances that the quantiser reaches is {{ finest.noise_var | num("g") }}, with
 {{ finest.vq_bits | num("g") }} bits

@@ -12,7 +12,7 @@ Folder = Annotated[Path, File(help="tables and figures", flag="--out", metavar="
 
 @stage(example="sweep.json -o auto_test_a")
 def sweep(
-    settings: Annotated[Json, Setting(help="JSON text or file: name, title, variants with label, folder, settings")],
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.studies.settings:Sweep")],
     *,
     out: Folder,
     root: Root = None,
@@ -29,12 +29,12 @@ def sweep(
 
 @stage(example="study.json -o noise")
 def study(
-    settings: Annotated[Json, Setting(help="JSON text or file: kind, name, its settings and the files that it takes")],
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.studies.settings:study")],
     *,
     out: Folder,
     root: Root = None,
 ) -> None:
-    """Study networks and quantisers: tables, and figures of them."""
+    """Make the tables and figures of a study."""
     from mlquant.core import disk
     from mlquant.studies import make
 
@@ -60,16 +60,19 @@ def _record(settings: dict, folder: Path) -> None:
     example="rate.json --samples big_dog -o rates.csv",
 )
 def rate(
-    settings: Annotated[Json, Setting(help="JSON text or file: steps, stages, features, targets, ...")],
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.studies.settings:rate")],
     *,
-    samples: Annotated[list[str], Aside(help="of those in the settings, which to take (default all)")] = [],  # noqa: B006
+    samples: Annotated[list[str], Aside(help="of those in the settings, which to take; by default all")] = [],  # noqa: B006
     manifests: Annotated[
         list[Path], File(help="those of the corpora behind it, which may hold no sample", metavar="CSV")
     ] = [],  # noqa: B006
     table: Annotated[Path, File(help="CSV: a row for each number of stages", flag="--out")],
     root: Root = None,
 ) -> None:
-    """Rate and distortion of a chain of networks with a quantiser, for several numbers of its stages."""
+    """Measure rate and distortion of a chain with a quantiser.
+
+    The chain is one of networks. It is measured with several numbers of the quantiser's stages.
+    """
     from mlquant.core import blocks, disk
     from mlquant.speech.corpus import refuse_samples
     from mlquant.studies import rates

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from mlquant.core.blocks import Block, Line, Name, Positive
 from mlquant.core.stage import Setting
+from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.studies.shared import Summary
 
 if TYPE_CHECKING:
@@ -88,16 +89,16 @@ def summarise(sweep: dict, folder: Path) -> None:
     write_text(folder / "losses.csv", table.to_csv(index=False, float_format="%.9g"))
     # Weighted losses can be compared only where all are weighted alike.
     alike = set(summary["loss"]) == {"wloss"} and summary["gamma"].nunique() == 1
-    value, label = ("loss", "weighted loss") if alike else ("sd_dB2", "SD (dB²)")
+    value, label = ("loss", "weighted loss in training (no unit)") if alike else ("sd_dB2", "SD in training (dB²)")
     plot_curves(folder / "losses.csv", value, label, sweep["title"] or sweep["name"], folder / "losses")
     write_text(folder / "README.md", _readme(sweep, summary))
 
 
 def _about() -> dict[str, str]:
     """Return what each column of summary.csv and losses.csv holds."""
-    from mlquant.networks.settings import NetworkSettings
+    from mlquant.networks.settings import Network
 
-    settings = NetworkSettings.helps()
+    settings = Network.helps()
     return {
         "variant": "row of the sweep, with the seed where it is trained several times; in losses.csv its label",
         "label": "the row, and what it changes",
@@ -144,6 +145,7 @@ def _readme(sweep: dict, summary: pd.DataFrame) -> str:
         *failed,
     ]
     parts += ["`summary.csv` holds every setting, `losses.csv` the curves.", "![loss curves](losses.png)"]
+    parts += [HELD_OUT_BELOW]
     parts += ["## Columns of summary.csv", explained([*summary], about := _about())]
     parts += ["## Columns of losses.csv", explained(["variant", "epoch", *COLUMNS], about)]
     return "\n\n".join(filter(None, parts)) + "\n"
@@ -219,5 +221,5 @@ No training succeeded.
 <p class="failed">Failed: {{ one.label }}: {{ one.why }}</p>
 {% endfor %}
 """,
-    "caption": "Loss curves of all variants.",
+    "caption": "Loss curves of all variants, in training. " + HELD_OUT_BELOW,
 }

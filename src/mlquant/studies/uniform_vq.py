@@ -77,17 +77,21 @@ COLUMNS = {
 
 
 def figure(figure: Any, folder: Path) -> None:
-    from mlquant.core.figures import draw_curves
+    from mlquant.core.figures import draw_curves, label_ends, label_points
     from mlquant.core.tables import read_table
 
-    axis = figure.subplots()
-    draw_curves(axis, read_table(folder / "uniform_vq.csv"), "bits_per_frame", "variance", "quantiser", "measured_on")
-    for row in read_table(folder / "needed.csv").dropna().itertuples():
-        axis.plot([row.vq_bits, row.uniform_bits], [row.variance] * 2, "k|-", lw=0.7)
-        text = f"{row.saving_bits:.1f} bits saved at {row.variance:g}"
-        axis.text(row.vq_bits - 1, row.variance, text, ha="right", va="top")
-    axis.set(xlabel="bits a frame", ylabel="variance of the error of an element", yscale="log")
-    axis.legend()
+    figure.set_size_inches(7.5, 5)
+    axis, table = figure.subplots(), read_table(folder / "uniform_vq.csv")
+    names = {"uniform": "uniform quantiser", "vq": "VQ"}
+    draw_curves(axis, table.replace({"quantiser": names}), "bits_per_frame", "variance", "quantiser", "measured_on")
+    saved = read_table(folder / "needed.csv").dropna()
+    for row in saved.itertuples():
+        axis.plot([row.vq_bits, row.uniform_bits], [row.variance] * 2, "k|-", lw=0.7, label="_saved")
+    axis.set(xlabel="bits a frame", ylabel="variance of the error of an element (no unit)", yscale="log")
+    axis.set_xlim(0, 1.2 * table["bits_per_frame"].max())  # with room for what is saved
+    label_ends(axis)
+    texts = [f"{bits:.1f} bits saved" for bits in saved["saving_bits"]]
+    label_points(axis, texts, saved[["uniform_bits", "variance"]].to_numpy())
 
 
 # in the report

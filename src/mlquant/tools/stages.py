@@ -18,7 +18,10 @@ def verify(
         list[Path], File(help="folder of an experiment, a network or a codebook, with provenance.json", metavar="DIR")
     ],
 ) -> None:
-    """Check that the files of a result, and the files that it was made from, have not changed."""
+    """Check that no file of a result has changed.
+
+    The files that it was made from are checked as well.
+    """
     from mlquant.tools import verify
 
     if not verify.verify(folder):
@@ -31,12 +34,17 @@ def why(
     *,
     configfile: ConfigFiles = [],  # noqa: B006
     config: Annotated[list[str], Aside(help="settings over these, as for snakemake", metavar="KEY=VALUE")] = [],  # noqa: B006
+    all: Annotated[bool, Aside(help="also list each job, with its cause and time")] = False,
 ) -> None:
-    """Print the jobs that would run for a target, why each of them would run, and how long it takes."""
+    """Tell what would run for a target, why, and for how long.
+
+    It begins with the number of jobs and their time. Then it says what differs from the results that are there, and
+    what follows from that.
+    """
     from mlquant.tools import why
 
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    why.explain(target, [str(path) for path in configfile], config, cores)
+    why.explain(target, [str(path) for path in configfile], config, cores, all)
 
 
 @stage(example="--delete")
@@ -45,11 +53,12 @@ def prune(
     delete: Annotated[bool, Aside(help="remove them, with their logs and benchmarks")] = False,
     configfile: ConfigFiles = [],  # noqa: B006
 ) -> None:
-    """List, or remove, the results that the configuration no longer makes.
+    """List, or remove, results that nothing makes any more.
 
-    These are folders results/KIND/NAME.KEY. A result is kept if config.yaml, the files given with --configfile and the
-    present code make it. It is also kept if a provenance.json in results/*_wav, or in a variant that results/compare/
-    shows, names it: to remove such a result, remove that folder first. Folders that people name are never removed.
+    These are folders results/KIND/NAME.KEY that the configuration no longer makes. A result is kept if config.yaml, the
+    files given with --configfile and the present code make it. It is also kept if a provenance.json in results/*_wav,
+    or in a variant that results/compare/ shows, names it: to remove such a result, remove that folder first. Folders
+    that people name are never removed.
     """
     from mlquant.tools import prune
 

@@ -17,24 +17,30 @@ import re
 import statistics
 import subprocess
 import sys
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 from mlquant.core import keys
 from mlquant.core.disk import read_json
 from mlquant.core.errors import InputError, log, one_line
+from mlquant.core.stage import Setting
 from mlquant.experiments.compare import changes
 from mlquant.plan.config import load, read
 from mlquant.plan.graph import Node
 from mlquant.plan.plan import Plan
 from mlquant.plan.reading import refuse_repeats
 from mlquant.plan.records import WITH_SIDECAR
+from mlquant.plan.schema import helps
 
 KEYED = re.compile(r"results/(\w+)/([A-Za-z0-9_-]+)\.([0-9a-f]{8})(?![A-Za-z0-9_-])")
 """The folder of a node: kind, name and key."""
-_CAUSES = 3  # most causes in a line
+_PACKAGE = Path(keys.__file__).parents[1]
+_INPUTS = 3  # most inputs in the line of a job
+_NAMED = 4  # most names in a list
+_SHORT = 40  # most characters of the value of a setting
 
 
 @dataclass(frozen=True)
@@ -83,39 +89,71 @@ def plan_of(configfiles: Iterable[str], entries: Iterable[str] = ()) -> Plan:
     return Plan(load(read(Path(), configfiles, settings)))
 
 
-def explain(target: str, configfiles: list[str], entries: list[str], cores: int) -> None:
-    """Print a line for each job that would run for a target, in the order of the graph, and their number and time.
+def explain(target: str, configfiles: list[str], entries: list[str], cores: int, every: bool = False) -> None:
+    """Print what would run for a target: how much and for how long, then what differs, then what follows from it.
 
-    Raises InputError for a configuration that cannot be used, and for a target that Snakemake refuses.
+    Jobs are folded: those of all samples with the same cause are one line. With `every` a line for each job follows, in
+    the order of the graph. Raises InputError for a configuration that cannot be used, and for a target that Snakemake
+    refuses.
     """
     plan = plan_of(configfiles, entries)
-    jobs = would_run(target, configfiles, entries)
-    if not jobs:
+    asked = would_run(target, configfiles, entries)
+    if not (jobs := [job for job in asked if job.outputs]):
         print(one_line(f"Nothing to be done: {target} is up to date."))
         return
     order = {folder: place for place, folder in enumerate(plan.nodes)}
     jobs.sort(key=lambda job: order.get(job.folder, len(order)))
-    variants, rows = recorded(), []
+    variants = recorded()
     work = Work(plan.nodes, variants)
     seconds = [estimate(job.benchmark, work) for job in jobs]
-    for job, time in zip(jobs, seconds, strict=True):
-        found = causes(job, plan.nodes, variants)
-        more = [f"and {len(found) - _CAUSES} more"] if len(found) > _CAUSES else []
-        why = ", ".join(found[:_CAUSES] + more)
-        rows.append((job.command, job.folder.removeprefix("results/"), why, _about(time)))
-    widths = [min(max(map(len, column)), 60) for column in zip(*rows, strict=True)]
-    for row in rows:
-        print(one_line("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()))
-    print(total(jobs, seconds, cores))
+    found = {job.folder: causes(job, plan.nodes, variants) for job in jobs}
+    new, differs, follows = fold(plan, jobs, found, variants)
+    lines = [f"{total(jobs, seconds, cores)}{_staying(plan, target, asked)}"]
+    lines.append("To run: " + ", ".join(f"{count} {rule}" for rule, count in Counter(job.rule for job in jobs).items()))
+    for title, told in (("What differs:", differs), ("What is new:", new), ("What follows from it:", follows)):
+        lines += [title, *(f"  {line}" for line in told)] if told else []
     if any(job.checkpoint for job in jobs):
-        print("More jobs may follow: an optional source must be tried before it is known what it has.")
+        lines.append("More jobs may follow: an optional source must be tried before it is known what it has.")
+    if every:
+        lines += ["All jobs:", *_table(jobs, found, seconds)]
+    else:
+        lines.append("With --all each job is listed, with its cause and time.")
+    for line in lines:
+        print(one_line(line))
+
+
+def _staying(plan: Plan, target: str, jobs: list[Job]) -> str:
+    """Return how many results behind a target stay as they are, for the end of the line on what would run."""
+    # A target that is a rule, and a folder that the plan does not know, stand for what they take.
+    asked = [target, *(path for job in jobs if job.folder not in plan.nodes for path in job.inputs)]
+    known = plan.folders()
+    known_paths = [path for path in asked if path in known or path.rpartition("/")[0] in plan.nodes]
+    made = {job.folder for job in jobs if job.outputs}
+    behind = set[str]().union(*(plan.needed_for([path]) for path in known_paths))
+    stay = [path for path in behind - made if (path in plan.nodes or path in known) and os.path.exists(path)]
+    return f"; {len(stay)} other results stay" if stay else ""
+
+
+def _table(jobs: list[Job], found: dict[str, list[Cause]], seconds: list[float | None]) -> list[str]:
+    """Return a line for each job: its command, folder, causes and time."""
+    rows = []
+    for job, time in zip(jobs, seconds, strict=True):
+        inputs = list(dict.fromkeys(cause.text for cause in found[job.folder] if cause.kind == "input"))
+        texts = [cause.text for cause in found[job.folder] if cause.kind != "input"] + inputs[:_INPUTS]
+        texts += [f"and {len(inputs) - _INPUTS} inputs more"] if len(inputs) > _INPUTS else []
+        rows.append((job.command, job.folder.removeprefix("results/"), ", ".join(texts), _about(time)))
+    widths = [min(max(map(len, column)), 60) for column in zip(*rows, strict=True)]
+    return ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 # the jobs
 
 
 def would_run(target: str, configfiles: list[str], entries: list[str]) -> list[Job]:
-    """Return the jobs of Snakemake's dry run that make something; InputError for what Snakemake refuses."""
+    """Return the jobs of Snakemake's dry run; InputError for what Snakemake refuses.
+
+    A target that is a rule, such as all_experiments, has a job without outputs, whose inputs are what it stands for.
+    """
     arguments = ["--dry-run", *(["--configfile", *configfiles] if configfiles else [])]
     arguments += ["--config", *entries] if entries else []
     # It runs in a process of its own, because a run leaves loggers, locks and loaded modules behind.
@@ -128,7 +166,7 @@ def would_run(target: str, configfiles: list[str], entries: list[str]) -> list[J
     if status:
         text = errors[0] if errors else done.stderr.strip().rpartition("\n")[2]
         raise InputError(f"Snakemake: {' '.join(text.partition('Traceback')[0].split())}")
-    return [Job(**job) for job in jobs if job["outputs"]]
+    return [Job(**job) for job in jobs]
 
 
 class _Records(logging.Handler):
@@ -198,14 +236,20 @@ def recorded() -> Variants:
     return variants
 
 
-def _measured(node: Node) -> dict[str, Variant]:
-    """Return the earlier variants of a node of measures by folder; the records of measures hold their settings."""
+def _measured(node: Node, variants: Variants) -> dict[str, Variant]:
+    """Return the earlier variants of a node of measures by folder.
+
+    The records of measures hold their settings. The code is that of the first tables which were made after them.
+    """
     found = {}
+    tables = [one for (kind, _), those in variants.items() if kind == "experiments" for one in those.values()]
     for path in Path("results/measures").glob(f"{node.name}.*/measured.json"):
         record = _object(path)
         settings = {name: record[name] for name in node.settings if name in record and name != "stages"}
         inputs = {name: [*_dict(record.get(name))] for name in node.inputs if name in record}
-        found[path.parent.as_posix()] = Variant(settings, inputs, {}, path.stat().st_mtime)
+        time = path.stat().st_mtime
+        after = min((one for one in tables if one.time >= time), key=lambda one: one.time, default=None)
+        found[path.parent.as_posix()] = Variant(settings, inputs, after.definitions if after else {}, time)
     return found
 
 
@@ -221,41 +265,65 @@ def _dict(value: object) -> dict:
     return value if isinstance(value, dict) else {}
 
 
-def causes(job: Job, nodes: dict[str, Node], variants: Variants) -> list[str]:
+@dataclass(frozen=True)
+class Cause:
+    """Why a job would run, in words.
+
+    Of a setting, `name` is its name, and `values` are the old and the new value as texts. Of code, `name` is the file
+    and `values` is the function in it. Of an input that a stage makes, `name` is its folder, and `values` is the folder
+    that was taken before, if it is known. An input may also be gone. All other causes are facts.
+    """
+
+    text: str
+    kind: Literal["fact", "setting", "code", "input", "gone"] = "fact"
+    name: str = ""
+    values: tuple[str, ...] = ()
+
+
+def causes(job: Job, nodes: dict[str, Node], variants: Variants) -> list[Cause]:
     """Return the causes of a job, the most important first; `nodes` are those of the plan."""
     node, missing = nodes.get(job.folder), _named(job.outputs, job.reason, "Missing output files")
-    found = [f"{path} is newer" for path in _named(job.inputs, job.reason, "Updated input files")]
+    found = []
+    if not missing or any(map(os.path.exists, job.outputs)):
+        found += [Cause(f"{path} is newer") for path in _named(job.inputs, job.reason, "Updated input files")]
     if "Incomplete output files" in job.reason:
-        found.append("was interrupted")
+        found.append(Cause("was interrupted"))
     if node and missing:
-        known = _measured(node) if node.kind == "measures" else variants[node.kind, node.name]
+        known = _measured(node, variants) if node.kind == "measures" else variants[node.kind, node.name]
         if node.folder in known or any(map(os.path.exists, job.outputs)):
-            found += [f"{os.path.basename(path)} is missing" for path in missing]
+            found += [Cause(f"{os.path.basename(path)} is missing") for path in missing]
         else:
             found += _against_earlier(node, known, nodes)
     if not found and missing and not _others(job.folder):
-        found.append("new")
+        found.append(_NEW)
     if not found:
         # The inputs that other jobs make first, and what Snakemake compares besides the times of files.
         made = _named(job.inputs, job.reason, "Input files updated by another job")
         found = list(dict.fromkeys(_of_input(path) for path in made))
         before, _, now = job.reason.partition("Params have changed")[2].partition(" now: ")
-        found += [cause for cause in _of_params(job.command, before, now) if cause not in found]
+        found += [cause for cause in _of_params(job, before, now) if cause.text not in [one.text for one in found]]
     if not found and missing:
-        found.append("has changed, no record says how")
+        found.append(Cause("has changed, no record says how"))
     if not found and "Set of input files has changed" in job.reason:
-        found = _other_tables(job) or ["takes other files than before"]
+        found = _other_tables(job) or [Cause("takes other files than before")]
     if not found and "Code has changed" in job.reason:
-        found.append(f"rule {job.rule} has changed")
-    return found or [job.reason]
+        found.append(Cause(f"rule {job.rule} has changed"))
+    return found or [Cause(job.reason)]
 
 
-def _other_tables(job: Job) -> list[str]:
+_NEW = Cause("new")
+
+
+def _other_tables(job: Job) -> list[Cause]:
     """Return the tables that a job takes, if the folder that it makes was made of tables with another key."""
     path = Path(job.folder, "provenance.json")
     key = _object(path).get("key") if path.exists() else None
-    taken = [match for match in map(KEYED.match, job.inputs) if match and match[1] == "experiments"]
-    return sorted({f"input {_name(match[0])} has changed" for match in taken if key and match[3] != key})
+    taken = {match[0]: match for match in map(KEYED.match, job.inputs) if match and match[1] == "experiments"}
+    return [
+        _of_node(folder, "has changed", f"results/experiments/{match[2]}.{key}")
+        for folder, match in sorted(taken.items())
+        if key and match[3] != key
+    ]
 
 
 def _named(paths: list[str], reason: str, label: str) -> list[str]:
@@ -264,32 +332,35 @@ def _named(paths: list[str], reason: str, label: str) -> list[str]:
     return [path for path in paths if f", {path}, " in named]
 
 
-def _against_earlier(node: Node, known: dict[str, Variant], nodes: dict[str, Node]) -> list[str]:
-    """Return how a node differs from the variant that is most like it; nothing if there is no record of one.
+def _against_earlier(node: Node, known: dict[str, Variant], nodes: dict[str, Node]) -> list[Cause]:
+    """Return how a node differs from the variant that is most like it.
 
-    Where several variants are equally like it, one that the plan no longer has is preferred, then one with the same
-    inputs, then the newest.
+    That is nothing if there is no record of one, or if all that is recorded of one is the same.
+
+    A variant that the plan still has counts as one difference more, as this node does not take its place. Where several
+    variants are equally like it, one that the plan no longer has is preferred, then one with the same inputs, or inputs
+    of the same names, then the newest.
     """
     compared = []
     for folder, variant in known.items():
-        if found := _differences(node, variant):
-            inputs = sum(cause.startswith("input ") for cause in found)
-            compared.append((len(found), folder in nodes, inputs, -variant.time, found))
-    return min(compared)[-1] if compared else []
+        found = _differences(node, variant)
+        if not found:
+            return []
+        inputs = [cause.text for cause in found if cause.text.startswith("input ")]
+        others = sum(not text.endswith(" has changed") for text in inputs)
+        planned = folder in nodes
+        compared.append(((len(found) + planned, planned, others, len(inputs), -variant.time), found))
+    return min(compared, key=lambda one: one[0])[1] if compared else []
 
 
-def _differences(node: Node, variant: Variant) -> list[str]:
+def _differences(node: Node, variant: Variant) -> list[Cause]:
     """Return the settings, definitions and inputs that differ from those of an earlier variant."""
     now = node.settings
     if node.kind in ("experiments", "measures"):  # their records do not hold all settings
         now = {name: now.get(name) for name in variant.settings}
-    found = [
-        f"{name}: {_short(a)} -> {_short(b)}"
-        for name, a, b in changes(variant.settings, now)
-        if not KEYED.search(f"{a} {b}")  # else it is an input
-    ]
+    found = _settings(variant.settings, now)
     found += [
-        f"{'.'.join(name.split('.')[-2:])} has changed"
+        _of_code(name)
         for name, digest in keys.reached(node.stage.entry).items()
         if variant.definitions.get(name, digest) != digest
     ]
@@ -297,42 +368,136 @@ def _differences(node: Node, variant: Variant) -> list[str]:
         before = variant.inputs.get(name, [])
         if not isinstance(before, list):  # many own files, which the plan records as one text
             if before != f"{len(paths)} files, from {paths[0]} to {paths[-1]}":
-                found.append(f"input {name}: {len(paths)} files")
+                found.append(Cause(f"input {name}: {len(paths)} files"))
             continue
-        names = {_name(path) for path in before}
-        new = [path for path in paths if path not in before]
-        found += [f"input {_name(path)} {'has changed' if _name(path) in names else 'is new'}" for path in new]
-        gone = names - {_name(path) for path in paths}
-        found += [f"input {path} is gone" for path in sorted(gone)]
+        folders = {_name(path): path.rpartition("/")[0] for path in before}
+        for path in paths:
+            if path not in before:
+                what = "has changed" if _name(path) in folders else "is new"
+                found.append(_of_node(path, what, folders.get(_name(path), "")))
+        gone = folders.keys() - {_name(path) for path in paths}
+        # What another input has taken the place of follows from that one.
+        replaced = any(_name(path) not in folders for path in paths)
+        found += [Cause(f"input {path} is gone", "input" if replaced else "gone") for path in sorted(gone)]
     return list(dict.fromkeys(found))
 
 
-def _of_params(command: str, before: str, now: str) -> list[str]:
+def _settings(before: dict, now: dict) -> list[Cause]:
+    """Return the settings that differ, but for those that name the folder of an input."""
+    found, whole = [], set()
+    before, now = _by_index(before), _by_index(now)
+    for name, a, b in changes(before, now):
+        place, _, last = name.rpartition(".")
+        there = [_at(side, place) is not None for side in (before, now)]
+        if KEYED.search(f"{a} {b}"):
+            continue
+        if place and not all(there):  # an output that was added or left out, and not each of its settings
+            outer = next(part for part in _places(place) if not all(_at(side, part) for side in (before, now)))
+            if outer not in whole:
+                found.append(Cause(f"{_plain(outer)} is {'new' if there[1] else 'gone'}"))
+            whole.add(outer)
+            continue
+        lists = [_at(side, name) for side in (before, now)]
+        if all(isinstance(items, list) and items for items in lists):
+            text = "; ".join(
+                f"{', '.join(map(str, some))} {what}"
+                for some, what in (([x for x in lists[1] if x not in lists[0]], "is new"),
+                                   ([x for x in lists[0] if x not in lists[1]], "is gone"))
+                if some
+            )  # fmt: skip
+            if text and len(f"{a}{b}") > _SHORT:
+                found.append(Cause(f"{_plain(name)}: {text}", "setting", last, (a, b)))
+                continue
+        if (last, (a, b)) not in [(cause.name, cause.values) for cause in found]:  # as in the entry of a sample
+            found.append(Cause(f"{_plain(name)}: {' -> '.join(_shortened(a, b))}", "setting", last, (a, b)))
+    named = {cause.name for cause in found}
+    if named & {"nn", "family"}:  # which stand for their row in the table of networks
+        found = [cause for cause in found if not cause.text.startswith("row.")]
+    return found
+
+
+def _by_index(settings: dict) -> dict:
+    """Return settings of tables or measures with their outputs by index, and any others as they are."""
+    for key in ("outputs", "rows"):
+        found = settings.get(key)
+        if isinstance(found, list) and found and all(isinstance(one, dict) and "index" in one for one in found):
+            named = {f"{one['index']}" if key == "outputs" or one["index"] is not None else one.get("tag"): one
+                     for one in found}  # fmt: skip
+            settings = {name: value for name, value in settings.items() if name != key} | {"outputs": named}
+    return settings
+
+
+def _at(settings: dict, name: str) -> Any:
+    """Return what stands in nested settings under a name with dots, or None."""
+    found: Any = settings
+    for part in name.split(".") if name else ():
+        if isinstance(found, list):
+            found = dict(enumerate(found)).get(int(part)) if part.isdecimal() else None
+        else:
+            found = _dict(found).get(part)
+    return found
+
+
+def _places(name: str) -> list[str]:
+    """Return the places that lead to a name with dots, the outermost first, and the name."""
+    parts = name.split(".")
+    return [".".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def _plain(name: str) -> str:
+    """Return the name of a setting as it is told: that of an output as mbest of output 6."""
+    match = re.fullmatch(r"outputs\.(\d+)(?:\.(.+))?", name)
+    return name if not match else f"{match[2]} of output {match[1]}" if match[2] else f"output {match[1]}"
+
+
+def _of_params(job: Job, before: str, now: str) -> list[Cause]:
     """Return how the settings of a folder without a key changed, from two texts that hold them as JSON."""
     if not now:
         return []
-    keys_before = {match[0] for match in KEYED.finditer(before)}
-    inputs = [match[0] for match in KEYED.finditer(now) if match[0] not in keys_before]
-    names = {_name(folder) for folder in keys_before}
-    found = [f"input {_name(folder)} {'has changed' if _name(folder) in names else 'is new'}" for folder in inputs]
+    folders = {match[0]: _name(match[0]) for match in KEYED.finditer(before)}
+    names = {name: folder for folder, name in folders.items()}
+    inputs = dict.fromkeys(match[0] for match in KEYED.finditer(now) if match[0] not in folders)
+    found = [
+        _of_node(folder, "has changed" if _name(folder) in names else "is new", names.get(_name(folder), ""))
+        for folder in inputs
+    ]
     settings = []
     for text in (before, now):
         try:
             settings.append(_dict(json.JSONDecoder().raw_decode(text, text.find("{"))[0]))
         except ValueError:
             settings.append({})
-    for name, a, b in changes(*settings):
-        if name == "code":
-            found.append(f"code of mlquant {command} has changed")
-        elif not KEYED.search(f"{a} {b}"):
-            found.append(f"{name}: {_short(a)} -> {_short(b)}")
-    return list(dict.fromkeys(found)) or ["its settings have changed"]
+    codes = [side.pop("code", None) for side in settings]
+    if codes[0] != codes[1]:
+        found.append(Cause(f"code of mlquant {job.command} has changed"))
+    # What settings.json of a study keeps tells of the same settings once more.
+    records = [side.pop("record", {}) for side in settings]
+    changed = _settings(*settings) or ([] if found else _settings(*records))
+    return list(dict.fromkeys([*found, *changed])) or [Cause("its settings have changed")]
 
 
-def _of_input(path: str) -> str:
+def _of_input(path: str) -> Cause:
     """Return the cause that an input is which another job makes first."""
     made_again = os.path.isdir(os.path.dirname(path))
-    return f"input {_name(path)} {'is made again' if made_again else 'has changed' if _others(path) else 'is new'}"
+    return _of_node(path, "is made again" if made_again else "has changed" if _others(path) else "is new")
+
+
+def _of_node(path: str, what: str, before: str = "") -> Cause:
+    """Return the cause that an input has changed, or is new; one that no stage makes is a fact."""
+    text, match = f"input {_name(path)} {what}", KEYED.match(path)
+    return Cause(text, "input", match[0], (before,) if before else ()) if match else Cause(text)
+
+
+def _of_code(label: str) -> Cause:
+    """Return the cause that a definition has changed, which `keys.reached` names by its module."""
+    whole = label.replace(".", "/") + ".py"  # what runs when the module is imported
+    if "/" in label or (_PACKAGE / whole).exists():
+        path = label if "/" in label else whole
+        return Cause(f"{path} has changed", "code", path)
+    module, _, name = label.rpartition(".")
+    path = module.replace(".", "/")
+    path += ".py" if (_PACKAGE / f"{path}.py").exists() else "/__init__.py"
+    return Cause(f"{name} in {path} has changed", "code", path, (name,))
 
 
 def _name(path: str) -> str:
@@ -348,8 +513,178 @@ def _others(path: str) -> bool:
     return any(folder.as_posix() != match[0] for folder in found)
 
 
-def _short(value: str) -> str:
-    return value if len(value) <= 40 else f"{value[:37]}..."
+def _shortened(a: str, b: str) -> tuple[str, str]:
+    """Return two texts, of which long ones are cut so that the place where they begin to differ is there."""
+    same = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    start = max(0, same - 10) if max(len(a), len(b)) > _SHORT else 0
+    cut = [("..." if start else "") + text[start:] for text in (a, b)]
+    return tuple(text if len(text) <= _SHORT else f"{text[: _SHORT - 3]}..." for text in cut)
+
+
+# the causes of all jobs, folded
+
+
+def fold(
+    plan: Plan, jobs: list[Job], found: dict[str, list[Cause]], variants: Variants
+) -> tuple[list[str], list[str], list[str]]:
+    """Return the lines on what is new, on what differs, and on what follows, for jobs in the order of the graph.
+
+    `found` holds the causes of each job by its folder. A job that has no other cause than inputs which are made in the
+    same run follows from these. So does a setting that has the same values in a job before it, such as the width k of
+    vectors from the width d of a bottleneck.
+    """
+    made = {job.folder for job in jobs}
+    differ: dict[str, list[Cause]] = {}
+    for job in jobs:
+        differ[job.folder] = _own(plan, job, found, differ, variants, made)
+    by_cause: dict[tuple, list[Cause]] = defaultdict(list)
+    places: dict[tuple, list[Job]] = defaultdict(list)
+    subjects = {job.folder: _subject(plan, job.folder) for job in jobs}
+    for job in jobs:
+        is_sample, name = subjects[job.folder]
+        for cause in differ[job.folder]:
+            key = (cause.name,) if cause.kind == "code" else (cause.text,)
+            if is_sample and cause.kind != "setting":  # a text that names the sample is told once for all samples
+                key = (re.sub(rf"(?<![A-Za-z0-9]){re.escape(name)}(?![A-Za-z0-9])", "<sample>", key[0]),)
+            if cause != _NEW:
+                by_cause[key].append(cause)
+                places[key].append(job)
+    alike: dict[tuple, list[tuple]] = defaultdict(list)  # the causes of the same jobs are told together
+    for key, where in places.items():
+        alike[tuple(dict.fromkeys(job.folder for job in where))].append(key)
+    of = {job.folder: job for job in jobs}
+    lines, said = [], set[str]()
+    for folders, those in alike.items():
+        texts = _with_inputs([_told(key[0], by_cause[key], plan.nodes.get(folders[0]), said) for key in those])
+        lines.append(f"{'; '.join(_groups([of[folder] for folder in folders], subjects))}: {'; '.join(texts)}")
+    new = [job for job in jobs if differ[job.folder] == [_NEW]]
+    following = [job for job in jobs if not differ[job.folder]]
+    return _groups(new, subjects), lines, _groups(following, subjects)
+
+
+def _own(
+    plan: Plan,
+    job: Job,
+    found: dict[str, list[Cause]],
+    differ: dict[str, list[Cause]],
+    variants: Variants,
+    made: Collection[str],
+) -> list[Cause]:
+    """Return the causes of a job that do not follow from those of the jobs before it, which `differ` holds."""
+    mine = found[job.folder]
+    taken = {match[0] for match in map(KEYED.match, job.inputs) if match}
+    before = {folder for folder in taken if folder in made}
+    pending = [*before]
+    while pending:
+        node = plan.nodes.get(pending.pop())
+        paths = [path for paths in node.inputs.values() for path in paths] if node else []
+        new = {folder for path in paths if (folder := path.rpartition("/")[0]) in made} - before
+        before |= new
+        pending += new
+    same = {cause.values for folder in before for cause in differ.get(folder, ()) if cause.kind == "setting"}
+    own = [cause for cause in mine if cause.kind != "input"]
+    # The settings of tables name the outputs, as a user does. What is measured, and on which inputs, follows from that.
+    if job.rule == "measure" and any(folder.startswith("results/experiments/") for folder in made):
+        return [cause for cause in own if cause.kind != "gone" and " of output " not in cause.text]
+    if any(cause.name in before for cause in mine):
+        if job.rule == "tabulate":
+            return [cause for cause in own if cause.kind != "gone"]
+        return [cause for cause in own if cause.kind != "setting" or cause.values not in same]
+    return own or _earlier(plan, mine, variants, set()) or mine
+
+
+def _earlier(plan: Plan, mine: list[Cause], variants: Variants, seen: set[str]) -> list[Cause]:
+    """Return what differs behind inputs that are there already, compared with the inputs that were taken before."""
+    found = []
+    for cause in mine:
+        match = KEYED.fullmatch(cause.values[0]) if cause.kind == "input" and cause.values else None
+        if match is None or cause.name in seen:
+            continue
+        seen.add(cause.name)
+        node, variant = plan.nodes.get(cause.name), variants[match[1], match[2]].get(match[0])
+        of_it = _differences(node, variant) if node and variant else []
+        found += [one for one in of_it if one.kind != "input"]
+        found += _earlier(plan, [one for one in of_it if one.kind == "input"], variants, seen)
+    return list(dict.fromkeys(found))
+
+
+def _told(text: str, those: list[Cause], node: Node | None, said: set[str]) -> str:
+    """Return the text of a cause that several jobs have; that of a setting says in plain words what it is.
+
+    `text` is the one that stands for those of several samples. `said` holds the names of settings of which it was said
+    before what they are.
+    """
+    first = those[0]
+    if first.kind == "code":
+        names = list(dict.fromkeys(name for cause in those for name in cause.values))
+        return f"code of {first.name} has changed{f' ({_listed(names)})' if names else ''}"
+    about = ""
+    if first.kind == "setting" and node and first.name not in said:
+        about = _about_setting(node, first.name, " of output " in first.text)
+        said.add(first.name)
+    return f"{text if len({*those}) > 1 else first.text}{f' ({about})' if about else ''}"
+
+
+def _with_inputs(texts: list[str]) -> list[str]:
+    """Return texts of causes, in which those on many inputs that are new, or gone, are one."""
+    for end in ("new", "gone"):
+        names = [name for text in texts if (name := _input_that(text, end))]
+        if len(names) > 1:
+            texts = [text for text in texts if not _input_that(text, end)]
+            texts.append(f"inputs {_listed(names)} are {end}")
+    return texts
+
+
+def _input_that(text: str, end: str) -> str | None:
+    match = re.fullmatch(rf"input (.+) is {end}", text)
+    return match[1] if match else None
+
+
+def _about_setting(node: Node, name: str, of_output: bool) -> str:
+    """Return the first words of the help of a setting of a node; "" where it has none."""
+    one, whole = node.stage.settings.get(name), node.stage.whole
+    if one is None and whole and isinstance(whole.about, Setting) and whole.about.block:
+        about = helps(whole.about.block).get(f"outputs.{name}" if of_output else name, "")
+    else:
+        about = one.about.help if one else ""
+    about = re.split(r"; |\. ", about)[0]
+    return about if len(about) <= 60 else re.split(r"(?<=.{15})[:,] ", about)[0]
+
+
+def _groups(jobs: list[Job], subjects: dict[str, tuple[bool, str]]) -> list[str]:
+    """Return the subjects of jobs with their rules; subjects with the same rules are told together.
+
+    A subject says whether it is a sample, and its name.
+    """
+    rules: dict[tuple[bool, str], list[str]] = defaultdict(list)
+    for job in jobs:
+        if job.rule not in rules[subjects[job.folder]]:
+            rules[subjects[job.folder]].append(job.rule)
+    alike: dict[tuple, list[tuple[bool, str]]] = defaultdict(list)
+    for subject, those in rules.items():
+        alike[tuple(those)].append(subject)
+    texts = []
+    for those, found in alike.items():
+        samples, names = ([name for is_sample, name in found if is_sample == which] for which in (True, False))
+        whose = [f"sample {name}" for name in samples] if len(samples) <= 1 else [f"{len(samples)} samples"]
+        texts.append(f"{_listed([*whose, *names])}: {', '.join(those)}")
+    return texts
+
+
+def _subject(plan: Plan, folder: str) -> tuple[bool, str]:
+    """Return whether a job is of one sample, and the name of this sample, or of the node or the folder."""
+    node = plan.nodes.get(folder)
+    if node is None:
+        return False, os.path.basename(folder).removesuffix("_wav")
+    behind = [node, *plan.graph.behind([path for paths in node.inputs.values() for path in paths]).values()]
+    samples = {one.name for one in behind if one.kind == "samples"}
+    return (True, *samples) if len(samples) == 1 else (False, node.name)
+
+
+def _listed(names: list[str]) -> str:
+    """Return names with commas between them; of many the first ones."""
+    shown = names if len(names) <= _NAMED else [*names[: _NAMED - 2], f"{len(names) - _NAMED + 2} more"]
+    return " and ".join([", ".join(shown[:-1]), shown[-1]]) if len(shown) < len(names) else ", ".join(names)
 
 
 # the time

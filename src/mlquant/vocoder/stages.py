@@ -115,7 +115,10 @@ def synth(
     a: Annotated[Path | None, File(help="amplitudes as for c2sim --amread")] = None,
     h: Annotated[Path | None, File(help="phase filter as for c2sim --hmread")] = None,
 ) -> None:
-    """Synthesise speech from spectra y_hat, with phases made from them (minimum phase, phase0)."""
+    """Synthesise speech from spectra y_hat.
+
+    The phases are made from them too (minimum phase, phase0).
+    """
     import numpy as np
 
     from mlquant.core import records
@@ -146,13 +149,16 @@ def anchor(
     modes: Annotated[
         list[str],
         Setting(
-            help="bit/s: 3200, 2400, 1600, 1400, 1300, 1200 or 700C (default 3200); may be given several times",
+            help="bit/s: 3200, 2400, 1600, 1400, 1300, 1200 or 700C, by default 3200; may be given several times",
             flag="--mode",
         ),
     ] = [],  # noqa: B006
     wavs: Annotated[list[Path], File(help=".wav or headerless .raw, one for each mode", flag="--out")],
 ) -> None:
-    """Code and decode speech by Codec 2, after the analysis' high pass."""
+    """Code and decode speech by Codec 2, for comparison.
+
+    It passes the high pass of the analysis first, as all other speech here does.
+    """
     from mlquant.core import records
     from mlquant.vocoder import codec2
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 
-from mlquant.core import provenance
+from mlquant.core import colours, provenance
 from mlquant.core.disk import (
     atomic,
     file_sha256,
@@ -30,18 +30,36 @@ from mlquant.core.disk import (
     write_text,
 )
 from mlquant.core.errors import InputError
+from mlquant.core.page import upsampling
+from mlquant.experiments.heard import shown
 from mlquant.experiments.page.data import gather, read_rows
+from mlquant.networks.types import HELD_OUT_BELOW
 
-SCRIPTS = ("dom", "chart", "audio", "spectrum", "bottleneck", "viewer", "abx", "numbers", "main")
+SCRIPTS = (
+    "dom",
+    "chart",
+    "audio",
+    "spectrum",
+    "bottleneck",
+    "viewer",
+    "abx",
+    "numbers",
+    "overview",
+    "comparison",
+    "main",
+)
 """The scripts, each a file `<name>.js`, in the order in which they run: what one needs at its start comes before it."""
 _HISTORY = ("time", "experiment", "key", "revision", "index", "tag")
 
 
-def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path] = ()) -> None:
+def write(
+    tables: Path, history: Path | None, out: Path, figures: Sequence[Path] = (), ratings: Sequence[Path] = ()
+) -> None:
     """Make an experiment's folder: its tables, its wavs under their published names, loss curves and index.html.
 
     `tables` is a folder written by `mlquant tabulate`, `figures` holds the loss curves of its networks; both are
-    linked. The wavs are copies with a text in each that says what it is. provenance.json lists every file of the
+    linked, and so is what raters said: `ratings` holds the ratings.csv of listening tests. The wavs are copies with a
+    text in each that says what it is. provenance.json lists every file of the
     folder. If `history` is given, the experiment's means are added to it first. The folder appears whole or not at all.
     """
     known = read_json(tables / provenance.NAME)
@@ -58,7 +76,9 @@ def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path]
                 provenance.write_labelled_wav(temporary / name, known, name)
         for figure in figures:
             link(figure, temporary / f"{figure.parent.name.rsplit('.', 1)[0]}_losses.png")
-        write_text(temporary / "index.html", render([("", tables)], history))
+        for table in ratings:
+            link(table, temporary / f"{table.parent.name}_ratings.csv")
+        write_text(temporary / "index.html", render([("", tables)], history, ratings=ratings))
         known["folder"] = {path.name: file_sha256(path) for path in sorted(temporary.iterdir())}
         for name, wav in known["wavs"].items():
             wav["sha256"] = known["folder"][name]
@@ -66,18 +86,25 @@ def write(tables: Path, history: Path | None, out: Path, figures: Sequence[Path]
 
 
 def render(
-    named: Sequence[tuple[str, Path]], history: Path | None = None, extra: Mapping[str, Path] | None = None
+    named: Sequence[tuple[str, Path]],
+    history: Path | None = None,
+    comparison: Mapping | None = None,
+    ratings: Sequence[Path] = (),
 ) -> str:
     """Return the page of one folder of tables, or of several in one player; each comes with its label.
 
-    With one folder the page does not show the label. The live bottleneck is that of the first folder. `extra` holds
-    more tables for the page: CSV files by title.
+    With one folder the page does not show the label. The live bottleneck is that of the first folder. `comparison` is
+    what the page says of two experiments first, as `compare.for_page` returns it; `ratings` are tables of what raters
+    said of the first folder.
     """
     page, blob = gather(named)
     names = {experiment["name"] for experiment in page["experiments"]}
+    networks = [network for experiment in page["experiments"] for network in experiment["networks"].values()]
     rows = read_rows(history) if history and history.exists() else []
     page["history"] = [row for row in rows if row["experiment"] in names]
-    page["extra"] = [{"title": title, **_columns_and_rows(path)} for title, path in (extra or {}).items()]
+    page["comparison"] = comparison
+    first = page["experiments"][0]
+    page["ratings"] = [shown(path, f"{first['name']}.{first['key']}") for path in ratings]
     templates = Environment(loader=PackageLoader("mlquant.experiments.page", "."), autoescape=True)
 
     def text(name: str) -> Markup:
@@ -85,8 +112,11 @@ def render(
 
     return templates.get_template("page.html").render(
         title=page["title"],
+        name=page["name"] if len(named) == 1 and page["title"] != page["name"] else "",
+        colours={"light": colours.LIGHT, "dark": colours.DARK},
+        held_out_below=HELD_OUT_BELOW if any(network["losses"] for network in networks) else "",
         style=text("style.css"),
-        script=Markup("\n").join(text(f"{name}.js") for name in SCRIPTS),
+        script=Markup("\n").join([Markup(upsampling()), *(text(f"{name}.js") for name in SCRIPTS)]),
         data=Markup(script_json(page)),
         blob=Markup(blob),
     )
@@ -134,11 +164,6 @@ def append_history(history: Path, tables: Path) -> None:
         writer.writerows(rows)
         with atomic(history) as temporary:
             temporary.write_text(buffer.getvalue(), encoding="utf-8")
-
-
-def _columns_and_rows(path: Path) -> dict:
-    columns, rows = _text_rows(path)
-    return {"columns": columns, "rows": [[row[name] for name in columns] for row in rows]}
 
 
 def _text_rows(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -1,6 +1,9 @@
 // Blind A/B/X: X is A or B by chance, and the listener says which. Under guessing the right answers are binomial.
 
-const abx = { a: null, b: null, trial: null, answers: [], box: byId("abx") };
+const HEARD = 0.3; // s of a sound, or all of it if it is shorter, that count as having listened to it
+
+// `heard` holds for how many seconds A, B and X were heard: X in this trial, A and B since the start.
+const abx = { heard: { A: 0, B: 0, X: 0 }, since: null, a: null, b: null, trial: null, answers: [], box: byId("abx") };
 
 const find = (name) => audio.sample.tracks.findIndex((track) => nameOf(track) === name);
 
@@ -20,9 +23,30 @@ function score() {
   return { right, all: mine.length, p: chance(right, mine.length) };
 }
 
+// Add what was heard since the last call to the seconds of A, B or X. It is called before each change of what plays.
+function countHeard() {
+  const now = audio.context?.currentTime ?? 0;
+  if (abx.trial && abx.since !== null) abx.heard[abx.trial.playing] += Math.max(0, now - abx.since);
+  abx.since = abx.trial && playing() ? Math.max(now, audio.started) : null;
+}
+
+// Those of A, B and X that an answer still needs to be listened to.
+function unheard() {
+  const loop = repeated();
+  const needed = Math.min(HEARD, 0.9 * (loop ? loop[1] - loop[0] : duration()));
+  return ["X", "A", "B"].filter((letter) => abx.heard[letter] < needed);
+}
+
 function begin() {
   if (abx.a === abx.b) return showAbxStatus("Choose two different ones.");
-  abx.trial = { X: crypto.getRandomValues(new Uint8Array(1))[0] & 1 ? "A" : "B", playing: null };
+  countHeard();
+  if (!abx.trial) {
+    abx.heard = { A: 0, B: 0, X: 0 };
+    showAbxStatus("");
+  }
+  abx.heard.X = 0;
+  abx.trial = { X: crypto.getRandomValues(new Uint8Array(1))[0] & 1 ? "A" : "B", playing: "X" };
+  abx.since = null;
   hearAbx("X");
   // The button that was pressed is disabled now. If it kept the focus, no key would work.
   abx.box.focus({ preventScroll: true });
@@ -31,6 +55,7 @@ function begin() {
 
 function end() {
   abx.trial = null;
+  abx.since = null;
   abx.box.focus({ preventScroll: true });
   notify();
   drawAbx();
@@ -39,6 +64,7 @@ function end() {
 // Play A, B or X. Nothing on the page shows which of the two X is.
 function hearAbx(which) {
   if (!abx.trial) return;
+  countHeard();
   abx.trial.playing = which;
   const letter = which === "X" ? abx.trial.X : which;
   listenTo(find(letter === "A" ? abx.a : abx.b));
@@ -48,6 +74,12 @@ function hearAbx(which) {
 
 function answer(letter) {
   if (!abx.trial) return;
+  countHeard();
+  const missing = unheard();
+  if (missing.length) {
+    const rest = missing.length > 1 ? `${missing.slice(0, -1).join(", ")} and ${missing.at(-1)}` : missing[0];
+    return showAbxStatus(`Listen to ${rest} first: the answer does not count yet.`);
+  }
   const right = letter === abx.trial.X, loop = audio.loop ?? [0, duration()];
   abx.answers.push({
     trial: abx.answers.length + 1, time: new Date().toISOString(), sample: audio.sample.name, A: abx.a, B: abx.b,
@@ -60,6 +92,7 @@ function answer(letter) {
 }
 
 function showAbxStatus(text) {
+  if (abx.status.textContent === text) abx.status.textContent = ""; // so that a screen reader says it again
   abx.status.textContent = text;
 }
 
@@ -72,7 +105,7 @@ function answersAsCsv() {
 
 function saveAnswers() {
   const url = URL.createObjectURL(new Blob([answersAsCsv()], { type: "text/csv" }));
-  el("a", { href: url, download: `${page.title.replace(/[^\w.-]+/g, "_")}_abx.csv` }).click();
+  el("a", { href: url, download: `${page.name.replace(/[^\w.-]+/g, "_")}_abx.csv` }).click();
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
@@ -88,15 +121,21 @@ function drawAbx() {
   abx.choices.forEach((box) => (box.disabled = on));
 }
 
+// A track in the lists of A and B: its index, what it is in short, and the end of its file's name.
+const abxName = (track) => (track.kind === "source" ? "0 source speech" : `${track.label}: ${wordsOf(track).short} (${track.tag})`);
+
 // Fill the lists of A and B with the tracks of the sample. A choice stays if the sample has that track.
 function fillAbx() {
   const names = audio.sample.tracks.map(nameOf);
   if (abx.trial && (find(abx.a) < 0 || find(abx.b) < 0)) end();
   for (const [i, letter] of ["a", "b"].entries()) {
     if (!names.includes(abx[letter])) abx[letter] = names[Math.min(i + 1, names.length - 1)];
-    abx.choices[i].replaceChildren(...names.map((name) => el("option", { value: name }, name)));
+    abx.choices[i].replaceChildren(...audio.sample.tracks.map((track) => el("option", { value: nameOf(track) }, abxName(track))));
     abx.choices[i].value = abx[letter];
   }
+  // Another sample is another sound: A, B and X are to be listened to again.
+  abx.heard = { A: 0, B: 0, X: 0 };
+  abx.since = null;
   if (abx.trial) listenTo(find(abx.trial.playing === "X" ? abx[abx.trial.X.toLowerCase()] : abx[abx.trial.playing.toLowerCase()]));
 }
 
@@ -114,11 +153,13 @@ function initAbx() {
   abx.save = button("answers as CSV", null, saveAnswers);
   abx.hear = Object.fromEntries(["A", "B", "X"].map((letter) => [letter, toggle([letter, " ", el("kbd", {}, letter.toLowerCase())], false, () => hearAbx(letter))]));
   abx.say = ["A", "B"].map((letter) => button(`X is ${letter}`, `shift ${letter.toLowerCase()}`, () => answer(letter)));
-  abx.status = el("p", { id: "abx-status", "aria-live": "polite" });
+  abx.status = el("output", { id: "abx-status", "aria-live": "polite" });
   abx.box.append(
-    el("p", { class: "quiet" }, "X is A or B by chance. p is the chance of at least so many right answers by guessing. During a trial the display shows the source."),
+    el("p", { class: "quiet" }, "A blind test of whether two can be told apart. X is A or B by chance, and you say which; p is the chance of at least so many right answers by guessing. "
+      + "An answer counts once X was heard in its trial, and A and B at least once since the start of the test, each for 0.3 s. During a trial the display shows the source."),
     el("div", { class: "row" }, labels, abx.start, abx.leave),
-    el("div", { class: "row" }, Object.values(abx.hear), abx.say, abx.save), abx.status);
+    el("div", { class: "row" }, Object.values(abx.hear), abx.say, abx.status), el("div", { class: "row" }, abx.save));
   abx.start.id = "abx-start";
+  audio.listeners.push(countHeard);
   drawAbx();
 }

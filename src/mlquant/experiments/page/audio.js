@@ -13,6 +13,7 @@ const audio = {
   nodes: [],
   started: null, // context time at which `offset` sounded; null when paused
   offset: 0, // s
+  placed: false, // whether somebody has played the sample, or chosen a position in it
   loop: null, // [from, to] in s, the selection
   around: false, // whether the whole sample is repeated when nothing is selected
   levelled: false,
@@ -55,19 +56,17 @@ function gain(track) {
 
 function ensureContext() {
   if (audio.context) return;
-  // At the rate of the speech the browser resamples once, after the mixer. At another rate some browsers interpolate
-  // each source linearly, and images of the spectrum above 4 kHz become audible.
+  // At the rate that the tracks are brought to, the browser leaves them as they are.
   try {
-    audio.context = new AudioContext({ sampleRate: RATE });
+    audio.context = new AudioContext({ sampleRate: FULL_RATE });
   } catch {
     audio.context = new AudioContext();
   }
 }
 
 function buffer(track) {
-  const pcm = array(track.audio);
-  const made = audio.context.createBuffer(1, audio.length, RATE);
-  made.copyToChannel(Float32Array.from(pcm, (v) => v / 32768), 0);
+  const made = audio.context.createBuffer(1, audio.length * UP, FULL_RATE);
+  made.copyToChannel(upsampled(array(track.audio), 1 / 32768), 0);
   return made;
 }
 
@@ -77,6 +76,7 @@ function choose(sample) {
   audio.sample = sample;
   audio.length = Math.max(...sample.tracks.map((track) => track.audio.shape[0]));
   audio.offset = 0;
+  audio.placed = false;
   audio.loop = null;
   // Go on with the same output of the new sample, if it has that output.
   if (before) audio.track = Math.max(0, sample.tracks.findIndex((track) => nameOf(track) === nameOf(before)));
@@ -99,6 +99,7 @@ function stop() {
 
 function start() {
   ensureContext();
+  audio.placed = true;
   audio.context.resume();
   audio.buffers ??= audio.sample.tracks.map(buffer);
   if (audio.offset >= duration() - 0.01) audio.offset = 0;
@@ -117,6 +118,7 @@ function start() {
   audio.nodes[0].source.onended = () => {
     stop();
     audio.offset = 0;
+    audio.placed = false;
     notify();
   };
 }
@@ -131,6 +133,7 @@ function seek(time) {
   const was = playing();
   stop();
   audio.offset = clamp(time, 0, duration());
+  audio.placed = true;
   if (was) start();
   notify();
 }

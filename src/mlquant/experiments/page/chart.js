@@ -69,7 +69,11 @@ function chart(box, series, axes) {
   const inside = el("svg", { x: left, y: top - 3, width: width - left - right, height: height - bottom - top + 6,
     viewBox: `${left} ${top - 3} ${width - left - right} ${height - bottom - top + 6}` });
   svg.append(inside);
-  const written = []; // the places of labels
+  const written = []; // the places of points and labels, which no other label may cover
+  for (const s of series.filter(({ mark }) => mark === "dots" || mark === "both")) {
+    for (let i = 0; i < s.x.length; i++) if (Number.isFinite(s.y[i])) written.push({ from: +X(s.x[i]) - 4, wide: 8, y: +Y(s.y[i]) + 3 });
+  }
+  let levelled = 0;
   for (const s of series) {
     const mark = s.mark ?? "line", style = `color: ${s.colour ?? "currentColor"}`;
     const g = el("g", { style, class: s.wide ? "wide" : null, "data-name": s.name });
@@ -89,11 +93,16 @@ function chart(box, series, axes) {
     inside.append(g);
     (s.labels ?? []).forEach((text, i) => {
       if (!good(i)) return;
-      const x = +X(s.x[i]) + 6;
-      let y = +Y(s.y[i]) + (s.below ? 13 : -4);
-      while (written.some((other) => Math.abs(other.x - x) < 40 && Math.abs(other.y - y) < 11)) y -= 4;
-      written.push({ x, y });
-      svg.append(el("text", { style, class: "label", x, y, "text-anchor": x > width - 50 ? "end" : "start" }, text));
+      // Labels of levels stand at the right and the left end in turn, that of a point begins beside it.
+      const wide = 6.2 * text.length + 4, point = +X(s.x[i]), edge = width - right - 2;
+      const from = mark === "level" && levelled++ % 2 ? left + 4 : mark === "level" || point + 6 + wide > edge ? edge - wide : point + 6;
+      const free = (y) => !written.some((other) => other.from < from + wide && from < other.from + other.wide && Math.abs(other.y - y) < 11);
+      const wanted = +Y(s.y[i]) + (s.below ? 13 : -4);
+      // The free place that is nearest to the point, above it or below; where there is none near, the label is left out.
+      const y = Array.from({ length: 17 }, (_, k) => wanted + (k % 2 ? -1 : 1) * 3 * Math.ceil(k / 2)).find((at) => at > 8 && at < height - bottom - 2 && free(at));
+      if (y === undefined) return;
+      written.push({ from, wide, y });
+      svg.append(el("rect", { class: "behind", x: from - 2, y: y - 9, width: wide, height: 12 }), el("text", { class: "label", x: from, y }, text));
     });
   }
   const legend = axes.legend === false ? [] : [el("div", { class: "legend" }, series.filter((s) => s.name).map((s) =>
@@ -113,4 +122,4 @@ function redrawn(box, draw) {
 }
 
 // Colours of curves, which differ on a light and on a dark page.
-const colour = (i) => `var(--c${((i % 8) + 8) % 8})`;
+const colour = (i) => `var(--c${i % page.colours})`;

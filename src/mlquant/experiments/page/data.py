@@ -2,7 +2,7 @@
 
 The object stands for an array by its place in the bytes, its type and its shape. Arrays that are only drawn are kept in
 16-bit steps of 0.01 dB; those that the page computes with (latents, codebooks, decoder, energies) stay float32.
-Neither torch nor scipy nor matplotlib is imported here: each takes longer to load than the page takes to make.
+Neither torch nor pandas nor matplotlib is imported here: each takes longer to load than the page takes to make.
 """
 
 from __future__ import annotations
@@ -15,8 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from mlquant.core import disk, records
+from mlquant.core.colours import LIGHT
 from mlquant.core.errors import InputError
 from mlquant.core.provenance import quick_look
+from mlquant.experiments.page.words import Words
 from mlquant.measures.columns import COLUMNS, FRAMES, TEXT, Column
 from mlquant.networks import dense
 from mlquant.networks.rows import row_of
@@ -99,7 +101,9 @@ def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
     names = list(dict.fromkeys(name for table in tables for name in table.provenance["samples"]))
     held = _held(names, tables)
     page = {
-        "title": " and ".join(_title(each) for each in experiments),
+        "title": _heading(experiments),
+        "name": " and ".join(each["name"] for each in experiments),
+        "colours": len(LIGHT),
         "step_dB": STEP_dB,
         "b_kHz": (B_HZ / 1000).tolist(),
         "columns": _columns(tables),
@@ -128,7 +132,14 @@ def _held(names: Sequence[str], tables: Sequence[_Tables]) -> list[str]:
     return held
 
 
-def _title(experiment: dict) -> str:
+def _heading(experiments: Sequence[dict]) -> str:
+    """Return the title of one experiment, or its name where it has none; of several their labels and names."""
+    if len(experiments) == 1:
+        return experiments[0]["title"] or experiments[0]["name"]
+    return " and ".join(map(_labelled, experiments))
+
+
+def _labelled(experiment: dict) -> str:
     label, name = experiment["label"], experiment["name"]
     return label if name in label else f"{label} {name}".strip()
 
@@ -157,6 +168,20 @@ class _Tables:
         known = self.provenance
         experiment = known["experiment"]
         networks = {name: Path(folder) for name, folder in known["networks"].items()}
+        shown = {name: _network(folder) for name, folder in networks.items()}
+        words = Words(
+            experiment["outputs"],
+            {name: (known["networks"][name], network["settings"]) for name, network in shown.items()},
+            self.means,
+            self.measures,
+            self.anchors,
+            known["stages"],
+            {
+                (row["index"], row["tag"]): row["files"]
+                for sample in list(known["samples"].values())[:1]
+                for row in sample.get("rows", ())
+            },
+        )
         copied = ("key", "pesq", "empty", "left_out", "versions", "wavs", "definitions")
         return {
             "label": self.label,
@@ -170,7 +195,10 @@ class _Tables:
             "measures": self.measures,
             "means": self.means,
             "anchors": self.anchors,
-            "networks": {name: _network(folder) for name, folder in networks.items()},
+            "networks": shown,
+            "words": words.outputs_in_words(),
+            "sentence": words.sentence(len(known["samples"])),
+            "finding": words.finding(),
             "traces": {name: read_rows(Path(folder) / "trace.csv") for name, folder in known["codebooks"].items()},
             "stages": [
                 {"folder": folder, "seconds": _seconds(folder), **{k: v for k, v in node.items() if k != "key"}}

@@ -47,6 +47,16 @@ const byId = (id) => document.getElementById(id);
 // The name of a track. It differs from those of the other tracks of the sample, and is the same in all samples.
 const nameOf = (track) => `${track.label} ${track.tag}`;
 
+// The outputs of all experiments in order, by which each has a colour of its own in all charts, legends and tables.
+const PLACES = page.experiments.flatMap((e, experiment) => e.outputs.map((o) => `${experiment} ${o.index} ${o.tag}`));
+const DASHES = [null, "8 3", "3 2", "8 3 2 3"];
+
+// How an output, or a track of it, is drawn: its colour, and its dashes where there are more outputs than colours.
+function styleOf({ experiment, index, tag }) {
+  const place = PLACES.indexOf(`${experiment} ${index} ${tag}`);
+  return { colour: colour(place), dash: DASHES[Math.floor(place / page.colours) % DASHES.length] };
+}
+
 const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
 // A number with so many decimals; a dash where there is none.
@@ -66,6 +76,31 @@ function select(label, options, onchange, attributes = {}) {
   const box = el("select", { ...attributes, onchange: () => onchange(box.value) },
     options.map(([value, text]) => el("option", { value }, text)));
   return el("label", {}, `${label} `, box);
+}
+
+// Put a box that scrolls into one that says so, with a faded edge and in words, while there is more than it shows.
+// `content` is what grows and shrinks in it.
+function scrolling(box, content = box.firstElementChild) {
+  const sign = el("p", { class: "sign", "aria-hidden": "true", hidden: true });
+  const edge = el("div", { class: "edge" });
+  const spot = document.createComment("");
+  box.replaceWith(spot);
+  edge.append(box);
+  const look = () => {
+    const wide = box.scrollWidth > box.clientWidth + 1, high = box.scrollHeight > box.clientHeight + 1;
+    const words = wide ? "← scrolls sideways →" : high ? "↑ scrolls ↓" : "";
+    if (sign.textContent !== words) sign.textContent = words;
+    sign.hidden = !words;
+    edge.classList.toggle("more-left", wide && box.scrollLeft > 1);
+    edge.classList.toggle("more-right", wide && box.scrollLeft + box.clientWidth < box.scrollWidth - 1);
+    edge.classList.toggle("more-below", high && box.scrollTop + box.clientHeight < box.scrollHeight - 1);
+  };
+  box.addEventListener("scroll", look, { passive: true });
+  const observer = new ResizeObserver(look);
+  for (const watched of [box, content]) if (watched) observer.observe(watched);
+  const whole = el("div", { class: "scrolling" }, sign, edge);
+  if (spot.parentNode) spot.replaceWith(whole);
+  return whole;
 }
 
 // A table. Cells are text, elements, or {text, sort}, where `sort` is the value to sort by. Heads are text or
@@ -93,6 +128,6 @@ function table(caption, heads, rows, sorted = null) {
     return el("th", { scope: "col", "aria-sort": sorted === false ? null : "none", class: numeric[c] ? "number" : null }, sorted === false ? name : button);
   });
   fill(rows);
-  return el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    el("table", {}, el("caption", { class: "hidden" }, caption), el("thead", {}, el("tr", {}, head)), body));
+  return scrolling(el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    el("table", {}, el("caption", { class: "hidden" }, caption), el("thead", {}, el("tr", {}, head)), body)));
 }

@@ -5,7 +5,7 @@ const KEYS = [
   ["shift 1 … 9", "the published wav of that index"], ["← →", "0.1 s back, on; with shift 1 s"], ["home", "to the start"], ["[ ]", "set the ends of the range to repeat"],
   ["\\", "clear the range"], ["r", "repeat all"], ["m", "match levels"], ["s", "next sample; with shift the previous one"], ["n b", "next frame, previous frame"],
   ["j", "frame with most distortion, then the next; with shift the previous one"], ["w", "loss weighting"], ["v q", "go to Frames, leave it"], ["x", "go to A/B/X"],
-  ["a b x", "in A/B/X: hear A, B, X"], ["shift a, b", "in A/B/X: X is A, X is B"], ["esc", "end A/B/X"],
+  ["a b x", "in A/B/X: hear A, B, X"], ["shift a, b", "in A/B/X: X is A, X is B"], ["esc", "end A/B/X"], ["?", "show these keys, or hide them"],
 ];
 
 // Write words into the status line if they are new: a screen reader reads whatever is written, even the same words.
@@ -13,14 +13,22 @@ function say(words) {
   if (byId("playing").textContent !== words) byId("playing").textContent = words;
 }
 
+// What was done, and, above all else, whatever makes it less than it looks like.
 function showAbout() {
-  byId("about").append(...page.experiments.map((e) => el("p", {}, several ? el("strong", {}, `${named(e)}: `) : null, e.title, " ",
-    el("span", { class: "quiet" }, `key ${e.key}, revision ${revision(e).replace(/^([0-9a-f]{10})[0-9a-f]+/, "$1")}`))));
-  for (const e of page.experiments) {
-    if (e.quick_look) byId("about").append(el("p", { class: "warning" }, several ? `${named(e)}: ` : "", e.quick_look));
-    if (e.left_out?.length) byId("about").append(el("p", { class: "warning" }, `${several ? `${named(e)}: ` : ""}left out, as they could not be obtained: ${e.left_out.join(", ")}.`));
-  }
-  if (page.not_held) byId("about").append(el("p", { class: "warning" }, `Of ${page.samples.length + page.not_held} samples ${page.samples.length} can be heard here. More would be too much for one page: the others are in the tables below, their wavs under Provenance.`));
+  const before = (e) => (several ? `${named(e)}: ` : "");
+  const warn = (...text) => el("p", { class: "warning" }, text);
+  const banners = page.experiments.flatMap((e) => [
+    e.quick_look ? warn(before(e), e.quick_look) : null,
+    e.left_out?.length ? warn(`${before(e)}left out, as they could not be obtained: ${e.left_out.join(", ")}.`) : null,
+    missingOf(e).length ? warn(`${before(e)}some measures are empty: `, el("a", { href: "#numbers" }, "see why"), ".") : null,
+  ]);
+  if (page.not_held) banners.push(warn(`Of ${page.samples.length + page.not_held} samples ${page.samples.length} can be heard here. More would be too much for one page: the others are in the tables below, their wavs under Provenance.`));
+  const shown = banners.filter(Boolean);
+  byId("about").append(...page.experiments.map((e) => el("p", { class: "done" },
+    several ? el("strong", {}, `${named(e)}: `) : null, several && e.title ? `${e.title}. ` : null, e.sentence)));
+  if (!shown.length) return;
+  const box = el("div", { class: "banners" }, el("div", {}, shown));
+  byId("about").append(scrolling(box));
 }
 
 const sampleButtons = page.samples.map((sample) => toggle(sample.sex ? [sample.name, " ", el("small", {}, sample.sex)] : sample.name, false, () => choose(sample)));
@@ -31,13 +39,15 @@ function showTracks() {
   const rows = new Map();
   trackButtons = audio.sample.tracks.map((track, i) => {
     const experiment = page.experiments[track.experiment];
-    const group = track.kind === "source" ? "source" : `${experiment.label ? `${experiment.label} ` : ""}${track.kind === "output" ? "outputs" : "published"}`;
-    const shift = track.kind === "published" ? "⇧" : "";
-    const made = toggle([el("kbd", {}, `${shift}${track.index}`), " ", el("small", {}, track.tag)], false, () => listenTo(i), { "data-track": i, "aria-label": nameOf(track) });
+    const group = track.kind === "source" ? `${page.experiments[0].label} outputs`.trim() : `${experiment.label ? `${experiment.label} ` : ""}${track.kind === "output" ? "outputs" : "published"}`;
+    const shift = track.kind === "published" ? "⇧" : "", words = wordsOf(track);
+    const made = toggle([track.kind === "source" ? null : el("i", { class: "swatch", style: `color: ${styleOf(track).colour}` }), track.kind === "source" ? null : " ",
+      el("kbd", {}, `${shift}${track.index}`), " ", el("small", {}, words.short)], false, () => listenTo(i),
+    { "data-track": i, "aria-label": `${shift ? "published " : ""}${track.index}, ${words.short}`, title: tooltipOf(track) });
     rows.set(group, [...(rows.get(group) ?? []), made]);
     return made;
   });
-  byId("tracks").replaceChildren(...[...rows].map(([group, buttons]) => el("div", { class: "row" }, el("span", { class: "group" }, group), buttons)));
+  byId("tracks").firstElementChild.replaceChildren(...[...rows].map(([group, buttons]) => el("div", { class: "row" }, el("span", { class: "group" }, group), buttons)));
 }
 
 const transport = {};
@@ -48,11 +58,20 @@ function initTransport() {
   transport.time = el("output", { id: "time", "aria-label": "time" });
   transport.around = toggle(["repeat ", key("r")], false, () => setAround(!audio.around));
   transport.levelled = toggle(["match levels ", key("m")], false, () => setLevelled(!audio.levelled), { title: "gives all tracks the RMS of the softest" });
+  transport.mini = el("button", { type: "button", onclick: playOrPause });
+  transport.miniText = el("span", {});
+  transport.miniTime = el("output", { "aria-label": "time" });
+  byId("mini").append(transport.mini, transport.miniText, transport.miniTime, el("a", { href: "#player" }, "to the player"));
   transport.clear = el("button", { type: "button", onclick: () => setLoop(null) }, "clear ", key("\\"));
   byId("transport").append(transport.play, transport.time,
     el("button", { type: "button", onclick: () => setEnd(0) }, "from here ", key("[")), el("button", { type: "button", onclick: () => setEnd(1) }, "to here ", key("]")),
     transport.clear, transport.around, transport.levelled);
-  byId("samples").append(el("span", { class: "group" }, "sample"), ...sampleButtons);
+  transport.help = el("button", { type: "button", id: "help", "aria-label": "keys", title: "the keys of this page", "aria-expanded": "false", "aria-controls": "keys", popovertarget: "keys" }, "?");
+  byId("transport").append(transport.help);
+  byId("keys").addEventListener("toggle", (event) => transport.help.setAttribute("aria-expanded", String(event.newState === "open")));
+  byId("samples").firstElementChild.append(el("span", { class: "group" }, "sample"), ...sampleButtons);
+  scrolling(byId("samples"));
+  scrolling(byId("tracks"));
   byId("keys").querySelector("dl").append(...KEYS.map(([keys, what]) => el("div", {}, el("dt", {}, keys.split(" ").map((k) => el("kbd", {}, k))), el("dd", {}, what))));
 }
 
@@ -61,6 +80,15 @@ function setEnd(which) {
   const loop = [...(audio.loop ?? [0, duration()])];
   loop[which] = position();
   setLoop(loop[1] > loop[0] ? loop : which ? [0, loop[1]] : [loop[0], duration()]);
+}
+
+// The small player is there while the other one is out of sight. The page leaves as much room at its end, and no focus
+// comes to lie below it.
+function initMini() {
+  new IntersectionObserver(([entry]) => {
+    byId("mini").hidden = entry.isIntersecting || !page.samples.length;
+    document.documentElement.classList.toggle("with-mini", !byId("mini").hidden);
+  }).observe(byId("timeline"));
 }
 
 let drawnSample = null;
@@ -82,11 +110,14 @@ function show() {
     button.disabled = blind;
   });
   transport.play.replaceChildren(playing() ? "pause " : "play ", el("kbd", {}, "space"));
+  transport.mini.replaceChildren(playing() ? "pause" : "play");
+  transport.miniText.textContent = blind ? `${sample.name}: A/B/X` : `${sample.name}, ${track.kind === "source" ? "" : `${track.label}: `}${wordsOf(track).short}`;
   press(transport.around, audio.around);
   press(transport.levelled, audio.levelled);
   const loop = audio.loop ? `, repeats ${number(audio.loop[0])} to ${number(audio.loop[1])} s` : "";
   const level = audio.levelled && !blind ? `, ${number(20 * Math.log10(gain(track)), 1)} dB` : "";
-  say(blind ? `${sample.name}: A/B/X${loop}` : `${sample.name}: ${nameOf(track)}${level}${loop}`);
+  say(blind ? `${sample.name}: A/B/X${loop}` : `${sample.name}, ${track.kind === "source" ? "" : `${track.label}: `}${toldOf(track).replace(track.kind === "published" ? /^published, / : /^$/, "")}${level}${loop}${track.kind === "source" ? "" : ` (${wordsOf(track).what}; ${track.tag})`}`);
+  showOutputs();
   drawTimeline(sample.tracks[blind ? 0 : audio.track]);
   follow();
   drawFrame(true);
@@ -97,6 +128,7 @@ function follow() {
   placeCursor();
   const time = position();
   transport.time.value = `${number(time, 3)} / ${number(duration())} s`;
+  transport.miniTime.value = `${number(time, 1)} / ${number(duration(), 1)} s`;
   timeline.box.setAttribute("aria-valuemax", number(duration(), 3));
   timeline.box.setAttribute("aria-valuenow", number(time, 3));
   timeline.box.setAttribute("aria-valuetext", `${number(time)} seconds, frame ${frameAt(time)}`);
@@ -129,6 +161,14 @@ function enter(id) {
 function pressed(event) {
   const { target, key, shiftKey: shift } = event, region = target.closest("[data-keys]")?.dataset.keys;
   const lower = key.length === 1 ? key.toLowerCase() : key;
+  if (key === "?") {
+    if (getComputedStyle(transport.help).display !== "none") byId("keys").togglePopover();
+    return true;
+  }
+  if (key === "Escape" && byId("keys").matches(":popover-open")) {
+    byId("keys").hidePopover();
+    return true;
+  }
   const digit = /^(?:Digit|Numpad)(\d)$/.exec(event.code)?.[1] ?? (/^\d$/.test(key) ? key : null);
   if (region === "abx" && abx.trial && ["a", "b", "x"].includes(lower)) {
     if (!shift) hearAbx(lower.toUpperCase());
@@ -180,12 +220,16 @@ document.addEventListener("mousedown", (event) => {
   region.focus({ preventScroll: true });
 });
 
+document.body.classList.toggle("several", several);
 showAbout();
+initComparison();
 initTransport();
 initTimeline();
 initBottleneck();
 initViewer();
 initAbx();
+initMini();
+initOverview();
 audio.listeners.push(show);
 for (const id of page.samples.length ? [] : ["player", "abx", "viewer"]) byId(id).hidden = true;
 if (page.samples.length) {

@@ -1,7 +1,9 @@
-// Legend, measures, charts of the measures, training, history and provenance.
+// Legend, measures, training, history and provenance.
 
-// The columns that the page shows until a reader asks for all; after each comes that of the published wavs.
-const FIRST_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].first).flatMap((name) => [name, `published_${name}`]);
+// The columns that the page shows until a reader asks for all, measures of speech (PESQ ...) first, so that a narrow
+// window shows them; after each comes that of the published wavs.
+const FIRST_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].first)
+  .sort((a, b) => page.columns[b].of_speech - page.columns[a].of_speech).flatMap((name) => [name, `published_${name}`]);
 // The measures that can be drawn against bit/s, those of speech first.
 const CHARTED_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[name].charted).sort((a, b) => page.columns[b].of_speech - page.columns[a].of_speech);
 
@@ -50,53 +52,10 @@ function measures() {
   return [el("div", { class: "row", role: "group", "aria-label": "rows and columns" }, buttons.map(([button]) => button)), box];
 }
 
-// A measure against bit/s: outputs, their published wavs, Codec 2's modes. Speech without bits is a horizontal line.
-function againstBits() {
-  const box = el("div", { class: "chart", id: "bits-chart" });
-  const anchors = new Map();
-  for (const r of page.experiments.flatMap((e, i) => e.anchors.map((a) => ({ ...a, experiment: i })))) {
-    // Experiments that share a sample have the same anchors of it, so that each sample counts once.
-    if (!anchors.has(r.tag)) anchors.set(r.tag, new Map());
-    if (!anchors.get(r.tag).has(r.sample)) anchors.get(r.tag).set(r.sample, r);
-  }
-  const of = (tag, name) => mean([...(anchors.get(tag)?.values() ?? [])].map((r) => r[name]).filter(has));
-  const choices = CHARTED_COLUMNS.filter((name) => page.experiments.some((e) => e.means.some((r) => has(r[name]))));
-  let name = choices[0];
-  const draw = () => {
-    const modes = [...anchors.keys()].map((tag) => ({ tag, x: of(tag, "bit_per_s"), y: of(tag, name) })).filter((m) => has(m.x) && has(m.y)).sort((a, b) => a.x - b.x);
-    const series = [];
-    if (modes.length) series.push({ name: "Codec 2", x: modes.map((m) => m.x), y: modes.map((m) => m.y), labels: modes.map((m) => m.tag), below: true, colour: "var(--quiet)", mark: "both" });
-    for (const [tag, text] of [["original", "original amplitudes and phases"], ["ideal_y", "true y"]]) {
-      const y = of(tag, name);
-      if (has(y)) series.push({ name: `${text} ${number(y)}`, x: [0], y: [y], mark: "level", dash: tag === "original" ? null : "6 3", colour: "currentColor" });
-    }
-    page.experiments.forEach((experiment, e) => experiment.outputs.forEach((output, i) => {
-      const r = experiment.means.find((m) => m.group === "all" && m.index === output.index && m.tag === output.tag);
-      if (!r || !has(r[name]) || output.process === "original") return;
-      const style = { colour: colour(several ? e * 5 + i : i), wide: true }, label = `${experiment.label} ${output.index}`.trim();
-      if (!has(r.bit_per_s)) series.push({ ...style, wide: false, name: `${label}, no quantiser, ${number(r[name])}`, x: [0], y: [r[name]], mark: "level", dash: "2 3" });
-      else {
-        const bits = has(r.bits_per_frame) ? `, ${r.bits_per_frame} bits in ${r.frame_ms} ms` : "";
-        series.push({ ...style, name: `${label} ${output.tag}${bits}`, x: [r.bit_per_s], y: [r[name]], mark: "dots", labels: [label] });
-        const published = r[`published_${name}`];
-        if (has(published)) series.push({ ...style, hollow: true, name: `${label} published`, x: [r.bit_per_s], y: [published], mark: "dots" });
-      }
-    }));
-    const label = page.columns[name].label;
-    chart(box, series, { x: { label: "bit/s", range: [0, Math.max(3400, ...series.filter((s) => s.mark !== "level").flatMap((s) => s.x.map((x) => 1.05 * x)))] }, y: { label }, height: 320, title: `${label} against bit/s` });
-  };
-  if (!choices.length) return quiet("There is no measure of quality to draw against bit/s.");
-  redrawn(box, draw);
-  return el("div", {}, el("div", { class: "row" }, select("Measure", choices.map((c) => [c, page.columns[c].label]), (value) => {
-    name = value;
-    draw();
-  }), el("span", { class: "quiet" }, "means over all samples, against bit/s")), box);
-}
-
-// A table that came with the page as a CSV file. Cells that are numbers sort as numbers.
-function extraTable({ title, columns, rows }) {
-  const cell = (text) => (text === "" ? null : Number.isFinite(+text) ? { text: String(+(+text).toPrecision(5)), sort: +text } : text);
-  return [el("h3", {}, title), rows.length ? table(title, columns, rows.map((cells) => cells.map(cell))) : quiet("nothing")];
+// What raters said of the outputs in a listening test.
+function heard({ title, columns, rows }) {
+  const cell = (text) => (text === "" ? null : Number.isFinite(+text) ? { text, sort: +text } : text);
+  return [el("h3", {}, title), table(title, columns, rows.map((cells) => cells.map(cell)))];
 }
 
 function explanations() {
@@ -114,13 +73,16 @@ function delays() {
   });
 }
 
+// Which measures are empty, and why.
+const missingOf = (e) => e.empty ?? (e.pesq ? [] : ["PESQ: the Python package pesq was not installed when the tables were made"]);
+
 function initNumbers() {
-  const missing = page.experiments.flatMap((e) => (e.empty ?? (e.pesq ? [] : ["PESQ: the Python package pesq was not installed when the tables were made"])).map((text) =>
+  const missing = page.experiments.flatMap((e) => missingOf(e).map((text) =>
     el("p", { class: "warning" }, `${several ? `${named(e)}: ` : ""}Left empty is ${text}. Measure again: snakemake results/${e.name}_wav -R measure`)));
   const absent = page.experiments.filter((e) => !e.published).map((e) => quiet(`${several ? `${named(e)}: no` : "No"} folder of published wavs was named, so there are no published columns.`));
   const tags = [...new Set(page.experiments.flatMap((e) => e.anchors.map((r) => r.tag)))];
   const columns = Object.keys(page.columns).filter((name) => page.experiments.some((e) => e.anchors.some((r) => has(r[name]))));
-  byId("numbers").append(legend(), ...page.extra.flatMap(extraTable), ...missing, ...measures(), explanations(), ...absent, ...delays(), againstBits(),
+  byId("numbers").append(legend(), ...missing, ...measures(), ...page.ratings.flatMap(heard), explanations(), ...absent, ...delays(),
     details("Codec 2's modes, the original and the true y: means", table("anchors",
       [...withLabel({ label: "experiment" }, ["anchor"]), ...columns.map((name) => ({ text: page.columns[name].label, help: page.columns[name].help }))],
       page.experiments.flatMap((e) => tags.map((tag) => withLabel(e, [tag, ...columns.map((name) => {
@@ -205,7 +167,7 @@ function provenanceOf(experiment) {
   const seeds = experiment.stages.filter((s) => has(s.settings?.seed)).map((s) => [s.folder, s.settings.seed]);
   const seconds = experiment.stages.map((s) => s.seconds).filter(has);
   const total = seconds.reduce((a, b) => a + b, 0);
-  const list = (title, caption, heads, rows) => (rows.length ? details(`${title} (${rows.length})`, table(caption, heads, rows)) : null);
+  const list = (title, caption, heads, rows) => (rows.length ? details(`${title} (${rows.length})`, table(`${caption}${several ? ` of ${named(experiment)}` : ""}`, heads, rows)) : null);
   return el("div", {}, several ? el("h3", {}, named(experiment)) : null,
     el("dl", { class: "facts" }, [["key", experiment.key], ["revision", revision(experiment)], ["tables", experiment.folder],
       ["run time", seconds.length ? `${number(total, 0)} s in ${seconds.length} of ${experiment.stages.length} runs of commands` : "not recorded"],

@@ -95,10 +95,10 @@ function drawTimeline(track, force = false) {
   if (timeline.drawn === track && !force) return;
   timeline.drawn = track;
   const pcm = array(track.audio);
-  for (const [id, height, draw] of [["waveform", 70, drawWaveform], ["spectrogram", 150, drawSpectrogram]]) {
+  for (const [id, draw] of [["waveform", drawWaveform], ["spectrogram", drawSpectrogram]]) {
     const canvas = byId(id);
     canvas.width = Math.max(1, Math.round(timeline.box.clientWidth * devicePixelRatio));
-    canvas.height = Math.round(height * devicePixelRatio);
+    canvas.height = Math.max(1, Math.round(canvas.clientHeight * devicePixelRatio));
     draw(canvas, pcm, audio.length);
   }
 }

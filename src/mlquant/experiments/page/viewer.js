@@ -43,6 +43,24 @@ function networkOf(track, target) {
   return (output?.networks ?? []).map((name) => experiment.networks[name]).find((n) => n && n.target === target);
 }
 
+// The style of an output's curve. That of b_hat is dashed, with dots between the dashes where the output has dashes of its own.
+function styled(track, kind) {
+  const style = styleOf(track);
+  return kind === "b_hat" ? { ...style, dash: style.dash ? `${style.dash} 1 3` : "5 3" } : style;
+}
+
+// The voiced frame with the most energy, or, without voiced ones, the frame with the most.
+function loudest(sample) {
+  const energy = array(sample.energy), voiced = array(sample.voiced);
+  let found = 0;
+  const better = (i, j) => Boolean(voiced[i]) === Boolean(voiced[j]) ? energy[i] > energy[j] : Boolean(voiced[i]);
+  for (let i = 1; i < energy.length; i++) if (better(i, found)) found = i;
+  return found;
+}
+
+// The frame at the cursor; the loudest one until somebody plays the sample or chooses a position in it.
+const viewedFrame = () => (playing() || audio.placed ? frameAt(position()) : loudest(audio.sample));
+
 // Curves of a frame: {id, name, x, y, ...} as chart() takes them.
 function curvesOf(frame) {
   const sample = audio.sample, current = viewedOutput(), y = row(sample.y, frame), b = row(sample.b, frame);
@@ -51,11 +69,11 @@ function curvesOf(frame) {
     { id: "y", name: "y", x: Y_KHZ, y, colour: "currentColor" },
     { id: "b", name: "b", x: B_KHZ, y: b, colour: "var(--quiet)", mark: "both", dash: "2 3" },
   ];
-  outputs().forEach((track, i) => {
+  outputs().forEach((track) => {
     const mine = track === current;
     for (const [kind, x] of [["y_hat", Y_KHZ], ["b_hat", B_KHZ]]) {
       const values = row(track[kind], frame);
-      if (values) curves.push({ id: mine ? "mine" : "others", kind, track, name: `${kind} ${track.label}`, x, y: values, colour: colour(i), wide: mine, mark: kind === "b_hat" ? "both" : "line", dash: kind === "b_hat" ? "5 3" : null });
+      if (values) curves.push({ id: mine ? "mine" : "others", kind, track, name: `${kind} ${track.label}`, x, y: values, ...styled(track, kind), wide: mine, mark: kind === "b_hat" ? "both" : "line" });
     }
   });
   const made = live(sample, frame);
@@ -71,7 +89,7 @@ function curvesOf(frame) {
 }
 
 function drawFrame(force = false) {
-  const frame = frameAt(position());
+  const frame = viewedFrame();
   if (frame === viewer.frame && !force) return;
   viewer.frame = frame;
   const all = curvesOf(frame), visible = all.filter((curve) => !viewer.hidden.has(curve.id));
@@ -98,8 +116,8 @@ function showNumbers(frame) {
     el("table", {},
       el("caption", { class: "hidden" }, "distortion of this frame"),
       el("thead", {}, el("tr", {}, ["index", ...FRAME_COLUMNS.map((name) => page.columns[name].label)].map((h, i) => el("th", { scope: "col", class: i ? "number" : null }, h)))),
-      el("tbody", {}, outputs().map((track, i) => el("tr", { "aria-current": track === current ? "true" : null },
-        el("th", { scope: "row" }, el("i", { class: "swatch", style: `color: ${colour(i)}` }), ` ${track.label} `, el("small", {}, track.tag)),
+      el("tbody", {}, outputs().map((track) => el("tr", { "aria-current": track === current ? "true" : null },
+        el("th", { scope: "row" }, el("i", { class: "swatch", style: `color: ${styleOf(track).colour}` }), ` ${track.label} `, el("small", {}, wordsOf(track).short)),
         FRAME_COLUMNS.map((name) => el("td", { class: "number" }, number(value(track, name)))))))));
 }
 
@@ -145,6 +163,9 @@ function initViewer() {
     button("previous", "b", () => goTo(viewer.frame - 1)), button("next", "n", () => goTo(viewer.frame + 1)),
     button("worst", "j", () => jump(1)), button("loss weight", "w", toggleWeight, { id: "weight", "aria-pressed": "false" }), button("leave", "q", () => enter("player")));
   const names = { A: "harmonics", y: "y", b: "b", mine: "of what plays", others: "of other indices", live: "live" };
+  byId("viewer").querySelector("h2").after(quiet("The spectrum of one frame of 10 ms, in dB. Its harmonics are what the vocoder measures; y samples them every 50 Hz, b at 20 mel-spaced "
+    + "frequencies, and y_hat and b_hat are what networks and quantisers make of these. It opens on the loudest voiced frame; then it follows the cursor."));
+  scrolling(byId("frame-box"));
   byId("curves").append(...Object.entries(names).filter(([id]) => id !== "live" || bottleneck.layers).map(([id, name]) => {
     const made = toggle(name, !viewer.hidden.has(id), () => {
       viewer.hidden.has(id) ? viewer.hidden.delete(id) : viewer.hidden.add(id);

@@ -1,0 +1,69 @@
+"""What `mlquant measure` takes: the files of one sample, and of each output; and `mlquant measure-set`: its coding.
+
+The workflow writes both. The blocks of `measure` are for the help; a test compares them with what the workflow gives.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from mlquant.chains.steps import Step
+from mlquant.core.blocks import Block
+from mlquant.core.stage import Setting
+
+Path = str
+
+
+class Row(Block):
+    """An output of the sample."""
+
+    index: Annotated[int | None, Setting(help="index of the output; none for an anchor")]
+    tag: Annotated[str, Setting(help="tag of the output, the end of the name of its files")]
+    bits_per_frame: Annotated[int | None, Setting(help="bits of a vector that is sent; none where none are")]
+    frame_ms: Annotated[int | None, Setting(help="time in ms between vectors that are sent; none where none are")]
+    delay: Annotated[int, Setting(help="samples by which it comes later than other outputs")]
+    files: Annotated[
+        dict[str, Path],
+        Setting(
+            help="its files by name: wav; of a vocoder's output also y, y_hat, b, b_hat, l, l_hat as far as it has "
+            "them; published, a published wav of the same name"
+        ),
+    ]
+    interval_ms: Annotated[
+        int | None, Setting(help="time in ms between vectors that are sent, if the quantiser leaves some out")
+    ] = None
+
+
+class Record(Block):
+    """One sample with its outputs."""
+
+    sample: Annotated[str, Setting(help="name of the sample")]
+    sex: Annotated[Literal["m", "f"] | None, Setting(help="sex of the speaker")]
+    references: Annotated[
+        dict[str, Path],
+        Setting(
+            help="files that outputs are compared with, by name: source, the speech itself; original and ideal_y, the "
+            "vocoder without networks; features, b; model; y"
+        ),
+    ]
+    rows: Annotated[list[Row], Setting(help="its outputs")]
+    stages: Annotated[dict[str, Any], Setting(help="the results behind these files, by folder, for provenance.json")]
+    latents: Annotated[Path | None, Setting(help="latents that the experiment's page starts from")] = None
+    entry: Annotated[dict[str, Any] | None, Setting(help="the sample's entry of the configuration")] = None
+
+
+class Coding(Block):
+    """What is done to the utterances of a test set: the process of an output, with its steps or its mode."""
+
+    process: Annotated[
+        Literal["original", "vocoder", "codec2"],
+        Setting(help="original: amplitudes and phases as analysed; codec2: Codec 2 itself; vocoder: the steps"),
+    ]
+    steps: Annotated[
+        list[Annotated[Step, Field(discriminator="step")]],
+        Setting(help="of vocoder: the steps of its chain, as `mlquant rate` takes them"),
+    ] = []
+    mode: Annotated[str | None, Setting(help="of codec2: its mode, in bit/s")] = None
+    delay: Annotated[int, Setting(help="samples by which it comes later than other outputs")] = 0
