@@ -87,6 +87,25 @@ def files_on_page(experiment, samples):
     return files + [plan.latents[name] for name in samples if name in plan.latents]
 
 
+def ratings_of(experiment):
+    """Return the tables of answers to the listening tests of an experiment that are there."""
+    tests = [name for name, test in PLAN.tests.items() if test.experiment == experiment]
+    return [local(path) for path in (f"results/ratings/{name}/ratings.csv" for name in tests) if os.path.exists(path)]
+
+
+def test_settings(test):
+    """Return what the page of a listening test is made by, as JSON text."""
+    try:
+        return PLAN.of_listening(test)
+    except InputError as error:
+        raise WorkflowError(str(error))
+
+
+def tested(wildcards):
+    """Return the experiment whose outputs are heard in a listening test."""
+    return PLAN.tests[wildcards.test].experiment
+
+
 def available_of(samples):
     """Return samples without the optional ones that could not be obtained."""
     sources = PLAN.optional(samples)
