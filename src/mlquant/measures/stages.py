@@ -51,7 +51,7 @@ def measure_set(
     speech_out: Annotated[Path, File(help="the coded speech of all", flag="--speech")],
     root: Root = None,
 ) -> None:
-    """Code each utterance of a test set by itself, and measure it against its source."""
+    """Code and measure each utterance of a test set."""
     import pandas as pd
 
     from mlquant.core import blocks, disk, records

@@ -42,7 +42,7 @@ from mlquant.vocoder import stages as vocoder
 from mlquant.vocoder.types import MODES
 
 if TYPE_CHECKING:
-    from mlquant.chains.settings import Chain, Output, RatedChain
+    from mlquant.chains.settings import Chain, Output
     from mlquant.plan.config import Config
 
 HELD_OUT = NetworkSettings.model_fields["held_out"].default

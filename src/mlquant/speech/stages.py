@@ -66,7 +66,7 @@ def prepare_set(
     raw: Raw,
     utterances: Annotated[Path, File(help="CSV of the utterances and their places in the speech")],
 ) -> None:
-    """Choose utterances to measure on, and write them one after another as 16-bit 8 kHz speech."""
+    """Choose utterances for a test set, and write their speech."""
     from mlquant.core import blocks
     from mlquant.speech import sets
     from mlquant.speech.settings import SeededClips, audio_files

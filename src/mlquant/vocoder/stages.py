@@ -74,7 +74,7 @@ def analyse_set(
     b: Annotated[Path, File(help="b[20] in dB, Wo, voicing: 22 floats a frame")],
     y: Annotated[Path, File(help="y[79] in dB: 79 floats a frame")],
 ) -> None:
-    """Analyse the utterances of a test set, each by itself, and compute their features b and y."""
+    """Write model, b and y of each utterance of a test set."""
     from mlquant.core import records
     from mlquant.speech import sets
     from mlquant.vocoder import analysis, features
