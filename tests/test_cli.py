@@ -20,7 +20,20 @@ from mlquant.quantisers import vq
 from mlquant.vocoder.features import energy_dB
 
 COMMANDS = [
-    *("fetch", "prepare-sample", "prepare-corpus", "analyse", "features", "resynth", "train", "train-on", "encode"),
+    *(
+        "fetch",
+        "prepare-sample",
+        "prepare-corpus",
+        "prepare-set",
+        "analyse",
+        "analyse-set",
+        "measure-set",
+        "features",
+        "resynth",
+        "train",
+        "train-on",
+        "encode",
+    ),
     *(
         "decode",
         "infer",
@@ -300,6 +313,9 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
         "means.csv",
         "measures.csv",
         "provenance.json",
+        "set_means.csv",
+        "set_pairs.csv",
+        "utterances.csv",
     ]
     assert sorted(path.name for path in tables.iterdir()) == written
     names = [*written[:5], "index.html", *written[5:], "v_6_vq7.wav"]
@@ -308,7 +324,7 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     assert told[8 : len(wav)] == wav[8:] and b"experiment trial, index 6, key " in told[len(wav) :]
     text = (tmp_path / "out/README.md").read_text()
     columns = pd.read_csv(tables / "columns.csv", keep_default_na=False).set_index("column")
-    for name in ("measures", "means", "anchors", "frames"):
+    for name in ("measures", "means", "anchors", "frames", "utterances", "set_means", "set_pairs"):
         table = pd.read_csv(tables / f"{name}.csv")
         told = columns[[f"{name}.csv" in cell.split() for cell in columns["tables"]]]
         assert [*told.index] == [column for column in columns.index if column in table] and {*told.index} == {*table}

@@ -18,12 +18,12 @@ from mlquant.core import blocks
 from mlquant.core.stage import UNSET, Setting
 from mlquant.experiments.settings import IndexedOutput, Tables
 from mlquant.listening.settings import Page
-from mlquant.measures.settings import Record
+from mlquant.measures.settings import Coding, Record
 from mlquant.networks.settings import NetworkSettings
 from mlquant.plan.config import load, read
 from mlquant.plan.plan import Plan
 from mlquant.report.settings import Report
-from mlquant.speech.settings import SeededChoice, Source
+from mlquant.speech.settings import SeededChoice, SeededClips, Source
 from mlquant.studies.rates import RateSettings
 from mlquant.studies.settings import StudyFiles, Sweep
 
@@ -33,6 +33,8 @@ BLOCKS = {
     **{"fetch": [Source], "prepare-corpus": [SeededChoice], "train": [NetworkSettings], "train-on": [NetworkSettings]},
     **{"measure": [Record], "tabulate": [Tables], "sweep": [Sweep], "report": [Report]},
     "listening": [Page],
+    "prepare-set": [SeededClips],
+    "measure-set": [Coding],
     "rate": [RateSettings, *Step.__args__],
     "study": [StudyFiles, *(module.Settings for module in studies.kinds().values())],
 }

@@ -58,6 +58,9 @@ TABLES = (
     "means.csv",
     "measures.csv",
     "provenance.json",
+    "set_means.csv",
+    "set_pairs.csv",
+    "utterances.csv",
 )
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import soundfile
 from support.pages import check_all
-from support.workflow import TABLES, Done
+from support.workflow import TABLES, Done, synthetic_speech
 
 PUBLISHED = ("1_out", "3_k80_y_hat", "5_k80_b_hat_nn4", "6_k80_b_hat_vq24", "7_k80_b_hat_vq12", "8_3200")
 
@@ -397,7 +397,8 @@ def test_mbest_changed_runs_the_search_and_changed_back_only_gathers(finished, t
     before, done = there_and_back
     assert done.there.rules == SEARCHED
     differ = {name.rsplit("/", 1)[1] for name, data in done.between.items() if data != before[name]}
-    assert differ - {"ann_6_k80_b_hat_vq24.wav"} == set(TABLES) - {"anchors.csv", "columns.csv"}
+    same = {"anchors.csv", "columns.csv", "set_means.csv", "set_pairs.csv", "utterances.csv"}
+    assert differ - {"ann_6_k80_b_hat_vq24.wav"} == set(TABLES) - same
     assert done.back.rules == {"page": 1}
     assert but_the_page(finished.bytes("results/240118_wav/*")) == before
 
@@ -562,3 +563,27 @@ def test_what_cannot_be_used_ends_in_a_line_each_and_the_rest_is_made(finished):
     assert "Traceback" not in done.text
     assert len(finished.files("results/measures/bad_bob.*/measured.json")) == 1
     assert not (finished.folder / "results/bad_wav").exists()
+
+
+@pytest.mark.slow
+def test_an_experiment_is_measured_on_a_test_set_in_shards(copied):
+    own = copied.folder / "utterances"
+    own.mkdir()
+    speech = {f"{speaker}_{i}": synthetic_speech(1.2, 100 + 30 * i, i) for speaker in "abc" for i in range(2)}
+    for name, samples in speech.items():
+        soundfile.write(own / f"{name}.wav", samples, 8000, "PCM_16")
+    test_set = "test_sets={mine: {files: utterances, shards: 2, speakers: '([a-z])_[0-9]', sex: {a: f, b: m, c: m}}}"
+    words = ["--config", test_set, "experiments={240118: {test_set: mine}}"]
+    done = copied.run("--cores", 2, "results/240118_wav", *words)
+    outputs = len(PUBLISHED)
+    in_set = {"prepare_set": 2, "analyse_set": 2, "measure_set": 2 * outputs}
+    assert done.rules == in_set | {"tabulate": 1, "page": 1}, done.text
+    means = pd.read_csv(copied.folder / "results/240118_wav/set_means.csv").query(
+        "measure == 'stoi' and group == 'all'"
+    )
+    assert len(means) == outputs and (means["utterances"] == 6).all() and (means["speakers"] == 3).all()
+    assert (means["low"] <= means["mean"]).all() and (means["mean"] <= means["high"]).all()
+    assert copied.run("--cores", 2, "results/240118_wav", *words).rules == {}
+    soundfile.write(own / "c_9.wav", synthetic_speech(1.2, 140, 9), 8000, "PCM_16")
+    one_shard = {name: count // 2 for name, count in in_set.items()}
+    assert copied.run("--cores", 2, "results/240118_wav", *words).rules == one_shard | {"tabulate": 1, "page": 1}

@@ -23,12 +23,41 @@ rule measure:
         "mlquant measure {params.arguments:q} > {log:q} 2>&1"
 
 
+rule measure_set:
+    input:
+        speech=taken("speech", "results/sets/{}/speech.raw"),
+        utterances=taken("utterances", "results/sets/{}/utterances.csv"),
+        model=taken("model", "results/set_features/{}/model.bin"),
+        b=taken("b", "results/set_features/{}/b.f32"),
+        y=taken("y", "results/set_features/{}/y.f32"),
+        trained=taken("trained", any_result),
+    output:
+        table="results/set_measures/{node}/measures.csv",
+        speech_out="results/set_measures/{node}/speech.raw",
+    log:
+        "results/logs/set_measures/{node}.log",
+    benchmark:
+        "results/benchmarks/set_measures/{node}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        arguments=arguments,
+    message:
+        "Coding and measuring utterances {wildcards.node}"
+    shell:
+        "mlquant measure-set {params.arguments:q} > {log:q} 2>&1"
+
+
 rule tabulate:
     input:
         required=lambda w: measured(experiment_of(w), required(experiment_of(w))),
         optional=lambda w: measured(experiment_of(w), optional(experiment_of(w))),
         sidecars=taken("sidecars", "results/networks/{}/provenance.json", "results/codebooks/{}/provenance.json"),
         origins=lambda w: origins(experiment_of(w)),
+        of_set=taken("of_set", "results/sets/{}/utterances.csv", "results/set_measures/{}/measures.csv"),
     output:
         report(
             "results/experiments/{node}/means.csv",
@@ -47,6 +76,9 @@ rule tabulate:
             "anchors.csv",
             "frames.csv",
             "columns.csv",
+            "utterances.csv",
+            "set_means.csv",
+            "set_pairs.csv",
             "README.md",
             "config.yaml",
             "provenance.json",

@@ -44,3 +44,28 @@ rule features:
         "Computing features of {wildcards.node}"
     shell:
         "mlquant features {params.arguments:q} > {log:q} 2>&1"
+
+
+rule analyse_set:
+    input:
+        speech=taken("speech", "results/sets/{}/speech.raw"),
+        utterances=taken("utterances", "results/sets/{}/utterances.csv"),
+    output:
+        model="results/set_features/{node}/model.bin",
+        b="results/set_features/{node}/b.f32",
+        y="results/set_features/{node}/y.f32",
+    log:
+        "results/logs/set_features/{node}.log",
+    benchmark:
+        "results/benchmarks/set_features/{node}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        arguments=arguments,
+    message:
+        "Analysing utterances {wildcards.node}"
+    shell:
+        "mlquant analyse-set {params.arguments:q} > {log:q} 2>&1"

@@ -5,7 +5,7 @@ import os
 from glob import glob
 
 TABLES = ("provenance.json", "measures.csv", "means.csv", "anchors.csv")
-TABLES += ("frames.csv", "columns.csv", "README.md", "config.yaml")
+TABLES += ("frames.csv", "columns.csv", "README.md", "config.yaml", "utterances.csv", "set_means.csv", "set_pairs.csv")
 LEFT_OUT = set()  # optional samples that a warning has named
 
 

@@ -92,3 +92,27 @@ rule prepare_corpus:
         "Preparing training speech {wildcards.node}"
     shell:
         "mlquant prepare-corpus {params.arguments:q} {params.test_samples:q} > {log:q} 2>&1"
+
+
+rule prepare_set:
+    input:
+        speech=taken("speech", "results/sources/{}/speech.tar"),
+        own=taken("own", own),
+    output:
+        raw="results/sets/{node}/speech.raw",
+        utterances="results/sets/{node}/utterances.csv",
+    log:
+        "results/logs/sets/{node}.log",
+    benchmark:
+        "results/benchmarks/sets/{node}.tsv"
+    conda:
+        "../../envs/mlquant.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=15,
+    params:
+        arguments=arguments,
+    message:
+        "Preparing utterances {wildcards.node}"
+    shell:
+        "mlquant prepare-set {params.arguments:q} > {log:q} 2>&1"

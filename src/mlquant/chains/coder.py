@@ -75,6 +75,11 @@ def load(settings: dict) -> Chain:
     return Chain(source, steps[:at], search, interval_ms, steps[at + 1 : -1], steps[-1])
 
 
+def search_of(step: Quantise) -> Search:
+    """Return the search of a quantiser with all of its codebooks."""
+    return _search(step, [len(step.codebooks)])
+
+
 def _search(step: Quantise, stages: list[int]) -> Search:
     """Return the search of a quantiser that is used with each of several numbers of stages."""
     codebooks = [records.read_f32(path, step.k) for path in step.codebooks]

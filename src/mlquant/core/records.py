@@ -139,6 +139,23 @@ def read_model_in_chunks(path: str | Path, frames: int = 8192) -> Iterator[Model
         raise InputError(f"{path}: is empty, expected at least one record")
 
 
+def read_model_parts(path: str | Path, lengths: Iterable[int]) -> Iterator[Model]:
+    """Yield the same records as Models of these lengths; InputError as by `read_model`, and for other lengths."""
+    size, done = _MODEL_RECORD.itemsize, 0
+    try:
+        with open(path, "rb") as file:
+            for length in lengths:
+                data = file.read(length * size)
+                if len(data) < length * size:
+                    raise InputError(f"{path}: ends after {done + len(data) // size} records, expected {done + length}")
+                yield _model_of(np.frombuffer(data, _MODEL_RECORD), path, done)
+                done += length
+            if file.read(1):
+                raise InputError(f"{path}: has more than {done} records, expected no more")
+    except OSError as error:
+        raise unreadable(path, error) from None
+
+
 def _model_of(records: np.ndarray, path: str | Path, first: int) -> Model:
     """Return records [F] as a Model; the first of them is frame `first` of the file."""
     good = (

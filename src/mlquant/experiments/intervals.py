@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 
@@ -18,6 +18,20 @@ def sample_interval(
     chosen = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
     observed = statistic(values.mean(axis=0, keepdims=True))[0]
     return widened(statistic(values[chosen].mean(axis=1)), float(observed), len(values), 1)
+
+
+def speaker_interval(values: Iterable[float], speakers: Iterable[str], seed: int = 1) -> tuple[float, float] | None:
+    """Return the interval of 95 % of the mean of values [U], whose speakers [U] are drawn; None for fewer than 3.
+
+    It is a bootstrap over clusters of unlike size: each draw's mean is that of all utterances of the speakers drawn.
+    Field and Welsh, 2007.
+    """
+    values = np.asarray(values, float)
+    _, of = np.unique(np.asarray(speakers, str), return_inverse=True)
+    counts, sums = np.bincount(of), np.bincount(of, values)
+    drawn = np.random.default_rng(seed).integers(len(counts), size=(RESAMPLES, len(counts)))
+    resampled = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    return widened(resampled, float(values.mean()), len(counts), 1)
 
 
 def widened(resampled: np.ndarray, observed: float, drawn: int, groups: int) -> tuple[float, float] | None:

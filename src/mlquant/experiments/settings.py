@@ -26,6 +26,10 @@ class Experiment(Block):
         FilePath | None, Setting(help="folder of published wavs with the same names, which are measured and played too")
     ] = None
     samples: Annotated[list[Name], Field(min_length=1), Setting(help="names of samples, or of files in speech_dir")]
+    test_set: Annotated[
+        str | None,
+        Setting(help="name of a test set that the outputs are measured on as well", neutral=None),
+    ] = None
     outputs: Annotated[
         dict[Index, Output],
         Field(min_length=1),
@@ -66,6 +70,10 @@ class Tables(Block):
     bottleneck: Annotated[Bottleneck | None, Setting(help="the network whose decoder runs in the page")]
     definitions: Annotated[dict[str, str], Setting(help="digests of the functions that all was made by, by name")]
     config: Annotated[dict[str, Any], Setting(help="the part of the configuration that makes it, for config.yaml")]
+    test_set: Annotated[str | None, Setting(help="name of its test set")] = None
+    measured_in_set: Annotated[
+        dict[str, Any], Setting(help="of its test set: the tables of utterances, and for each output those of measures")
+    ] = {}
     lowered: Annotated[
         dict[str, Any], Setting(help="of a quick look: what upper limits such as max_epochs lowered")
     ] = {}

@@ -18,9 +18,12 @@ from mlquant.core.stage import File, Json, Root, Setting, stage
         "columns.csv",
         "README.md",
         "config.yaml",
+        "utterances.csv",
+        "set_means.csv",
+        "set_pairs.csv",
         "provenance.json",
     ),
-    found=("origins",),
+    found=("origins", "of_set"),
     example="experiment.json --measured big_dog.json mmt1.json -o 240118",
 )
 def tabulate(
@@ -43,7 +46,7 @@ def tabulate(
 
     sources = provenance.checksums(origins, root)
     manifests = [path for path in origins if path.name == "manifest.csv"]  # of the corpora
-    tables.tabulate(experiment, measured, sidecars, sources, out, manifests)
+    tables.tabulate(experiment, measured, sidecars, sources, out, manifests, root)
 
 
 @stage(example="results/experiments/240118.3f9a1c2e --figures losses.png -o 240118_wav")

@@ -11,10 +11,12 @@ from mlquant.core import provenance
 from mlquant.core.disk import file_sha256, read_json, require, write_json, write_text
 from mlquant.core.errors import markdown
 from mlquant.core.tables import explained
+from mlquant.experiments import sets
 from mlquant.measures.columns import ABOUT, COLUMNS, FRAMES, NAMES, dictionary
 from mlquant.speech.corpus import refuse_samples
 
 _WRITTEN = ("README.md", "anchors.csv", "columns.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv")
+_WRITTEN += ("set_means.csv", "set_pairs.csv", "utterances.csv")
 GROUPS = {"all": ("m", "f", None), "male": ("m",), "female": ("f",)}
 
 
@@ -25,10 +27,12 @@ def tabulate(
     origins: dict[str, str],
     out: Path,
     manifests: Collection[Path] = (),
+    root: Path | None = None,
 ) -> None:
     """Write the tables of an experiment, README.md, config.yaml and provenance.json into a folder.
 
-    The tables are measures.csv, means.csv, anchors.csv and frames.csv; columns.csv explains their columns.
+    The tables are measures.csv, means.csv, anchors.csv and frames.csv, and of the test set utterances.csv,
+    set_means.csv and set_pairs.csv; columns.csv explains their columns.
 
     `experiment` is its entry of the configuration with its name, and with what its page shows besides the tables.
     `measured` holds two files measured.json for each sample: of its outputs, and of its anchors, whose rows have no
@@ -64,8 +68,16 @@ def tabulate(
     ]
     frames = [table.rename_axis("frame").reset_index() for table in frames]
     columns = ["sample", "index", "tag", "frame", *FRAMES]
-    tables = {"measures": measures, "means": means(measures), "anchors": anchors, "frames": pd.concat(frames)[columns]}
-    tables["columns"] = pd.DataFrame(dictionary(tables))
+    of_set = sets.tables(experiment, root)
+    refuse_samples(sets.checksums(experiment, root), manifests)
+    tables = {
+        "measures": measures,
+        "means": means(measures),
+        "anchors": anchors,
+        "frames": pd.concat(frames)[columns],
+        **of_set,
+    }
+    tables["columns"] = pd.DataFrame(dictionary(tables, ABOUT | sets.ABOUT))
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     empty = list(dict.fromkeys(text for record in records for text in record.get("empty", ())))

@@ -277,6 +277,10 @@ def _with(prefix: str, column: Column) -> Column:
     return replace(column, **own, **changes)
 
 
+OF_SET = ["utterance", "speaker", "sex", "frames", SD, "sd_voiced_dB2", SD_B, "latent_mse"]
+OF_SET += ["share_above_2dB", "share_above_4dB", "pesq", "stoi", "estoi", LSD]
+"""Columns of the measures of a test set, a row for each utterance."""
+
 COLUMNS = {column.name: column for column in _all()}
 """Every measure by its name, in the order of measures.csv."""
 
@@ -293,15 +297,18 @@ ABOUT = {
 """What each column of the tables of an experiment holds, a line each."""
 
 
-def dictionary(tables: Mapping[str, Iterable[str]]) -> list[dict[str, str]]:
-    """Return the data dictionary of tables, given by name with their columns: a row for each column."""
+def dictionary(tables: Mapping[str, Iterable[str]], about: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the data dictionary of tables, given by name with their columns: a row for each column.
+
+    `about` holds what each column means.
+    """
     names = dict.fromkeys(column for columns in tables.values() for column in columns)
     return [
         {
             "column": name,
             "tables": " ".join(f"{table}.csv" for table, columns in tables.items() if name in columns),
             "better": (COLUMNS[name].better if name in COLUMNS else None) or "",
-            "meaning": ABOUT[name],
+            "meaning": about[name],
         }
         for name in names
     ]

@@ -95,8 +95,12 @@ def _of_spectra(named: dict, records: np.ndarray) -> tuple[dict, dict]:
     """Spectral distortion of y_hat against y in dB^2, 200 to 3700 Hz, and how many frames are above 2 and 4 dB."""
     if "y_hat" not in named:
         return {}, {}
-    y, y_hat = _pair(named, "y", "y_hat", 79)
-    distortion, voiced = features.spectral_distortion(y, y_hat), records[:, 21] > 0
+    return of_spectra(*_pair(named, "y", "y_hat", 79), records[:, 21] > 0)
+
+
+def of_spectra(y: np.ndarray, y_hat: np.ndarray, voiced: np.ndarray) -> tuple[dict, dict]:
+    """The same for spectra [F, 79]; `voiced` [F] says which frames are."""
+    distortion = features.spectral_distortion(y, y_hat)
     result = {"frames": len(y), "sd_dB2": _mean(distortion), "sd_voiced_dB2": _mean(distortion[voiced])}
     for limit in (2, 4):
         above = distortion > limit**2
@@ -108,7 +112,11 @@ def _of_b(named: dict, _: np.ndarray) -> tuple[dict, dict]:
     """Spectral distortion of b_hat against b in dB^2, over its 20 values."""
     if "b_hat" not in named:
         return {}, {}
-    b, b_hat = _pair(named, "b", "b_hat", 22)
+    return of_b(*_pair(named, "b", "b_hat", 22))
+
+
+def of_b(b: np.ndarray, b_hat: np.ndarray) -> tuple[dict, dict]:
+    """The same for features [F, 22]."""
     distortion = np.mean((b[:, :20] - b_hat[:, :20]) ** 2, axis=1, dtype=np.float64)
     return {"sd_b_dB2": _mean(distortion)}, {"sd_b_dB2": _listed(distortion)}
 
@@ -117,7 +125,11 @@ def _of_latents(named: dict, _: np.ndarray) -> tuple[dict, dict]:
     """Mean squared error of an element of the quantised latents."""
     if "l_hat" not in named:
         return {}, {}
-    latents, quantised = _pair(named, "l", "l_hat", 1)
+    return of_latents(*_pair(named, "l", "l_hat", 1))
+
+
+def of_latents(latents: np.ndarray, quantised: np.ndarray) -> tuple[dict, dict]:
+    """The same for latents [n, k]."""
     return {"latent_mse": _mean((latents - quantised) ** 2)}, {}
 
 

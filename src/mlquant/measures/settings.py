@@ -1,12 +1,15 @@
-"""What `mlquant measure` takes: the files of one sample, and of each output that was made of it.
+"""What `mlquant measure` takes: the files of one sample, and of each output; and `mlquant measure-set`: its coding.
 
-The workflow writes it. These blocks are for the help; a test compares them with what the workflow gives.
+The workflow writes both. The blocks of `measure` are for the help; a test compares them with what the workflow gives.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
+from pydantic import Field
+
+from mlquant.chains.steps import Step
 from mlquant.core.blocks import Block
 from mlquant.core.stage import Setting
 
@@ -49,3 +52,18 @@ class Record(Block):
     stages: Annotated[dict[str, Any], Setting(help="the results behind these files, by folder, for provenance.json")]
     latents: Annotated[Path | None, Setting(help="latents that the experiment's page starts from")] = None
     entry: Annotated[dict[str, Any] | None, Setting(help="the sample's entry of the configuration")] = None
+
+
+class Coding(Block):
+    """What is done to the utterances of a test set: the process of an output, with its steps or its mode."""
+
+    process: Annotated[
+        Literal["original", "vocoder", "codec2"],
+        Setting(help="original: amplitudes and phases as analysed; codec2: Codec 2 itself; vocoder: the steps"),
+    ]
+    steps: Annotated[
+        list[Annotated[Step, Field(discriminator="step")]],
+        Setting(help="of vocoder: the steps of its chain, as `mlquant rate` takes them"),
+    ] = []
+    mode: Annotated[str | None, Setting(help="of codec2: its mode, in bit/s")] = None
+    delay: Annotated[int, Setting(help="samples by which it comes later than other outputs")] = 0

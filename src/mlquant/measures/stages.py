@@ -30,3 +30,41 @@ def measure(
         result = {"measures": [row | speaker for row in found], "frames": frames, "files": provenance.checksums(used)}
         result |= {"pesq": not library.is_missing("pesq"), "empty": empty}
     disk.write_json(measured, record | result)
+
+
+@stage(
+    "set_measures",
+    table="measures.csv",
+    speech_out="speech.raw",
+    found=("trained",),
+    example="coding.json set.raw set.csv --model set_model.bin --b set_b.f32 --y set_y.f32 -o coded.csv --speech c.raw",
+)
+def measure_set(
+    speech: Annotated[Path, File(help="the speech of a test set, written by prepare-set")],
+    utterances: Annotated[Path, File(help="CSV of its utterances")],
+    model: Annotated[Path, File(help="their model, written by analyse-set", flag="--model")],
+    b: Annotated[Path, File(help="their b", flag="--b")],
+    y: Annotated[Path, File(help="their y", flag="--y")],
+    *,
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.measures.settings:Coding")],
+    table: Annotated[Path, File(help="CSV: a row for each utterance", flag="--out")],
+    speech_out: Annotated[Path, File(help="the coded speech of all", flag="--speech")],
+    root: Root = None,
+) -> None:
+    """Code and measure each utterance of a test set."""
+    import pandas as pd
+
+    from mlquant.core import blocks, disk, records
+    from mlquant.measures import columns, library, sets
+    from mlquant.measures.settings import Coding
+
+    coding = blocks.validate(Coding, settings, "settings")
+    shard = sets.Shard(*(path.absolute() for path in (speech, utterances, model, b, y)))
+    with disk.working_in(root):
+        try:
+            rows, coded, _ = sets.measure(coding, shard)
+        finally:
+            library.end()
+    found = pd.DataFrame(rows, columns=[*columns.OF_SET])
+    disk.write_text(table.absolute(), found.to_csv(index=False, float_format="%.9g"))
+    records.write_speech(speech_out, coded)

@@ -42,11 +42,11 @@ from mlquant.networks.settings import Network
 from mlquant.plan.reading import given, mapping_of
 from mlquant.quantisers.settings import Quantiser, Size, VectorQuantiser
 from mlquant.speech.archives import matches
-from mlquant.speech.settings import Corpus, Part, Sample, Source, audio_files
+from mlquant.speech.settings import Corpus, Part, Sample, Source, TestSet, audio_files
 from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
-LIBRARY = ("sources", "samples", "corpora", "networks", "quantisers", "experiments", "sweeps", "studies")
+LIBRARY = ("sources", "samples", "corpora", "test_sets", "networks", "quantisers", "experiments", "sweeps", "studies")
 """Files of workflow/config, in the order in which they are read, before config.yaml."""
 LIMITS = ("max_epochs", "max_minutes", "max_entries")
 """The upper limits of all trainings, corpora and codebooks, for a quick look."""
@@ -80,6 +80,7 @@ class Config(Block):
     ] = {}
     samples: Annotated[dict[Name, Sample], Setting(help="test samples")] = {}
     corpora: Annotated[dict[Name, Corpus], Setting(help="training speech")] = {}
+    test_sets: Annotated[dict[Name, TestSet], Setting(help="utterances of many speakers, to measure on")] = {}
     networks: Annotated[dict[Name, Network], Setting(help="networks, each trained on a corpus")] = {}
     quantisers: Annotated[dict[Name, Quantiser], Setting(help="vector quantisers of latents, or of b")] = {}
     experiments: Annotated[
@@ -313,6 +314,7 @@ def _taken_from(text: dict, section: str = "", name: str = "") -> list[tuple[str
 
 ALIKE = {
     "corpora": "corpus",
+    "test_sets": "test set",
     "networks": "network",
     "quantisers": "quantiser",
     "experiments": "experiment",

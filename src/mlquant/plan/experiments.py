@@ -13,6 +13,7 @@ from mlquant.core.errors import InputError
 from mlquant.experiments import stages as experiments
 from mlquant.networks import stages as networks
 from mlquant.plan import records
+from mlquant.studies.shared import paths_in
 
 if TYPE_CHECKING:
     from mlquant.chains.settings import Output
@@ -63,18 +64,21 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
     _refuse_nothing_published(name, experiment, [nodes[0] for nodes in measured.values()])
     used = {node.name: node for output in outputs for node in map(graph.network, output.networks)}
     codebooks = [Path(path).parent for output in outputs for path in _codebooks(graph, output)]
+    in_set = _in_set(graph, experiment)
     made = {
         "speech_dir": config.speech_dir,
         "networks": {name: node.folder for name, node in used.items()},
         "codebooks": {folder.name.rsplit(".", 1)[0]: str(folder) for folder in codebooks},
         "bottleneck": bottleneck,
+        **({"measured_in_set": in_set} if in_set else {}),
     }
     settings, counted = (_settings(config, name, dumped) | made for dumped in (_dumped, keys.counted))
     inputs = [node.file("measured.json") for nodes in measured.values() for node in nodes]
     behind = graph.behind(inputs)
     sidecars = [node.file("provenance.json") for node in behind.values() if node.kind in records.WITH_SIDECAR]
     settings["definitions"] = records.definitions(behind.values())
-    tables = graph.add(experiments.tabulate, name, settings, counted, measured=inputs, sidecars=sidecars)
+    of_set = {"of_set": paths_in(in_set)} if in_set else {}
+    tables = graph.add(experiments.tabulate, name, settings, counted, measured=inputs, sidecars=sidecars, **of_set)
     curves = [
         graph.add(networks.plot_losses, name, {"title": name}, losses=node.file("losses.csv")).file("losses.png")
         for name, node in used.items()
@@ -83,6 +87,20 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
     files = ("weights.safetensors", "settings.json", "losses.csv")
     on_page += [node.file(file) for node in used.values() for file in files]
     return ExperimentPlan(tables, measured, optional, latents, curves, on_page)
+
+
+def _in_set(graph: Graph, experiment: Experiment) -> dict[str, Any]:
+    """Return the files of an experiment's test set: tables of utterances, and for each output those of measures."""
+    if not experiment.test_set:
+        return {}
+    shards = graph.test_set(experiment.test_set)
+    return {
+        "utterances": [shard.utterances for shard in shards],
+        "outputs": [
+            {"files": [graph.set_measures(shard, output).file("measures.csv") for shard in shards]}
+            for output in experiment.outputs.values()
+        ],
+    }
 
 
 def _settings(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:

@@ -25,13 +25,24 @@ from mlquant.plan.config import own_files
 from mlquant.plan.records import WITH_SIDECAR, recorded
 from mlquant.quantisers import stages as quantisers
 from mlquant.speech import stages as speech
-from mlquant.speech.settings import AS_IT_IS, Choice, SeededChoice, Source, Url, audio_files
+from mlquant.speech.settings import (
+    AS_IT_IS,
+    Choice,
+    Clips,
+    SeededChoice,
+    SeededClips,
+    Source,
+    Url,
+    audio_files,
+    of_shard,
+)
 from mlquant.studies import stages as studies
+from mlquant.studies.shared import paths_in
 from mlquant.vocoder import stages as vocoder
 from mlquant.vocoder.types import MODES
 
 if TYPE_CHECKING:
-    from mlquant.chains.settings import Chain, Output, RatedChain
+    from mlquant.chains.settings import Chain, Output
     from mlquant.plan.config import Config
 
 HELD_OUT = NetworkSettings.model_fields["held_out"].default
@@ -59,6 +70,18 @@ class Node:
 
     def file(self, name: str) -> str:
         return f"{self.folder}/{name}"
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The paths of a shard of a test set: its speech, its table of utterances, its model and its features."""
+
+    name: str
+    speech: str
+    utterances: str
+    model: str
+    b: str
+    y: str
 
 
 @dataclass(frozen=True)
@@ -92,6 +115,7 @@ class Graph:
         self._corpora: dict[tuple[str, bool], tuple[list[str], list[str]]] = {}
         self._codebooks: dict[tuple[str, int], list[str]] = {}
         self._samples: dict[str, Sample] = {}
+        self._sets: dict[str, list[Shard]] = {}
 
     def __getitem__(self, folder: str) -> Node:
         """The node of a folder; InputError for one that the configuration does not make (any more)."""
@@ -162,6 +186,52 @@ class Graph:
         settings = {"member": sample.file or "*", "sha256": sample.sha256}
         raw = self.add(speech.prepare_sample, name, settings, speech=archive.file("speech.tar"))
         return raw, archive if sample.optional else None
+
+    def test_set(self, name: str) -> list[Shard]:
+        """The shards of a test set, with their features."""
+        if name not in self._sets:
+            entry = self.config.test_sets[name]
+            self._sets[name] = [
+                self._shard(f"{name}_{part_name}_{shard + 1}", prepared)
+                for part_name, part in entry.parts.items()
+                for shard, prepared in enumerate(self._prepared_set(f"{name}_{part_name}", part_name, entry.seed, part))
+            ]
+        return self._sets[name]
+
+    def _prepared_set(self, label: str, name: str, seed: int, part: Any) -> list[Node]:
+        """The nodes that prepare the utterances of a part, one for each shard."""
+        settings = {"seed": seed, "name": name, **part.model_dump(include=set(Clips.model_fields))}
+        counted = keys.without_neutral(settings, keys.neutral_of(SeededClips))
+        files: list[str] = []
+        if part.files:
+            settings["files"] = part.files
+            files = audio_files(part.files)
+        nodes = []
+        for shard in range(part.shards):
+            of_it, numbered = settings | {"shard": shard}, counted | {"shard": shard}
+            if part.files:
+                own = of_shard(files, SeededClips(**of_it))
+                inputs: dict[str, Any] = {"own": own}
+            else:
+                inputs = {"speech": self.source(part.source, self.config.sources[part.source]).file("speech.tar")}
+            nodes.append(self.add(speech.prepare_set, f"{label}_{shard + 1}", of_it, numbered, **inputs))
+        return nodes
+
+    def _shard(self, name: str, prepared: Node) -> Shard:
+        utterances = {"speech": prepared.file("speech.raw"), "utterances": prepared.file("utterances.csv")}
+        made = self.add(vocoder.analyse_set, name, self.config.features.model_dump(), **utterances)
+        return Shard(name, *utterances.values(), *(made.file(file) for file in ("model.bin", "b.f32", "y.f32")))
+
+    def set_measures(self, shard: Shard, output: Output) -> Node:
+        """The measures of an output on a shard of a test set."""
+        coding: dict[str, Any] = {"process": output.process}
+        if output.process == "codec2":
+            coding |= {"mode": output.mode, "delay": _row(None, "", {}, *MODES[str(output.mode)])["delay"]}
+        if output.process == "vocoder":
+            coding["steps"] = self.stated(output)
+        files = {name: getattr(shard, name) for name in ("speech", "utterances", "model", "b", "y")}
+        trained = [path for path in paths_in(coding) if path.startswith("results/")]
+        return self.add(measures.measure_set, f"{shard.name}_{output.tag}", coding, coding, trained=trained, **files)
 
     def corpus(self, name: str, held_out: bool = False) -> tuple[list[str], list[str]]:
         """The b and the y files of a corpus, a pair for each part: of the voices to train on, or of those held out."""
@@ -369,7 +439,7 @@ class Graph:
         taken = {one: value for one, value in given.items() if one in stage.inputs}
         return self._add(stage, str(stage.folder), name, settings, inputs | taken)
 
-    def stated(self, chain: RatedChain) -> list[dict[str, Any]]:
+    def stated(self, chain: Chain) -> list[dict[str, Any]]:
         """The steps of a chain, each with its files and settings, as `chains.coder` takes them."""
         return [{"step": one.step, **one.model_dump(exclude_unset=True)} for one in steps.steps_of(self, chain)]
 

@@ -24,7 +24,7 @@ from mlquant.listening.settings import KINDS as TESTS
 from mlquant.networks.settings import Network
 from mlquant.plan.config import ALIKE, Config
 from mlquant.quantisers.settings import KINDS, CodebookStage
-from mlquant.speech.settings import Corpus, Part, Sample, Source, Url
+from mlquant.speech.settings import Corpus, Part, Sample, SetPart, Source, TestSet, Url
 from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
@@ -37,10 +37,10 @@ _INTRODUCTION = """\
 `python -m mlquant.plan.schema` makes this page from the blocks of settings, and `schema.json` for editors. Do not edit
 either of them.
 
-The configuration is read from the files of this folder (sources, samples, corpora, networks, quantisers, experiments,
-sweeps, studies), then from `config.yaml`, then from the files of `--configfile`, then from `--config`. Later files
-change what earlier ones say: mappings are merged, every other value is replaced. A `config.yaml` in the working
-directory is read in place of that of the checkout. So a file of your own holds only what it changes:
+The configuration is read from the files of this folder (sources, samples, corpora, test_sets, networks, quantisers,
+experiments, sweeps, studies), then from `config.yaml`, then from the files of `--configfile`, then from `--config`.
+Later files change what earlier ones say: mappings are merged, every other value is replaced. A `config.yaml` in the
+working directory is read in place of that of the checkout. So a file of your own holds only what it changes:
 
 ```yaml
 experiments:
@@ -49,10 +49,10 @@ experiments:
       6: {mbest: 3}
 ```
 
-An entry of corpora, networks, quantisers, experiments, sweeps, studies or listening may have the key `like`, with the
-name of another entry of its section. It takes the settings of that entry, and its own replace some of them. `base` of a
-sweep or study may have `like` too, with the name of a network. YAML's anchors work within one file only. A key that
-stands twice in a mapping of one file is refused.
+An entry of corpora, test_sets, networks, quantisers, experiments, sweeps, studies or listening may have the key `like`,
+with the name of another entry of its section. It takes the settings of that entry, and its own replace some of them.
+`base` of a sweep or study may have `like` too, with the name of a network. YAML's anchors work within one file only. A
+key that stands twice in a mapping of one file is refused.
 
 The name of an entry has up to 64 letters, digits, `_` and `-`. It needs no quotes: 240118 and "240118" are one name.
 """
@@ -113,6 +113,7 @@ def readme() -> str:
     parts += [_section("sources", Source, "by name"), _section("Urls of a source", Url, level=3)]
     parts += [_section("samples", Sample, "by name")]
     parts += [_section("corpora", Corpus, "by name"), _section("Parts of a corpus", Part, level=3)]
+    parts += [_section("test_sets", TestSet, "by name"), _section("Parts of a test set", SetPart, level=3)]
     parts += [_section("networks", Network, "by name")]
     parts += ["## quantisers, by name\n\nThe keys depend on its `kind`.\n"]
     parts += [_section(f"kind: {kind}", block, level=3) for kind, block in KINDS.items()]

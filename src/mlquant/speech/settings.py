@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import ipaddress
 import re
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -16,6 +18,7 @@ from mlquant.core.containers import READ, SUFFIXES, some_of
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
 from mlquant.core.types import Seed
+from mlquant.speech.archives import matches
 from mlquant.speech.types import Equalise, Minutes, Resample
 
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -261,6 +264,146 @@ class Corpus(Block):
         if all(part.held_out for part in self.parts.values()):
             raise refusal("all are held out, expected one to train on", "parts")
         return self
+
+
+Sex = Literal["m", "f"]
+Range_s = Annotated[
+    list[Annotated[float, Setting(gt=0, le=60)]], Field(min_length=2, max_length=2), AfterValidator(_rising)
+]
+
+
+class Clips(Block):
+    """Which utterances are taken of a source, or of files: what `prepare_set` takes."""
+
+    include: Annotated[list[str], Setting(help="globs that match the end of the path of a file that is taken")] = ["*"]
+    exclude: Annotated[list[str], Setting(help="globs of files that are left out although `include` matches them")] = []
+    utterances: Annotated[Positive | None, Setting(help="most utterances, drawn by the seed; by default all")] = None
+    minutes: Annotated[Minutes | None, Setting(help="most minutes of speech, drawn by the seed")] = None
+    seconds: Annotated[
+        Range_s | None,
+        Setting(
+            help="least and most seconds of an utterance: files of the same speaker are joined with short pauses, and "
+            "long ones are cut in pauses; by default each file is an utterance as it is"
+        ),
+    ] = None
+    speakers: Annotated[
+        Annotated[str, AfterValidator(_one_group)] | None,
+        Setting(
+            help="a regular expression whose group finds the speaker's name in the path of a file; by default all is "
+            "of one speaker, who has the name of the part"
+        ),
+    ] = None
+    sex: Annotated[Sex | dict[Name, Sex] | None, Setting(help="sex of the speaker, or of each speaker by name")] = None
+    shards: Annotated[
+        Annotated[int, Setting(gt=0, le=1000)],
+        Setting(help="number of jobs that each stage takes; an utterance that is added redoes its own"),
+    ] = 4
+
+
+class SeededClips(Clips):
+    """Clips with their seed: shard number `shard` of the utterances of the part `name`."""
+
+    name: Annotated[str, Setting(help="name of the part, which is that of its only speaker")]
+    seed: Annotated[Seed, Setting(help="seed of the choice of utterances")] = 1
+    files: Annotated[str | None, Setting(help="folder or glob of your own files, in place of those given")] = None
+    shard: Annotated[Seed, Setting(help="number of the shard, from 0")] = 0
+
+
+class SetPart(Clips):
+    """A part of a test set: utterances of a source, or of your own audio files."""
+
+    source: Annotated[str | None, Setting(help="name of the source that the speech is from")] = None
+    files: Annotated[FilePath | None, Setting(help="a folder or glob of your own audio files")] = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> SetPart:
+        if (self.source is None) == (self.files is None):
+            found = "neither" if self.source is None else "both"
+            raise refusal(f"has {found} of source and files, expected exactly one of them")
+        return self
+
+
+class TestSet(Block):
+    """Utterances of many speakers, on which experiments are measured. One with a single part may hold its settings."""
+
+    __test__: ClassVar = False  # pytest would take it for a test
+    seed: Annotated[Seed, Setting(help="seed of the choice of utterances")] = 1
+    parts: Annotated[dict[Name, SetPart], Field(min_length=1), Setting(help="its parts by name; see SetParts")]
+    parts_with: Annotated[Settings, Setting(help="settings that each part has where it does not set them itself")] = {}
+
+    @classmethod
+    def _faults_of_keys(cls, data: dict) -> dict[Any, Any]:
+        return super()._faults_of_keys({key: value for key, value in data.items() if key not in SetPart.model_fields})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expanded(cls, data: Any) -> Any:
+        """Give each part the settings that all have in common; the settings of a single part may stand in the set."""
+        if not isinstance(data, dict):
+            return data
+        common = data.get("parts_with", {})
+        if not isinstance(common, dict):
+            raise refusal(f"found {quoted(common)}, expected settings of parts", "parts_with")
+        for key in common:
+            if key not in SetPart.model_fields:
+                raise refusal(f"unknown key {quoted(key)}, {nearest(key, SetPart.model_fields)}", "parts_with")
+        own = {key: value for key, value in data.items() if key in SetPart.model_fields}
+        if own and "parts" in data:
+            raise refusal(f"has {', '.join(own)} and parts, expected these settings in parts or in parts_with")
+        parts = data.get("parts", {"all": own} if own else None)
+        if not isinstance(parts, dict):
+            return data
+        parts = {name: common | part if isinstance(part, dict) else part for name, part in parts.items()}
+        return {key: value for key, value in data.items() if key not in own} | {"parts": parts, "parts_with": {}}
+
+
+def taken(paths: Iterable[str], include: list[str], exclude: list[str]) -> list[str]:
+    """Return the paths, sorted, whose end one of the globs `include` matches, and none of `exclude`."""
+    return [
+        path
+        for path in sorted(paths)
+        if any(matches(path, one) for one in include) and not any(matches(path, one) for one in exclude)
+    ]
+
+
+def short_names(paths: Iterable[str]) -> dict[str, str]:
+    """Return a short name for each path, without its suffix: the end of the path that no other path has."""
+    found: dict[str, str] = {}
+    left, parts = list(paths), 1
+    while left:
+        named = {path: "_".join(PurePosixPath(path).with_suffix("").parts[-parts:]) for path in left}
+        named = {path: re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or "utterance" for path, name in named.items()}
+        counts: dict[str, int] = {}
+        for name in named.values():
+            counts[name] = counts.get(name, 0) + 1
+        longest = {path for path in left if parts >= len(PurePosixPath(path).parts)}
+        unique = [path for path in left if (counts[named[path]] == 1 and named[path] not in found.values())]
+        for path in unique or longest:
+            name = named[path]
+            while name in found.values():
+                name += f"_{hashlib.sha256(path.encode()).hexdigest()[:6]}"
+            found[path] = name
+        left, parts = [path for path in left if path not in found], parts + 1
+    return found
+
+
+def by_seed(names: Iterable[str], seed: int) -> list[str]:
+    """Return names in an order that the seed draws. A name that is added leaves the order of the others as it is."""
+    return sorted(names, key=lambda name: hashlib.sha256(f"{seed} {name}".encode()).digest())
+
+
+def shard_of(name: str, shards: int) -> int:
+    """Return the number of the shard that an utterance is in, by its name alone."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % shards
+
+
+def of_shard(files: list[str], clips: SeededClips) -> list[str]:
+    """Return those of a user's own files that a shard needs: its own where the names say which these are, else all."""
+    if clips.seconds or clips.minutes:
+        return files
+    chosen = by_seed(taken(files, clips.include, clips.exclude), clips.seed)[: clips.utterances]
+    names = short_names(chosen)
+    return [path for path in files if path in names and shard_of(names[path], clips.shards) == clips.shard]
 
 
 def audio_files(pattern: str) -> list[str]:

@@ -53,6 +53,30 @@ def prepare_sample(
 
 
 @stage(
+    "sets",
+    raw="speech.raw",
+    utterances="utterances.csv",
+    found=("own",),
+    example="""speech.tar --settings '{"name": "ann", "seconds": [5, 8]}' -o set.raw --utterances set.csv""",
+)
+def prepare_set(
+    speech: Annotated[list[Path], File(help=f"a tar written by fetch, or audio: {AUDIO}")] = [],  # noqa: B006
+    *,
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.speech.settings:SeededClips")],
+    raw: Raw,
+    utterances: Annotated[Path, File(help="CSV of the utterances and their places in the speech")],
+) -> None:
+    """Choose utterances for a test set, and write their speech."""
+    from mlquant.core import blocks
+    from mlquant.speech import sets
+    from mlquant.speech.settings import SeededClips, audio_files
+
+    checked = blocks.validate(SeededClips, settings, "settings").model_dump()
+    own = audio_files(checked["files"]) if checked["files"] else ()
+    sets.prepare([Path(name) for name in own] or speech, checked, raw, utterances)
+
+
+@stage(
     "corpora",
     raw="speech.raw",
     manifest="manifest.csv",

@@ -58,6 +58,41 @@ def features(
                 write_y(of_y)
 
 
+@stage(
+    "set_features",
+    model="model.bin",
+    b="b.f32",
+    y="y.f32",
+    example="set.raw set.csv -o set_model.bin --b set_b.f32 --y set_y.f32",
+)
+def analyse_set(
+    speech: Speech,
+    utterances: Annotated[Path, File(help="CSV written by prepare-set")],
+    *,
+    floor_dB: Floor = FLOOR_dB,
+    model: Annotated[Path, File(help=f"{MODEL}, 1300 bytes a frame", flag="--out")],
+    b: Annotated[Path, File(help="b[20] in dB, Wo, voicing: 22 floats a frame")],
+    y: Annotated[Path, File(help="y[79] in dB: 79 floats a frame")],
+) -> None:
+    """Write model, b and y of each utterance of a test set."""
+    from mlquant.core import records
+    from mlquant.speech import sets
+    from mlquant.vocoder import analysis, features
+
+    with contextlib.ExitStack() as opened:
+        write_b, write_y = (opened.enter_context(records.open_f32(path)) for path in (b, y))
+
+        def parts() -> Iterator[records.Model]:
+            for speech_of_one in sets.each(speech, sets.read(utterances)):
+                for part in analysis.analyse_in_chunks(speech_of_one):
+                    of_b, of_y = features.model_to_features(part, floor_dB)
+                    write_b(features.features_to_records(of_b, part.Wo, part.voiced))
+                    write_y(of_y)
+                    yield part
+
+        records.write_model(model, parts())
+
+
 @stage("resynthesised", wav="speech.wav", example="big_dog_model.bin -o big_dog_1_out.wav")
 def resynth(model: Annotated[Path, File(help=MODEL)], *, wav: Wav) -> None:
     """Synthesise speech from a model's own amplitudes and phases."""

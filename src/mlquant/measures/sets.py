@@ -1,0 +1,112 @@
+"""The measures of a test set: each utterance of a shard is coded and measured by itself, in one process.
+
+An utterance gets the speech and the measures that the single commands give for the same file as a sample.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mlquant.chains import coder
+from mlquant.chains.steps import Made, Quantise, Synthesise
+from mlquant.core import errors, records
+from mlquant.core.errors import InputError
+from mlquant.measures import library, measures
+from mlquant.measures.settings import Coding
+from mlquant.speech import sets
+from mlquant.vocoder import codec2, decoder, synthesis
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The files of a shard: its speech, its table of utterances, its model and its features."""
+
+    speech: Path
+    utterances: Path
+    model: Path
+    b: Path
+    y: Path
+
+
+def measure(coding: Coding, shard: Shard) -> tuple[list[dict], np.ndarray, list[str]]:
+    """Return the measures of each utterance, the speech [N] int16 of all, and why some measures have no value.
+
+    The speech of an utterance has as many samples as its source, padded to whole frames. Raises InputError for files
+    that do not fit each other.
+    """
+    utterances = sets.read(shard.utterances)
+    lengths = [one.frames for one in utterances]
+    b, y = (_parts(path, width, lengths) for path, width in ((shard.b, 22), (shard.y, 79)))
+    code = _coder(coding)
+    rows, spoken, empty = [], [np.zeros(0, np.int16)], dict[str, None]()
+    sources, models = sets.each(shard.speech, utterances), records.read_model_parts(shard.model, lengths)
+    for one, source, model, of_b, of_y in zip(utterances, sources, models, b, y, strict=True):
+        made = code(source, model, of_b, of_y)
+        row, failed = _measured(made, source, of_b, of_y, coding.delay)
+        rows.append({"utterance": one.name, "speaker": one.speaker, "sex": one.sex, **row})
+        spoken.append(made.speech)
+        for measure, reason in failed.items():
+            text = measures.failure(measure, reason, f"{one.name} of {shard.speech}")
+            if text not in empty:
+                errors.log(f"{text}; left empty")
+            empty[text] = None
+    return rows, np.concatenate(spoken), [*empty]
+
+
+def _parts(path: Path, width: int, lengths: list[int]) -> list[np.ndarray]:
+    """Return the features [F, width] of each utterance."""
+    if not lengths:
+        return []
+    array = records.read_features(path) if width == 22 else records.read_f32(path, width)
+    if len(array) != sum(lengths):
+        raise InputError(f"{path}: {len(array)} frames, expected {sum(lengths)} as its utterances have")
+    return np.split(array, np.cumsum(lengths)[:-1])
+
+
+def _coder(coding: Coding) -> Any:
+    """Return a function from source [N], model, b [F, 22] and y [F, 79] of an utterance to what is made of it."""
+    if coding.process == "original":
+        return lambda source, model, b, y: Made(b, y, speech=synthesis.synthesise(model))
+    if coding.process == "codec2":
+        return lambda source, model, b, y: Made(b, y, speech=codec2.codec2(source, [str(coding.mode)])[0])
+    if not coding.steps or not isinstance(coding.steps[-1], Synthesise):
+        raise InputError("steps: found no synthesise at the end, expected it")
+    takes_b = "b" in coding.steps[0].takes
+    searches = {i: coder.search_of(step) for i, step in enumerate(coding.steps) if isinstance(step, Quantise)}
+
+    def code(source: np.ndarray, model: records.Model, b: np.ndarray, y: np.ndarray) -> Made:
+        made = Made(b if takes_b else y, y, model=[model])
+        for i, step in enumerate(coding.steps):
+            if i in searches:
+                search = searches[i]
+                quantised = coder.quantise(search, made.vectors, len(search.codebooks))
+                made = replace(made, unquantised=made.vectors, quantised=quantised, vectors=quantised)
+            else:
+                if isinstance(step, Synthesise):
+                    decoder.check(made.features, len(model), "y_hat", "the model")
+                made = step.of_arrays(made)
+        return made
+
+    return code
+
+
+def _measured(
+    made: Made, source: np.ndarray, b: np.ndarray, y: np.ndarray, delay: int
+) -> tuple[dict, dict[str, library.Failed]]:
+    """Return the measures of an utterance by the names of their columns, and why some have no value."""
+    result: dict[str, Any] = {}
+    if made.features is not b and made.features is not y:
+        result |= measures.of_spectra(y, made.features, b[:, 21] > 0)[0]
+    if made.b_hat is not None:
+        result |= measures.of_b(b, made.b_hat)[0]
+    if made.quantised is not None:
+        result |= measures.of_latents(made.unquantised, made.quantised)[0]
+    of_speech, _, failed = measures.audio_measures(source, made.speech, measures.DELAY + delay)
+    result |= of_speech
+    return {
+        name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()
+    }, failed

@@ -1,0 +1,258 @@
+"""Test sets: which utterances are taken, that each gets what its file gets as a sample, and what the tables say."""
+
+import csv
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
+from support.commands import run, succeeds
+from support.workflow import synthetic_speech
+
+from mlquant.core import disk, records
+from mlquant.experiments import sets
+from mlquant.experiments.intervals import speaker_interval
+from mlquant.speech.settings import by_seed, shard_of, short_names
+
+NAMES = ("ann_1", "ann_2", "bob_1", "bob_2", "cid_1")
+FILES = {name: synthetic_speech(0.9 + 0.13 * i, 110 + 20 * i, i) for i, name in enumerate(NAMES)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Five files of three speakers, small networks, a codebook, and the files of one shard with all of them."""
+    folder = tmp_path_factory.mktemp("sets")
+    (folder / "own").mkdir()
+    for name, speech in FILES.items():
+        soundfile.write(folder / f"own/{name}.wav", speech, 8000, "PCM_16")
+    prepare(
+        folder,
+        "set",
+        files=str(folder / "own"),
+        shards=1,
+        speakers="/([a-z]+)_[0-9]+.wav",
+        sex={"ann": "f", "bob": "m"},
+    )
+    words = ["set.raw", "set.csv", "-o", "set_model.bin", "--b", "set_b.f32", "--y", "set_y.f32"]
+    succeeds("analyse-set", *words, cwd=folder)
+    net = {"family": "autoencoder1", "nn": 4, "d": 4, "loss": "sd", "lr": 2e-3, "epochs": 1}
+    succeeds("train", "--settings", json.dumps(net), "--features", "set_b.f32", "-o", "net", cwd=folder)
+    manifold = {"family": "manifold", "nn": 1, "loss": "sd", "lr": 1e-3, "epochs": 1}
+    trained = ["--features", "set_b.f32", "--target", "set_y.f32"]
+    succeeds("train", "--settings", json.dumps(manifold), *trained, "-o", "manifold", cwd=folder)
+    succeeds("encode", "net/weights.safetensors", "set_b.f32", "-o", "l.f32", cwd=folder)
+    succeeds("vq-train", "l.f32", "-k", 4, "-m", 16, "-o", "vq.f32", cwd=folder)
+    return folder
+
+
+def prepare(folder, name, *files, **settings):
+    words = [*files, "--settings", json.dumps({"name": "mine", "seed": 1, **settings})]
+    return succeeds(
+        "prepare-set", *words, "-o", folder / f"{name}.raw", "--utterances", folder / f"{name}.csv", cwd=folder
+    )
+
+
+def rows_of(path):
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_each_file_is_an_utterance_with_its_speaker_and_the_samples_of_a_sample(folder):
+    rows, speech = rows_of(folder / "set.csv"), records.read_speech(folder / "set.raw")
+    assert sorted(row["utterance"] for row in rows) == sorted(NAMES)
+    assert {(row["speaker"], row["sex"]) for row in rows} == {("ann", "f"), ("bob", "m"), ("cid", "")}
+    at = 0
+    for row in rows:
+        name = row["utterance"]
+        succeeds("prepare-sample", folder / f"own/{name}.wav", "-o", folder / f"{name}.raw")
+        assert int(row["start"]) == at
+        at += int(row["samples"])
+        np.testing.assert_array_equal(speech[int(row["start"]) : at], records.read_speech(folder / f"{name}.raw"))
+    assert at == len(speech)
+
+
+@pytest.mark.parametrize("process", ["original", "codec2", "vocoder"])
+def test_an_utterance_has_the_speech_and_the_measures_of_its_file_as_a_sample(folder, process):
+    steps = [
+        {"step": "encode", "weights": "net/weights.safetensors"},
+        {"step": "quantise", "codebooks": ["vq.f32"], "k": 4, "mbest": 2, "send_every": 2},
+        {"step": "decode", "weights": "net/weights.safetensors"},
+        {"step": "infer", "weights": "manifold/weights.safetensors"},
+        {"step": "synthesise", "postfilter": 1.2},
+    ]
+    coding = {
+        "process": process,
+        "steps": steps if process == "vocoder" else [],
+        "mode": "1200" if process == "codec2" else None,
+    }
+    words = ["set.raw", "set.csv", "--model", "set_model.bin", "--b", "set_b.f32", "--y", "set_y.f32"]
+    words += ["--settings", json.dumps(coding), "-o", f"{process}.csv", "--speech", f"{process}.raw"]
+    succeeds("measure-set", *words, cwd=folder)
+    table = pd.read_csv(folder / f"{process}.csv").set_index("utterance")
+    coded, places = records.read_speech(folder / f"{process}.raw"), rows_of(folder / "set.csv")
+    start = 0
+    for name in [row["utterance"] for row in places][:2]:
+        model, b, y, wav = (folder / f"{name}{end}" for end in ("_model.bin", "_b.f32", "_y.f32", f"_{process}.wav"))
+        succeeds("analyse", f"own/{name}.wav", "-o", model, cwd=folder)
+        succeeds("features", model, "--b", b, "--y", y)
+        files = {"wav": str(wav)}
+        if process == "original":
+            succeeds("resynth", model, "-o", wav)
+        elif process == "codec2":
+            succeeds("anchor", f"own/{name}.wav", "--mode", "1200", "-o", wav, cwd=folder)
+        else:
+            latents, l_hat, b_hat, y_hat = (folder / f"{name}_{end}.f32" for end in ("l", "l_hat", "b_hat", "y_hat"))
+            succeeds("encode", "net/weights.safetensors", b, "-o", latents, cwd=folder)
+            succeeds(
+                "vq-search", latents, "-k", 4, "-q", "vq.f32", "--mbest", 2, "--send-every", 2, "-o", l_hat, cwd=folder
+            )
+            succeeds("decode", "net/weights.safetensors", l_hat, "--features", b, "-o", b_hat, cwd=folder)
+            succeeds("infer", "manifold/weights.safetensors", b_hat, "--energy-from", y, "-o", y_hat, cwd=folder)
+            succeeds("synth", model, y_hat, "--postfilter", 1.2, "-o", wav)
+            files |= {"y": y, "y_hat": y_hat, "b": b, "b_hat": b_hat, "l": latents, "l_hat": l_hat}
+        alone = records.read_speech(wav, silent=True)
+        np.testing.assert_array_equal(coded[start : start + len(alone)], alone)
+        start += len(alone)
+        row = {"index": 1, "tag": "t", "bits_per_frame": None, "frame_ms": None, "delay": 0}
+        row["files"] = {kind: str(path) for kind, path in files.items()}
+        references = {"source": str(folder / f"own/{name}.wav"), "features": str(b), "model": str(model), "y": str(y)}
+        references |= {"original": str(wav), "ideal_y": str(wav)}
+        record = {"sample": name, "sex": None, "references": references, "rows": [row], "stages": {}}
+        succeeds("measure", json.dumps(record), "-o", folder / "measured.json")
+        (measured,) = disk.read_json(folder / "measured.json")["measures"]
+        for measure, value in table.loc[name].items():
+            if measure not in ("speaker", "sex"):
+                expected = measured.get(measure)
+                assert value == expected or (expected is None and np.isnan(value)), (name, measure)
+        assert ("sd_dB2" in measured) == (process == "vocoder")
+
+
+def test_the_shards_of_a_set_hold_each_utterance_once_and_one_that_is_added_changes_its_own(folder, tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    for name, speech in FILES.items():
+        soundfile.write(own / f"{name}.wav", speech, 8000, "PCM_16")
+    before = [prepared(folder, tmp_path / f"a{shard}", own, shard) for shard in range(3)]
+    assert sorted(row["utterance"] for _, rows in before for row in rows) == sorted(NAMES)
+    soundfile.write(own / "dan_1.wav", FILES["ann_1"][::-1], 8000, "PCM_16")
+    after = [prepared(folder, tmp_path / f"b{shard}", own, shard) for shard in range(3)]
+    assert [one != other for one, other in zip(before, after, strict=True)].count(True) == 1
+
+
+def prepared(folder, path, own, shard):
+    prepare(folder, path, files=str(own), shards=3, shard=shard)
+    return path.with_suffix(".raw").read_bytes(), rows_of(path.with_suffix(".csv"))
+
+
+def test_short_files_are_joined_with_pauses_and_long_ones_are_cut_in_pauses(folder, tmp_path):
+    prepare(folder, tmp_path / "clips", *(folder / f"own/{name}.wav" for name in NAMES), seconds=[2, 3], shards=1)
+    rows, speech = rows_of(tmp_path / "clips.csv"), records.read_speech(tmp_path / "clips.raw")
+    assert rows and all(2 * 8000 <= int(row["samples"]) <= 3 * 8000 for row in rows)
+    first = rows[0]["files"].split(" + ")
+    piece = records.read_speech(first[0])
+    np.testing.assert_array_equal(speech[: len(piece)], piece)
+    assert not speech[len(piece) : len(piece) + 1600].any()
+    long = np.concatenate([FILES["ann_1"], np.zeros(1600, np.int16), FILES["bob_1"], FILES["bob_2"], FILES["cid_1"]])
+    soundfile.write(tmp_path / "long.wav", long, 8000, "PCM_16")
+    prepare(folder, tmp_path / "cut", tmp_path / "long.wav", seconds=[0.5, 1.5], shards=1)
+    rows = rows_of(tmp_path / "cut.csv")
+    assert len(rows) > 2 and all(0.5 * 8000 <= int(row["samples"]) <= 1.5 * 8000 for row in rows)
+    assert 7200 <= int(rows[0]["samples"]) <= 8800  # in the pause
+
+
+def test_as_many_utterances_are_drawn_as_are_asked_for(folder, tmp_path):
+    found = {}
+    for seed in (1, 2):
+        prepare(folder, tmp_path / str(seed), files=str(folder / "own"), utterances=2, seed=seed, shards=1)
+        found[seed] = {row["utterance"] for row in rows_of(tmp_path / f"{seed}.csv")}
+        assert len(found[seed]) == 2
+    prepare(folder, tmp_path / "minutes", files=str(folder / "own"), minutes=0.04, shards=1)
+    assert 0 < sum(int(row["samples"]) for row in rows_of(tmp_path / "minutes.csv")) <= 0.04 * 60 * 8000
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"include": ["nothing*"]}, "none of 5 audio files is chosen"),
+        ({"speakers": "speaker([0-9])"}, "finds no name in"),
+        ({"utterence": 3}, "unknown key 'utterence', the nearest valid one is 'utterances'"),
+        ({"seconds": [3, 2]}, "expected the lower end first"),
+    ],
+)
+def test_a_choice_that_cannot_be_is_one_line(folder, tmp_path, changes, says):
+    settings = json.dumps({"name": "mine", "files": str(folder / "own"), **changes})
+    ended = run("prepare-set", "--settings", settings, "-o", tmp_path / "x.raw", "--utterances", tmp_path / "x.csv")
+    assert ended.status == 1 and len(ended.err) == 1 and says in ended.err[0], ended.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_files_of_other_utterances_are_refused_in_one_line(folder, tmp_path):
+    words = ["set.raw", "set.csv", "--model", "set_model.bin", "--b", "l.f32", "--y", "set_y.f32"]
+    words += ["--settings", '{"process": "original"}', "-o", tmp_path / "x.csv", "--speech", tmp_path / "x.raw"]
+    ended = run("measure-set", *words, cwd=folder)
+    assert ended.status == 1 and len(ended.err) == 1 and "l.f32" in ended.err[0]
+    assert not list(tmp_path.iterdir())
+
+
+@given(st.lists(st.from_regex(r"[a-c]{1,2}/[a-c]{1,3}\.wav", fullmatch=True), unique=True, min_size=1, max_size=12))
+def test_every_path_has_a_name_of_its_own(paths):
+    names = short_names(paths)
+    assert {*names} == {*paths} and len({*names.values()}) == len(paths)
+
+
+@given(st.sets(st.text(min_size=1, max_size=5), min_size=1, max_size=9), st.integers(0, 99), st.integers(1, 7))
+def test_the_order_and_the_shards_of_others_stay_when_one_is_added(names, seed, shards):
+    order = by_seed({*names, "added"}, seed)
+    assert [name for name in order if name in names - {"added"}] == by_seed(names - {"added"}, seed)
+    assert all(0 <= shard_of(name, shards) < shards for name in names)
+
+
+# --- the tables ------------------------------------------------------------------------------------------
+
+
+def table_of(index, values, speakers, sexes):
+    names = [f"u{i}" for i in range(len(values))]
+    return pd.DataFrame({"utterance": names, "speaker": speakers, "sex": sexes, "frames": 100, "pesq": values})
+
+
+def test_differences_are_paired_and_told_by_speakers(tmp_path):
+    rng = np.random.default_rng(1)
+    speakers = np.repeat([f"s{i}" for i in range(8)], 10)
+    base = 3 + rng.normal(0, 0.5, 80)
+    outputs = {5: base, 6: base - 0.2 + rng.normal(0, 0.02, 80), 7: base + rng.normal(0, 0.3, 80)}
+    found = []
+    for index, values in outputs.items():
+        table = table_of(index, values, speakers, np.where(speakers < "s4", "m", "f"))
+        table.reindex(columns=sets.OF_SET).to_csv(tmp_path / f"{index}.csv", index=False)
+        found.append({"files": [f"{index}.csv"]})
+    experiment = {"test_set": "mine", "outputs": [{"index": i, "tag": f"t{i}"} for i in outputs]}
+    tables = sets.tables(experiment | {"measured_in_set": {"outputs": found}}, tmp_path)
+    means = tables["set_means"].set_index(["group", "index", "measure"])
+    assert means.loc[("all", 5, "pesq"), "mean"] == pytest.approx(base.mean(), rel=1e-5)
+    assert means.loc[("male", 5, "pesq"), ["utterances", "speakers"]].tolist() == [40, 4]
+    pairs = tables["set_pairs"].set_index(["group", "index", "index_b"])
+    assert pairs.loc[("all", 5, 6), "difference"] == pytest.approx(-0.2, abs=0.01)
+    assert bool(pairs.loc[("all", 5, 6), "beyond_chance"]) and not bool(pairs.loc[("all", 5, 7), "beyond_chance"])
+    width = pairs.loc[("all", 5, 6), "high"] - pairs.loc[("all", 5, 6), "low"]
+    assert width < 0.03 < means.loc[("all", 5, "pesq"), "high"] - means.loc[("all", 5, "pesq"), "low"]
+    assert len(tables["utterances"]) == 240
+
+
+def test_intervals_over_speakers_hold_the_truth_as_often_as_they_say():
+    rng = np.random.default_rng(7)
+    inside = 0
+    for _ in range(300):
+        of_speaker = rng.normal(0, 0.3, 10)
+        counts = rng.integers(5, 25, 10)
+        speakers = np.repeat(np.arange(10), counts)
+        values = of_speaker[speakers] + rng.normal(0, 0.2, len(speakers))
+        low, high = speaker_interval(values, speakers)
+        inside += low <= 0 <= high
+    assert 0.91 <= inside / 300 <= 0.99
+    assert speaker_interval([1, 2, 3], ["a", "a", "b"]) is None
+
+
+def test_an_experiment_without_a_test_set_has_empty_tables():
+    assert all(table.empty for table in sets.tables({"outputs": []}, None).values())
