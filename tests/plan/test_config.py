@@ -219,8 +219,33 @@ MISTAKES = {
     ),
     "speakers of whom none is held out": (
         ("corpora.voices.parts.men.speakers", "m/(.)"),
-        "corpora.voices.parts.men: has speakers without held_out_speakers",
+        "corpora.voices.parts.men: has speakers without held_out_speakers and minutes_each",
+        "one of them, or both",
+    ),
+    "minutes of each of whom nobody tells apart": (
+        ("corpora.voices.parts.men.minutes_each", 2),
+        "corpora.voices.parts.men: has minutes_each without speakers",
         "both or neither",
+    ),
+    "a pause of a minute": (
+        ("corpora.voices.parts.men.pause_ms", 60_000),
+        "corpora.voices.parts.men.pause_ms: found 60000",
+        "2000",
+    ),
+    "a held-out voice of an unknown source": (
+        ("held_out_voices", {"eve": {"sex": "f", "source": "promts", "include": ["*"]}}),
+        "held_out_voices.eve.source: 'promts'",
+        "'prompts'",
+    ),
+    "a held-out voice that may be in an unknown source": (
+        ("held_out_voices", {"eve": {"sex": "f", "source": "prompts", "include": ["*"], "also": {"promts": ["*"]}}}),
+        "held_out_voices.eve.also: 'promts'",
+        "'prompts'",
+    ),
+    "a held-out voice without a sex": (
+        ("held_out_voices", {"eve": {"source": "prompts", "include": ["*"]}}),
+        "held_out_voices.eve.sex",
+        "'m' or 'f'",
     ),
     "speakers without a group": (
         ("corpora.voices.parts.men", {"source": "prompts", "speakers": "m/.*", "held_out_speakers": 1}),
@@ -933,6 +958,24 @@ def test_speakers_held_out_are_prepared_apart_and_as_they_are():
     assert not any("held_out" in name for name in redone(plan, louder))
     for settings in made.values():
         SeededChoice(**settings)
+
+
+def test_held_out_voices_are_left_out_of_every_corpus_but_those_with_them():
+    voice = {"sex": "m", "source": "prompts", "include": ["m/rob/*"], "also": {"prompts": ["x/rob*"], "others": ["*"]}}
+    changes = [("held_out_voices", {"rob": voice}), ("sources.others", {"package": "others"})]
+
+    def excluded(*more):
+        parts = planned(*changes, *more).config.corpora["voices"].parts
+        return [parts[name].exclude for name in ("women", "men")]
+
+    assert excluded() == [["m/rob/*", "x/rob*"]] * 2
+    assert excluded(("corpora.voices.parts.men.exclude", ["m/rob/*", "b"])) == [
+        ["m/rob/*", "x/rob*"],
+        ["m/rob/*", "b", "x/rob*"],
+    ]
+    assert excluded(("corpora.voices.with_held_out_voices", True)) == [[], []]
+    made = [node.settings for node in planned(*changes).nodes.values() if node.kind == "corpora"]
+    assert [settings["exclude"] for settings in made] == [["m/rob/*", "x/rob*"]] * 2
 
 
 def test_ready_made_features_and_shards_of_own_files_can_be_held_out():

@@ -170,7 +170,7 @@ class Graph:
         corpus = self.config.corpora[name]
         b, y = [], []
         for part_name, part in corpus.parts.items():
-            if part.held_out != held_out and not part.speakers:
+            if part.held_out != held_out and not part.held_out_speakers:
                 continue
             if part.b:
                 b.append(part.b)
@@ -189,7 +189,7 @@ class Graph:
     def _part(self, label: str, seed: int, part: Any, held_out: bool) -> list[Node]:
         """The nodes that prepare a part's speech: one, or one for each shard of its files."""
         settings = {"seed": seed, **part.model_dump(include=set(Choice.model_fields))}
-        if part.speakers and held_out:  # measured on as they are, whatever is trained on
+        if part.held_out_speakers and held_out:  # measured on as they are, whatever is trained on
             settings |= {"held_out": True, **AS_IT_IS}
             label += "_held_out"
         if part.source:
