@@ -245,7 +245,7 @@ MISTAKES = {
     "a held-out voice without a sex": (
         ("held_out_voices", {"eve": {"source": "prompts", "include": ["*"]}}),
         "held_out_voices.eve.sex",
-        "'m' or 'f'",
+        "is missing",
     ),
     "speakers without a group": (
         ("corpora.voices.parts.men", {"source": "prompts", "speakers": "m/.*", "held_out_speakers": 1}),

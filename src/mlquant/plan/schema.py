@@ -40,7 +40,8 @@ either of them.
 The configuration is read from the files of this folder (sources, samples, corpora, networks, quantisers, experiments,
 sweeps, studies), then from `config.yaml`, then from the files of `--configfile`, then from `--config`. Later files
 change what earlier ones say: mappings are merged, every other value is replaced. A `config.yaml` in the working
-directory is read in place of that of the checkout. `few.yaml` is read after it where `few_voices` is true. So a file of your own holds only what it changes:
+directory is read in place of that of the checkout. `few.yaml` of this folder is read after it where `few_voices` is
+true. So a file of your own holds only what it changes:
 
 ```yaml
 experiments:

@@ -182,7 +182,7 @@ class Choice(Block):
     pause_ms: Annotated[
         int,
         Setting(
-            help="silence between a file and the next, in ms, at which the ends of both fade; words of a second need it",
+            help="silence between a file and the next, in ms, where the ends of both fade; words of a second need it",
             ge=0,
             le=2000,
             neutral=0,
