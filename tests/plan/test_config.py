@@ -227,6 +227,11 @@ MISTAKES = {
         "corpora.voices.parts.men: has minutes_each without speakers",
         "both or neither",
     ),
+    "smoothing without a quantiser": (
+        (f"{OUTPUTS}.5.smooth", 0.25),
+        f"{OUTPUTS}.5: has smooth without a quantiser",
+        "expected both",
+    ),
     "a pause of a minute": (
         ("corpora.voices.parts.men.pause_ms", 60_000),
         "corpora.voices.parts.men.pause_ms: found 60000",
@@ -671,6 +676,24 @@ def test_the_width_of_the_bottleneck_redoes_its_network_and_not_the_manifold():
         "measures/240118_*",
     )
     assert before.graph.networks["manifold"] == after.graph.networks["manifold"]
+
+
+def test_smoothing_reaches_the_search_of_its_output_alone_and_none_changes_no_key():
+    before, after = planned(), planned((f"{OUTPUTS}.6.smooth", 0.25))
+    searches = [node for node in after.nodes.values() if node.kind == "quantised"]
+    assert sorted(node.settings.get("smooth", 0) for node in searches) == sorted(
+        [0.25] * len(SAMPLES) + [0] * (len(searches) - len(SAMPLES))
+    )
+    assert redone(before, planned((f"{OUTPUTS}.6.smooth", 0.0))) <= {"experiments/240118"}, "what it records alone"
+    assert {name.split("/")[0] for name in redone(before, after)} <= FROM_SEARCH
+
+
+def test_smoothing_is_of_a_quantiser_of_every_vector_on_its_own():
+    predictive = {"kind": "predictive", "mbest": 2, "predict": 0.5}
+    for changes in (predictive, {"interval_ms": 20}):
+        edits = [(f"quantisers.vq.{key}", value) for key, value in changes.items()]
+        with pytest.raises(InputError, match=rf"{OUTPUTS}\.6\.smooth: 'vq' predicts, or does not send every vector"):
+            planned((f"{OUTPUTS}.6.smooth", 0.25), *edits)
 
 
 def test_mbest_redoes_one_search_of_each_sample_and_what_follows():

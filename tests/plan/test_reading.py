@@ -310,7 +310,8 @@ def excluded(*, speech=(), samples=("big_dog",), **part):
     for name in speech:
         Path("speech", name).touch()
     own = {"samples": [*samples], "outputs": {"1": {"tag": "out", "process": "original"}}}
-    return loaded(experiments={"own": own}, corpora={"x": {"parts": {"p": part}}}).corpora["x"].parts["p"].exclude
+    found = loaded(experiments={"own": own}, corpora={"x": {"with_held_out_voices": True, "parts": {"p": part}}})
+    return found.corpora["x"].parts["p"].exclude
 
 
 def test_a_test_sample_is_left_out_of_a_part_that_would_take_its_file():

@@ -704,6 +704,10 @@ def _check_chain(config: Config, where: str, chain: Chain) -> None:
             )
     elif not chain.networks or config.networks[chain.networks[0]].row.source == "y":
         raise InputError(f"config: {where}.quantiser: {chain.quantiser!r} is of b, expected a network that takes b")
+    if chain.smooth and (quantiser.kind == "predictive" or config.send_every(quantiser) > 1):
+        raise InputError(
+            f"config: {where}.smooth: {chain.quantiser!r} predicts, or does not send every vector, expected another"
+        )
     most = max(chain.stages) if isinstance(chain, RatedChain) else chain.stages or 1
     if most > len(quantiser.stages):
         raise InputError(

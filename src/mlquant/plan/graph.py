@@ -383,6 +383,7 @@ class Graph:
         settings, inputs = self._prediction(quantiser)
         settings |= {"k": self._width(quantiser), "mbest": by.mbest, "send_every": self.config.send_every(quantiser)}
         settings |= {"reset_every": getattr(quantiser, "reset_every", None), "quantiser": by.quantiser}
+        settings |= {"smooth": by.smooth} if getattr(by, "smooth", 0) else {}  # networks have no such setting
         return {"codebooks": self.codebooks(by.quantiser, stages), **settings, **inputs}
 
     # speech to compare with, and measures
