@@ -373,11 +373,12 @@ def behind_240118(plan, kind):
 
 
 def test_few_voices_trains_on_the_prompts_alone_and_a_file_of_ones_own_lies_over_that(tmp_path):
+    # Snakemake gives true of --config as text.
     new = {"stamps", "klettres", "ktuberling"}
     (own := tmp_path / "own.yaml").write_text("networks: {manifold: {epochs: 3}}\n")
     large, small, mine = (
         Plan(config.load(config.read(ROOT, files, entries)))
-        for files, entries in (((), {}), ((), {"few_voices": True}), ([own], {"few_voices": True}))
+        for files, entries in (((), {}), ((), {"few_voices": "true"}), ([own], {"few_voices": True}))
     )
     assert new <= {node.name for node in behind_240118(large, "sources")}
     assert not new & {node.name for node in behind_240118(small, "sources")}

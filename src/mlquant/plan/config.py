@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 
 from mlquant import studies
 from mlquant.chains.settings import Chain, RatedChain
@@ -179,7 +179,7 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
             layers.append(given(Path(path)))
     faults.tell()
     chosen = [layer["few_voices"] for layer in [*layers, _nulls(dict(entries or {}))] if "few_voices" in layer]
-    if chosen and chosen[-1] is True:
+    if chosen and _is_true(chosen[-1]):
         layers.insert(len(files(root)), mapping_of(root / "workflow/config" / f"{FEW}.yaml"))
     raw: dict = {}
     for layer in map(_named_by_text, layers):
@@ -188,6 +188,17 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
             raw = raw | {key: value | layer[key] for key, value in raw.items() if _are_dicts(value, layer.get(key))}
         raw = merged(raw, layer)
     return merged(raw, _nulls(_named_by_text(dict(entries or {}))))
+
+
+def _is_true(value: Any) -> bool:
+    """Return whether a value is true, or a text that stands for it, as Snakemake gives "true" of `--config`.
+
+    What is neither true nor false is refused later.
+    """
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        return False
 
 
 def _nulls(value: Any) -> Any:
