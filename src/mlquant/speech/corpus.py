@@ -197,7 +197,7 @@ def _choose(
         seen.add(samples)
         speech = shorten_zeros(speech, LONGEST_ZEROS)
         usable.append((name, digest, samples, speech, speakers[name]))
-        total += len(speech)
+        total += min(len(speech), enough_each - spoken[speakers[name]])
         spoken[speakers[name]] += len(speech)
     if not usable:
         raise InputError(
