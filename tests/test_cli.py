@@ -524,6 +524,11 @@ REFUSED = [
         "reset_every: found 0",
     ),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--reset-every", "9"], "--predict: none"),
+    (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--smooth", "0.5"], "smooth: found 0.5"),
+    (
+        ["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--smooth", "0.2", "--send-every", "2"],
+        "smooth: 0.2, expected 0",
+    ),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict="], "predict: found nothing"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", ".5", "--mbest", "1000000"], "mbest: 1000000, exp"),
     (["vq-search", "l.f32", "-k", "4", "-q", "q1.f32", "--predict", "0.5", "--st", "1"], "--predict: found with"),

@@ -80,7 +80,10 @@ def test_b_is_quantised_every_20_ms_before_its_network_and_costs_bits_accordingl
     assert (row["bits_per_frame"], row["frame_ms"], row["interval_ms"]) == (8, 20, 20)
     files = row["files"]
     ((_, settings),) = made_by(plan, [files["l_hat"]])
-    assert settings == {"k": 20, "mbest": 5, "send_every": 2, "predict": None, "reset_every": 100, "st": 0, "en": None}
+    assert settings == {
+        **{"k": 20, "mbest": 5, "send_every": 2, "predict": None, "reset_every": 100},
+        **{"smooth": 0.0, "st": 0, "en": None},
+    }
     (restored,) = (plan[files["b_hat"].rpartition("/")[0]],)
     assert restored.kind == "gain_restored"
     assert restored.inputs == {"shapes": [files["l_hat"]], "features": [files["b"]]}
@@ -90,7 +93,7 @@ def test_b_is_quantised_every_20_ms_before_its_network_and_costs_bits_accordingl
     slow = rows_of(plan, "ann")[9]
     assert (slow["bits_per_frame"], slow["frame_ms"]) == (4, 40)
     ((_, settings),) = made_by(plan, [slow["files"]["l_hat"]])
-    whole = {"st": 0, "en": None}
+    whole = {"smooth": 0.0, "st": 0, "en": None}
     assert settings == {"k": 10, "mbest": 5, "send_every": 4, "predict": "0.5", "reset_every": None, **whole}
 
 

@@ -219,8 +219,38 @@ MISTAKES = {
     ),
     "speakers of whom none is held out": (
         ("corpora.voices.parts.men.speakers", "m/(.)"),
-        "corpora.voices.parts.men: has speakers without held_out_speakers",
+        "corpora.voices.parts.men: has speakers without held_out_speakers and minutes_each",
+        "one of them, or both",
+    ),
+    "minutes of each of whom nobody tells apart": (
+        ("corpora.voices.parts.men.minutes_each", 2),
+        "corpora.voices.parts.men: has minutes_each without speakers",
         "both or neither",
+    ),
+    "smoothing without a quantiser": (
+        (f"{OUTPUTS}.5.smooth", 0.25),
+        f"{OUTPUTS}.5: has smooth without a quantiser",
+        "expected both",
+    ),
+    "a pause of a minute": (
+        ("corpora.voices.parts.men.pause_ms", 60_000),
+        "corpora.voices.parts.men.pause_ms: found 60000",
+        "2000",
+    ),
+    "a held-out voice of an unknown source": (
+        ("held_out_voices", {"eve": {"sex": "f", "source": "promts", "include": ["*"]}}),
+        "held_out_voices.eve.source: 'promts'",
+        "'prompts'",
+    ),
+    "a held-out voice that may be in an unknown source": (
+        ("held_out_voices", {"eve": {"sex": "f", "source": "prompts", "include": ["*"], "also": {"promts": ["*"]}}}),
+        "held_out_voices.eve.also: 'promts'",
+        "'prompts'",
+    ),
+    "a held-out voice without a sex": (
+        ("held_out_voices", {"eve": {"source": "prompts", "include": ["*"]}}),
+        "held_out_voices.eve.sex",
+        "is missing",
     ),
     "speakers without a group": (
         ("corpora.voices.parts.men", {"source": "prompts", "speakers": "m/.*", "held_out_speakers": 1}),
@@ -648,6 +678,24 @@ def test_the_width_of_the_bottleneck_redoes_its_network_and_not_the_manifold():
     assert before.graph.networks["manifold"] == after.graph.networks["manifold"]
 
 
+def test_smoothing_reaches_the_search_of_its_output_alone_and_none_changes_no_key():
+    before, after = planned(), planned((f"{OUTPUTS}.6.smooth", 0.25))
+    searches = [node for node in after.nodes.values() if node.kind == "quantised"]
+    assert sorted(node.settings.get("smooth", 0) for node in searches) == sorted(
+        [0.25] * len(SAMPLES) + [0] * (len(searches) - len(SAMPLES))
+    )
+    assert redone(before, planned((f"{OUTPUTS}.6.smooth", 0.0))) <= {"experiments/240118"}, "what it records alone"
+    assert {name.split("/")[0] for name in redone(before, after)} <= FROM_SEARCH
+
+
+def test_smoothing_is_of_a_quantiser_of_every_vector_on_its_own():
+    predictive = {"kind": "predictive", "mbest": 2, "predict": 0.5}
+    for changes in (predictive, {"interval_ms": 20}):
+        edits = [(f"quantisers.vq.{key}", value) for key, value in changes.items()]
+        with pytest.raises(InputError, match=rf"{OUTPUTS}\.6\.smooth: 'vq' predicts, or does not send every vector"):
+            planned((f"{OUTPUTS}.6.smooth", 0.25), *edits)
+
+
 def test_mbest_redoes_one_search_of_each_sample_and_what_follows():
     before, after = planned(), planned((f"{OUTPUTS}.6.mbest", 3))
     expected = {"experiments/240118"} | each_sample(
@@ -933,6 +981,24 @@ def test_speakers_held_out_are_prepared_apart_and_as_they_are():
     assert not any("held_out" in name for name in redone(plan, louder))
     for settings in made.values():
         SeededChoice(**settings)
+
+
+def test_held_out_voices_are_left_out_of_every_corpus_but_those_with_them():
+    voice = {"sex": "m", "source": "prompts", "include": ["m/rob/*"], "also": {"prompts": ["x/rob*"], "others": ["*"]}}
+    changes = [("held_out_voices", {"rob": voice}), ("sources.others", {"package": "others"})]
+
+    def excluded(*more):
+        parts = planned(*changes, *more).config.corpora["voices"].parts
+        return [parts[name].exclude for name in ("women", "men")]
+
+    assert excluded() == [["m/rob/*", "x/rob*"]] * 2
+    assert excluded(("corpora.voices.parts.men.exclude", ["m/rob/*", "b"])) == [
+        ["m/rob/*", "x/rob*"],
+        ["m/rob/*", "b", "x/rob*"],
+    ]
+    assert excluded(("corpora.voices.with_held_out_voices", True)) == [[], []]
+    made = [node.settings for node in planned(*changes).nodes.values() if node.kind == "corpora"]
+    assert [settings["exclude"] for settings in made] == [["m/rob/*", "x/rob*"]] * 2
 
 
 def test_ready_made_features_and_shards_of_own_files_can_be_held_out():

@@ -310,7 +310,8 @@ def excluded(*, speech=(), samples=("big_dog",), **part):
     for name in speech:
         Path("speech", name).touch()
     own = {"samples": [*samples], "outputs": {"1": {"tag": "out", "process": "original"}}}
-    return loaded(experiments={"own": own}, corpora={"x": {"parts": {"p": part}}}).corpora["x"].parts["p"].exclude
+    found = loaded(experiments={"own": own}, corpora={"x": {"with_held_out_voices": True, "parts": {"p": part}}})
+    return found.corpora["x"].parts["p"].exclude
 
 
 def test_a_test_sample_is_left_out_of_a_part_that_would_take_its_file():
@@ -364,3 +365,40 @@ def test_a_mistake_in_an_entry_that_others_take_settings_from_is_told_where_it_s
     raw = config.read(ROOT, (), {section: {name: {"epoch": 3}}})
     with pytest.raises(InputError, match=rf"^config: {section}\.{name}(\.lbg)?: unknown key 'epoch'"):
         config.load(raw)
+
+
+def behind_240118(plan, kind):
+    made = [node.file("measured.json") for nodes in plan.experiments["240118"].measured.values() for node in nodes]
+    return [node for node in plan.graph.behind(made).values() if node.kind == kind]
+
+
+def test_few_voices_trains_on_the_prompts_alone_and_a_file_of_ones_own_lies_over_that(tmp_path):
+    # Snakemake gives true of --config as text.
+    new = {"stamps", "klettres", "ktuberling"}
+    (own := tmp_path / "own.yaml").write_text("networks: {manifold: {epochs: 3}}\n")
+    large, small, mine = (
+        Plan(config.load(config.read(ROOT, files, entries)))
+        for files, entries in (((), {}), ((), {"few_voices": "true"}), ([own], {"few_voices": True}))
+    )
+    assert new <= {node.name for node in behind_240118(large, "sources")}
+    assert not new & {node.name for node in behind_240118(small, "sources")}
+    assert {node.name.split("_")[0] for node in behind_240118(small, "corpora")} == {"prompts", "tracts"}
+    epochs = [plan.config.networks["manifold"].epochs for plan in (small, mine)]
+    assert epochs == [20, 3] and mine.config.networks["manifold"].corpus == "prompts"
+    ci = yaml.safe_load((ROOT / "profiles/ci/config.yaml").read_text(encoding="utf-8"))
+    assert "few_voices=true" in ci["config"]
+
+
+def test_five_men_and_five_women_are_in_no_corpus_that_the_main_experiment_is_trained_on():
+    plan = Plan(config.load(config.read(ROOT)))
+    voices = plan.config.held_out_voices
+    assert sorted(voice.sex for voice in voices.values()) == 5 * ["f"] + 5 * ["m"]
+    assert "codec2" in {voice.source for voice in voices.values()}, "one of the radio amateurs"
+    trained = behind_240118(plan, "corpora")
+    for voice in voices.values():
+        for source, patterns in voice.files().items():
+            parts = [
+                node for node in trained if any(source in Path(path).parent.name for path in node.inputs["speech"])
+            ]
+            assert all(set(patterns) <= set(part.settings["exclude"]) for part in parts)
+            assert parts or source == "pocketsphinx"

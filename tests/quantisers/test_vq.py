@@ -329,6 +329,61 @@ def test_other_elements_weigh_nothing_but_are_decoded():
     np.testing.assert_array_equal(vq.decode(indices, codebooks), sums)
 
 
+def slow_vectors(seed, frames, width=3):
+    """Vectors that change slowly, as those of speech do."""
+    return lfilter([0.2], [1, -0.95], normal(seed, frames, width), axis=0).astype(np.float32)
+
+
+@pytest.mark.parametrize(("stages", "mbest"), [(1, 1), (2, 3)])
+def test_a_search_for_a_decoder_that_smooths_lowers_its_error(stages, mbest):
+    vectors, rest = slow_vectors(1, 900), slow_vectors(2, 4000)
+    codebooks = []
+    for _ in range(stages):
+        trained = vq.train(rest, 16, seed=1)
+        codebooks.append(trained.codebook)
+        rest = trained.residual
+    plain = vq.quantise(vectors, codebooks, mbest)[1]
+    indices, quantised = vq.quantise(vectors, codebooks, mbest, smooth=0.25)
+    sent = vq.decode(indices, codebooks)
+    wide = np.concatenate([sent[:1], sent, sent[-1:]]).astype(float)
+    np.testing.assert_allclose(quantised, 0.5 * sent + 0.25 * (wide[:-2] + wide[2:]), atol=1e-6)
+
+    def error(decoded):
+        return np.square(vectors - decoded).mean()
+
+    assert error(quantised) < 0.9 * error(vq.smoothed(plain, 0.25))
+    assert error(quantised) < 0.75 * error(plain)
+    # No entry could be changed alone for less error, once the sweeps are done: here in all but a few vectors.
+    if stages == 1:
+        better = 0
+        for i in range(100, 160):
+            for entry in codebooks[0]:
+                other = sent.copy()
+                other[i] = entry
+                better += error(vq.smoothed(other, 0.25)) < error(quantised) - 1e-9
+        assert better <= 6
+
+
+def test_smoothing_of_0_is_the_plain_search_and_the_ends_are_their_own_neighbours():
+    vectors, codebook = slow_vectors(3, 50), normal(4, 16, 3)
+    for plain, none in zip(
+        vq.quantise(vectors, [codebook], 2), vq.quantise(vectors, [codebook], 2, smooth=0), strict=True
+    ):
+        assert np.array_equal(plain, none)
+    assert np.array_equal(vq.smoothed(codebook, 0), codebook)
+    np.testing.assert_allclose(vq.smoothed(codebook[:1], 0.3), codebook[:1], rtol=1e-6)
+    for few in (1, 2, 3, 4):
+        assert len(vq.quantise(vectors[:few], [codebook], 1, smooth=0.25)[1]) == few
+
+
+@pytest.mark.parametrize(
+    "options", [{"smooth": 0.4}, {"smooth": -0.1}, {"smooth": 0.2, "send_every": 2}, {"smooth": 0.2, "a": 0.5}]
+)
+def test_smoothing_that_cannot_be_is_refused(options):
+    with pytest.raises(InputError, match=f"smooth: {options['smooth']}, expected 0"):
+        vq.quantise(normal(1, 9, 3), [normal(2, 4, 3)], 1, **options)
+
+
 def test_equal_entries_yield_the_first():
     codebook = np.repeat(normal(30, 20, 3), 4, axis=0)
     assert (vq.search(normal(31, 100, 3), [codebook], 5) % 4 == 0).all()

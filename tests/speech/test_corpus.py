@@ -1097,6 +1097,65 @@ def test_minutes_are_kept_and_the_copies_share_them_with_different_files(tmp_pat
     assert len(corpus_of(tmp_path, [voices], resample=[0.9, 1.1])[1]) == 24
 
 
+def words_of(tmp_path, spoken):
+    """An archive of words in several languages: for each, how many words of how many seconds at which pitch."""
+    files = {}
+    for language, (count, seconds, hertz) in spoken.items():
+        for i in range(count):
+            sound = tone(seconds + 0.01 * i, hertz + 2 * i).astype(float) / 32768
+            path = tmp_path / f"word.{'ogg' if i % 2 else 'wav'}"
+            soundfile.write(path, np.stack([sound, sound], axis=1), 8000)
+            files[f"usr/sounds/{language}/{i:02}{path.suffix}"] = path.read_bytes()
+    return archive_of(tmp_path, files)
+
+
+def minutes_of(rows):
+    found = {}
+    for row in rows:
+        speaker = row["path"].split("/")[2]
+        found[speaker] = found.get(speaker, 0) + int(row["frames"]) / 6000
+    return found
+
+
+def test_of_each_speaker_so_many_minutes_are_taken(tmp_path):
+    archive = words_of(tmp_path, {"de": (30, 0.5, 100), "en": (3, 0.5, 200), "fr": (30, 0.5, 150)})
+    each = {"speakers": r"sounds/([^/]+)/", "minutes_each": 0.1}
+    _, rows = corpus_of(tmp_path, [archive], **each)
+    found = minutes_of(rows)
+    assert found == pytest.approx({"de": 0.1, "fr": 0.1, "en": 3 * 0.51 / 60}, rel=0.03)
+    _, rows = corpus_of(tmp_path, [archive], **each, resample=[1.0, 1.05, 1.1])  # who has few words gets each again
+    assert minutes_of(rows)["en"] == pytest.approx(3 * 3 * 0.51 / 1.05 / 60, rel=0.05)
+    assert len({(row["sha256"], row["factor"]) for row in rows}) == len(rows)
+    assert minutes_of(rows)["de"] == pytest.approx(0.1)
+    for seed in range(8):  # what a speaker has beyond the limit does not count as speech of all
+        _, rows = corpus_of(tmp_path, [archive], **each, minutes=0.15, seed=seed)
+        assert sum(minutes_of(rows).values()) == pytest.approx(0.15) and max(minutes_of(rows).values()) <= 0.1001
+    _, rows = corpus_of(tmp_path, [archive], **each, exclude=["sounds/fr/*"], held_out_speakers=1, held_out=True)
+    assert len(minutes_of(rows)) == 1
+
+
+def test_words_are_joined_with_pauses_that_do_not_click(tmp_path):
+    archive = words_of(tmp_path, {"de": (6, 0.5, 100)})
+    sound, rows = corpus_of(tmp_path, [archive], pause_ms=200)
+    plain, same = corpus_of(tmp_path, [archive])
+    assert [row["path"] for row in rows] == [row["path"] for row in same]
+    assert all(0 <= int(a["frames"]) - int(b["frames"]) - 20 <= 1 for a, b in zip(rows, same, strict=True))
+    for row, before in zip(rows, same, strict=True):
+        start, first = 80 * int(row["start_frame"]), 80 * int(before["start_frame"])
+        end = start + 80 * int(row["frames"])
+        word = plain[first : first + 80 * int(before["frames"])].astype(int)
+        length = np.flatnonzero(word)[-1] + 1
+        assert np.array_equal(sound[start + 40 : start + length - 41], word[40 : length - 41])
+        assert not sound[end - 1600 : end].any()
+        assert abs(sound[start]) < 5 and abs(int(sound[start + length - 1])) < 5, "a step would click"
+
+
+def test_a_pause_of_0_changes_nothing():
+    word = tone(0.3)
+    assert np.array_equal(corpus.with_pause(word, 0), word)
+    assert len(corpus.with_pause(word[:30], 100)) == 830
+
+
 @pytest.mark.parametrize("factor", [0.85, 0.9, 1.0, 1.12])
 def test_a_copy_has_its_frequencies_times_the_factor(factor):
     sound = corpus.scale_voice(tone(4, 200), factor)

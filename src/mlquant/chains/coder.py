@@ -85,7 +85,7 @@ def _search(step: Quantise, stages: list[int]) -> Search:
     codebooks = [records.read_f32(path, step.k) for path in step.codebooks]
     if (most := max(stages)) > len(codebooks):
         raise InputError(f"stages: found {most}, expected at most {len(codebooks)}, the number of codebooks")
-    options = step.model_dump(include={"mbest", "send_every", "reset_every"})
+    options = step.model_dump(include={"mbest", "send_every", "reset_every", "smooth"})
     return Search(codebooks, options | {"a": step.coefficient()})
 
 

@@ -10,6 +10,7 @@ from mlquant.core.blocks import Block, Line, quoted, refusal
 from mlquant.core.stage import Setting
 from mlquant.core.types import MBEST, Stages, Survivors
 from mlquant.networks.types import NoiseVar, Seed
+from mlquant.quantisers.types import Smooth
 from mlquant.vocoder.types import MODES, Postfilter
 
 Tag = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.+-]*$", max_length=64)]
@@ -40,10 +41,11 @@ class Chain(Synthesis, Noise):
         Setting(help="number of stages of the quantiser that are used, from the first on; by default all"),
     ] = None
     mbest: Survivors = MBEST
+    smooth: Smooth = 0.0
 
     @model_validator(mode="after")
     def _consistent(self) -> Chain:
-        for name in ("stages", "mbest"):
+        for name in ("stages", "mbest", "smooth"):
             if name in self.model_fields_set and self.quantiser is None:
                 raise refusal(f"has {name} without a quantiser, expected both")
         if len(set(self.networks)) < len(self.networks):

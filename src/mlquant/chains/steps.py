@@ -21,7 +21,7 @@ from mlquant.core.blocks import Block
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
 from mlquant.networks.rows import row_of
-from mlquant.quantisers.types import ResetEvery, SendEvery, Survivors, Width
+from mlquant.quantisers.types import ResetEvery, SendEvery, Smooth, Survivors, Width
 
 if TYPE_CHECKING:
     from mlquant.networks.dense import Dense
@@ -150,6 +150,7 @@ class Quantise(Block):
     reset_every: ResetEvery | None = None
     predict: Annotated[str | None, Setting(help="a prediction coefficient: a number")] = None
     predictor: Annotated[str | None, Setting(help="file of a coefficient written by vq-predictor")] = None
+    smooth: Smooth = 0.0
 
     def of_files(self, graph: Any, made: Made) -> Made:
         name = f"{made.name}_{self.quantiser}"

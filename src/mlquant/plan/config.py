@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 
 from mlquant import studies
 from mlquant.chains.settings import Chain, RatedChain
@@ -42,12 +42,14 @@ from mlquant.networks.settings import Network
 from mlquant.plan.reading import given, mapping_of
 from mlquant.quantisers.settings import Quantiser, Size, VectorQuantiser
 from mlquant.speech.archives import matches
-from mlquant.speech.settings import Corpus, Part, Sample, Source, TestSet, audio_files
+from mlquant.speech.settings import Corpus, HeldOutVoice, Part, Sample, Source, TestSet, audio_files
 from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
 LIBRARY = ("sources", "samples", "corpora", "test_sets", "networks", "quantisers", "experiments", "sweeps", "studies")
 """Files of workflow/config, in the order in which they are read, before config.yaml."""
+FEW = "few"
+"""The file of workflow/config that is read after config.yaml where `few_voices` is set."""
 LIMITS = ("max_epochs", "max_minutes", "max_entries")
 """The upper limits of all trainings, corpora and codebooks, for a quick look."""
 
@@ -67,6 +69,13 @@ class Config(Block):
         Setting(help="upper limit of each part of a corpus, in minutes of speech"),
     ] = None
     max_entries: Annotated[Size | None, Setting(help="upper limit of the entries of every codebook")] = None
+    few_voices: Annotated[
+        bool,
+        Setting(
+            help="true: nothing is trained on the larger corpora, whose sources are 250 MB; workflow/config/few.yaml "
+            "says what is used instead, and is read after config.yaml"
+        ),
+    ] = False
     speech_dir: Annotated[
         FilePath,
         Setting(
@@ -79,6 +88,9 @@ class Config(Block):
         dict[Name, Source], Setting(help="where speech comes from; each section is described below")
     ] = {}
     samples: Annotated[dict[Name, Sample], Setting(help="test samples")] = {}
+    held_out_voices: Annotated[
+        dict[Name, HeldOutVoice], Setting(help="voices to measure on, which are left out of corpora")
+    ] = {}
     corpora: Annotated[dict[Name, Corpus], Setting(help="training speech")] = {}
     test_sets: Annotated[dict[Name, TestSet], Setting(help="utterances of many speakers, to measure on")] = {}
     networks: Annotated[dict[Name, Network], Setting(help="networks, each trained on a corpus")] = {}
@@ -167,6 +179,9 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
         with faults.gathered():
             layers.append(given(Path(path)))
     faults.tell()
+    chosen = [layer["few_voices"] for layer in [*layers, _nulls(dict(entries or {}))] if "few_voices" in layer]
+    if chosen and _is_true(chosen[-1]):
+        layers.insert(len(files(root)), mapping_of(root / "workflow/config" / f"{FEW}.yaml"))
     raw: dict = {}
     for layer in map(_named_by_text, layers):
         if layer.pop("complete", False) is True:
@@ -174,6 +189,17 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
             raw = raw | {key: value | layer[key] for key, value in raw.items() if _are_dicts(value, layer.get(key))}
         raw = merged(raw, layer)
     return merged(raw, _nulls(_named_by_text(dict(entries or {}))))
+
+
+def _is_true(value: Any) -> bool:
+    """Return whether a value is true, or a text that stands for it, as Snakemake gives "true" of `--config`.
+
+    What is neither true nor false is refused later.
+    """
+    try:
+        return TypeAdapter(bool).validate_python(value)
+    except ValidationError:
+        return False
 
 
 def _nulls(value: Any) -> Any:
@@ -253,7 +279,7 @@ def load(raw: Any) -> Config:
         _check_listening(config, f"listening.{name}", test, faults)
     _check_own_files(config, faults)
     faults.tell()
-    return _limited(_without_samples(config))
+    return _limited(_without_voices(_without_samples(config)))
 
 
 class _Rest(Config):
@@ -288,7 +314,7 @@ def _checked(filled: dict, text: dict, faults: Faults) -> Config:
 
 def _entry_of(place: tuple) -> tuple:
     """Return the place of the output, the entry or the section that a fault is in."""
-    if place[0] not in (*ALIKE, "sources", "samples"):
+    if place[0] not in (*ALIKE, "sources", "samples", "held_out_voices"):
         return place[:1]
     return place[:4] if len(place) > 3 and place[2] == "outputs" else place[:2]
 
@@ -554,6 +580,10 @@ def _check_references(config: Config, faults: Faults) -> None:
     for name, sample in config.samples.items():
         with faults.gathered():
             _check(f"samples.{name}.source", sample.source, config.sources, "source")
+    for name, voice in config.held_out_voices.items():
+        for key, source in (("source", voice.source), *(("also", source) for source in voice.also)):
+            with faults.gathered():
+                _check(f"held_out_voices.{name}.{key}", source, config.sources, "source")
     for name, corpus in config.corpora.items():
         for part, settings in corpus.parts.items():
             with faults.gathered():
@@ -687,6 +717,10 @@ def _check_chain(config: Config, where: str, chain: Chain) -> None:
             )
     elif not chain.networks or config.networks[chain.networks[0]].row.source == "y":
         raise InputError(f"config: {where}.quantiser: {chain.quantiser!r} is of b, expected a network that takes b")
+    if chain.smooth and (quantiser.kind == "predictive" or config.send_every(quantiser) > 1):
+        raise InputError(
+            f"config: {where}.smooth: {chain.quantiser!r} predicts, or does not send every vector, expected another"
+        )
     most = max(chain.stages) if isinstance(chain, RatedChain) else chain.stages or 1
     if most > len(quantiser.stages):
         raise InputError(
@@ -808,6 +842,25 @@ def _without_samples(config: Config) -> Config:
         for place, part in corpus.parts.items():
             files = [file for file in samples_of(part) if not any(matches(file, pattern) for pattern in part.exclude)]
             parts[place] = part.model_copy(update={"exclude": [*part.exclude, *files]}) if files else part
+        corpora[name] = corpus.model_copy(update={"parts": parts})
+    return config.model_copy(update={"corpora": corpora})
+
+
+def _without_voices(config: Config) -> Config:
+    """Return the configuration with the voices of `held_out_voices` excluded from the parts of corpora."""
+    of_source: dict[str, list[str]] = {}
+    for voice in config.held_out_voices.values():
+        for source, patterns in voice.files().items():
+            of_source.setdefault(source, []).extend(patterns)
+    corpora = dict(config.corpora)
+    for name, corpus in config.corpora.items():
+        if corpus.with_held_out_voices:
+            continue
+        parts = dict(corpus.parts)
+        for place, part in corpus.parts.items():
+            patterns = [one for one in of_source.get(part.source or "", []) if one not in part.exclude]
+            if patterns:
+                parts[place] = part.model_copy(update={"exclude": [*part.exclude, *patterns]})
         corpora[name] = corpus.model_copy(update={"parts": parts})
     return config.model_copy(update={"corpora": corpora})
 

@@ -240,7 +240,7 @@ class Graph:
         corpus = self.config.corpora[name]
         b, y = [], []
         for part_name, part in corpus.parts.items():
-            if part.held_out != held_out and not part.speakers:
+            if part.held_out != held_out and not part.held_out_speakers:
                 continue
             if part.b:
                 b.append(part.b)
@@ -259,7 +259,7 @@ class Graph:
     def _part(self, label: str, seed: int, part: Any, held_out: bool) -> list[Node]:
         """The nodes that prepare a part's speech: one, or one for each shard of its files."""
         settings = {"seed": seed, **part.model_dump(include=set(Choice.model_fields))}
-        if part.speakers and held_out:  # measured on as they are, whatever is trained on
+        if part.held_out_speakers and held_out:  # measured on as they are, whatever is trained on
             settings |= {"held_out": True, **AS_IT_IS}
             label += "_held_out"
         if part.source:
@@ -453,6 +453,7 @@ class Graph:
         settings, inputs = self._prediction(quantiser)
         settings |= {"k": self._width(quantiser), "mbest": by.mbest, "send_every": self.config.send_every(quantiser)}
         settings |= {"reset_every": getattr(quantiser, "reset_every", None), "quantiser": by.quantiser}
+        settings |= {"smooth": by.smooth} if getattr(by, "smooth", 0) else {}  # networks have no such setting
         return {"codebooks": self.codebooks(by.quantiser, stages), **settings, **inputs}
 
     # speech to compare with, and measures

@@ -24,7 +24,7 @@ from mlquant.listening.settings import KINDS as TESTS
 from mlquant.networks.settings import Network
 from mlquant.plan.config import ALIKE, Config
 from mlquant.quantisers.settings import KINDS, CodebookStage
-from mlquant.speech.settings import Corpus, Part, Sample, SetPart, Source, TestSet, Url
+from mlquant.speech.settings import Corpus, HeldOutVoice, Part, Sample, SetPart, Source, TestSet, Url
 from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
@@ -40,7 +40,8 @@ either of them.
 The configuration is read from the files of this folder (sources, samples, corpora, test_sets, networks, quantisers,
 experiments, sweeps, studies), then from `config.yaml`, then from the files of `--configfile`, then from `--config`.
 Later files change what earlier ones say: mappings are merged, every other value is replaced. A `config.yaml` in the
-working directory is read in place of that of the checkout. So a file of your own holds only what it changes:
+working directory is read in place of that of the checkout. `few.yaml` of this folder is read after it where
+`few_voices` is true. So a file of your own holds only what it changes:
 
 ```yaml
 experiments:
@@ -112,6 +113,7 @@ def readme() -> str:
     parts += [_section("features", Features)]
     parts += [_section("sources", Source, "by name"), _section("Urls of a source", Url, level=3)]
     parts += [_section("samples", Sample, "by name")]
+    parts += [_section("held_out_voices", HeldOutVoice, "by name")]
     parts += [_section("corpora", Corpus, "by name"), _section("Parts of a corpus", Part, level=3)]
     parts += [_section("test_sets", TestSet, "by name"), _section("Parts of a test set", SetPart, level=3)]
     parts += [_section("networks", Network, "by name")]

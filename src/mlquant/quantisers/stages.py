@@ -14,7 +14,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 from mlquant.core.errors import InputError, log, progress
 from mlquant.core.stage import Aside, File, Record, Root, Setting, stage
 from mlquant.networks.types import FILES, Folder, HeldOut, HeldOutTargets, KeepFailure, Settings, Targets, Training
-from mlquant.quantisers.types import MBEST, STOP, Entries, ResetEvery, Seed, SendEvery, Share, Stop, Survivors, Width
+from mlquant.quantisers.types import (
+    MBEST,
+    STOP,
+    Entries,
+    ResetEvery,
+    Seed,
+    SendEvery,
+    Share,
+    Smooth,
+    Stop,
+    Survivors,
+    Width,
+)
 from mlquant.vocoder.types import Pairs, Thresh
 
 if TYPE_CHECKING:
@@ -267,6 +279,7 @@ def vq_search(
     send_every: SendEvery = 1,
     predict: Predict = None,
     reset_every: ResetEvery | None = None,
+    smooth: Smooth = 0.0,
     st: First = 0,
     en: Last = None,
     threads: Threads = None,
@@ -289,7 +302,8 @@ def vq_search(
         raise InputError("--predict: none, expected a coefficient with --reset-every")
     if a is not None and (st or en is not None):
         raise InputError("--predict: found with --st or --en, expected without")
-    options: dict[str, Any] = {"send_every": send_every, "a": a, "reset_every": reset_every, "st": st, "en": en}
+    options: dict[str, Any] = {"send_every": send_every, "a": a, "reset_every": reset_every, "smooth": smooth}
+    options |= {"st": st, "en": en}
     chosen, quantised = vq.quantise(vectors, stages, mbest, threads=threads or _cores(), **options)
     error = vq.mean_squared_error(vectors[::send_every], quantised, st=st, en=en)
     log(f"mean squared error {error:.6g}")

@@ -16,6 +16,7 @@ __all__ = [
     "Seed",
     "SendEvery",
     "Share",
+    "Smooth",
     "Stages",
     "Stop",
     "Survivors",
@@ -34,5 +35,14 @@ SendEvery = Annotated[
 ]
 ResetEvery = Annotated[
     int, Setting(help="number of sent vectors after which the prediction begins anew", gt=0, lt=1 << 31)
+]
+Smooth = Annotated[
+    float,
+    Setting(
+        help="share that the decoder gives to each neighbour of a vector; the search chooses entries for that",
+        ge=0,
+        le=0.33,
+        neutral=0.0,
+    ),
 ]
 Share = Annotated[float, Setting(help="share of each file, at its end, that is left out", ge=0, lt=1)]

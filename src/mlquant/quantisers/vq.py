@@ -34,6 +34,7 @@ SPLIT = 0.005  # largest change of an element when an entry is split in two; vqt
 _SPARE = 3  # candidates of a search beyond those asked for
 _ITERATIONS = 100  # most iterations of k-means; it needs about half of them
 _ROUNDS = 20  # most rounds in which unused entries are moved; one is nearly always enough
+_SWEEPS = 3  # of the search for a decoder that smooths; with more the error falls by 0.5 % at most
 _BLOCK = 1 << 24  # float32 elements in the largest array of a search, 64 MB
 _LARGEST = 1e15  # largest magnitude of an element; squares of larger ones overflow float32
 _THREADS = 1024
@@ -292,6 +293,51 @@ def search(
     return _search(targets, stages, mbest, 1, threads)[0][:, 0]
 
 
+def search_smoothed(
+    vectors: np.ndarray,
+    codebooks: Sequence[np.ndarray],
+    mbest: int,
+    smooth: float,
+    *,
+    st: int = 0,
+    en: int | None = None,
+    threads: int = 1,
+) -> np.ndarray:
+    """Search of vectors [F, k] for a decoder that smooths what it gets (see `smoothed`); returns indices [F, stages].
+
+    It begins with those of `search`. Then each third vector in turn is searched anew, for the entries that lower the
+    error of itself and both neighbours most where these stay as they are, `_SWEEPS` times over all. At 12 bits and a
+    `smooth` of 0.25 the error of the latents of 240118 falls to 56 %; smoothing without that search leaves 80 %.
+    """
+    options: dict[str, Any] = {"st": st, "en": en, "threads": threads}
+    indices = search(vectors, codebooks, mbest, **options)
+    sent = decode(indices, codebooks)
+    middle = 1 - 2 * smooth
+    for first in (*range(3),) * _SWEEPS:
+        changed = np.arange(first, len(sent), 3)
+        if not len(changed):
+            continue
+        before, own, after = (
+            np.pad(vectors - smoothed(sent, smooth), ((1, 1), (0, 0)))[changed + place] for place in range(3)
+        )
+        wanted = sent[changed] + (smooth * (before + after) + middle * own) / (2 * smooth**2 + middle**2)
+        indices[changed] = search(wanted.astype(np.float32), codebooks, mbest, **options)
+        sent[changed] = decode(indices[changed], codebooks)
+    return indices
+
+
+def smoothed(vectors: np.ndarray, smooth: float) -> np.ndarray:
+    """Return vectors [F, k] float32 with the share `smooth` of each neighbour; the ends are their own neighbours."""
+    _check_smooth(smooth)
+    wide = np.pad(vectors, ((1, 1), (0, 0)), "edge")
+    return ((1 - 2 * smooth) * vectors + smooth * (wide[:-2] + wide[2:])).astype(np.float32)
+
+
+def _check_smooth(smooth: float) -> None:
+    if not 0 <= smooth <= 0.33:
+        raise InputError(f"smooth: {smooth}, expected 0 to 0.33")
+
+
 def _searchable(
     vectors: np.ndarray, codebooks: Sequence[np.ndarray], mbest: int, threads: int
 ) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -547,6 +593,7 @@ def quantise(
     a: float | None = None,
     reset_every: int | None = None,
     counted: np.ndarray | None = None,
+    smooth: float = 0.0,
     st: int = 0,
     en: int | None = None,
     threads: int = 1,
@@ -554,8 +601,14 @@ def quantise(
     """Quantise each `send_every`-th of vectors [F, k]: indices [ceil(F/send_every), stages], and the decoded vectors.
 
     With a coefficient `a` it predicts as `search_predictive` does, which describes `reset_every` and `counted`. Without
-    one the errors of the elements `st` to `en` count, as in `search`.
+    one the errors of the elements `st` to `en` count, as in `search`; where each vector is sent, the decoded ones may
+    be smoothed, as `search_smoothed` describes.
     """
+    if smooth and (a is not None or send_every > 1):
+        raise InputError(f"smooth: {smooth}, expected 0 with prediction, and where not every vector is sent")
+    if smooth:
+        indices = search_smoothed(vectors, codebooks, mbest, smooth, st=st, en=en, threads=threads)
+        return indices, smoothed(decode(indices, codebooks), smooth)
     if a is None:
         indices = search(vectors[::send_every], codebooks, mbest, st=st, en=en, threads=threads)
         return indices, decode(indices, codebooks)

@@ -11,6 +11,7 @@ import io
 import re
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -22,6 +23,7 @@ from mlquant.core.records import FRAME, SAMPLE_RATE, read_speech, write_speech
 from mlquant.speech.archives import matches, member, read_archive, sha256_of
 
 LONGEST_ZEROS = 3 * SAMPLE_RATE // 10  # samples; a longer run of digital silence is cut to this
+_FADE = SAMPLE_RATE // 200  # samples at each end of a file before a pause, so that it does not click
 
 
 def prepare_sample(path: Path, out: Path, member_pattern: str | None = None, sha256: str | None = None) -> None:
@@ -58,8 +60,9 @@ def prepare_corpus_part(
     `inputs` is one archive of `fetch_source` (a `.tar`), or a user's own audio files. `settings` may hold
     `include` and `exclude` (globs, as in `matches`), `minutes` (at most; None is no limit), `seed`, `resample`
     (factors; 1.0 changes nothing), `equalise` (dB, see `colour`), `noise` and `gain` (ranges in dB, see `add_noise` and
-    `amplify`). `speakers` is a regular expression whose group finds the speaker's name in a file's path. With it,
-    `held_out_speakers` of the speakers are drawn; their files are used where `held_out` is set, else all others.
+    `amplify`), and `pause_ms` (see `with_pause`). `speakers` is a regular expression whose group finds the speaker's
+    name in a file's path. With it, `minutes_each` limits the speech of each speaker as `minutes` limits that of all,
+    and `held_out_speakers` of the speakers are drawn; their files are used where `held_out` is set, else all others.
     `test_samples` are checksums or paths of files that are never used, under whatever name.
 
     The order of the files is drawn from the seed and the content of each. Equal content is used once, as that of a wav
@@ -73,25 +76,28 @@ def prepare_corpus_part(
     user's own, and where no file is usable.
     """
     factors = list(dict.fromkeys(settings.get("resample") or [1.0]))
-    minutes, seed = settings.get("minutes"), settings.get("seed", 0)
-    limit = sys.maxsize if minutes is None else round(minutes * 60 * SAMPLE_RATE) // FRAME
-    usable = _choose(inputs, settings, limit * FRAME * max(factors), _checksums(test_samples))
+    limit, limit_each, seed = *_limits(settings), settings.get("seed", 0)
+    usable = _choose(inputs, settings, max(factors), _checksums(test_samples))
 
     pieces, rows, start = [], [], 0
+    spoken: dict[str, int] = defaultdict(int)  # frames of each speaker
     for turn in range(len(factors)):
-        for place, (name, digest, samples, speech) in enumerate(usable):
-            if start == limit:
-                break
+        for place, (name, digest, samples, speech, speaker) in enumerate(usable):
+            room = min(limit - start, limit_each - spoken[speaker])
+            if room == 0:
+                continue
             factor = factors[(place + turn) % len(factors)]
             draw = f"{seed} {turn} {digest}"
             piece = colour(scale_voice(speech, factor), settings.get("equalise") or 0.0, draw)
             piece = add_noise(piece, settings.get("noise"), f"{draw} noise")
             piece = amplify(piece, settings.get("gain"), f"{draw} gain")
-            frames = min(-(-len(piece) // FRAME), limit - start)
+            piece = with_pause(piece, settings.get("pause_ms") or 0)
+            frames = min(-(-len(piece) // FRAME), room)
             piece = np.pad(piece, (0, FRAME))[: frames * FRAME]  # rounding up needs less than a frame of zeros
             pieces.append(piece)
             rows.append((one_line(name), digest, samples, factor, start, frames))
             start += frames
+            spoken[speaker] += frames
     write_speech(out, np.concatenate(pieces) if pieces else np.zeros(0, np.int16))
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -131,13 +137,21 @@ def _samples_sha256(speech: np.ndarray) -> str:
     return sha256_of(speech.astype("<i2").tobytes())
 
 
-def _choose(
-    inputs: list[Path], settings: dict, enough: float, test_samples: set[str]
-) -> list[tuple[str, str, str, np.ndarray]]:
-    """Return the files to use, in their drawn order: (name, sha256 of the file, sha256 of its samples, speech).
+def _limits(settings: dict) -> list[int]:
+    """Return the most frames of all speech, and of that of each speaker."""
+    limits = (settings.get(name) for name in ("minutes", "minutes_each"))
+    return [sys.maxsize if one is None else round(one * 60 * SAMPLE_RATE) // FRAME for one in limits]
 
-    It stops once there are `enough` samples. Files that have a checksum of `test_samples` are left out.
+
+def _choose(
+    inputs: list[Path], settings: dict, fastest: float, test_samples: set[str]
+) -> list[tuple[str, str, str, np.ndarray, str]]:
+    """Return the files to use, in their drawn order: (name, sha256, sha256 of its samples, speech, speaker).
+
+    Without the setting `speakers` the name of every speaker is empty. No more are read than the limits allow where all
+    are played as fast as the factor `fastest` says. Files that have a checksum of `test_samples` are left out.
     """
+    enough, enough_each = (limit * FRAME * fastest for limit in _limits(settings))
     archive = Path(inputs[0]) if len(inputs) == 1 and Path(inputs[0]).suffix == ".tar" else None
     files = read_archive(archive) if archive else {str(path): Path(path) for path in inputs}
     include, exclude = settings.get("include") or ["*"], settings.get("exclude") or []
@@ -149,8 +163,10 @@ def _choose(
         for name in sorted(files)
         if any(matches(name, pattern) for pattern in include) and not any(matches(name, p) for p in exclude)
     ]
+    speakers = dict.fromkeys(chosen, "")
     if settings.get("speakers"):
-        chosen = _of_speakers(chosen, settings)
+        speakers = _of_speakers(chosen, settings)
+        chosen = [*speakers]
     names: dict[str, str] = {}
     for name in chosen:
         names.setdefault(sha256_of(files[name]()) if archive else file_sha256(files[name]), name)
@@ -158,10 +174,13 @@ def _choose(
     order = sorted(names, key=lambda digest: sha256_of(f"{settings.get('seed', 0)} {digest}".encode()))
 
     usable, seen, total = [], set(), 0
+    spoken: dict[str, int] = defaultdict(int)  # samples of each speaker
     for digest in order:
         name = names[digest]
         if total >= enough:
             break
+        if spoken[speakers[name]] >= enough_each:
+            continue
         try:
             speech = _decode(name, files[name](), f"{archive}: {name}") if archive else read_speech(name)
         except InputError as error:
@@ -177,8 +196,9 @@ def _choose(
             continue
         seen.add(samples)
         speech = shorten_zeros(speech, LONGEST_ZEROS)
-        usable.append((name, digest, samples, speech))
-        total += len(speech)
+        usable.append((name, digest, samples, speech, speakers[name]))
+        total += min(len(speech), enough_each - spoken[speakers[name]])
+        spoken[speakers[name]] += len(speech)
     if not usable:
         raise InputError(
             f"{archive or 'own files'}: no usable speech: {len(files)} audio files, {len(chosen)} of them chosen by "
@@ -187,21 +207,24 @@ def _choose(
     return usable
 
 
-def _of_speakers(names: list[str], settings: dict) -> list[str]:
-    """Return the files of the speakers held out, or of the others; see `prepare_corpus_part`."""
-    pattern, wanted = re.compile(settings["speakers"]), settings["held_out_speakers"]
+def _of_speakers(names: list[str], settings: dict) -> dict[str, str]:
+    """Return the speaker of each file, of those held out or of the others; see `prepare_corpus_part`."""
+    pattern, wanted = re.compile(settings["speakers"]), settings.get("held_out_speakers") or 0
     speakers: dict[str, str] = {}
     for name in names:
         if not (found := pattern.search(name)) or not found[1]:
             raise InputError(f"speakers: {pattern.pattern!r} finds no name in {name}, expected one in each path")
         speakers[name] = found[1]
+    if not wanted:
+        return speakers
     # Drawn by a hash of the name, so that parts with the same speakers hold out the same ones.
     drawn = sorted(set(speakers.values()), key=lambda name: sha256_of(f"{settings.get('seed', 0)} {name}".encode()))
     if wanted >= len(drawn):
         raise InputError(f"held_out_speakers: found {wanted}, expected less than {len(drawn)}, the number of speakers")
     held_out = sorted(drawn[:wanted])
     log(f"of {len(drawn)} speakers held out: {', '.join(map(one_line, held_out))}")
-    return [name for name in names if (speakers[name] in held_out) == bool(settings.get("held_out"))]
+    of_these = bool(settings.get("held_out"))
+    return {name: speaker for name, speaker in speakers.items() if (speaker in held_out) == of_these}
 
 
 def shorten_zeros(speech: np.ndarray, longest: int) -> np.ndarray:
@@ -271,6 +294,20 @@ def amplify(speech: np.ndarray, gain_dB: list[float] | None, seed: str) -> np.nd
         return speech
     loudest = np.abs(speech.astype(np.float64)).max(initial=1.0)
     return np.rint(speech * min(10 ** (_rng(seed).uniform(*gain_dB) / 20), 32767 / loudest)).astype(np.int16)
+
+
+def with_pause(speech: np.ndarray, pause_ms: int) -> np.ndarray:
+    """Speech [N] int16 with digital silence behind it; both ends fade over 5 ms, so that they do not click: [N + n].
+
+    A pause of 0 changes nothing.
+    """
+    if pause_ms == 0:
+        return speech
+    faded = speech.astype(np.float64)
+    fade = np.sin(np.pi / 2 * (np.arange(min(_FADE, len(speech))) + 0.5) / _FADE) ** 2
+    faded[: len(fade)] *= fade
+    faded[len(faded) - len(fade) :] *= fade[::-1]
+    return np.pad(np.rint(faded).astype(np.int16), (0, pause_ms * SAMPLE_RATE // 1000))
 
 
 def _rng(seed: str) -> np.random.Generator:

@@ -106,6 +106,27 @@ class Sample(Block):
         return self
 
 
+class HeldOutVoice(Block):
+    """A voice that nothing is trained on, to measure on: files of a source.
+
+    They are left out of every corpus but those `with_held_out_voices`.
+    """
+
+    sex: Annotated[Literal["m", "f"], Setting(help="sex of the speaker, as the pitch tells it")]
+    source: Annotated[str, Setting(help="name of the source that it is in")]
+    include: Annotated[
+        list[str], Field(min_length=1), Setting(help="globs that match the end of the paths of its files")
+    ]
+    also: Annotated[
+        dict[Name, list[str]],
+        Setting(help="globs, by source, of other files that may be of the same person: nothing is trained on these"),
+    ] = {}
+
+    def files(self) -> dict[str, list[str]]:
+        """The globs, by source, of all files that are left out of corpora."""
+        return {**self.also, self.source: [*self.include, *self.also.get(self.source, [])]}
+
+
 def _rising(value: list[float]) -> list[float]:
     if value[0] > value[1]:
         raise refusal(f"found {value}, expected the lower end first")
@@ -136,6 +157,9 @@ class Choice(Block):
     include: Annotated[list[str], Setting(help="globs that match the end of the path of a file that is taken")] = ["*"]
     exclude: Annotated[list[str], Setting(help="globs of files that are left out although `include` matches them")] = []
     minutes: Annotated[Minutes | None, Setting(help="most minutes of speech; by default all is taken")] = None
+    minutes_each: Annotated[
+        Minutes | None, Setting(help="most minutes of speech of each of the `speakers`", neutral=None)
+    ] = None
     speakers: Annotated[
         Annotated[str, AfterValidator(_one_group)] | None,
         Setting(help="a regular expression whose group finds the speaker's name in the path of a file"),
@@ -158,12 +182,23 @@ class Choice(Block):
         Setting(help="steady noise of the speech's own spectrum at a ratio drawn from this range in dB, file by file"),
     ] = None
     gain: Annotated[Range_dB | None, Setting(help="a gain drawn from this range in dB, file by file")] = None
+    pause_ms: Annotated[
+        int,
+        Setting(
+            help="silence between a file and the next, in ms, where the ends of both fade; words of a second need it",
+            ge=0,
+            le=2000,
+            neutral=0,
+        ),
+    ] = 0
 
     @model_validator(mode="after")
     def _split_by_speaker(self) -> Choice:
-        if (self.speakers is None) != (self.held_out_speakers is None):
-            only, other = ("speakers", "held_out_speakers")[:: 1 if self.speakers else -1]
-            raise refusal(f"has {only} without {other}, expected both or neither")
+        if self.speakers and not (self.held_out_speakers or self.minutes_each):
+            raise refusal("has speakers without held_out_speakers and minutes_each, expected one of them, or both")
+        for key in ("held_out_speakers", "minutes_each"):
+            if getattr(self, key) and not self.speakers:
+                raise refusal(f"has {key} without speakers, expected both or neither")
         return self
 
 
@@ -208,7 +243,7 @@ class Part(Choice):
         if self.speakers and (self.b or self.shards > 1):
             other = "b" if self.b else "shards"
             raise refusal(f"has speakers and {other}, expected no speakers, or else speech that one job prepares")
-        if self.speakers and self.held_out:
+        if self.held_out_speakers and self.held_out:
             raise refusal("has held_out and held_out_speakers, expected at most one of them")
         if self.shards > 1 and not self.files:
             raise refusal("shards goes with files only, found no files")
@@ -227,6 +262,9 @@ class Corpus(Block):
     """Training speech: parts that are each chosen, prepared and analysed by themselves."""
 
     seed: Annotated[Seed, Setting(help="seed of the choice of files and of all that is drawn for them")] = 1
+    with_held_out_voices: Annotated[
+        bool, Setting(help="true: the voices of `held_out_voices` are not left out of this corpus")
+    ] = False
     parts: Annotated[dict[Name, Part], Field(min_length=1), Setting(help="its parts by name; see Parts")]
     parts_with: Annotated[Settings, Setting(help="settings that each part has where it does not set them itself")] = {}
     parts_again: Annotated[
