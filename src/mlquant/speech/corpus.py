@@ -41,10 +41,10 @@ def prepare_sample(path: Path, out: Path, member_pattern: str | None = None, sha
         speech = None
     if sha256 and found != sha256.lower():
         raise InputError(f"{where}: checksum {found}, expected {sha256.lower()}")
-    write_speech(out, _decode(name, data, where) if speech is None else speech)
+    write_speech(out, decode(name, data, where) if speech is None else speech)
 
 
-def _decode(name: str, data: bytes, where: str) -> np.ndarray:
+def decode(name: str, data: bytes, where: str) -> np.ndarray:
     """Return speech [N] int16 of an archive's member; messages name it as `where`."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / re.sub(r"[^\w.-]", "_", PurePosixPath(name).name, flags=re.ASCII)[-80:]
@@ -182,7 +182,7 @@ def _choose(
         if spoken[speakers[name]] >= enough_each:
             continue
         try:
-            speech = _decode(name, files[name](), f"{archive}: {name}") if archive else read_speech(name)
+            speech = decode(name, files[name](), f"{archive}: {name}") if archive else read_speech(name)
         except InputError as error:
             if archive is None:
                 raise

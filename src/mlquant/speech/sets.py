@@ -20,7 +20,7 @@ from mlquant.core.disk import unreadable, write_text
 from mlquant.core.errors import InputError, log, one_line
 from mlquant.core.records import FRAME, SAMPLE_RATE, read_speech, write_speech
 from mlquant.speech.archives import read_archive, sha256_of
-from mlquant.speech.corpus import _decode as decode  # a new name would give every corpus another key
+from mlquant.speech.corpus import decode
 from mlquant.speech.settings import by_seed, shard_of, short_names, taken
 
 COLUMNS = ("utterance", "speaker", "sex", "start", "samples", "samples_sha256", "files")
