@@ -67,7 +67,7 @@ rule vq_train:
         node=made_by("vq-train"),
     conda:
         "../../envs/mlquant.yaml"
-    threads: 1  # so that two trainings run at once; a large codebook on a cluster may need more
+    threads: 2  # as many as do not wait for one another; the result does not depend on them
     resources:
         mem_mb=2000,
         runtime=30,
