@@ -21,7 +21,8 @@ from mlquant.measures.columns import COLUMNS, OF_SET
 from mlquant.speech.sets import read as read_utterances
 
 GROUPS = {"all": None, "male": "m", "female": "f"}
-_MEASURES = [name for name in OF_SET if name in COLUMNS and name != "frames"]
+SET_MEASURES = [name for name in OF_SET if name in COLUMNS and name != "frames"]
+"""Measures of a test set that have means and differences."""
 MEANS = ["group", "index", "tag", "measure", "utterances", "speakers", "mean", "low", "high"]
 PAIRS = ["group", "index", "tag", "index_b", "tag_b", "measure", "utterances", "speakers"]
 PAIRS += ["difference", "low", "high", "beyond_chance"]
@@ -82,6 +83,12 @@ def about(experiment: dict, root: Path | None) -> dict | None:
     return {"name": experiment["test_set"], **numbers, "sha256": sha256}
 
 
+def counted(test_set: dict) -> str:
+    """Return the numbers of `about` in words."""
+    numbers = ((test_set[name], name) for name in ("utterances", "speakers"))
+    return " of ".join(f"{number} {name if number != 1 else name[:-1]}" for number, name in numbers)
+
+
 def checksums(experiment: dict, root: Path | None) -> dict[str, str]:
     """Return the SHA-256 of the samples of every file that the test set is made of, by names for messages."""
     of = (experiment.get("measured_in_set") or {}).get("utterances", ())
@@ -99,7 +106,7 @@ def _means(every: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for group, sex in GROUPS.items():
         for (index, tag), part in _by_output(every, sex).items():
-            for measure in _MEASURES:
+            for measure in SET_MEASURES:
                 known = part[part[measure].notna()]
                 if len(known):
                     counts = [len(known), known["speaker"].nunique()]
@@ -108,7 +115,7 @@ def _means(every: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=MEANS)
 
 
-def paired(a: pd.Series, b: pd.Series, speakers: pd.Series) -> dict | None:
+def paired(a: pd.Series, b: pd.Series, speakers: pd.Series, seed: int = 1) -> dict | None:
     """Return the means of a measure [U] of two outputs over the utterances that have it in both, and their difference.
 
     The values and the `speakers` are in the same order of utterances. `low` and `high` are the interval of the
@@ -118,7 +125,7 @@ def paired(a: pd.Series, b: pd.Series, speakers: pd.Series) -> dict | None:
     if not known.any():
         return None
     a, b, speakers = a[known], b[known], speakers[known]
-    low, high = speaker_interval(b.to_numpy() - a.to_numpy(), speakers) or (np.nan, np.nan)
+    low, high = speaker_interval(b.to_numpy() - a.to_numpy(), speakers, seed) or (np.nan, np.nan)
     means = {"a": a.mean(), "b": b.mean(), "difference": float((b.to_numpy() - a.to_numpy()).mean())}
     return {"utterances": len(a), "speakers": speakers.nunique(), **means, "low": low, "high": high}
 
@@ -128,7 +135,7 @@ def _pairs(every: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for group, sex in GROUPS.items():
         for (a, one), (b, other) in combinations(_by_output(every, sex).items(), 2):
-            for measure in _MEASURES:
+            for measure in SET_MEASURES:
                 if found := paired(one[measure], other[measure], one["speaker"]):
                     low, high = found["low"], found["high"]
                     row = [group, *a, *b, measure, found["utterances"], found["speakers"], found["difference"]]

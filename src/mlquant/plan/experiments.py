@@ -13,7 +13,6 @@ from mlquant.core.errors import InputError
 from mlquant.experiments import stages as experiments
 from mlquant.networks import stages as networks
 from mlquant.plan import records
-from mlquant.studies.shared import paths_in
 
 if TYPE_CHECKING:
     from mlquant.chains.settings import Output
@@ -95,7 +94,8 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
     on_page = [f"{folder}/{file}" for folder in codebooks for file in ("vq.f32", "trace.csv")]
     files = ("weights.safetensors", "settings.json", "losses.csv")
     on_page += [node.file(file) for node in used.values() for file in files]
-    on_page += paths_in({name: of for name, of in in_set.items() if name != "utterances"}) if in_set else []
+    on_page += [path for part in (in_set, *in_set.get("outputs", ())) for path in part.get("speech", ())]
+    on_page += in_set.get("utterances", [])
     return ExperimentPlan(tables, measured, optional, latents, sent, curves, on_page)
 
 
