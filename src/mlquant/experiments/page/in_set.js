@@ -47,8 +47,8 @@ function setPairs(experiment) {
     const cell = (row) => {
       if (!row) return null;
       const said = saidOf(row, column), sure = said.endsWith("beyond chance") && !said.startsWith("not");
-      return { sort: row.difference, text: el("span", {}, signed(row.difference, digits), " ",
-        el("small", { class: "quiet" }, within(row.low, row.high, digits, signed)), " ", el(sure ? "strong" : "span", { class: sure ? null : "quiet" }, said)) };
+      return { sort: row.difference, text: el("span", { class: "change" }, signed(row.difference, digits), " ", el(sure ? "strong" : "span", {}, said), " ",
+        el("small", { class: "quiet" }, within(row.low, row.high, digits, signed))) };
     };
     const mine = pairs.filter((row) => row.measure === measure), rows = new Map();
     for (const row of mine) {

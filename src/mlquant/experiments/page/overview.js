@@ -67,7 +67,7 @@ function outputTable() {
   const heads = [...withLabel({ label: "experiment" }, ["index", "what it is"]).map((name) => plain(name)), plain("bits", { class: "number bits" }), plain("bit/s", { class: "number" }),
     shown({ scope: "col", class: "number" }, (measure) => columnOf(measure).label),
     ...(intervals ? [plain("95 % interval", { class: "number interval of-samples", title: `in which the mean lies with other sentences like these: bootstrap over ${most} samples` })] : []),
-    ...(set ? [plain("on test set", { class: "number", title: `mean over ${ofSet(set)} of the test set ${set.name}` }), plain("95 % interval", { class: "number interval", title: `bootstrap over ${counted(set.speakers, "speaker")}` })] : [])];
+    ...(set ? [plain("test set", { class: "number", title: `mean over ${ofSet(set)} of the test set ${set.name}` }), plain("95 % interval", { class: "number interval", title: `bootstrap over ${counted(set.speakers, "speaker")}` })] : [])];
   const rows = entries.map((entry) => {
     const { row = {} } = entry;
     const ends = (measure) => entry.intervals?.[measure], found = (measure) => entry.experiment && inSet(entry.experiment, entry, measure);
@@ -79,7 +79,7 @@ function outputTable() {
       el("td", {}, entry.colour ? el("i", { class: "swatch", style: `color: ${entry.colour}` }) : null, ` ${entry.what}`),
       el("td", { class: "number bits" }, has(row.bits_per_frame) ? `${number(row.bits_per_frame, 0)} / ${number(row.frame_ms, 0)} ms` : "–"),
       el("td", { class: "number" }, number(row.bit_per_s, 0)), shown({ class: "number pesq" }, (measure) => number(row[measure], digitsOf(measure))),
-      intervals ? shown({ class: "number interval of-samples" }, (measure) => within(...(ends(measure) ?? []), digitsOf(measure)) ?? "–") : null,
+      intervals ? shown({ class: "number interval of-samples" }, (measure) => within(ends(measure)?.[0], ends(measure)?.[1], digitsOf(measure)) ?? "–") : null,
       ...(set ? [shown({ class: "number in-set" }, (measure) => number(found(measure)?.mean, digitsOf(measure))),
         shown({ class: "number interval" }, (measure) => within(found(measure)?.low, found(measure)?.high, digitsOf(measure)) ?? "–")] : []));
     outputRows.push({ made, button, name: entry.name });
