@@ -41,6 +41,7 @@ from mlquant.experiments.page import data
 from mlquant.networks import inference, model
 from mlquant.networks.settings import NetworkSettings
 from mlquant.networks.types import HELD_OUT_BELOW
+from mlquant.quantisers import vq
 from mlquant.vocoder import features
 
 TRAINING = {"lr": 0.01, "epochs": 1}
@@ -99,7 +100,7 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
         {"index": 6, "tag": "vq", "process": "vocoder", "processing": "quantised", "shows": "y", "networks": ["net"],
          "quantiser": "vq", "stages": 2, "mbest": 3},
     ]  # fmt: skip
-    measures, frames, known, latents, wavs = [], [], {}, {}, {}
+    measures, frames, known, latents, sent, wavs = [], [], {}, {}, {}, {}
     for s, sample in enumerate(samples):
         made = stages / f"sample{s}"
         count = 60 + s
@@ -115,7 +116,9 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
         records.write_f32(made / "b.f32", feature_records)
         records.write_f32(made / "y.f32", y)
         records.write_f32(made / "l.f32", inference.encode(network, settings, feature_records))
-        latents[sample] = f"{made}/l.f32"
+        latents[sample], sent[sample] = f"{made}/l.f32", f"{made}/indices.npy"
+        books = [records.read_f32(path, 4) for path in codebooks]
+        np.save(made / "indices.npy", vq.search_smoothed(records.read_f32(made / "l.f32", 4), books, 3, 0.25))
         rows = []
         for output in outputs:
             index = output["index"]
@@ -176,6 +179,7 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
             "choices": [
                 {"index": 6, "tag": "vq", "stages": 2, "mbest": 3},
                 {"index": 7, "tag": "vq", "stages": 1, "mbest": 1},
+                {"index": 9, "tag": "vq", "stages": 2, "mbest": 3, "smooth": 0.25, "sent": sent},
             ],
             "latents": latents,
         },

@@ -57,6 +57,9 @@ function latentsOf(sample, frame) {
   return known ? row(bottleneck.latents[sample.name], Math.floor(frame / bottleneck.ncat)) : null;
 }
 
+// Whether a quantiser is smoothed by the decoder, and the page knows what was sent of a sample.
+const smooths = (choice, sample) => Boolean(choice?.smooth) && Object.hasOwn(choice.sent, sample.name);
+
 // A vector [d] as a decoder gets it that takes a share of both neighbours, as quantisers/vq.py smooths. The neighbours
 // are those that the run sent, and so is the vector itself while nothing is moved. A moved one is searched anew, for the
 // entries that lower the error of itself and of both neighbours most.
@@ -94,7 +97,7 @@ function decoderInput(sample, frame) {
   let held = moved;
   if (choice) {
     const codebooks = bottleneck.codebooks.slice(0, choice.stages);
-    if (choice.smooth) held = smoothedVq(sample, Math.floor(frame / bottleneck.ncat), moved, choice, codebooks);
+    if (smooths(choice, sample)) held = smoothedVq(sample, Math.floor(frame / bottleneck.ncat), moved, choice, codebooks);
     else {
       bottleneck.indices = searchVq(moved, codebooks, choice.mbest);
       held = decodeVq(bottleneck.indices, codebooks);
@@ -187,7 +190,7 @@ function initBottleneck() {
   bottleneck.show = (sample, frame) => {
     const held = decoderInput(sample, frame);
     latents.forEach(({ value }, i) => (value.value = held ? number(held[i], 3) : "–"));
-    const { smooth } = bottleneck.choices[bottleneck.choice] ?? {}, percent = (share) => number(100 * share, 0);
+    const choice = bottleneck.choices[bottleneck.choice], smooth = smooths(choice, sample) ? choice.smooth : 0, percent = (share) => number(100 * share, 0);
     const sent = bottleneck.offsets.some(Boolean) ? "searched anew for the moved latents between neighbours that stay" : "as they were sent";
     const smoothed = smooth ? `, ${sent}; the decoder takes ${percent(1 - 2 * smooth)} % of their vector and ${percent(smooth)} % of each neighbour` : "";
     const words = bottleneck.indices ? ` Codebook entries ${bottleneck.indices.join(", ")}${smoothed}.` : "";
