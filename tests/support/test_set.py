@@ -49,7 +49,7 @@ def add(tables, name="mine", shifts=None, shards=2, each=4, frames=40, seed=1):
         for output, files in zip(outputs, in_set["outputs"], strict=True):
             folder, shift = made / f"{shard}/{output['index']}_{output['tag']}", shifts[output["index"]]
             names, speakers, sexes, counts = zip(*mine, strict=True)
-            noise = 0.01 * np.random.default_rng([seed, output["index"], shard]).normal(size=len(mine))
+            noise = 0.01 * np.random.default_rng([seed, output["index"], shard, 3]).normal(size=len(mine))
             pesq = np.array([base[one] + shift for one in names]) + noise
             table = {"utterance": names, "speaker": speakers, "sex": sexes, "frames": counts}
             table = pd.DataFrame(table | {"sd_dB2": 10 - pesq, "pesq": pesq, "stoi": pesq / 3}).reindex(columns=OF_SET)
