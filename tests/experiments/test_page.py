@@ -563,7 +563,7 @@ def test_differences_on_the_page_are_told_in_words_by_sex(browser, with_set):
             assert cell.startswith(
                 f"\N{MINUS SIGN}{-(of[6] - of[1])[names].mean():.3f} worse, beyond chance \N{MINUS SIGN}0."
             ), cell
-        section.get_by_role("button", name="female").click()
+        section.get_by_role("group", name="speakers").get_by_role("button", name="female").click()
         assert "Means over 12 utterances of 3 speakers" in section.inner_text()
         check_accessibility(tab)
     with opened(browser, html, viewport={"width": 390, "height": 800}, color_scheme="dark") as tab:

@@ -28,8 +28,9 @@ from mlquant.core.errors import InputError, markdown
 from mlquant.core.provenance import quick_look
 from mlquant.core.tables import explained, read_table
 from mlquant.experiments import words
-from mlquant.experiments.intervals import OVER_SPEAKERS, RESAMPLES, sample_interval, widened
-from mlquant.experiments.sets import SET_MEASURES, counted, paired
+from mlquant.experiments.intervals import RESAMPLES, sample_interval, widened
+from mlquant.experiments.sets import SET_MEASURES, paired
+from mlquant.experiments.told import OVER_SPEAKERS, counted
 from mlquant.measures import columns
 from mlquant.measures.columns import Column
 
@@ -148,7 +149,7 @@ def compare(a: Path, b: Path, seed: int = 1, pairs: Sequence[str] = ()) -> Compa
         _both(quick_look(side["experiment"].get("lowered", {})) for side in provenance),
         pd.DataFrame(rows, columns=["kind", "where", "a", "b"]),
         [_pair(both, measured, provenance) for both in matched.items()],
-        _differences(measured, [_frames(a), _frames(b)], _utterances((a, b), provenance), matched, seed, provenance),
+        _differences(measured, [_frames(a), _frames(b)], matched, seed, provenance, _utterances((a, b), provenance)),
         _about_sets(names, provenance),
     )
 
@@ -505,10 +506,10 @@ def _quantised(provenance: dict, output: tuple) -> tuple[str, ...] | None:
 def _differences(
     measured: list[pd.DataFrame],
     frames: list[pd.DataFrame],
-    utterances: list[pd.DataFrame] | None,
     matched: dict,
     seed: int,
     provenance: list[dict],
+    utterances: list[pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
     """Return the table of `Comparison.measures`.
 

@@ -7,11 +7,6 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 RESAMPLES = 1000
-OVER_SPEAKERS = (
-    "Intervals are of 95 %, by bootstrap over speakers: whole speakers are drawn, because utterances of one are alike. "
-    "A difference is paired by utterance, and beyond chance where its interval holds no 0."
-)
-"""What readers of a test set's figures are told."""
 
 
 def sample_interval(

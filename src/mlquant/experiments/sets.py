@@ -83,12 +83,6 @@ def about(experiment: dict, root: Path | None) -> dict | None:
     return {"name": experiment["test_set"], **numbers, "sha256": sha256}
 
 
-def counted(test_set: dict) -> str:
-    """Return the numbers of `about` in words."""
-    numbers = ((test_set[name], name) for name in ("utterances", "speakers"))
-    return " of ".join(f"{number} {name if number != 1 else name[:-1]}" for number, name in numbers)
-
-
 def checksums(experiment: dict, root: Path | None) -> dict[str, str]:
     """Return the SHA-256 of the samples of every file that the test set is made of, by names for messages."""
     of = (experiment.get("measured_in_set") or {}).get("utterances", ())

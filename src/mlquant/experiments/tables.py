@@ -12,7 +12,7 @@ from mlquant.core.disk import file_sha256, read_json, require, write_json, write
 from mlquant.core.errors import markdown
 from mlquant.core.tables import explained, formatted
 from mlquant.experiments import sets
-from mlquant.experiments.intervals import OVER_SPEAKERS
+from mlquant.experiments.told import OVER_SPEAKERS, counted
 from mlquant.measures.columns import ABOUT, COLUMNS, FRAMES, NAMES, OF_SPEECH, dictionary
 from mlquant.speech.corpus import refuse_samples
 
@@ -174,7 +174,7 @@ def _of_set(test_set: dict | None, means: pd.DataFrame) -> list[str]:
     measured = [one for one in OF_SPEECH if (means["measure"] == one.name).any()]
     parts = [
         f"## Test set {markdown(test_set['name'])}",
-        f"The outputs were measured on {sets.counted(test_set)} as well: `utterances.csv` holds the measures of each, "
+        f"The outputs were measured on {counted(test_set)} as well: `utterances.csv` holds the measures of each, "
         f"`set_means.csv` their means, of all speakers and by sex, and `set_pairs.csv` the differences of each two "
         f"outputs. {OVER_SPEAKERS} These figures count for more than those of the samples, which are few.",
     ]

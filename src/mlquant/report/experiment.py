@@ -12,8 +12,7 @@ from mlquant.core.disk import read_json, require
 from mlquant.core.provenance import block_at
 from mlquant.core.tables import formatted, laid_out, read_rows, read_table
 from mlquant.experiments.heard import shown
-from mlquant.experiments.intervals import OVER_SPEAKERS
-from mlquant.experiments.sets import counted
+from mlquant.experiments.told import OVER_SPEAKERS, counted
 from mlquant.measures.columns import COLUMNS, MEASURES, OF_SPEECH
 from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.report.published import compared, known_of
@@ -207,7 +206,7 @@ def _facts(outputs: list[dict], pesq: list, column: Callable[..., list]) -> dict
     steps = []
     for row in made_here[1:]:
         first = made_here[0]
-        step = {"index": row["index"], "from": first["index"], "all": row["pesq"] - first["pesq"]}
+        step = {"index": row["index"], "from": first["index"], "all": row["pesq"] - first["pesq"], "said": ""}
         for group in ("male", "female"):
             step[group] = row[group] - first[group] if formatted(row[group]) else None
         steps.append(step)

@@ -12,7 +12,7 @@ import numpy as np
 from mlquant.core import disk
 from mlquant.core.errors import InputError
 from mlquant.core.records import FRAME, SAMPLE_RATE
-from mlquant.experiments.intervals import OVER_SPEAKERS
+from mlquant.experiments.told import OVER_SPEAKERS
 from mlquant.measures.columns import OF_SPEECH
 from mlquant.speech import sets
 
@@ -29,11 +29,12 @@ def gather(known: dict, rows: Any, add: Any, delay: int) -> dict | None:
     """
     if not known.get("test_set"):
         return None
+    of_speech = [one.name for one in OF_SPEECH]
     means, pairs = ([row for row in rows(name)] for name in ("set_means", "set_pairs"))
     return {
         **{name: known["test_set"][name] for name in ("name", "utterances", "speakers")},
         "about": OVER_SPEAKERS,
-        "measures": [*dict.fromkeys(row["measure"] for row in means)],
+        "measures": sorted(dict.fromkeys(row["measure"] for row in means), key=lambda name: name not in of_speech),
         "means": means,
         "pairs": pairs,
         "clips": _clips(known["experiment"], rows("utterances"), add, delay),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mlquant.experiments.intervals import sample_interval
+from mlquant.experiments.told import counted
 from mlquant.measures.columns import MEASURES
 from mlquant.networks.rows import row_of
 
@@ -282,8 +283,7 @@ class Words:
                 break
             told, more = _beyond(_difference(in_set["pairs"], _key(output), _key(other)))
             parts.append(f"{bits} {told} {name} ({more}PESQ {value:.2f} and {means[_key(other)]:.2f})")
-        numbers = " of ".join(_counted(in_set[one], one[:-1]) for one in ("utterances", "speakers"))
-        return f"On the test set {in_set['name']}, {numbers}: {'; '.join(parts)}." if parts else ""
+        return f"On the test set {in_set['name']}, {counted(in_set)}: {'; '.join(parts)}." if parts else ""
 
     def _modes(self) -> dict[str, dict[str, float]]:
         """Return PESQ by sample, for each mode of Codec 2 among the anchors."""
