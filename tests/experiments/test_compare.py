@@ -3,12 +3,14 @@
 import hashlib
 import json
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import test_set
 from support.commands import run, succeeds
 from support.pages import check_accessibility, opened
 from test_page import tables_of
@@ -16,6 +18,7 @@ from test_page import tables_of
 from mlquant.core import disk
 from mlquant.core.errors import InputError
 from mlquant.experiments import compare, words
+from mlquant.experiments.intervals import speaker_interval
 
 SAMPLES = ["anna", "ben", "carl", "dora", "emil"]
 FRAMES = [60, 75, 100, 130, 240]
@@ -562,6 +565,103 @@ def test_pairs_that_are_not_there_end_in_one_line(tmp_path, pairs, message):
     ended = run("compare", write(tmp_path / "x"), write(tmp_path / "y"), *words, "-o", tmp_path / "out")
     assert ended.status == 1 and len(ended.err) == 1 and re.match(f"mlquant compare: {message}", ended.err[0])
     assert not (tmp_path / "out").exists()
+
+
+# on a test set
+
+
+ONLY_SAMPLES = "means and intervals are of the samples that both have"
+
+
+@pytest.fixture(scope="module")
+def in_sets(tmp_path_factory, voice):
+    """Four experiments: on a test set, on the same in other shards and by another name, on another one, on none.
+
+    On the first set output 6 of the second is better and output 3 is not; its samples say the opposite.
+    """
+    folder, made = tmp_path_factory.mktemp("in_sets"), []
+    options = ({}, {"name": "same", "shards": 3, "shifts": {1: 0.0, 3: -0.1, 6: -0.15}}, {"name": "other", "seed": 2})
+    for name, of_set in zip(("a", "b", "c", "d"), (*options, None), strict=True):
+        tables = tables_of(folder / f"made_{name}", voice, samples=("one", "two", "three"), name=name, key="1" * 8)
+        if of_set is not None:
+            test_set.add(tables, **of_set)
+        if name != "a":
+            table = pd.read_csv(tables / "measures.csv")
+            table["pesq"] += np.where(table["index"] == 6, -0.3, np.where(table["index"] == 3, 0.3, 0))
+            table.to_csv(tables / "measures.csv", index=False)
+        made.append(tables.rename(folder / f"{name}_wav"))
+    return made
+
+
+def test_the_same_test_set_decides_utterance_by_utterance(in_sets, tmp_path):
+    a, b, *_ = in_sets
+    printed = succeeds("compare", a, b, "-o", tmp_path / "out").out
+    told = "Both were measured on the test set mine (in b same): 24 utterances of 6 speakers. Intervals are of 95 %"
+    assert told in printed and "Measures: means over 24 utterances of 6 speakers; a difference is b less a" in printed
+    assert "By PESQ on the test set, b is better beyond chance in 1 of 3 outputs." in printed
+    table = pd.read_csv(tmp_path / "out/measures.csv")
+    pesq = table[table["measure"] == "pesq"].set_index("index")
+    assert (pesq["utterances"] == 24).all() and (pesq["speakers"] == 6).all() and pesq["samples"].isna().all()
+    assert set(pesq["interval"]) == {"speakers"}
+    every = [pd.read_csv(side / "utterances.csv", dtype={"speaker": str}) for side in (a, b)]
+    values = [one[one["index"] == 6].set_index(["speaker", "utterance"])["pesq"] for one in every]
+    difference = (values[1] - values[0]).reset_index()
+    low, high = speaker_interval(difference["pesq"], difference["speaker"])
+    assert pesq.loc[6, "difference"] == pytest.approx(difference["pesq"].mean(), abs=1e-4)
+    assert pesq.loc[6, ["low", "high"]].tolist() == pytest.approx([low, high], abs=2e-3)
+    assert pesq["verdict"].to_dict() == {1: "same", 3: "same", 6: "better"}
+    rows = [re.split(r" {2,}", line.strip()) for line in printed.splitlines()]
+    assert ["speakers", "better, beyond chance"] in [row[-2:] for row in rows]
+    assert ["speakers", "not beyond chance"] in [row[-2:] for row in rows]
+    assert "speakers" in (tmp_path / "out/README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (2, f"They have different test sets (mine and other), so {ONLY_SAMPLES}."),
+        (3, f"Only a has a test set (mine), so {ONLY_SAMPLES}."),
+    ],
+)
+def test_with_other_test_sets_samples_are_compared_and_the_words_say_so(in_sets, other, told):
+    comparison = compare.compare(in_sets[0], in_sets[other])
+    assert told in compare.text(comparison) and told == compare.for_page(comparison)["test_set"]
+    pesq = comparison.measures[comparison.measures["measure"] == "pesq"].set_index("index")
+    assert (pesq["samples"] == 3).all() and pesq["utterances"].isna().all()
+    assert pesq["verdict"].to_dict() == {1: "same", 3: "better", 6: "worse"}
+    both = compare.compare(in_sets[3], in_sets[3])
+    assert compare.for_page(both)["test_set"] == f"Neither has a test set, so {ONLY_SAMPLES}."
+
+
+def test_two_outputs_of_one_experiment_are_compared_on_its_test_set(in_sets):
+    comparison = compare.compare(in_sets[0], in_sets[0], pairs=["3:6"])
+    pesq = comparison.measures[comparison.measures["measure"] == "pesq"].set_index(["index", "index_b"])
+    pairs = pd.read_csv(in_sets[0] / "set_pairs.csv").query("group == 'all' and measure == 'pesq'")
+    row = pairs.set_index(["index", "index_b"]).loc[(3, 6)]
+    for name in ("difference", "low", "high"):
+        assert pesq.loc[(3, 6), name] == pytest.approx(row[name], abs=1e-5)
+
+
+def test_the_page_of_a_comparison_shows_the_test_set(browser, in_sets, tmp_path):
+    succeeds("compare", *in_sets[:2], "-o", tmp_path / "out")
+    with opened(browser, tmp_path / "out/index.html") as tab:
+        assert "Means over 24 utterances of 6 speakers" in tab.locator("#comparison").inner_text()
+        rows = texts(tab, "tbody[data-measure=pesq] tr")
+        assert rows[2].endswith("not beyond chance") and rows[3].endswith("better, beyond chance")
+        assert "better beyond chance in 1 of 3" in tab.locator("#sentence").inner_text()
+        assert tab.locator("#test-set h3", has_text="Differences").count() == 2
+        check_accessibility(tab)
+
+
+def test_a_table_of_other_utterances_than_its_record_says_is_one_line(in_sets, tmp_path):
+    folders = [tmp_path / "a", tmp_path / "b"]
+    for one, other in zip(in_sets, folders, strict=False):
+        shutil.copytree(one, other)
+    text = (folders[1] / "utterances.csv").read_text()
+    (folders[1] / "utterances.csv").write_text(text.replace(",237_1,", ",237_9,"))
+    ended = run("compare", *folders, "-o", tmp_path / "out")
+    assert ended.status == 1 and len(ended.err) == 1 and not (tmp_path / "out").exists()
+    assert f"{folders[1]}/utterances.csv: has other utterances than {folders[0]}" in ended.err[0]
 
 
 # what is written, and errors

@@ -14,6 +14,10 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from support import test_set
+from support.commands import run
 from support.pages import (
     check_abx,
     check_accessibility,
@@ -31,16 +35,19 @@ from support.pages import (
     check_widths,
     opened,
     state,
+    wait_for,
 )
 
 from mlquant.core import colours, disk, records
 from mlquant.core.blocks import validate
 from mlquant.core.errors import InputError
 from mlquant.experiments import page
-from mlquant.experiments.page import data
+from mlquant.experiments.intervals import speaker_interval
+from mlquant.experiments.page import data, in_set
 from mlquant.networks import inference, model
 from mlquant.networks.settings import NetworkSettings
 from mlquant.networks.types import HELD_OUT_BELOW
+from mlquant.quantisers import vq
 from mlquant.vocoder import features
 
 TRAINING = {"lr": 0.01, "epochs": 1}
@@ -99,7 +106,7 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
         {"index": 6, "tag": "vq", "process": "vocoder", "processing": "quantised", "shows": "y", "networks": ["net"],
          "quantiser": "vq", "stages": 2, "mbest": 3},
     ]  # fmt: skip
-    measures, frames, known, latents, wavs = [], [], {}, {}, {}
+    measures, frames, known, latents, sent, wavs = [], [], {}, {}, {}, {}
     for s, sample in enumerate(samples):
         made = stages / f"sample{s}"
         count = 60 + s
@@ -115,7 +122,9 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
         records.write_f32(made / "b.f32", feature_records)
         records.write_f32(made / "y.f32", y)
         records.write_f32(made / "l.f32", inference.encode(network, settings, feature_records))
-        latents[sample] = f"{made}/l.f32"
+        latents[sample], sent[sample] = f"{made}/l.f32", f"{made}/indices.npy"
+        books = [records.read_f32(path, 4) for path in codebooks]
+        np.save(made / "indices.npy", vq.search_smoothed(records.read_f32(made / "l.f32", 4), books, 3, 0.25))
         rows = []
         for output in outputs:
             index = output["index"]
@@ -176,6 +185,7 @@ def tables_of(folder, voice, *, samples=("one", "two"), name="small", key="11111
             "choices": [
                 {"index": 6, "tag": "vq", "stages": 2, "mbest": 3},
                 {"index": 7, "tag": "vq", "stages": 1, "mbest": 1},
+                {"index": 9, "tag": "vq", "stages": 2, "mbest": 3, "smooth": 0.25, "sent": sent},
             ],
             "latents": latents,
         },
@@ -196,6 +206,15 @@ def tables(tmp_path_factory, voice):
 def html(tables):
     page.write(tables, tables.parent / "history.csv", tables.parent / "out")
     return tables.parent / "out" / "index.html"
+
+
+@pytest.fixture(scope="module")
+def with_set(tmp_path_factory, voice):
+    """A page of tables with a test set, the table of its utterances, and the provenance."""
+    tables = tables_of(tmp_path_factory.mktemp("set"), voice, samples=("one", "two", "three"))
+    every = test_set.add(tables)
+    page.write(tables, None, tables.parent / "out")
+    return tables.parent / "out" / "index.html", every, disk.read_json(tables / "provenance.json")
 
 
 def page_data(text):
@@ -422,6 +441,182 @@ def test_history_of_processes_at_once_is_whole(tmp_path):
         process.join()
     for p in range(3):
         assert [row["key"] for row in history_of(history) if row["experiment"] == f"e{p}"] == list("0123456789")
+
+
+# The test set
+
+
+def clip_arrays(html):
+    """For each output of a page its picks, with the source and the coded speech as arrays."""
+    shown, blob = page_data(html.read_text(encoding="utf-8"))
+    raw, found = base64.b64decode(blob), {}
+    clips = shown["experiments"][0]["test_set"]["clips"]
+    for output in clips["outputs"]:
+        for pick in output["picks"]:
+            for side in ("source", "coded"):
+                place = pick[side]
+                pick[side] = np.frombuffer(raw, "<i2", place["shape"][0], place["at"])
+            found[output["index"], pick["which"]] = pick
+    return clips, found
+
+
+def speech_in_set(known, every, index, row):
+    """Source and coded speech of an utterance, by its row in utterances.csv, found shard by shard."""
+    in_set = known["experiment"]["measured_in_set"]
+    place = [output["index"] for output in known["experiment"]["outputs"]].index(index)
+    for table, speech, coded in zip(
+        in_set["utterances"], in_set["speech"], in_set["outputs"][place]["speech"], strict=True
+    ):
+        start = 0
+        for one in csv.DictReader(Path(table).read_text().splitlines()):
+            frames = -(-int(one["samples"]) // 80)
+            if (one["utterance"], one["speaker"]) == (row["utterance"], row["speaker"]):
+                source = records.read_speech(speech)[int(one["start"]) : int(one["start"]) + int(one["samples"])]
+                return source, records.read_speech(coded)[80 * start : 80 * (start + frames)]
+            start += frames
+    raise AssertionError("not in the set")
+
+
+def test_the_page_holds_the_best_median_and_worst_utterance_of_each_output(with_set):
+    html, every, known = with_set
+    clips, found = clip_arrays(html)
+    assert clips["measure"] == "pesq" and clips["seconds"] is None
+    for index, rows in every.groupby("index"):
+        order = rows.sort_values("pesq", ascending=False).to_dict("records")
+        for which, row in (("best", order[0]), ("median", order[(len(order) - 1) // 2]), ("worst", order[-1])):
+            pick = found[index, which]
+            assert (pick["utterance"], pick["speaker"]) == (row["utterance"], row["speaker"])
+            assert pick["value"] == pytest.approx(row["pesq"], rel=1e-5)
+            source, coded = speech_in_set(known, every, index, row)
+            np.testing.assert_array_equal(pick["source"], np.pad(source, (209, 0)))
+            np.testing.assert_array_equal(pick["coded"], coded)
+    shown, _ = page_data(html.read_text(encoding="utf-8"))
+    picks = [one for output in shown["experiments"][0]["test_set"]["clips"]["outputs"] for one in output["picks"]]
+    places = {(pick["utterance"], pick["source"]["at"]) for pick in picks}
+    assert len(places) == len({name for name, _ in places}) < len(picks), "an utterance is there once"
+
+
+def test_clips_that_are_too_much_for_a_page_are_cut_to_one_length(tmp_path, voice, monkeypatch):
+    tables = tables_of(tmp_path, voice, samples=("one",))
+    test_set.add(tables, each=2, frames=200)
+    monkeypatch.setattr(in_set, "ROOM", 6 * 9000)
+    disk.write_text(tmp_path / "page.html", page.render([("", tables)]))
+    clips, found = clip_arrays(tmp_path / "page.html")
+    assert 1.1 <= clips["seconds"] < 2
+    lengths = {len(pick[side]) for pick in found.values() for side in ("source", "coded")}
+    assert lengths == {round(8000 * clips["seconds"])}
+
+
+@given(st.lists(st.integers(1, 200_000), min_size=1, max_size=40), st.integers(400_000, 2_000_000))
+def test_clips_are_cut_no_shorter_than_the_room_asks_for(lengths, room):
+    longest = in_set._longest(lengths, room)
+    total = sum(min(one, longest or one) for one in lengths)
+    assert total <= room or longest == 8000
+    if longest:
+        assert sum(lengths) > room and sum(min(one, longest + 800) for one in lengths) > room
+
+
+def test_speech_of_a_test_set_that_is_not_there_is_one_line(tmp_path, voice):
+    tables = tables_of(tmp_path, voice, samples=("one",))
+    test_set.add(tables)
+    coded = Path(disk.read_json(tables / "provenance.json")["experiment"]["measured_in_set"]["outputs"][1]["speech"][0])
+    coded.write_bytes(coded.read_bytes()[:100])
+    for spoil, told in ((lambda: None, "ends before sample"), (coded.unlink, "no such file")):
+        spoil()
+        ended = run("page", tables, "-o", tmp_path / "out")
+        assert ended.status == 1 and len(ended.err) == 1 and f"{coded}: " in ended.err[0] and told in ended.err[0]
+        assert not (tmp_path / "out").exists()
+
+
+def test_the_first_screen_sets_the_test_set_beside_the_samples(browser, with_set):
+    html, every, _ = with_set
+    check_first_screen(browser, html)
+    check_phone(browser, html)
+    with opened(browser, html, viewport={"width": 1280, "height": 800}) as tab:
+        assert "on the test set mine (24 utterances of 6 speakers; bootstrap over speakers)" in " ".join(
+            tab.locator("#outputs").inner_text().split()
+        )
+        low, high = speaker_interval(*(every[every["index"] == 6][name] for name in ("pesq", "speaker")))
+        mean = every[every["index"] == 6]["pesq"].mean()
+        row = tab.locator("#outputs tbody tr").last
+        assert row.locator(".in-set").inner_text() == f"{mean:.2f}"
+        assert row.locator("td").last.inner_text() == f"{low:.2f} to {high:.2f}"
+        tab.locator("#against-bits select").select_option("sd_dB2")
+        assert row.locator(".pesq").inner_text() == "6.00"
+        assert row.locator(".in-set").inner_text() == f"{10 - mean:.2f}"
+        head = tab.locator("#outputs thead th").all_inner_texts()
+        assert "SD dB²" in head and "PESQ" not in head
+
+
+def test_differences_on_the_page_are_told_in_words_by_sex(browser, with_set):
+    html, every, _ = with_set
+    with opened(browser, html) as tab:
+        section = tab.locator("#test-set")
+        assert "24 utterances of 6 speakers of the test set mine" in section.inner_text()
+        assert "by bootstrap over speakers" in section.inner_text()
+        rows = section.get_by_role("region", name="differences of outputs").locator("tbody tr")
+        assert rows.count() == 3
+        cells = [" ".join(text.split()) for text in rows.nth(1).locator("th, td").all_inner_texts()]
+        of = {index: rows.set_index("utterance")["pesq"] for index, rows in every.groupby("index")}
+        for cell, sex in zip(cells[2:], ("", "m", "f"), strict=True):
+            names = every[(every["index"] == 1) & (every["sex"] == sex if sex else True)]["utterance"]
+            assert cell.startswith(
+                f"\N{MINUS SIGN}{-(of[6] - of[1])[names].mean():.3f} worse, beyond chance \N{MINUS SIGN}0."
+            ), cell
+        section.get_by_role("group", name="speakers").get_by_role("button", name="female").click()
+        assert "Means over 12 utterances of 3 speakers" in section.inner_text()
+        check_accessibility(tab)
+    with opened(browser, html, viewport={"width": 390, "height": 800}, color_scheme="dark") as tab:
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        check_signs(tab)
+        check_accessibility(tab)
+
+
+CLIP = "[Boolean(mlquant.clips.node), mlquant.clips.now?.which, mlquant.clips.now?.index, mlquant.clips.side]"
+
+
+def test_clips_play_by_mouse_and_by_keyboard_one_at_a_time(browser, tmp_path, voice):
+    tables = tables_of(tmp_path, voice, samples=("one",))
+    every = test_set.add(tables, each=2, frames=400)
+    disk.write_text(tmp_path / "page.html", page.render([("", tables)]))
+    with opened(browser, tmp_path / "page.html") as tab:
+        worst = every[every["index"] == 6].sort_values("pesq").iloc[0]
+        told = f"the worst utterance of 6, d = 4, not quantised: {worst['utterance']} of {worst['speaker']}, PESQ"
+        told = told.replace("d = 4, not quantised", tab.evaluate("mlquant.page.experiments[0].words[2].short"))
+        coded = tab.get_by_role("button", name=told).last
+        source = tab.get_by_role("button", name=f"source of {told}")
+        tab.keyboard.press("r")
+        tab.keyboard.press("Space")
+        assert state(tab)["playing"]
+        coded.click()
+        assert tab.evaluate(CLIP) == [True, "worst", 6, "coded"] and not state(tab)["playing"]
+        assert coded.get_attribute("aria-pressed") == "true" and source.get_attribute("aria-pressed") == "false"
+        assert told in tab.locator("#clip-status").inner_text()
+        wait_for(tab, "mlquant.audio.context.currentTime > mlquant.clips.started + 0.2")
+        tab.keyboard.press("0")
+        assert tab.evaluate(CLIP) == [True, "worst", 6, "source"]
+        assert tab.evaluate("mlquant.clips.offset") >= 0.2, "it goes on from the same position"
+        tab.keyboard.press("6")
+        assert tab.evaluate(CLIP) == [True, "worst", 6, "coded"]
+        tab.keyboard.press("Space")
+        assert tab.evaluate(CLIP)[0] is False
+        tab.keyboard.press("Space")
+        assert tab.evaluate(CLIP) == [True, "worst", 6, "coded"]
+        tab.locator("#player").focus()
+        tab.keyboard.press("Space")
+        assert state(tab)["playing"] and tab.evaluate(CLIP)[0] is False
+        tab.keyboard.press("Space")
+        source.focus()
+        tab.keyboard.press("Enter")
+        assert tab.evaluate(CLIP) == [True, "worst", 6, "source"]
+        tab.keyboard.press("Enter")
+        assert tab.evaluate(CLIP)[0] is False
+        check_keyboard(tab)
+
+
+def test_a_page_without_a_test_set_says_nothing_of_one(tab):
+    assert not tab.locator("#test-set").is_visible()
+    assert "Test set" not in tab.locator("nav").inner_text()
 
 
 # In a browser

@@ -18,7 +18,7 @@ def output(index, networks=(), **settings):
     return {"index": index, "tag": f"t{index}", "process": "vocoder", "networks": [*networks], "mbest": 5} | settings
 
 
-def words_of(outputs, bits=(), stages=None, files=None, pesq=None, modes=None, **networks):
+def words_of(outputs, bits=(), stages=None, files=None, pesq=None, modes=None, in_set=None, **networks):
     """Words about outputs; `bits` has bits and ms by index, `pesq` and `modes` the PESQ of each sample."""
     networks = {"manifold": MANIFOLD, "nn4": NN4} | networks
     trained = {name: (name, validate(NetworkSettings, {"lr": 1e-3, "epochs": 1} | settings, name).model_dump())
@@ -32,7 +32,7 @@ def words_of(outputs, bits=(), stages=None, files=None, pesq=None, modes=None, *
                 for o in outputs for i, value in enumerate(pesq.get(o["index"], ()))]  # fmt: skip
     anchors = [{"sample": f"s{i}", "tag": mode, "bit_per_s": 1000.0, "pesq": value}
                for mode, values in (modes or {}).items() for i, value in enumerate(values)]  # fmt: skip
-    return Words(outputs, trained, means, measures, anchors, stages or {}, files or {})
+    return Words(outputs, trained, means, measures, anchors, stages or {}, files or {}, in_set)
 
 
 @pytest.mark.parametrize(
@@ -173,3 +173,57 @@ def test_the_finding_takes_the_best_output_of_each_rate_and_none_without_bits_or
     )
     assert words_of(outputs, bits).finding() == ""
     assert words_of(outputs[3:], pesq=pesq).finding() == ""
+
+
+def set_of(means, differences):
+    """What the page has of a test set: the mean PESQ of each index, and by pair of them the difference and its ends."""
+    return {
+        **{"name": "mine", "utterances": 58, "speakers": 8},
+        "means": [{"group": "all", "measure": "pesq", "index": i, "tag": f"t{i}", "mean": v} for i, v in means.items()],
+        "pairs": [
+            {"group": "all", "measure": "pesq", "index": a, "tag": f"t{a}", "index_b": b, "tag_b": f"t{b}",
+             "difference": one[0], "low": one[1], "high": one[2]}
+            for (a, b), one in differences.items()
+        ],
+    }  # fmt: skip
+
+
+IN_SET = "On the test set mine, 58 utterances of 8 speakers: "
+
+
+@pytest.mark.parametrize(
+    ("differences", "told"),
+    [
+        (
+            {(6, 8): (-0.21, -0.28, -0.13), (7, 8): (0.02, -0.1, 0.17)},
+            "24 bits every 10 ms measure better than Codec 2 at 3200 bit/s (by 0.21, 0.13 to 0.28; PESQ 3.01 and "
+            "2.80); 12 bits every 10 ms measure like Codec 2 at 3200 bit/s (PESQ 2.78 and 2.80).",
+        ),
+        (
+            {(6, 8): (0.05, 0.01, 0.09), (7, 8): (0.1, -0.1, 0.3)},
+            "24 bits every 10 ms measure worse than Codec 2 at 3200 bit/s (by 0.05, 0.01 to 0.09; PESQ 3.01 and 2.80); "
+            "12 bits every 10 ms do not differ beyond chance from Codec 2 at 3200 bit/s (PESQ 2.78 and 2.80).",
+        ),
+        (
+            {(6, 8): (0.05, None, None), (7, 8): (0.1, None, None)},
+            "24 bits every 10 ms beside Codec 2 at 3200 bit/s (PESQ 3.01 and 2.80); "
+            "12 bits every 10 ms beside Codec 2 at 3200 bit/s (PESQ 2.78 and 2.80).",
+        ),
+    ],
+)
+def test_paired_differences_of_the_test_set_decide_and_samples_do_not(differences, told):
+    outputs = [output(6, ["nn4"], quantiser="vq"), output(7, ["nn4"], quantiser="vq")]
+    outputs.append(output(8, process="codec2", mode="3200"))
+    samples = {6: BASE - 1, 7: BASE + 1}  # these say the opposite
+    in_set = set_of({6: 3.01, 7: 2.78, 8: 2.8}, differences)
+    words = words_of(outputs, {6: (24, 10), 7: (12, 10)}, pesq=samples, modes={"1200": BASE}, in_set=in_set)
+    assert words.finding() == IN_SET + told
+
+
+def test_without_codec_2_on_the_test_set_each_rate_is_beside_the_next():
+    outputs = [output(6, ["nn4"], quantiser="vq"), output(7, ["nn4"], quantiser="vq")]
+    in_set = set_of({6: 3.01, 7: 2.78}, {(6, 7): (-0.23, -0.3, -0.15)})
+    words = words_of(outputs, {6: (24, 10), 7: (12, 10)}, in_set=in_set)
+    told = "24 bits every 10 ms measure better than 12 bits every 10 ms (by 0.23, 0.15 to 0.30; PESQ 3.01 and 2.78)."
+    assert words.finding() == IN_SET + told
+    assert words_of(outputs[:1], {6: (24, 10)}, in_set=in_set).finding() == f"{IN_SET}24 bits every 10 ms: PESQ 3.01."

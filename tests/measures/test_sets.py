@@ -3,6 +3,8 @@
 import csv
 import json
 import tarfile
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -398,3 +400,34 @@ def test_intervals_over_speakers_hold_the_truth_as_often_as_they_say():
 
 def test_an_experiment_without_a_test_set_has_empty_tables():
     assert all(table.empty for table in sets.tables({"outputs": []}, None).values())
+
+
+def test_speakers_of_digits_are_names():
+    made = {
+        "utterance": ["0061_1", "61_1", "007"],
+        "speaker": ["0061", "61", "7"],
+        "sex": "f",
+        "frames": 9,
+        "pesq": 3.0,
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        pd.DataFrame(made).reindex(columns=sets.OF_SET).to_csv(f"{folder}/m.csv", index=False)
+        experiment = {"test_set": "mine", "outputs": [{"index": 1, "tag": "0.10"}]}
+        tables = sets.tables(experiment | {"measured_in_set": {"outputs": [{"files": ["m.csv"]}]}}, Path(folder))
+    assert tables["utterances"]["speaker"].tolist() == ["0061", "61", "7"]
+    assert tables["utterances"]["utterance"].tolist() == ["0061_1", "61_1", "007"]
+    assert set(tables["set_means"]["speakers"]) == {3}
+
+
+def test_a_set_is_the_same_in_other_shards_and_another_with_other_speech(folder, tmp_path):
+    def about(name, shards, **changes):
+        for shard in range(shards):
+            settings = {"files": str(folder / "own"), "shards": shards, "shard": shard} | changes
+            prepare(folder, tmp_path / f"{name}{shard}", **settings)
+        in_set = {"utterances": [str(tmp_path / f"{name}{shard}.csv") for shard in range(shards)]}
+        return sets.about({"test_set": name, "measured_in_set": in_set}, None)
+
+    one, other, fewer = about("a", 1), about("b", 3), about("c", 1, utterances=4)
+    assert one["sha256"] == other["sha256"] != fewer["sha256"]
+    assert (one["name"], one["utterances"], one["speakers"]) == ("a", 5, 1)
+    assert sets.about({}, None) is None

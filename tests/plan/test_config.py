@@ -152,6 +152,16 @@ MISTAKES = {
         "corpora.voices.parts.men.source: 'promts' names no source",
         "'prompts'",
     ),
+    "an unknown test set": (
+        ("experiments.240118.test_set", "unsen"),
+        "experiments.240118.test_set: 'unsen' names no test set",
+        "",
+    ),
+    "an unknown source of a test set": (
+        ("test_sets", {"mine": {"source": "promts"}}),
+        "test_sets.mine.parts.all.source: 'promts' names no source",
+        "'prompts'",
+    ),
     "an unknown corpus": (("networks.nn4.corpus", "voice"), "networks.nn4.corpus: 'voice' names no corpus", "'voices'"),
     "an unknown network of a quantiser": (
         ("quantisers.vq.network", "nn5"),
@@ -650,6 +660,30 @@ def test_the_page_shows_the_bottleneck_that_is_quantised_and_how():
     assert plan.latents.keys() == set(SAMPLES)
     for name, (outputs, anchors) in plan.measured.items():
         assert (outputs.settings["latents"], anchors.settings["latents"]) == (plan.latents[name], None)
+
+
+def test_the_page_takes_what_outputs_with_smoothing_sent():
+    plan = planned((f"{OUTPUTS}.6.smooth", 0.25))
+    made = plan.experiments["240118"]
+    first, second = made.tables.settings["bottleneck"]["choices"]
+    assert first["smooth"] == 0.25 and "smooth" not in second and first["sent"].keys() == set(SAMPLES)
+    for name, path in first["sent"].items():
+        assert made.sent[name] == [path] and plan[path.rpartition("/")[0]].settings["smooth"] == 0.25
+
+
+def test_a_test_set_is_in_the_configuration_of_its_experiment_and_its_speech_on_the_page():
+    entry = {"mine": {"parts": {"z": {"source": "prompts", "sex": "f"}, "a": {"source": "prompts", "sex": "m"}}}}
+    edits = (("test_sets", entry), ("experiments.240118.test_set", "mine"))
+    plan = planned(*edits)
+    made = plan.experiments["240118"]
+    entries = made.tables.settings["config"]
+    again = Plan(config.load(edited(("samples", edited()["samples"]), base=yaml.safe_dump(entries, sort_keys=False))))
+    assert [*entries["test_sets"]["mine"]["parts"]] == ["z", "a"]
+    assert again.experiments["240118"].tables.folder == made.tables.folder
+    in_set = made.tables.settings["measured_in_set"]
+    speech = [*in_set["speech"], *(path for output in in_set["outputs"] for path in output["speech"])]
+    assert len(speech) == 7 * 8 and {*speech, *in_set["utterances"]} <= {*made.on_page}
+    assert not any(path.endswith("speech.raw") for path in made.tables.inputs["of_set"])
 
 
 def test_without_a_quantiser_the_page_shows_the_last_bottleneck_and_without_one_none():

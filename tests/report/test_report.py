@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from support import test_set
 from support.pages import check_accessibility
 
 from mlquant import report
@@ -543,6 +544,26 @@ def test_names_that_look_like_numbers_are_names(results, monkeypatch):
     assert (
         row_of(page, "Means over all", "9")["PESQ"] == "2.77" and row_of(page, "Means over all", "10")["PESQ"] == "3.17"
     )
+
+
+def test_a_test_set_decides_and_its_tables_come_first(results):
+    path = results.experiment("mine")
+    every = test_set.add(path, shifts={3: 0.0, 6: -0.2, 8: 0.1})
+    page, text = results.text()
+    means = every.groupby("index")["pesq"].mean()
+    difference = means[6] - means[3]
+    where = "the test set mine, 24 utterances of 6 speakers"
+    assert f"On {where}, mean PESQ of what the vocoder makes is highest at index 3, {means[3]:.2f}" in text
+    assert f"process 3200 has {means[8]:.2f}. Intervals are of 95 %, by bootstrap over speakers" in text
+    step = re.search(r"Index 6 against 3: (\S+) PESQ, 95 % interval (\S+) to (\S+): worse, beyond chance \(", text)
+    low, high = map(float, step.groups()[1:])
+    assert float(step[1]) == pytest.approx(difference, abs=0.006) and low < difference < high < 0
+    assert (
+        text.index(f"Means over {where}") < text.index(f"PESQ: differences on {where}") < text.index("Means over all")
+    )
+    assert row_of(page, f"Means over {where}", "6")["PESQ"] == f"{means[6]:.2f}"
+    row = row_of(page, "PESQ: differences", "3")
+    assert (row["second"], row["female speakers: the second is"]) == ("6", "worse, beyond chance")
 
 
 def test_without_pesq_the_rest_is_there(results):

@@ -289,10 +289,30 @@ def check_bottleneck(tab, provenance, root=Path()):
     for i, choice in enumerate(known["choices"]):
         stages = codebooks[: choice["stages"]]
         tab.locator("#vq").select_option(str(i))
-        compare(vq.decode(vq.search(moved, stages, choice["mbest"]), stages))
+        if share := choice.get("smooth"):
+            # The run's neighbours stay, and the moved vector is searched for the least error of all three.
+            frame = state(tab)["frame"] // settings["ncat"]
+            sent, vectors = vq.decode(np.load(root / choice["sent"][name]), stages), latents.copy()
+            vectors[frame] = moved[frame]
+            missing = np.pad(vectors - vq.smoothed(sent, share), ((1, 1), (0, 0)))[frame : frame + 3]
+            step = share * (missing[0] + missing[2]) + (1 - 2 * share) * missing[1]
+            wanted = sent[frame] + step / (2 * share**2 + (1 - 2 * share) ** 2)
+            sent[frame] = vq.decode(vq.search(wanted[None].astype(np.float32), stages, choice["mbest"]), stages)
+            compare(vq.smoothed(sent, share))
+        else:
+            compare(vq.decode(vq.search(moved, stages, choice["mbest"]), stages))
         rows = latents[:: max(1, len(latents) // 20)]
         found = [tab.evaluate(f"(vector) => mlquant.searchVq(vector, {i})", row.tolist()) for row in rows]
         assert (np.array(found) == vq.search(rows, stages, choice["mbest"])).all()
+    tab.get_by_role("button", name="reset").click()
+    for i, choice in enumerate(known["choices"]):
+        if "smooth" in choice:  # with nothing moved the decoder gets what it got in the run
+            tab.locator("#vq").select_option(str(i))
+            sent = vq.decode(np.load(root / choice["sent"][name]), codebooks[: choice["stages"]])
+            files = next((row["files"] for row in sample["rows"] if row["index"] == choice["index"]), {})
+            l_hat = records.read_f32(root / files["l_hat"], settings["d"]) if "l_hat" in files else None
+            compare(vq.smoothed(sent, choice["smooth"]) if l_hat is None else l_hat)
+            assert "of each neighbour" in tab.locator("#bottleneck").inner_text()
     tab.get_by_role("button", name="reset").click()
     assert np.abs(compare(latents) - clean).max() < 1e-9
     frame = state(tab)["frame"]

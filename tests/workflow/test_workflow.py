@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import soundfile
 from support.pages import check_all
+from support.readmes import unexplained
 from support.workflow import TABLES, Done, synthetic_speech
 
 PUBLISHED = ("1_out", "3_k80_y_hat", "5_k80_b_hat_nn4", "6_k80_b_hat_vq24", "7_k80_b_hat_vq12", "8_3200")
@@ -571,7 +572,7 @@ def test_an_experiment_is_measured_on_a_test_set_in_shards(copied):
     speech = {f"{speaker}_{i}": synthetic_speech(1.2, 100 + 30 * i, i) for speaker in "abc" for i in range(2)}
     for name, samples in speech.items():
         soundfile.write(own / f"{name}.wav", samples, 8000, "PCM_16")
-    test_set = "test_sets={mine: {files: utterances, shards: 2, speakers: '([a-z])_[0-9]', sex: {a: f, b: m, c: m}}}"
+    test_set = "test_sets={mine: {files: utterances, shards: 2, speakers: '([a-z])_[0-9]', sex: {c: m, a: f, b: m}}}"
     words = ["--config", test_set, "experiments={240118: {test_set: mine}}"]
     done = copied.run("--cores", 2, "results/240118_wav", *words)
     outputs = len(PUBLISHED)
@@ -583,6 +584,17 @@ def test_an_experiment_is_measured_on_a_test_set_in_shards(copied):
     assert len(means) == outputs and (means["utterances"] == 6).all() and (means["speakers"] == 3).all()
     assert (means["low"] <= means["mean"]).all() and (means["mean"] <= means["high"]).all()
     assert copied.run("--cores", 2, "results/240118_wav", *words).rules == {}
+    folder = copied.folder / "results/240118_wav"
+    assert "6 utterances of 3 speakers" in (folder / "README.md").read_text(encoding="utf-8")
+    for table in ("utterances", "set_means", "set_pairs"):
+        assert unexplained((folder / "README.md").read_text(), {table: pd.read_csv(folder / f"{table}.csv")}) == []
+    assert '"which":"worst"' in (folder / "index.html").read_text(encoding="utf-8")
+    entries = json.loads((folder / "config.yaml").read_text(encoding="utf-8"))
+    assert [*entries["test_sets"]["mine"]["parts"]["all"]["sex"]] == ["c", "a", "b"], (
+        "in the order of the configuration"
+    )
+    shutil.copy(folder / "config.yaml", copied.folder / "again.yaml")
+    assert copied.run("-n", "results/240118_wav", "--configfile", "again.yaml").rules == {}
     soundfile.write(own / "c_9.wav", synthetic_speech(1.2, 140, 9), 8000, "PCM_16")
     one_shard = {name: count // 2 for name, count in in_set.items()}
     assert copied.run("--cores", 2, "results/240118_wav", *words).rules == one_shard | {"tabulate": 1, "page": 1}

@@ -94,7 +94,8 @@ rule tabulate:
         mem_mb=1000,
         runtime=10,
     params:
-        experiment=lambda w: in_file(params(node(w).settings)),
+        # In the order of the configuration, which config.yaml keeps: it is that of training speech.
+        experiment=lambda w: in_file(json.dumps(node(w).settings)),
         root=root,
         folder=folder_of,
     message:

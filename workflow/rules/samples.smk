@@ -80,11 +80,12 @@ def origins(experiment):
 
 
 def files_on_page(experiment, samples):
-    """Return the files that an experiment's page shows of some samples: wavs, features and latents."""
+    """Return the files that an experiment's page shows of some samples: wavs, features, latents and indices."""
     plan = PLAN.experiments[experiment]
     nodes = [node for name in samples for node in plan.measured[name]]
     files = [here(path) for node in nodes for path in node.inputs["files"]]
-    return files + [plan.latents[name] for name in samples if name in plan.latents]
+    files += [plan.latents[name] for name in samples if name in plan.latents]
+    return files + [path for name in samples for path in plan.sent.get(name, ())]
 
 
 def ratings_of(experiment):

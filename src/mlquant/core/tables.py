@@ -15,7 +15,8 @@ from mlquant.core.errors import InputError
 if TYPE_CHECKING:  # pandas is slow to load, and the help of commands does without
     import pandas as pd
 
-_TEXT = ("sample", "sex", "tag", "group", "variant", "label", "failed", "title", "source", "kind")
+_TEXT = {"sample", "sex", "tag", "tag_b", "group", "variant", "label", "failed", "title", "source", "kind"}
+_TEXT |= {"utterance", "speaker", "measure", "transcript"}
 Column = tuple[str, Iterable, str]
 """A column of a table of the report: its heading, its values, and the format that they are written in."""
 

@@ -6,6 +6,9 @@ alike, and an interval from single frames would be far too narrow. All samples a
 in the means of `tables`. So the interval shows what is chance within these sentences, not how other sentences would
 turn out. A measure without a value for each frame has a bootstrap over samples. Its interval does show how other
 sentences would turn out, and is wide where there are few samples.
+
+Where both experiments were measured on the same test set, the measures that it has are compared on it instead,
+utterance by utterance, with a bootstrap over speakers.
 """
 
 from __future__ import annotations
@@ -26,15 +29,19 @@ from mlquant.core.provenance import quick_look
 from mlquant.core.tables import explained, read_table
 from mlquant.experiments import words
 from mlquant.experiments.intervals import RESAMPLES, sample_interval, widened
+from mlquant.experiments.sets import SET_MEASURES, paired
+from mlquant.experiments.told import OVER_SPEAKERS, counted
 from mlquant.measures import columns
 from mlquant.measures.columns import Column
 
 BLOCK = 25  # frames of 10 ms in a block of the bootstrap
-COLUMNS = ["index", "tag", "index_b", "tag_b", "measure", "samples", "a", "b", "difference", "low", "high", "interval"]
-COLUMNS += ["verdict"]
+COLUMNS = ["index", "tag", "index_b", "tag_b", "measure", "samples", "utterances", "speakers", "a", "b", "difference"]
+COLUMNS += ["low", "high", "interval", "verdict"]
 _KEYS = ["sample", "index", "tag"]
+_COUNTED = ("samples", "utterances", "speakers")
 _LINES = 12  # most differences that are printed
 _VERDICTS = {"same": "no clear difference"}
+_ON_SPEAKERS = {"better": "better, beyond chance", "worse": "worse, beyond chance", "same": "not beyond chance"}
 _INTERVALS = (
     "An interval over frames shows what is chance within these sentences, one over samples what is chance among "
     "sentences like them. Better and worse stand only where the interval holds no 0."
@@ -51,13 +58,15 @@ _ABOUT_MEASURES = {
     "index_b": "number of the output of {b}, where it is another one",
     "tag_b": "its short name, where it is another one",
     "measure": "a column of the measures.csv of experiments",
-    "samples": "number of samples that the means are over: those that both experiments have",
+    "samples": "number of samples that the means are over: those that both experiments have; empty on a test set",
+    "utterances": "number of utterances of the test set that the means are over; empty for means over samples",
+    "speakers": "number of their speakers",
     "a": "the mean of {a}",
     "b": "the mean of {b}",
     "difference": "b less a",
-    "low": "the lower end of its interval of 95 %; empty where frames differ, or samples are fewer than three",
+    "low": "the lower end of its interval of 95 %; empty where frames differ, or for fewer than 3 samples or speakers",
     "high": "the upper end",
-    "interval": "what the interval is over: frames or samples",
+    "interval": "what the interval is over: frames or samples, or speakers of the test set",
     "verdict": "what {b} is: better, worse, same where the interval holds 0, or not comparable",
 }
 
@@ -88,9 +97,11 @@ class Comparison:
     `differences` has a row for each difference, with its kind (experiment, settings, definitions or versions), its
     place, and the values a and b; "-" stands on the side that has none. `pairs` are the outputs that are compared.
     `measures` has a row for each output and measure, with COLUMNS: index_b and tag_b are empty where they equal index
-    and tag; interval says whether it is over "frames" or "samples", and is empty where there is none; the verdict on B
-    is better, worse or same, and is empty where a measure has no better values or no interval. It is "not comparable",
-    and there is no difference, where the measure of A and of B is not of the same (see `Column.of_vectors`).
+    and tag; samples is empty on a test set, utterances and speakers elsewhere; interval says whether it is over
+    "frames", "samples" or "speakers", and is empty where there is none; the verdict on B is better, worse or same, and
+    is empty where a measure has no better values or no interval. It is "not comparable", and there is no difference,
+    where the measure of A and of B is not of the same (see `Column.of_vectors`).
+    `test_set` says on what test set both were measured, or why the measures are those of samples.
     """
 
     names: tuple[str, str]
@@ -100,6 +111,7 @@ class Comparison:
     differences: pd.DataFrame
     pairs: list[Pair]
     measures: pd.DataFrame
+    test_set: str = ""
 
 
 def compare(a: Path, b: Path, seed: int = 1, pairs: Sequence[str] = ()) -> Comparison:
@@ -129,14 +141,16 @@ def compare(a: Path, b: Path, seed: int = 1, pairs: Sequence[str] = ()) -> Compa
         *(("versions", *row) for row in changes(*map(_versions, provenance))),
     ]
     keys = _both(str(side.get("key") or "") for side in provenance)
+    names = _names((a, b), keys)
     return Comparison(
-        _names((a, b), keys),
+        names,
         _both(side["experiment"].get("title") or "" for side in provenance),
         keys,
         _both(quick_look(side["experiment"].get("lowered", {})) for side in provenance),
         pd.DataFrame(rows, columns=["kind", "where", "a", "b"]),
         [_pair(both, measured, provenance) for both in matched.items()],
-        _differences(measured, [_frames(a), _frames(b)], matched, seed, provenance),
+        _differences(measured, [_frames(a), _frames(b)], matched, seed, provenance, _utterances((a, b), provenance)),
+        _about_sets(names, provenance),
     )
 
 
@@ -176,6 +190,8 @@ def for_page(comparison: Comparison) -> dict:
         "versions": _versions_told(comparison),
         "rows": comparison.differences.to_numpy().tolist(),
         "pairs": [{"outputs": pair.outputs, "what": pair.what, "bits": pair.bits} for pair in comparison.pairs],
+        "test_set": comparison.test_set,
+        "over": _over(comparison),
         "intervals": _INTERVALS,
         "measures": [
             {
@@ -192,8 +208,8 @@ def for_page(comparison: Comparison) -> dict:
 def _json_row(row: Row) -> dict:
     named = {name: getattr(row, name) for name in ("a", "b", "difference", "low", "high")}
     numbers = {name: None if pd.isna(value) else float(value) for name, value in named.items()}
-    words_of = {"over": row.over, "verdict": row.words, "equal": row.equal}
-    return {"pair": row.pair, "samples": row.samples, **numbers, **words_of}
+    words_of = {"over": row.over, "verdict": row.verdict, "words": row.words, "equal": row.equal}
+    return {"pair": row.pair, **numbers, **words_of}
 
 
 # names
@@ -257,6 +273,48 @@ def _frames(folder: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=names)
     table = read_table(folder / "frames.csv", *_KEYS, "frame", what="the frames of an experiment")
     return _typed(table.reindex(columns=names))
+
+
+def _utterances(folders: tuple[Path, Path], provenance: list[dict]) -> list[pd.DataFrame] | None:
+    """Read utterances.csv of two experiments, in one order; None unless both have the same test set.
+
+    Its utterances may lie in other shards. Raises InputError for tables that do not hold the same utterances.
+    """
+    if not _same_set(provenance):
+        return None
+    order = ["speaker", "utterance"]
+    what, tables = "the measures of a test set", []
+    for folder in folders:
+        table = read_table(folder / "utterances.csv", "index", "tag", *order, what=what)
+        tables.append(table.sort_values(order, kind="stable"))
+    listed = [
+        [part[order].to_numpy().tolist() for _, part in table.groupby(["index", "tag"], sort=False)] for table in tables
+    ]
+    if any(one != listed[0][0] for side in listed for one in side):
+        raise InputError(f"{folders[1]}/utterances.csv: has other utterances than {folders[0]}, expected the same")
+    return tables
+
+
+def _same_set(provenance: list[dict]) -> bool:
+    known = [(side.get("test_set") or {}).get("sha256") for side in provenance]
+    return known[0] is not None and known[0] == known[1]
+
+
+def _about_sets(names: tuple[str, str], provenance: list[dict]) -> str:
+    """Return on which test set two experiments are compared, or why they are on samples, as a sentence."""
+    known = [side.get("test_set") for side in provenance]
+    titles = [one["name"] for one in known if one]
+    if _same_set(provenance):
+        called = titles[0] if titles[0] == titles[1] else f"{titles[0]} (in {names[1]} {titles[1]})"
+        return f"Both were measured on the test set {called}: {counted(known[0])}. {OVER_SPEAKERS}"
+    what = "means and intervals are of the samples that both have"
+    if len(titles) == 2:
+        other = f"{titles[0]} and {titles[1]}" if titles[0] != titles[1] else f"two of the name {titles[0]}"
+        return f"They have different test sets ({other}), so {what}."
+    if titles:
+        (name,) = (name for name, one in zip(names, known, strict=True) if one)
+        return f"Only {name} has a test set ({titles[0]}), so {what}."
+    return f"Neither has a test set, so {what}."
 
 
 def _typed(table: pd.DataFrame) -> pd.DataFrame:
@@ -344,7 +402,7 @@ def _text(value: object) -> str:
 def _of_experiment(a: dict, b: dict, pairs: dict[int, int]) -> list[tuple[str, str, str]]:
     """List what differs between the entries of two experiments: texts, samples, and outputs by index and tag."""
     one, other = a["experiment"], b["experiment"]
-    own = ("name", "samples", "outputs", "code")
+    own = ("name", "samples", "outputs", "code", "measured_in_set")
     rows = changes(*({key: value for key, value in side.items() if key not in own} for side in (one, other)))
     for what, x, y in (
         ("samples", one["samples"], other["samples"]),
@@ -446,12 +504,23 @@ def _quantised(provenance: dict, output: tuple) -> tuple[str, ...] | None:
 
 
 def _differences(
-    measured: list[pd.DataFrame], frames: list[pd.DataFrame], matched: dict, seed: int, provenance: list[dict]
+    measured: list[pd.DataFrame],
+    frames: list[pd.DataFrame],
+    matched: dict,
+    seed: int,
+    provenance: list[dict],
+    utterances: list[pd.DataFrame] | None = None,
 ) -> pd.DataFrame:
-    """Return the table of `Comparison.measures`. Means are over the samples that have a measure in both."""
+    """Return the table of `Comparison.measures`.
+
+    Means are over the utterances that have a measure in both, or else over such samples.
+    """
     numeric = [table.select_dtypes("number").columns for table in measured]
     names = [name for name in numeric[0] if name not in _KEYS and name in numeric[1]]
+    in_set = [name for name in SET_MEASURES if all(name in table for table in utterances or ())] if utterances else []
+    names += [name for name in in_set if name not in names]
     measures = [_column(name) for name in names]
+    of_set = [dict(list(table.groupby(["index", "tag"]))) for table in utterances or ()]
     by_output = [dict(list(table.groupby(["index", "tag"]))) for table in measured]
     by_sample = [dict(list(table.groupby(_KEYS))) for table in frames]
     rows = []
@@ -461,11 +530,20 @@ def _differences(
         other_vectors = None not in quantised and quantised[0] != quantised[1]
         index_b, tag_b = (there if there != here else "" for here, there in zip(*outputs, strict=True))
         for measure in measures:
+            here = [*outputs[0], index_b, tag_b, measure.name]
+            if measure.name in in_set:
+                sides = [of[output].reset_index(drop=True) for of, output in zip(of_set, outputs, strict=True)]
+                if found := paired(*(side[measure.name] for side in sides), sides[0]["speaker"], seed):
+                    comparable = not (measure.of_vectors and other_vectors)
+                    rows.append([*here, np.nan, *_of_set(measure, found, comparable)])
+                    continue
+            if not all(measure.name in side for side in (ours, theirs)):
+                continue
             values = [side[measure.name] for side in (ours, theirs)]
             pair = pd.concat(values, axis=1, keys=["a", "b"], join="inner").dropna()
             if pair.empty or (measure.better is None and pair["a"].equals(pair["b"])):
                 continue
-            row = [*outputs[0], index_b, tag_b, measure.name, len(pair), *pair.mean()]
+            row = [*here, len(pair), np.nan, np.nan, *pair.mean()]
             if measure.of_vectors and other_vectors:
                 rows.append([*row, np.nan, np.nan, np.nan, "", "not comparable"])
                 continue
@@ -476,6 +554,20 @@ def _differences(
             interval = _interval(measure, pair, tables, seed)
             rows.append([*row, row[-1] - row[-2], *interval, _verdict(measure, pair, interval, seed)])
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _of_set(measure: Column, found: dict, comparable: bool) -> list:
+    """Return a row of `Comparison.measures` from utterances on, of what `sets.paired` found."""
+    row = [found[name] for name in ("utterances", "speakers", "a", "b")]
+    if not comparable:
+        return [*row, np.nan, np.nan, np.nan, "", "not comparable"]
+    low, high = found["low"], found["high"]
+    if np.isnan(low):
+        return [*row, found["difference"], low, high, "", ""]
+    verdict = ""
+    if measure.better in ("higher", "lower"):
+        verdict = "same" if low <= 0 <= high else "better" if (low > 0) == (measure.better == "higher") else "worse"
+    return [*row, found["difference"], low, high, "speakers", verdict]
 
 
 def _interval(
@@ -547,7 +639,9 @@ class Row:
     """A measure of a pair of outputs; `pair` is its place in `Comparison.pairs`. Numbers may be NaN."""
 
     pair: int
-    samples: int
+    samples: float
+    utterances: float
+    speakers: float
     a: float
     b: float
     difference: float
@@ -563,7 +657,8 @@ class Row:
     @property
     def words(self) -> str:
         """The verdict in words: nothing where there is none, or where both are equal."""
-        return "" if self.equal else _VERDICTS.get(self.verdict, self.verdict)
+        words_of = _ON_SPEAKERS if self.over == "speakers" else _VERDICTS
+        return "" if self.equal else words_of.get(self.verdict, self.verdict)
 
 
 def _compared() -> list[Column]:
@@ -591,11 +686,20 @@ def _rows(comparison: Comparison, measure: Column) -> list[Row]:
     for place, pair in enumerate(comparison.pairs):
         row = next((one for one in table.to_dict("records") if (one["index"], one["tag"]) == pair.outputs[0]), None)
         if row:
-            named = ("samples", "a", "b", "difference", "low", "high")
+            named = ("samples", "utterances", "speakers", "a", "b", "difference", "low", "high")
             rows.append(Row(place, *(row[name] for name in named), row["interval"], row["verdict"]))
         elif measure.name == "bit_per_s" and pair.rates[0] is not None and pair.rates[0] == pair.rates[1]:
-            rows.append(Row(place, 0, *pair.rates, 0.0, 0.0, 0.0, "", ""))
+            rows.append(Row(place, 0, 0, 0, *pair.rates, 0.0, 0.0, 0.0, "", ""))
     return rows
+
+
+def _over(comparison: Comparison) -> str:
+    """Return what the means of the measures that matter are over: 58 utterances of 8 speakers, or 5 samples."""
+    rows = [row for one in _compared() for row in _rows(comparison, one)]
+    most = {name: int(np.nanmax([0, *(getattr(row, name) for row in rows)])) for name in _COUNTED}
+    if most["utterances"]:
+        return counted(most)
+    return f"{most['samples']} sample{'s' if most['samples'] != 1 else ''}"
 
 
 def _notes(comparison: Comparison) -> list[tuple[str, bool]]:
@@ -647,10 +751,13 @@ def _outcome(measure: Column, rows: list[Row], b: str) -> str:
     """Return of how many outputs a measure is better and worse: By PESQ wide is better in 1 of 6 outputs."""
     if all(row.equal for row in rows):
         return f"{measure.label} is equal in all outputs."
+    in_set = any(row.over == "speakers" for row in rows)
+    by = f"By {measure.label} on the test set" if in_set else f"By {measure.label}"
     counts = {verdict: sum(row.verdict == verdict and not row.equal for row in rows) for verdict in ("better", "worse")}
-    told = " and ".join(f"{verdict} in {count}" for verdict, count in counts.items() if count)
+    beyond = " beyond chance" if in_set else ""
+    told = " and ".join(f"{verdict}{beyond} in {count}" for verdict, count in counts.items() if count)
     of = f"of {len(rows)} output{'s' if len(rows) > 1 else ''}"
-    return f"By {measure.label}, {b} is {told} {of}." if told else f"By {measure.label}, no output differs clearly."
+    return f"{by}, {b} is {told} {of}." if told else f"{by}, no output differs {beyond.strip() or 'clearly'}."
 
 
 def _report(comparison: Comparison, table: Callable[[list[list[str]], list[str]], str]) -> Iterator[str]:
@@ -687,9 +794,8 @@ def _of_measures(
     by_measure = {one: _rows(comparison, one) for one in _compared()}
     changed = {row.pair for rows in by_measure.values() for row in rows if not row.equal}
     equal = [pair.name for place, pair in enumerate(comparison.pairs) if place not in changed]
-    samples = max((row.samples for rows in by_measure.values() for row in rows), default=0)
-    plural = "s" if samples != 1 else ""
-    yield f"{heading}Measures: means over {samples} sample{plural}; a difference is {said(b)} less {said(a)}"
+    yield f"{heading}Measures: means over {_over(comparison)}; a difference is {said(b)} less {said(a)}"
+    yield said(comparison.test_set)
     cells = []
     for measure, rows in by_measure.items():
         shown = [row for row in rows if row.pair in changed]
@@ -707,7 +813,8 @@ def _of_measures(
         counts = [f"{sum(of_others['verdict'] == verdict)} {verdict}" for verdict in ("better", "worse")]
         labels = ", ".join(_column(name).label for name in others[:4]) + (", ..." if len(others) > 4 else "")
         yield said(f"Other measures ({labels}; {len(others)} in all) are in measures.csv: {', '.join(counts)}.")
-    yield _INTERVALS
+    if any(row.over != "speakers" for one, rows in by_measure.items() for row in rows if row.over and one.better):
+        yield _INTERVALS
 
 
 def _cells(row: Row, measure: Column) -> list[str]:

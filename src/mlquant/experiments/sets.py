@@ -6,6 +6,8 @@ one speaker are alike. A difference of two outputs is taken utterance by utteran
 
 from __future__ import annotations
 
+import hashlib
+import json
 from itertools import combinations
 from pathlib import Path
 
@@ -19,7 +21,8 @@ from mlquant.measures.columns import COLUMNS, OF_SET
 from mlquant.speech.sets import read as read_utterances
 
 GROUPS = {"all": None, "male": "m", "female": "f"}
-_MEASURES = [name for name in OF_SET if name in COLUMNS and name != "frames"]
+SET_MEASURES = [name for name in OF_SET if name in COLUMNS and name != "frames"]
+"""Measures of a test set that have means and differences."""
 MEANS = ["group", "index", "tag", "measure", "utterances", "speakers", "mean", "low", "high"]
 PAIRS = ["group", "index", "tag", "index_b", "tag_b", "measure", "utterances", "speakers"]
 PAIRS += ["difference", "low", "high", "beyond_chance"]
@@ -66,6 +69,20 @@ def tables(experiment: dict, root: Path | None) -> dict[str, pd.DataFrame]:
     return {"utterances": every, "set_means": _means(every), "set_pairs": _pairs(every)}
 
 
+def about(experiment: dict, root: Path | None) -> dict | None:
+    """Return name and numbers of an experiment's test set, and a SHA-256 of which utterances it has; None without one.
+
+    Two sets with that SHA-256 have the same utterances, in whatever shards and under whatever name of the set.
+    """
+    if not (in_set := experiment.get("measured_in_set")):
+        return None
+    every = [one for path in in_set["utterances"] for one in read_utterances((root or Path()) / path)]
+    known = sorted((one.name, one.speaker, one.samples, one.samples_sha256) for one in every)
+    numbers = {"utterances": len(every), "speakers": len({one.speaker for one in every})}
+    sha256 = hashlib.sha256(json.dumps(known).encode()).hexdigest()
+    return {"name": experiment["test_set"], **numbers, "sha256": sha256}
+
+
 def checksums(experiment: dict, root: Path | None) -> dict[str, str]:
     """Return the SHA-256 of the samples of every file that the test set is made of, by names for messages."""
     of = (experiment.get("measured_in_set") or {}).get("utterances", ())
@@ -83,7 +100,7 @@ def _means(every: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for group, sex in GROUPS.items():
         for (index, tag), part in _by_output(every, sex).items():
-            for measure in _MEASURES:
+            for measure in SET_MEASURES:
                 known = part[part[measure].notna()]
                 if len(known):
                     counts = [len(known), known["speaker"].nunique()]
@@ -92,18 +109,29 @@ def _means(every: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=MEANS)
 
 
+def paired(a: pd.Series, b: pd.Series, speakers: pd.Series, seed: int = 1) -> dict | None:
+    """Return the means of a measure [U] of two outputs over the utterances that have it in both, and their difference.
+
+    The values and the `speakers` are in the same order of utterances. `low` and `high` are the interval of the
+    difference b less a, NaN for fewer than 3 speakers. Returns None where no utterance has the measure in both.
+    """
+    known = (a.notna() & b.notna()).to_numpy()
+    if not known.any():
+        return None
+    a, b, speakers = a[known], b[known], speakers[known]
+    low, high = speaker_interval(b.to_numpy() - a.to_numpy(), speakers, seed) or (np.nan, np.nan)
+    means = {"a": a.mean(), "b": b.mean(), "difference": float((b.to_numpy() - a.to_numpy()).mean())}
+    return {"utterances": len(a), "speakers": speakers.nunique(), **means, "low": low, "high": high}
+
+
 def _pairs(every: pd.DataFrame) -> pd.DataFrame:
     """Return for each two outputs the difference of each measure that both have, with its interval."""
     rows = []
     for group, sex in GROUPS.items():
         for (a, one), (b, other) in combinations(_by_output(every, sex).items(), 2):
-            for measure in _MEASURES:
-                difference = other[measure] - one[measure]
-                known = difference.notna()
-                if known.any():
-                    values, speakers = difference[known], one["speaker"][known]
-                    interval = speaker_interval(values, speakers)
-                    beyond = interval is not None and not interval[0] <= 0 <= interval[1]
-                    row = [group, *a, *b, measure, len(values), speakers.nunique(), values.mean()]
-                    rows.append([*row, *(interval or (np.nan, np.nan)), beyond])
+            for measure in SET_MEASURES:
+                if found := paired(one[measure], other[measure], one["speaker"]):
+                    low, high = found["low"], found["high"]
+                    row = [group, *a, *b, measure, found["utterances"], found["speakers"], found["difference"]]
+                    rows.append([*row, low, high, bool(low > 0 or high < 0)])
     return pd.DataFrame(rows, columns=PAIRS)

@@ -44,7 +44,13 @@ class Bottleneck(Block):
     network: Annotated[str, Setting(help="its name")]
     weights: Annotated[str, Setting(help="its weights.safetensors")]
     codebooks: Annotated[list[str], Setting(help="codebooks of a quantiser of its latents")]
-    choices: Annotated[list[dict[str, Any]], Setting(help="how the outputs use them: index, stages and mbest")]
+    choices: Annotated[
+        list[dict[str, Any]],
+        Setting(
+            help="how the outputs use them: index, stages and mbest; with smoothing also the share of neighbours, as "
+            "smooth, and the files of what was sent of each sample"
+        ),
+    ]
 
 
 class IndexedOutput(Output):
@@ -72,7 +78,11 @@ class Tables(Block):
     config: Annotated[dict[str, Any], Setting(help="the part of the configuration that makes it, for config.yaml")]
     test_set: Annotated[str | None, Setting(help="name of its test set")] = None
     measured_in_set: Annotated[
-        dict[str, Any], Setting(help="of its test set: the tables of utterances, and for each output those of measures")
+        dict[str, Any],
+        Setting(
+            help="of its test set: tables of utterances and their speech, and for each output the tables of measures "
+            "and the coded speech"
+        ),
     ] = {}
     lowered: Annotated[
         dict[str, Any], Setting(help="of a quick look: what upper limits such as max_epochs lowered")

@@ -10,9 +10,10 @@ import pandas as pd
 from mlquant.core import provenance
 from mlquant.core.disk import file_sha256, read_json, require, write_json, write_text
 from mlquant.core.errors import markdown
-from mlquant.core.tables import explained
+from mlquant.core.tables import explained, formatted
 from mlquant.experiments import sets
-from mlquant.measures.columns import ABOUT, COLUMNS, FRAMES, NAMES, dictionary
+from mlquant.experiments.told import OVER_SPEAKERS, counted
+from mlquant.measures.columns import ABOUT, COLUMNS, FRAMES, NAMES, OF_SPEECH, dictionary
 from mlquant.speech.corpus import refuse_samples
 
 _WRITTEN = ("README.md", "anchors.csv", "columns.csv", "config.yaml", "frames.csv", "means.csv", "measures.csv")
@@ -81,11 +82,12 @@ def tabulate(
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
     empty = list(dict.fromkeys(text for record in records for text in record.get("empty", ())))
-    write_text(out / "README.md", _readme(experiment, measures, left_out, empty))
+    test_set = sets.about(experiment, root)
+    write_text(out / "README.md", _readme(experiment, measures, left_out, empty, test_set, of_set))
     entries = {record["sample"]: record["entry"] for record in records if record.get("entry")}
     write_json(out / "config.yaml", experiment["config"] | {"samples": dict(sorted(entries.items()))})  # JSON is YAML
     about = _provenance(experiment, records, sidecar_records, left_out)
-    about |= {"empty": empty, "key": out.name.rpartition(".")[2]}
+    about |= {"empty": empty, "key": out.name.rpartition(".")[2], "test_set": test_set}
     about["files"] = dict(sorted({**about["files"], **origins}.items()))
     about["folder"] = {name: file_sha256(out / name) for name in _WRITTEN}
     write_json(out / provenance.NAME, about | provenance.ran_since(started))
@@ -108,8 +110,15 @@ def means(measures: pd.DataFrame) -> pd.DataFrame:
     return table[["group", *table.columns.drop("group")]]
 
 
-def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str], empty: list[str]) -> str:
-    """Return the legend, and the distortion of every sample and index, as Markdown."""
+def _readme(
+    experiment: dict,
+    measures: pd.DataFrame,
+    left_out: list[str],
+    empty: list[str],
+    test_set: dict | None,
+    of_set: dict[str, pd.DataFrame],
+) -> str:
+    """Return the legend, the distortion of every sample and index, and what the test set says, as Markdown."""
     parts = [f"# {experiment['name']}", markdown(experiment["title"]) or "Samples of an experiment."]
     if quick := provenance.quick_look(experiment.get("lowered", {})):
         parts.append(f"**{markdown(quick)}**")
@@ -147,11 +156,34 @@ def _readme(experiment: dict, measures: pd.DataFrame, left_out: list[str], empty
         "`frames.csv` distortions frame by frame, `columns.csv` what each column of these tables means, "
         "`provenance.json` the settings, inputs and versions behind every file.",
     ]
+    parts += _of_set(test_set, of_set["set_means"])
     names = experiment["networks"]
     if names:
         parts += ["Training of the networks:", "\n".join(f"![loss of {name}]({name}_losses.png)" for name in names)]
     parts += ["## Columns of measures.csv", explained(measures.dropna(axis="columns", how="all"), ABOUT)]
+    for name, table in of_set.items() if test_set else ():
+        parts += [f"## Columns of {name}.csv", explained(table, ABOUT | sets.ABOUT)]
     return "\n\n".join(parts) + "\n"
+
+
+def _of_set(test_set: dict | None, means: pd.DataFrame) -> list[str]:
+    """Return what the tables of the test set are, and its means of the first measure of speech that it has."""
+    files = "`utterances.csv`, `set_means.csv` and `set_pairs.csv`"
+    if not test_set:
+        return [f"{files} have no rows, as the experiment has no test set."]
+    measured = [one for one in OF_SPEECH if (means["measure"] == one.name).any()]
+    parts = [
+        f"## Test set {markdown(test_set['name'])}",
+        f"The outputs were measured on {counted(test_set)} as well: `utterances.csv` holds the measures of each, "
+        f"`set_means.csv` their means, of all speakers and by sex, and `set_pairs.csv` the differences of each two "
+        f"outputs. {OVER_SPEAKERS} These figures count for more than those of the samples, which are few.",
+    ]
+    for one in measured[:1]:
+        rows = means[(means["measure"] == one.name) & (means["group"] == "all")].to_dict("records")
+        numbers = [[formatted(row[end], one.format) for end in ("mean", "low", "high")] for row in rows]
+        cells = [[row["index"], row["tag"], *three] for row, three in zip(rows, numbers, strict=True)]
+        parts.append(_table([["index", "tag", f"{one.heading}, mean", "low", "high"], *cells]))
+    return parts
 
 
 def _table(rows: list[list]) -> str:

@@ -289,7 +289,7 @@ ABOUT = {
     "sex": "of the speaker: m, f, or empty where it is not known",
     "index": "number of the output within the experiment; empty for Codec 2 and other anchors",
     "tag": "short name of the output: its wav is `<sample>_<index>_<tag>.wav`",
-    "group": "the samples that a mean is over: all, male or female",
+    "group": "the samples or utterances that a mean is over: all, male or female",
     "samples": "number of samples in the group",
     "frame": "number of the frame, from 0; a frame is 10 ms",
     "voiced": "1 in a voiced frame, 0 in others",

@@ -589,6 +589,10 @@ def _check_references(config: Config, faults: Faults) -> None:
         for part, settings in corpus.parts.items():
             with faults.gathered():
                 _check(f"corpora.{name}.parts.{part}.source", settings.source, config.sources, "source")
+    for name, test_set in config.test_sets.items():
+        for part, clips in test_set.parts.items():
+            with faults.gathered():
+                _check(f"test_sets.{name}.parts.{part}.source", clips.source, config.sources, "source")
     for name, network in config.networks.items():
         if name.rpartition(".seed")[0] in config.networks:
             continue  # a repeated training, with the faults of the first one
@@ -628,6 +632,8 @@ def _check_experiment(
     config: Config, name: str, experiment: Experiment, samples: Collection[str], faults: Faults
 ) -> None:
     """Note the faults of the samples and outputs of an experiment; `samples` are all that there are."""
+    with faults.gathered():
+        _check(f"experiments.{name}.test_set", experiment.test_set, config.test_sets, "test set")
     for i, used in enumerate(experiment.samples):
         with faults.gathered():
             _check(f"experiments.{name}.samples.{i}", used, samples, f"sample or file in {config.speech_dir}/")

@@ -13,7 +13,6 @@ from mlquant.core.errors import InputError
 from mlquant.experiments import stages as experiments
 from mlquant.networks import stages as networks
 from mlquant.plan import records
-from mlquant.studies.shared import paths_in
 
 if TYPE_CHECKING:
     from mlquant.chains.settings import Output
@@ -27,14 +26,16 @@ class ExperimentPlan:
     """What an experiment is made of.
 
     `tables` is the node of its tables. By sample, `measured` holds the nodes of measures, `optional` the node that
-    fetches the sample if it may be left out, and `latents` those that the page starts from. `curves` are the loss
-    curves of its networks, and `on_page` the other files of networks and codebooks that the page shows.
+    fetches the sample if it may be left out, `latents` those that the page starts from, and `sent` the indices of
+    outputs with smoothing. `curves` are the loss curves of its networks, and `on_page` the other files that the page
+    shows: of networks, codebooks and the test set.
     """
 
     tables: Node
     measured: dict[str, list[Node]]
     optional: dict[str, Node]
     latents: dict[str, str]
+    sent: dict[str, list[str]]
     curves: list[str]
     on_page: list[str]
 
@@ -45,7 +46,7 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
     experiment = config.experiments[name]
     outputs = experiment.outputs.values()
     bottleneck = _bottleneck(graph, experiment)
-    measured, optional, latents = {}, {}, {}
+    measured, optional, latents, sent = {}, {}, {}, {}
     for sample_name in experiment.samples:
         sample = graph.sample(sample_name)
         rows = [graph.output(sample, index, output) for index, output in experiment.outputs.items()]
@@ -55,6 +56,11 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
             encode = Encode(weights=graph.weights(bottleneck["network"]))
             start = Made(sample.b if takes_b else sample.y, name=sample_name)
             latents[sample_name] = encode.of_files(graph, start).vectors
+            smoothed = [choice for choice in bottleneck["choices"] if "smooth" in choice]
+            for choice in smoothed:
+                l_hat = next(row["files"]["l_hat"] for row in rows if row["index"] == choice["index"])
+                choice["sent"][sample_name] = graph.maker(l_hat).file("indices.npy")
+            sent[sample_name] = [choice["sent"][sample_name] for choice in smoothed]
         measured[sample_name] = [
             graph.measured(f"{name}_{sample_name}", sample, rows, latents.get(sample_name)),
             graph.anchors(sample),
@@ -77,7 +83,9 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
     behind = graph.behind(inputs)
     sidecars = [node.file("provenance.json") for node in behind.values() if node.kind in records.WITH_SIDECAR]
     settings["definitions"] = records.definitions(behind.values())
-    of_set = {"of_set": paths_in(in_set)} if in_set else {}
+    of_set = {}
+    if in_set:
+        of_set["of_set"] = [*in_set["utterances"], *(path for one in in_set["outputs"] for path in one["files"])]
     tables = graph.add(experiments.tabulate, name, settings, counted, measured=inputs, sidecars=sidecars, **of_set)
     curves = [
         graph.add(networks.plot_losses, name, {"title": name}, losses=node.file("losses.csv")).file("losses.png")
@@ -86,19 +94,26 @@ def experiment_of(graph: Graph, name: str) -> ExperimentPlan:
     on_page = [f"{folder}/{file}" for folder in codebooks for file in ("vq.f32", "trace.csv")]
     files = ("weights.safetensors", "settings.json", "losses.csv")
     on_page += [node.file(file) for node in used.values() for file in files]
-    return ExperimentPlan(tables, measured, optional, latents, curves, on_page)
+    on_page += [path for part in (in_set, *in_set.get("outputs", ())) for path in part.get("speech", ())]
+    on_page += in_set.get("utterances", [])
+    return ExperimentPlan(tables, measured, optional, latents, sent, curves, on_page)
 
 
 def _in_set(graph: Graph, experiment: Experiment) -> dict[str, Any]:
-    """Return the files of an experiment's test set: tables of utterances, and for each output those of measures."""
+    """Return the files of an experiment's test set: of each shard its table of utterances and its speech.
+
+    For each output there are the tables of measures of the shards, and the coded speech.
+    """
     if not experiment.test_set:
         return {}
     shards = graph.test_set(experiment.test_set)
+    outputs = [[graph.set_measures(shard, output) for shard in shards] for output in experiment.outputs.values()]
     return {
         "utterances": [shard.utterances for shard in shards],
+        "speech": [shard.speech for shard in shards],
         "outputs": [
-            {"files": [graph.set_measures(shard, output).file("measures.csv") for shard in shards]}
-            for output in experiment.outputs.values()
+            {"files": [node.file("measures.csv") for node in of], "speech": [node.file("speech.raw") for node in of]}
+            for of in outputs
         ],
     }
 
@@ -160,6 +175,7 @@ def _bottleneck(graph: Graph, experiment: Experiment) -> dict[str, Any] | None:
         "codebooks": max(codebooks, key=len, default=[]),
         "choices": [
             {"index": index, "tag": output.tag, "stages": len(paths), "mbest": output.mbest}
+            | ({"smooth": output.smooth, "sent": {}} if output.smooth else {})
             for (index, output), paths in zip(quantised, codebooks, strict=True)
         ],
     }

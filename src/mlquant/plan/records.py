@@ -66,9 +66,12 @@ def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]
     corpora |= set(filter(None, (config.quantisers[name].corpus for name in quantisers)))
     sources = {part.source for corpus in corpora for part in config.corpora[corpus].parts.values()}
     sources |= {config.samples[sample].source for sample in experiment.samples if sample in config.samples}
+    test_sets = [experiment.test_set] if experiment.test_set else []
+    sources |= {part.source for name in test_sets for part in config.test_sets[name].parts.values()}
     chosen: dict[str, Iterable[str]] = {
         "sources": filter(None, sources),
         "corpora": corpora,
+        **({"test_sets": test_sets} if test_sets else {}),
         "networks": networks,
         "quantisers": quantisers,
     }

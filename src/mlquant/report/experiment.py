@@ -10,9 +10,10 @@ from pathlib import Path
 
 from mlquant.core.disk import read_json, require
 from mlquant.core.provenance import block_at
-from mlquant.core.tables import formatted, laid_out, read_rows
+from mlquant.core.tables import formatted, laid_out, read_rows, read_table
 from mlquant.experiments.heard import shown
-from mlquant.measures.columns import COLUMNS, OF_SPEECH
+from mlquant.experiments.told import OVER_SPEAKERS, counted
+from mlquant.measures.columns import COLUMNS, MEASURES, OF_SPEECH
 from mlquant.networks.types import HELD_OUT_BELOW
 from mlquant.report.published import compared, known_of
 
@@ -93,7 +94,13 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
     overall = [one for measure in OF_SPEECH for one in with_published(measure.name)]
     overall += with_published("sd_dB2")
     by_sex = [one for name in ("pesq", "sd_dB2") for sex in ("male", "female") for one in with_published(name, sex)]
-    facts = _facts(outputs, column("pesq"), column) | {
+    test_set = provenance.get("test_set")
+    in_set, set_tables = _of_set(folder, test_set, outputs) if test_set else ({}, [])
+    facts = (in_set or _facts(outputs, column("pesq"), column)) | {
+        "test_set": test_set and in_set and f"the test set {test_set['name']}, {counted(test_set)}",
+        "about_sets": f"{OVER_SPEAKERS} These figures count for more than those of the samples, which are few."
+        if in_set
+        else "",
         "legend": legend,
         "beside": beside,
         "left_out": provenance["left_out"],
@@ -102,6 +109,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         "samples": [*dict.fromkeys(measures["sample"])],
     }
     tables = [
+        *set_tables,
         laid_out("Means over all samples", index, *overall, source=source),
         laid_out("Means by sex", index, *by_sex, source=source),
     ]
@@ -110,6 +118,79 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         columns = zip(found["columns"], zip(*found["rows"], strict=True), strict=True)
         tables.append(laid_out(found["title"], *((head, values, "s") for head, values in columns)))
     return facts, tables
+
+
+def _of_set(folder: Path, test_set: dict, outputs: list[dict]) -> tuple[dict, list[dict]]:
+    """Return facts as `_facts` does, by the test set, and its tables; no facts where PESQ was not measured on it."""
+    means = read_rows(folder / "set_means.csv", "group", "index", "tag", "measure", "mean", "low", "high")
+    pairs = read_table(folder / "set_pairs.csv", "group", "index", "tag", "index_b", "tag_b", "measure", "difference")
+    key = ["group", "measure", "index", "tag"]
+    found = means.set_index(key).to_dict("index")
+    steps = {
+        (row["group"], row["measure"], (row["index"], row["tag"]), (row["index_b"], row["tag_b"])): row
+        for row in pairs.to_dict("records")
+    }
+    names = [(output["index"], output["tag"]) for output in outputs]
+    measures = [one for one in MEASURES if one.compared and (means["measure"] == one.name).any()]
+    measures.sort(key=lambda one: not one.of_speech)
+
+    def value(group: str, measure: str, name: tuple) -> float | None:
+        return found.get((group, measure, *name), {}).get("mean")
+
+    def pesq(group: str = "all") -> list:
+        return [value(group, "pesq", name) for name in names]
+
+    facts = _facts(outputs, pesq(), lambda _, group: pesq(group)) if any(map(formatted, pesq())) else {}
+    for step in facts.get("steps", ()):
+        a, b = (next(name for name in names if name[0] == step[end]) for end in ("from", "index"))
+        row = steps.get(("all", "pesq", a, b), {})
+        step |= {"all": row.get("difference", step["all"]), "interval": _interval(row, "+.2f"), "said": _beyond(row)}
+        for group in ("male", "female"):
+            step[group] = steps.get((group, "pesq", a, b), {}).get("difference")
+    index = ("index", [output["index"] for output in outputs], "d")
+    columns = []
+    for one in measures:
+        rows = [found.get(("all", one.name, *name), {}) for name in names]
+        columns.append((one.heading, [row.get("mean") for row in rows], one.format))
+        columns.append(("95 % interval", [_interval(row, one.format) for row in rows], "s"))
+    by_sex = [
+        (f"{one.heading} {group}", [value(group, one.name, name) for name in names], one.format)
+        for one in measures[:1]
+        for group in ("male", "female")
+    ]
+    where = f"the test set {test_set['name']}, {counted(test_set)}"
+    tables = [laid_out(f"Means over {where}", index, *columns, *by_sex)]
+    for one in measures[:1]:
+        of_all = [row for (group, measure, *_), row in steps.items() if (group, measure) == ("all", one.name)]
+        spec, by_group = f"+.{one.digits + 1}f", []
+        for group in ("all", "male", "female"):
+            rows = [
+                steps.get((group, one.name, (row["index"], row["tag"]), (row["index_b"], row["tag_b"])), {})
+                for row in of_all
+            ]
+            by_group += [
+                (group if group != "all" else "difference", [row.get("difference") for row in rows], spec),
+                ("95 % interval", [_interval(row, spec) for row in rows], "s"),
+                (f"{group} speakers: the second is", [_beyond(row, one.better) for row in rows], "s"),
+            ]
+        first, second = ([row[end] for row in of_all] for end in ("index", "index_b"))
+        caption = f"{one.heading}: differences on {where}, paired by utterance"
+        tables.append(laid_out(caption, ("first", first, "d"), ("second", second, "d"), *by_group))
+    return facts, tables
+
+
+def _interval(row: dict, spec: str) -> str:
+    ends = [formatted(row.get(end), spec) for end in ("low", "high")]
+    return " to ".join(ends) if all(ends) else ""
+
+
+def _beyond(row: dict, better: str | None = "higher") -> str:
+    """Return what a paired difference says of the second output, in words."""
+    if not _interval(row, ".2f"):
+        return ""
+    if row["low"] <= 0 <= row["high"]:
+        return "not beyond chance"
+    return f"{'better' if (row['low'] > 0) == (better == 'higher') else 'worse'}, beyond chance"
 
 
 def _facts(outputs: list[dict], pesq: list, column: Callable[..., list]) -> dict:
@@ -125,7 +206,7 @@ def _facts(outputs: list[dict], pesq: list, column: Callable[..., list]) -> dict
     steps = []
     for row in made_here[1:]:
         first = made_here[0]
-        step = {"index": row["index"], "from": first["index"], "all": row["pesq"] - first["pesq"]}
+        step = {"index": row["index"], "from": first["index"], "all": row["pesq"] - first["pesq"], "said": ""}
         for group in ("male", "female"):
             step[group] = row[group] - first[group] if formatted(row[group]) else None
         steps.append(step)
@@ -168,18 +249,20 @@ with {{ output.mbest }} survivor{{ "s" if output.mbest > 1 }} each.
     "findings": """
 {% set facts = part.facts %}
 {% if facts.highest %}
-<p>Mean PESQ of what the vocoder makes is highest at index {{ facts.highest.index }},
+<p>{% if facts.test_set %}On {{ facts.test_set }}, mean{% else %}Mean{% endif %} PESQ of what the vocoder makes is
+highest at index {{ facts.highest.index }},
 {{ facts.highest.pesq | num(".2f") }}
 {%- if facts.highest.index != facts.lowest.index %}
 , and lowest at index {{ facts.lowest.index }}, {{ facts.lowest.pesq | num(".2f") }}
 {%- endif %}
 {%- for row in facts.anchors %}
 ; {{ row.processing or "Codec 2" }} has {{ row.pesq | num(".2f") }}
-{%- endfor %}.</p>
+{%- endfor %}. {{ facts.about_sets }}</p>
 {% if facts.steps %}
 <ul>
 {% for step in facts.steps %}
 <li>Index {{ step.index }} against {{ step.from }}: {{ step.all | num("+.2f") }} PESQ
+{%- if step.said %}, 95 % interval {{ step.interval }}: {{ step.said }}{% endif %}
 {%- if step.male is not none and step.female is not none %}
  ({{ step.male | num("+.2f") }} for male, {{ step.female | num("+.2f") }} for female speech)
 {%- endif %}.</li>

@@ -44,6 +44,7 @@ SCRIPTS = (
     "viewer",
     "abx",
     "numbers",
+    "in_set",
     "overview",
     "comparison",
     "main",

@@ -57,6 +57,36 @@ function latentsOf(sample, frame) {
   return known ? row(bottleneck.latents[sample.name], Math.floor(frame / bottleneck.ncat)) : null;
 }
 
+// Whether a quantiser is smoothed by the decoder, and the page knows what was sent of a sample.
+const smooths = (choice, sample) => Boolean(choice?.smooth) && Object.hasOwn(choice.sent, sample.name);
+
+// A vector [d] as a decoder gets it that takes a share of both neighbours, as quantisers/vq.py smooths. The neighbours
+// are those that the run sent, and so is the vector itself while nothing is moved. A moved one is searched anew, for the
+// entries that lower the error of itself and of both neighbours most.
+function smoothedVq(sample, place, moved, choice, codebooks) {
+  const latents = bottleneck.latents[sample.name], indices = choice.sent[sample.name], last = latents.shape[0] - 1, s = choice.smooth;
+  const decoded = new Map();
+  const sent = (i) => {
+    const at = clamp(i, 0, last);
+    if (!decoded.has(at)) decoded.set(at, decodeVq(row(indices, at), codebooks));
+    return decoded.get(at);
+  };
+  const smooth = (i) => sent(i).map((v, e) => (1 - 2 * s) * v + s * (sent(i - 1)[e] + sent(i + 1)[e]));
+  bottleneck.indices = Array.from(row(indices, place));
+  if (bottleneck.offsets.some(Boolean)) {
+    const missing = (i) => {
+      if (i < 0 || i > last) return moved.map(() => 0);
+      const made = smooth(i);
+      return (i === place ? moved : row(latents, i)).map((v, e) => v - made[e]);
+    };
+    const [before, own, after] = [place - 1, place, place + 1].map(missing);
+    const wanted = sent(place).map((v, e) => v + (s * (before[e] + after[e]) + (1 - 2 * s) * own[e]) / (2 * s ** 2 + (1 - 2 * s) ** 2));
+    bottleneck.indices = searchVq(wanted, codebooks, choice.mbest);
+    decoded.set(place, decodeVq(bottleneck.indices, codebooks));
+  }
+  return smooth(place);
+}
+
 // The input of the decoder: latents plus offsets, quantised if the reader chose a quantiser, plus noise.
 function decoderInput(sample, frame) {
   const latents = latentsOf(sample, frame);
@@ -67,8 +97,11 @@ function decoderInput(sample, frame) {
   let held = moved;
   if (choice) {
     const codebooks = bottleneck.codebooks.slice(0, choice.stages);
-    bottleneck.indices = searchVq(moved, codebooks, choice.mbest);
-    held = decodeVq(bottleneck.indices, codebooks);
+    if (smooths(choice, sample)) held = smoothedVq(sample, Math.floor(frame / bottleneck.ncat), moved, choice, codebooks);
+    else {
+      bottleneck.indices = searchVq(moved, codebooks, choice.mbest);
+      held = decodeVq(bottleneck.indices, codebooks);
+    }
   }
   const deviation = Math.fround(Math.sqrt(bottleneck.noise));
   return held.map((v, i) => v + deviation * bottleneck.vector[i]);
@@ -130,7 +163,7 @@ function initBottleneck() {
     return { input, value, element: el("label", {}, el("span", {}, `l${i + 1}`), input, value) };
   });
   const options = [["-1", "none"], ...bottleneck.choices.map((choice, i) =>
-    [String(i), `${choice.bits} bits, ${choice.stages} ${choice.stages === 1 ? "stage" : "stages"}, ${choice.mbest} best (as index ${choice.index})`])];
+    [String(i), `${choice.bits} bits, ${choice.stages} ${choice.stages === 1 ? "stage" : "stages"}, ${choice.mbest} best${choice.smooth ? ", smoothed" : ""} (as index ${choice.index})`])];
   const vq = select("VQ", options, (value) => {
     bottleneck.choice = +value;
     bottleneckChanged();
@@ -157,7 +190,10 @@ function initBottleneck() {
   bottleneck.show = (sample, frame) => {
     const held = decoderInput(sample, frame);
     latents.forEach(({ value }, i) => (value.value = held ? number(held[i], 3) : "–"));
-    const words = bottleneck.indices ? ` Codebook entries ${bottleneck.indices.join(", ")}.` : "";
+    const choice = bottleneck.choices[bottleneck.choice], smooth = smooths(choice, sample) ? choice.smooth : 0, percent = (share) => number(100 * share, 0);
+    const sent = bottleneck.offsets.some(Boolean) ? "searched anew for the moved latents between neighbours that stay" : "as they were sent";
+    const smoothed = smooth ? `, ${sent}; the decoder takes ${percent(1 - 2 * smooth)} % of their vector and ${percent(smooth)} % of each neighbour` : "";
+    const words = bottleneck.indices ? ` Codebook entries ${bottleneck.indices.join(", ")}${smoothed}.` : "";
     status.textContent = held ? `Noise before the decoder, ${d} elements, of standard deviation ${number(Math.sqrt(bottleneck.noise), 3)}.${words}` : "No latents of this sample.";
   };
 }

@@ -26,8 +26,6 @@ function valueCell(measure, r, pair, i, explained) {
   return el("td", { class: "number" }, swatch(i, pair.outputs[i]), " ", number([r.a, r.b][i], measure.digits), bits);
 }
 
-const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
-
 // The difference of a row, with its interval and what that says.
 function change(measure, r) {
   if (r.equal) return el("td", { class: "change" }, el("span", { class: "quiet" }, "equal"));
@@ -35,7 +33,7 @@ function change(measure, r) {
   const interval = measure.better && r.over ? `${signed(r.low, digits)} to ${signed(r.high, digits)}` : null;
   return el("td", { class: "change" }, el("span", {}, has(r.difference) ? signed(r.difference, digits) : null), " ",
     el("span", { class: "quiet", title: interval ? `95 % interval, over ${r.over}` : null }, interval), " ",
-    el("span", { class: r.verdict === "better" || r.verdict === "worse" ? r.verdict : "quiet" }, r.verdict || null));
+    el("span", { class: r.verdict === "better" || r.verdict === "worse" ? r.verdict : "quiet" }, r.words || null));
 }
 
 // The rows of a measure below its name; those of the first one say what the outputs are.
@@ -78,7 +76,7 @@ function initComparison() {
     el("p", { id: "sentence" }, shown.sentence), ...warnings,
     ...shown.notes.map((note) => el("p", { class: note.warning ? "warning" : "quiet" }, note.text)));
   const first = shown.measures.filter((measure) => measure.first), others = shown.measures.filter((measure) => !measure.first && measure.rows.length);
-  const samples = Math.max(0, ...first.flatMap((measure) => measure.rows.map((r) => r.samples)));
+  const inSet = first.some((measure) => measure.rows.some((r) => r.over === "speakers"));
   // The table of a comparison takes the place of the outputs of one experiment; the chart of bit rates goes to the numbers.
   byId("overview").style.display = "none";
   byId("numbers").querySelector("h2").after(byId("against-bits"));
@@ -87,7 +85,7 @@ function initComparison() {
   section.append(el("div", { class: "two-columns" },
     el("div", {}, el("h2", { id: "comparison-title" }, "Outputs side by side"),
       measureTable("measures of the outputs of both experiments", first),
-      quiet(`Means over ${samples} ${samples === 1 ? "sample" : "samples"}; a difference is ${NAMES[1]} less ${NAMES[0]}. ${shown.intervals}`),
+      quiet(`Means over ${shown.over}; a difference is ${NAMES[1]} less ${NAMES[0]}. ${shown.test_set} ${inSet ? "" : shown.intervals}`),
       others.length ? details(`Other measures (${others.length})`, measureTable("other measures of the outputs", others)) : null),
     whatDiffers(shown)));
 }

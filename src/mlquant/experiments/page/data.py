@@ -18,6 +18,7 @@ from mlquant.core import disk, records
 from mlquant.core.colours import LIGHT
 from mlquant.core.errors import InputError
 from mlquant.core.provenance import quick_look
+from mlquant.experiments.page import in_set
 from mlquant.experiments.page.words import Words
 from mlquant.measures.columns import COLUMNS, FRAMES, TEXT, Column
 from mlquant.networks import dense
@@ -27,7 +28,8 @@ from mlquant.vocoder.features import B_HZ, energy_dB
 STEP_dB = 0.01
 LIMIT = 40_000_000  # bytes of the files of all samples that the page holds; the page itself is about as large
 _FLOOR_dB = -100.0  # of harmonics that are drawn
-_TEXT = TEXT | {"time", "experiment", "key", "revision", "quick_look"}  # also those of the history
+_TEXT = TEXT | {"time", "experiment", "key", "revision", "quick_look"}  # also those of the history, and of a test set
+_TEXT |= {"utterance", "speaker", "transcript", "measure", "tag_b", "beyond_chance"}
 
 _SAMPLES = Column(name="samples", label="samples", help="how many samples the mean is over", digits=0)
 
@@ -97,7 +99,7 @@ def gather(named: Sequence[tuple[str, Path]]) -> tuple[dict, str]:
     """
     blob = Blob()
     tables = [_Tables(label if len(named) > 1 else "", folder) for label, folder in named]
-    experiments = [table.about() for table in tables]
+    experiments = [table.about(blob) for table in tables]
     names = list(dict.fromkeys(name for table in tables for name in table.provenance["samples"]))
     held = _held(names, tables)
     page = {
@@ -163,9 +165,12 @@ class _Tables:
             for name, values in columns.items():
                 values.append(np.nan if row.get(name) is None else row[name])
 
-    def about(self) -> dict:
-        """Return what the page says of the experiment, without its arrays."""
+    def about(self, blob: Blob) -> dict:
+        """Return what the page says of the experiment, without the arrays of its samples."""
         known = self.provenance
+        of_set = in_set.gather(
+            known, lambda name: read_rows(self.folder / f"{name}.csv"), blob.add, _delay(self.measures)
+        )
         experiment = known["experiment"]
         networks = {name: Path(folder) for name, folder in known["networks"].items()}
         shown = {name: _network(folder) for name, folder in networks.items()}
@@ -181,6 +186,7 @@ class _Tables:
                 for sample in list(known["samples"].values())[:1]
                 for row in sample.get("rows", ())
             },
+            of_set,
         )
         copied = ("key", "pesq", "empty", "left_out", "versions", "wavs", "definitions")
         return {
@@ -194,6 +200,7 @@ class _Tables:
             "outputs": experiment["outputs"],
             "measures": self.measures,
             "means": self.means,
+            "test_set": of_set,
             "anchors": self.anchors,
             "networks": shown,
             "words": words.outputs_in_words(),
@@ -239,6 +246,7 @@ def _columns(tables: Sequence[_Tables]) -> dict:
         column = (COLUMNS | {"samples": _SAMPLES}).get(name, Column(name=name, label=name, digits=3))
         label = f"{column.label} {column.unit}".rstrip()
         about = {"label": label, "help": column.help, "digits": column.digits, "frames": name in FRAMES}
+        about["better"] = column.better
         result[name] = about | {"first": column.first, "charted": column.charted, "of_speech": column.of_speech}
     return result
 
@@ -249,8 +257,7 @@ def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
     first = having[0][1]
     known = first.provenance["samples"][name]
     disk.require(known, f"{first.folder}/provenance.json: {name}", "source", "model", "features", "y", "rows")
-    delay = int(next((row["delay_samples"] for row in first.measures
-                      if row["sample"] == name and row.get("delay_samples") is not None), 0))  # fmt: skip
+    delay = _delay([row for row in first.measures if row["sample"] == name])
     feature_records, y = records.read_features(known["features"]), records.read_f32(known["y"], 79)
     published: set[str] = set()
     tracks = [{"kind": "source", "index": 0, "tag": "source speech", "label": "source",
@@ -291,6 +298,11 @@ def _sample(name: str, tables: Sequence[_Tables], blob: Blob) -> dict:
         "energy_b": blob.add(energy_dB(feature_records[:, :20])),
         "harmonics": _harmonics(known["model"], blob),
     }
+
+
+def _delay(measures: Sequence[dict]) -> int:
+    """Return by how many samples coded speech comes after its source."""
+    return int(next((row["delay_samples"] for row in measures if row.get("delay_samples") is not None), 0))
 
 
 def _read_speech(path: str) -> np.ndarray:
@@ -339,8 +351,13 @@ def _bottleneck(table: _Tables, names: Sequence[str], blob: Blob) -> dict:
         "codebooks": [blob.add(codebook) for codebook in codebooks],
         "choices": [
             {
-                **{name: choice.get(name) for name in ("index", "tag", "stages", "mbest")},
+                **{name: choice.get(name) for name in ("index", "tag", "stages", "mbest", "smooth")},
                 "bits": sum((len(codebook) - 1).bit_length() for codebook in codebooks[: choice["stages"]]),
+                "sent": {
+                    name: blob.add(np.load(choice["sent"][name], allow_pickle=False))
+                    for name in names
+                    if name in choice.get("sent", ())
+                },
             }
             for choice in known["choices"]
         ],

@@ -175,8 +175,9 @@ function pressed(event) {
     else if (lower !== "x") answer(lower.toUpperCase());
     return true;
   }
+  if (key === " " && target.matches("button, summary, a")) return false;
+  if (region === "test-set" && (key === " " || digit !== null)) return clipKey(key, digit);
   if (key === " ") {
-    if (target.matches("button, summary, a")) return false;
     if (region === "viewer" && bottleneck.layers) drawNoise();
     else playOrPause();
     return true;
@@ -238,13 +239,14 @@ if (page.samples.length) {
   choose(page.samples[0]);
   tickClock();
 }
+initInSet();
 initNumbers();
 initTraining();
 initProvenance();
 
 // The state, to look at in the browser's console and for tests.
 window.mlquant = {
-  page, audio, viewer, bottleneck, abx,
+  page, audio, viewer, bottleneck, abx, clips,
   // The clock is read once, as it may go on between two readings.
   state: (clock = audio.context?.currentTime ?? 0) => ({
     sample: audio.sample.name, track: audio.track, label: audio.sample.tracks[audio.track].label, playing: playing(), time: position(clock),

@@ -10,6 +10,7 @@ const CHARTED_COLUMNS = Object.keys(page.columns).filter((name) => page.columns[
 const several = page.experiments.length > 1;
 const has = (value) => value !== null && value !== undefined;
 const mean = (values) => (values.length ? values.reduce((a, b) => a + b, 0) / values.length : null);
+const signed = (value, digits) => `${value < 0 ? "−" : "+"}${Math.abs(value).toFixed(digits)}`;
 const named = (experiment) => experiment.label || experiment.name;
 const quiet = (text) => el("p", { class: "quiet" }, text);
 const details = (summary, ...children) => el("details", {}, el("summary", {}, summary), children);

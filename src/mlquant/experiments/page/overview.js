@@ -33,6 +33,12 @@ function tooltipOf(track) {
 }
 
 const outputRows = []; // {row, button, name} of the table of outputs
+const shownValues = []; // [cell, its text for a measure] of the table of outputs
+
+// Show a measure in the table of outputs.
+function showMeasure(name) {
+  for (const [cell, text] of shownValues) cell.textContent = text(name);
+}
 
 // Play the track that a row of the table stands for, if this sample has it.
 function playRow(name) {
@@ -46,14 +52,25 @@ function outputTable() {
   const entries = [{ index: 0, name: "source source speech", what: "source speech, as it was recorded" },
     ...page.experiments.flatMap((experiment, e) => experiment.outputs.map((output, i) => ({
       index: output.index, name: `${`${experiment.label} ${output.index}`.trim()} ${output.tag}`, experiment, row: meanOf(experiment, output) ?? {},
-      what: experiment.words[i].what, interval: experiment.words[i].pesq, colour: styleOf({ experiment: e, ...output }).colour, by: output.processing,
+      tag: output.tag, what: experiment.words[i].what, interval: experiment.words[i].pesq, intervals: experiment.words[i].intervals, colour: styleOf({ experiment: e, ...output }).colour, by: output.processing,
     })))].filter((entry, i) => i || page.samples.length);
   const most = Math.max(...entries.map(({ row }) => row?.samples ?? 0));
   const intervals = entries.some(({ interval }) => interval);
-  const heads = [...withLabel({ label: "experiment" }, ["index", "what it is"]), "bits", "bit/s", "PESQ", ...(intervals ? ["95 % interval"] : [])];
-  const helps = { PESQ: page.columns.pesq?.help ?? "", "95 % interval": `in which the mean lies with other sentences like these: bootstrap over ${most} samples` };
+  const sets = page.experiments.filter((experiment) => experiment.test_set), set = sets[0]?.test_set;
+  const digitsOf = (measure) => columnOf(measure).digits;
+  const shown = (attributes, text) => {
+    const cell = el(attributes.scope ? "th" : "td", attributes);
+    shownValues.push([cell, text]);
+    return cell;
+  };
+  const plain = (name, attributes = {}) => el("th", { scope: "col", ...attributes }, name);
+  const heads = [...withLabel({ label: "experiment" }, ["index", "what it is"]).map((name) => plain(name)), plain("bits", { class: "number bits" }), plain("bit/s", { class: "number" }),
+    shown({ scope: "col", class: "number" }, (measure) => columnOf(measure).label),
+    ...(intervals ? [plain("95 % interval", { class: "number interval of-samples", title: `in which the mean lies with other sentences like these: bootstrap over ${most} samples` })] : []),
+    ...(set ? [plain("test set", { class: "number", title: `mean over ${ofSet(set)} of the test set ${set.name}` }), plain("95 % interval", { class: "number interval", title: `bootstrap over ${counted(set.speakers, "speaker")}` })] : [])];
   const rows = entries.map((entry) => {
-    const { row = {}, interval } = entry;
+    const { row = {} } = entry;
+    const ends = (measure) => entry.intervals?.[measure], found = (measure) => entry.experiment && inSet(entry.experiment, entry, measure);
     const button = el("button", { type: "button", class: "index", "aria-label": `play ${entry.index}, ${entry.what}`, onclick: (event) => { event.stopPropagation(); playRow(entry.name); } },
       el("span", { "aria-hidden": "true" }, "▶"), ` ${entry.index}`);
     const made = el("tr", { title: entry.by || null, onclick: () => playRow(entry.name) },
@@ -61,16 +78,21 @@ function outputTable() {
       el("th", { scope: "row" }, button),
       el("td", {}, entry.colour ? el("i", { class: "swatch", style: `color: ${entry.colour}` }) : null, ` ${entry.what}`),
       el("td", { class: "number bits" }, has(row.bits_per_frame) ? `${number(row.bits_per_frame, 0)} / ${number(row.frame_ms, 0)} ms` : "–"),
-      el("td", { class: "number" }, number(row.bit_per_s, 0)), el("td", { class: "number pesq" }, number(row.pesq)),
-      intervals ? el("td", { class: "number interval" }, interval ? `${number(interval[0])} to ${number(interval[1])}` : "–") : null);
+      el("td", { class: "number" }, number(row.bit_per_s, 0)), shown({ class: "number pesq" }, (measure) => number(row[measure], digitsOf(measure))),
+      intervals ? shown({ class: "number interval of-samples" }, (measure) => within(ends(measure)?.[0], ends(measure)?.[1], digitsOf(measure)) ?? "–") : null,
+      ...(set ? [shown({ class: "number in-set" }, (measure) => number(found(measure)?.mean, digitsOf(measure))),
+        shown({ class: "number interval" }, (measure) => within(found(measure)?.low, found(measure)?.high, digitsOf(measure)) ?? "–")] : []));
     outputRows.push({ made, button, name: entry.name });
     return made;
   });
   const box = el("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "outputs" }, el("table", {},
     el("caption", { class: "hidden" }, "the outputs, with bits and PESQ"),
-    el("thead", {}, el("tr", {}, heads.map((head) => el("th", { scope: "col", title: helps[head] || null, class: ["index", "experiment", "what it is"].includes(head) ? null : head === "bits" ? "number bits" : head === "95 % interval" ? "number interval" : "number" }, head)))),
+    el("thead", {}, el("tr", {}, heads)),
     el("tbody", {}, rows)));
-  const over = most > 1 ? `PESQ (1 to 4.5) is a mean${intervals ? `, with its 95 % interval over ${most} samples` : ` over ${most} samples`}.` : "PESQ goes from 1 to 4.5.";
+  showMeasure("pesq");
+  document.body.classList.toggle("with-set", Boolean(set));
+  const over = set ? `Means with 95 % intervals: over ${counted(most, "sample")}, and on the test set ${set.name} (${ofSet(set)}; bootstrap over speakers). PESQ goes from 1 to 4.5.`
+    : most > 1 ? `PESQ (1 to 4.5) is a mean${intervals ? `, with its 95 % interval over ${most} samples` : ` over ${most} samples`}.` : "PESQ goes from 1 to 4.5.";
   return [scrolling(box), quiet(`${over} A click on a row plays it.`)];
 }
 
@@ -143,6 +165,7 @@ function againstBits() {
   redrawChart = draw;
   return el("div", {}, el("div", { class: "row" }, select("Measure", choices.map((c) => [c, page.columns[c].label]), (value) => {
     name = value;
+    showMeasure(name);
     draw();
   }), el("span", { class: "quiet" }, hollow ? "against bit/s, means; ○ published wavs" : "against bit/s, means over all samples")), box);
 }

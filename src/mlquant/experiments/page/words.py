@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from mlquant.experiments.intervals import sample_interval
+from mlquant.experiments.told import counted
+from mlquant.measures.columns import MEASURES
 from mlquant.networks.rows import row_of
 
 LIKE = 0.2
@@ -22,7 +24,7 @@ class Words:
 
     `outputs` are those of its entry, `networks` the folders and settings of its networks by name, `means`, `measures`
     and `anchors` the rows of its tables. `stages` are the runs of commands by folder, and `files` those of one sample,
-    by index and tag.
+    by index and tag. `in_set` is what `in_set.gather` returns of its test set.
     """
 
     def __init__(
@@ -34,14 +36,18 @@ class Words:
         anchors: Sequence[dict],
         stages: Mapping[str, dict],
         files: Mapping[tuple, Mapping[str, str]],
+        in_set: Mapping | None = None,
     ):
         self._outputs, self._networks = outputs, networks
         self._measures, self._anchors = measures, anchors
-        self._stages, self._files = stages, files
+        self._stages, self._files, self._in_set = stages, files, in_set
         self._means = {(row["index"], row["tag"]): row for row in means if row["group"] == "all"}
 
     def outputs_in_words(self) -> list[dict]:
-        """Return for each output its short name, what it is, and the interval of 95 % of its mean PESQ, or None."""
+        """Return for each output its short name, what it is, and the interval of 95 % of its mean PESQ, or None.
+
+        `intervals` has those of all measures that the page draws.
+        """
         shorts = [self._short(output) for output in self._outputs]
         whats = [self._what(output) for output in self._outputs]
         found = []
@@ -53,8 +59,12 @@ class Words:
                 what += f", search with {_counted(output['mbest'], 'survivor')}"
             if shorts.count(short) > 1:
                 short += f", {output['tag']}"
-            values = self._pesq(output)
-            found.append({"short": short, "what": what, "pesq": sample_interval(np.array([*values.values()]))})
+            intervals = {
+                one.name: sample_interval(np.array([*self._by_sample(output, one.name).values()]))
+                for one in MEASURES
+                if one.charted
+            }
+            found.append({"short": short, "what": what, "pesq": intervals["pesq"], "intervals": intervals})
         return found
 
     def _short(self, output: dict) -> str:
@@ -139,11 +149,11 @@ class Words:
         search = self._run(output, "l_hat")
         return search.get("settings", {}).get("predict") is not None or bool(search.get("inputs", {}).get("predictor"))
 
-    def _pesq(self, output: dict) -> dict[str, float]:
+    def _by_sample(self, output: dict, measure: str = "pesq") -> dict[str, float]:
         return {
-            row["sample"]: row["pesq"]
+            row["sample"]: row[measure]
             for row in self._measures
-            if row["index"] == output["index"] and row["tag"] == output["tag"] and row.get("pesq") is not None
+            if row["index"] == output["index"] and row["tag"] == output["tag"] and row.get(measure) is not None
         }
 
     # what was done
@@ -219,20 +229,15 @@ class Words:
         """Return one line on PESQ against bits; "" where nothing quantised has a PESQ.
 
         For each bit rate it takes the output with the highest mean. A mode of Codec 2 is said to be alike only if the
-        interval of the difference, over the samples that both have, is no wider than LIKE to either side.
+        interval of the difference, over the samples that both have, is no wider than LIKE to either side. Where there
+        is a test set, the means and the differences are those of it.
         """
-        best: dict[str, tuple[dict, float]] = {}
-        for output in self._outputs:
-            row = self._means.get((output["index"], output["tag"]), {})
-            bits, value = self._bits(output, every=True), row.get("pesq")
-            if output.get("quantiser") and bits and value is not None and value > best.get(bits, (output, 0))[1]:
-                best[bits] = (output, value)
-        if not best:
-            return ""
+        if self._in_set and (told := self._finding_in_set(self._in_set)):
+            return told
         modes = self._modes()
         parts = []
-        for bits, (output, value) in sorted(best.items(), key=lambda item: -item[1][1])[:3]:
-            values = self._pesq(output)
+        for bits, output, value in self._best({name: row.get("pesq") for name, row in self._means.items()}):
+            values = self._by_sample(output)
             near = min(modes, key=lambda mode: abs(np.mean([*modes[mode].values()]) - value), default=None)
             if near is None:
                 parts.append(f"{bits}: PESQ {value:.2f}")
@@ -242,7 +247,43 @@ class Words:
             other = float(np.mean([*theirs.values()]))
             difference = sample_interval(np.array([values[sample] - theirs[sample] for sample in common]))
             parts.append(f"{bits} {_compared(difference)} {name} (PESQ {value:.2f} and {other:.2f})")
-        return f"{'; '.join(parts)}."
+        return f"{'; '.join(parts)}." if parts else ""
+
+    def _best(self, means: Mapping[tuple, float | None]) -> list[tuple[str, dict, float]]:
+        """Return for each bit rate the output with the highest mean, and that mean; three at most, the best first."""
+        best: dict[str, tuple[dict, float]] = {}
+        for output in self._outputs:
+            bits, value = self._bits(output, every=True), means.get((output["index"], output["tag"]))
+            if output.get("quantiser") and bits and value is not None and value > best.get(bits, (output, 0))[1]:
+                best[bits] = (output, value)
+        found = [(bits, output, value) for bits, (output, value) in best.items()]
+        return sorted(found, key=lambda one: -one[2])[:3]
+
+    def _finding_in_set(self, in_set: Mapping) -> str:
+        """Return the same of the test set: each rate beside the nearest mode of Codec 2 among the outputs.
+
+        Without one it is beside the next rate. Differences are those that are paired by utterance.
+        """
+        means = {
+            (row["index"], row["tag"]): row["mean"]
+            for row in in_set["means"]
+            if row["group"] == "all" and row["measure"] == "pesq"
+        }
+        best = self._best(means)
+        modes = [output for output in self._outputs if output.get("process") == "codec2" and _key(output) in means]
+        parts = []
+        for place, (bits, output, value) in enumerate(best):
+            if modes:
+                other = min(modes, key=lambda mode: abs(means[_key(mode)] - value))
+                name = self._what(other)
+            elif place + 1 < len(best):
+                name, other, _ = best[place + 1]
+            else:
+                parts += [] if place else [f"{bits}: PESQ {value:.2f}"]
+                break
+            told, more = _beyond(_difference(in_set["pairs"], _key(output), _key(other)))
+            parts.append(f"{bits} {told} {name} ({more}PESQ {value:.2f} and {means[_key(other)]:.2f})")
+        return f"On the test set {in_set['name']}, {counted(in_set)}: {'; '.join(parts)}." if parts else ""
 
     def _modes(self) -> dict[str, dict[str, float]]:
         """Return PESQ by sample, for each mode of Codec 2 among the anchors."""
@@ -251,6 +292,36 @@ class Words:
             if row.get("pesq") is not None and row.get("bit_per_s") is not None:
                 modes.setdefault(row["tag"], {})[row["sample"]] = row["pesq"]
         return modes
+
+
+def _key(output: Mapping) -> tuple[int, str]:
+    return output["index"], output["tag"]
+
+
+def _difference(pairs: Iterable[Mapping], a: tuple, b: tuple) -> tuple[float, float | None, float | None]:
+    """Return PESQ of output a less that of b, with the ends of its interval, or None for these."""
+    for row in pairs:
+        if row["group"] == "all" and row["measure"] == "pesq":
+            one, other = (row["index"], row["tag"]), (row["index_b"], row["tag_b"])
+            if (one, other) == (b, a):
+                return row["difference"], row["low"], row["high"]
+            if (one, other) == (a, b):
+                return -row["difference"], *(None if row[end] is None else -row[end] for end in ("high", "low"))
+    return float("nan"), None, None
+
+
+def _beyond(difference: tuple[float, float | None, float | None]) -> tuple[str, str]:
+    """Return what a difference of the test set says, and its size where it is beyond chance."""
+    mean, low, high = difference
+    if low is None or high is None:
+        return "beside", ""
+    if low > 0 or high < 0:
+        ends = sorted((abs(low), abs(high)))
+        return (
+            f"measure {'better' if low > 0 else 'worse'} than",
+            f"by {abs(mean):.2f}, {ends[0]:.2f} to {ends[1]:.2f}; ",
+        )
+    return ("measure like" if max(-low, high) <= LIKE else "do not differ beyond chance from"), ""
 
 
 def _compared(difference: tuple[float, float] | None) -> str:
