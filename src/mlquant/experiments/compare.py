@@ -22,10 +22,10 @@ from tabulate import tabulate
 
 from mlquant.core.disk import read_json, require, write_text
 from mlquant.core.errors import InputError, markdown
+from mlquant.core.intervals import RESAMPLES, sample_interval, widened
 from mlquant.core.provenance import quick_look
 from mlquant.core.tables import explained, read_table
 from mlquant.experiments import words
-from mlquant.experiments.intervals import RESAMPLES, sample_interval, widened
 from mlquant.measures import columns
 from mlquant.measures.columns import Column
 

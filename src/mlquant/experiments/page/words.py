@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlquant.experiments.intervals import sample_interval
+from mlquant.core.intervals import sample_interval
 from mlquant.networks.rows import row_of
 
 LIKE = 0.2
