@@ -13,8 +13,8 @@ from support.commands import run, succeeds
 from support.workflow import synthetic_speech
 
 from mlquant.core import disk, records
-from mlquant.experiments import sets
 from mlquant.core.intervals import speaker_interval
+from mlquant.experiments import sets
 from mlquant.speech.settings import by_seed, shard_of, short_names
 
 NAMES = ("ann_1", "ann_2", "bob_1", "bob_2", "cid_1")

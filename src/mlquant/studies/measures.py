@@ -186,10 +186,9 @@ def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
         "utterances": [shard.utterances for shard in shards],
         "manifests": [node.file("manifest.csv") for node in behind.values() if node.kind == "corpora"],
     }
-    tables = [path for row in measured for path in row["files"]]
-    given = settings.model_dump(include={"kind", "test_set", "claims"})
-    given |= {"postfiltered": postfiltered(graph.config, settings), "conditions": measured, **files}
-    return shared.Summary({**given, "name": name}, [*dict.fromkeys([*tables, *shared.paths_in(files)])], {})
+    paths = [path for row in measured for path in row["files"]] + shared.paths_in(files)
+    given = settings.model_dump(include={"kind", "test_set", "claims"}) | {"conditions": measured, **files}
+    return shared.Summary({**given, "name": name}, [*dict.fromkeys(paths)], {})
 
 
 # the tables
@@ -605,7 +604,9 @@ What does each measure say of codecs, of our outputs, of noise and of postfilter
     "setup": """
 <p>{{ part.facts.conditions }} conditions on the {{ part.facts.utterances }} utterances of the test set
 <code>{{ part.settings.test_set }}</code>, by {{ part.facts.speakers }} speakers: outputs of
-{{ part.settings.experiment }}, modes of Codec 2, the source in white noise, and a postfilter. The ratio to the noise is
+{{ part.settings.experiment }}, modes of Codec 2, the source in white noise, and the postfilter of
+{% if part.settings.postfiltered is none %}an output{% else %}index {{ part.settings.postfiltered }}{% endif %}.
+The ratio to the noise is
 that of the speech where it is active. Intervals are of 95 %, by bootstrap over speakers; differences are paired by
 utterance. Each of many is looked at by itself, so that one in twenty would seem to be beyond chance without being so.
 A measure that has no value in a condition, or does not change between two, is left out there: SD is of y_hat, which
