@@ -5,6 +5,7 @@ Every condition is measured on all utterances of a test set. Intervals are of 95
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -467,7 +468,7 @@ def figure(figure: Any, folder: Path) -> None:
     import numpy as np
 
     from mlquant.core.colours import LIGHT
-    from mlquant.core.figures import say_nothing_there, wrapped
+    from mlquant.core.figures import say_nothing_there
     from mlquant.core.tables import read_table
 
     table = read_table(folder / "conditions.csv", "family", "condition", "measure", "mean", "low", "high")
@@ -476,25 +477,37 @@ def figure(figure: Any, folder: Path) -> None:
     if not shown:
         say_nothing_there(figure.subplots(), "no measure has a value")
         return
-    figure.set_size_inches(7.5, 1.1 + 1.15 * len(shown))
-    widths = [max(len(values), 3) for values in names.values()]
+    longest = max(len(_short(value, family)) for family, values in names.items() for value in values)
+    figure.set_size_inches(7.5, 0.8 + 1.15 * len(shown) + 0.07 * min(longest, 25))
+    every = sum(map(len, names.values()))
+    widths = [max(len(values), every / 6) for values in names.values()]
     layout = {"sharex": "col", "sharey": "row", "width_ratios": widths, "squeeze": False}
     axes = figure.subplots(len(shown), len(names), **layout)
     for row, measure in zip(axes, shown, strict=True):
         row[0].set_ylabel(columns.COLUMNS[measure].heading if measure in columns.COLUMNS else measure)
-        for axis, (family, values), colour in zip(row, names.items(), LIGHT, strict=False):
+        for axis, (family, values), width, colour in zip(row, names.items(), widths, LIGHT, strict=False):
             part = table[(table["measure"] == measure) & (table["family"] == family)]
             at = [values.index(value) for value in part["condition"]]
             mean = part["mean"].to_numpy(float)
             around = np.abs(np.stack([mean - part["low"], part["high"] - mean]))
             style = "o" if family == "outputs" else "o-"  # the others are in an order
             axis.errorbar(at, mean, np.nan_to_num(around), fmt=style, c=colour, lw=1, elinewidth=1, capsize=2, ms=3)
-            axis.set_xticks(
-                range(len(values)), [wrapped(_short(value, family), 60, 8) for value in values], rotation=90, fontsize=8
-            )
+            room = 72 * 6 * width / sum(widths) / len(values)
+            axis.set_xticks(*_ticks(family, values, room), rotation=90, fontsize=8)
+            if part.empty:
+                axis.text(0.5, 0.5, "no value", transform=axis.transAxes, ha="center", va="center", fontsize=8)
             axis.set_xlim(-0.6, len(values) - 0.4)
     for axis, family in zip(axes[0], names, strict=True):
         axis.set_title(FAMILIES.get(family, family))
+
+
+def _ticks(family: str, values: list[str], room: float) -> tuple[list[int], list[str]]:
+    """Return the places and texts of the conditions of a family, as many as fit where each has `room` points."""
+    from mlquant.core.figures import wrapped
+
+    texts = [wrapped(_short(value, family), 120, 8) for value in values]
+    step = math.ceil(11 * max(1 + text.count("\n") for text in texts) / room)
+    return [*range(0, len(texts), step)], texts[::step]
 
 
 def _short(condition: str, family: str) -> str:
