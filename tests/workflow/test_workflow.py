@@ -619,14 +619,14 @@ def test_a_study_of_measures_takes_what_the_experiment_measures_on_its_test_set(
     # Indices 1, 5, 6 and Codec 2 at 3200 bit/s are there; index 6 has the postfilter 1. Two variants are not smoothed.
     assert done.rules == {"measure_set": 6, "study": 1}, done.text
     folder = copied.folder / "results/studies/measures"
-    tables = {path.stem: pd.read_csv(path) for path in folder.glob("*.csv")}
+    tables = {path.stem: pd.read_csv(path, na_filter=False) for path in folder.glob("*.csv")}
     means = tables["conditions"].set_index(["condition", "measure"])["mean"]
     assert means["noise 0 dB", "stoi"] < means["noise 40 dB", "stoi"] <= 1
     assert means["postfilter 1", "stoi"] == means["index 6", "stoi"] != means["postfilter 1.3", "stoi"]
     in_set = pd.read_csv(copied.folder / "results/240118_wav/set_means.csv").query("group == 'all'")
     of_set = in_set.set_index(["index", "measure"])["mean"]
     assert of_set[5, "lsd_dB"] == means["index 5", "lsd_dB"] and of_set[8, "estoi"] == means["Codec 2 3200", "estoi"]
-    first, second = tables["claims"].fillna("").to_dict("records")
+    first, second = tables["claims"].to_dict("records")
     assert {"stoi", "lsd_dB"} <= {*first["confirmed_by"].split()} == {*second["contradicted_by"].split()}
     assert second["holds"] == "in no measure"
     assert (folder / "measures.png").stat().st_size > 10000
