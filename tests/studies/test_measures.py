@@ -247,18 +247,31 @@ def test_measures_are_those_that_say_what_is_better_each_kind_once():
     assert all(COLUMNS[name].better for name in found)
 
 
-def test_every_column_is_explained_and_the_report_says_what_holds(made):
-    tables = made.study([PAIR, {"better": "index 1", "than": "index 3"}])
-    readme = (made.folder / "made/README.md").read_text(encoding="utf-8")
-    assert unexplained(readme, tables) == []
+def test_the_folder_of_a_study_explains_every_column_and_the_report_says_what_holds(made):
+    entry = {"kind": "measures", "experiment": "240118", "test_set": "mine", "postfiltered": None}
+    record = {"kind": "study", "name": "m", "key": "0123abcd", "settings": entry}
+    record |= {"networks": {}, "quantisers": {}, "lowered": {}}
+    claims = [PAIR | {"says": "First"}, {"says": "Second", "better": "index 1", "than": "index 3"}]
+    tables = made.study(claims, record=record)
+    assert unexplained((made.folder / "made/README.md").read_text(encoding="utf-8"), tables) == []
     facts, shown = measures.report(made.folder / "made", {})
     assert facts["utterances"] == 48 and facts["speakers"] == 8 and facts["conditions"] == 6
-    assert [claim["holds"] for claim in facts["claims"]] == ["in 2 of 3 measures", "in 2 of 3 measures"]
     assert facts["disputed"] == 4 and facts["steps"] == 4
     claims, agreement, means = (table["rows"] for table in shown)
-    assert claims[0] == ("It is so", "in 2 of 3 measures", "PESQ, STOI", "LSD")
+    assert claims[0] == ("First", "in 2 of 3 measures", "PESQ, STOI", "LSD")
     assert means[0][0] == "index 1" and any("±" in cell for cell in means[0])
-    assert any("-1.00 (" in cell or "(" in cell for cell in agreement[0])
+    assert shown[1]["heads"] == ["measure", "SD", "PESQ", "STOI", "LSD"]
+    of_pesq = dict(zip(shown[1]["heads"], agreement[1], strict=True))
+    assert of_pesq["measure"] == "PESQ" and of_pesq["PESQ"] == "" and of_pesq["SD"].startswith("1.00 (")
+    folders = [{"folder": "made", "key": "0123abcd", "newer": None, "time": None}]
+    succeeds("report", json.dumps({"folders": folders}), "-o", "report.html", cwd=made.folder)
+    page = " ".join((made.folder / "report.html").read_text(encoding="utf-8").split())
+    for words in (
+        "6 conditions on the 48 utterances of the test set <code>mine</code>, by 8 speakers",
+        "<li>First: in 2 of 3 measures.</li>",
+        "Of 4 steps from one condition to the next, 4 are better by one measure and worse by another",
+    ):
+        assert words in page, words
 
 
 def test_what_cannot_be_compared_is_one_line(made):

@@ -6,7 +6,7 @@ Every condition is measured on all utterances of a test set. Intervals are of 95
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -472,7 +472,7 @@ def figure(figure: Any, folder: Path) -> None:
     from mlquant.core.tables import read_table
 
     table = read_table(folder / "conditions.csv", "family", "condition", "measure", "mean", "low", "high")
-    shown = [*dict.fromkeys(table["measure"])]
+    shown = _in_order(table["measure"])
     names = {family: [*dict.fromkeys(part["condition"])] for family, part in table.groupby("family", sort=False)}
     if not shown:
         say_nothing_there(figure.subplots(), "no measure has a value")
@@ -499,6 +499,12 @@ def figure(figure: Any, folder: Path) -> None:
             axis.set_xlim(-0.6, len(values) - 0.4)
     for axis, family in zip(axes[0], names, strict=True):
         axis.set_title(FAMILIES.get(family, family))
+
+
+def _in_order(found: Iterable[str]) -> list[str]:
+    """Return measures, each once, in the order of the tables of a test set; what these do not have comes last."""
+    known = {name: place for place, name in enumerate(columns.OF_SET)}
+    return sorted(dict.fromkeys(found), key=lambda name: known.get(name, len(known)))
 
 
 def _ticks(family: str, values: list[str], room: float) -> tuple[list[int], list[str]]:
@@ -530,7 +536,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
     agreement = read_table(folder / "agreement.csv", "family", "measure", "measure_b", "kendall_tau", "low", "high")
     heads = ("says", "holds", "confirmed_by", "contradicted_by", "undecided_by")
     claims = read_table(folder / "claims.csv", *heads)
-    shown = [*dict.fromkeys(means["measure"])]
+    shown = _in_order(means["measure"])
     found = {(row["condition"], row["measure"]): row for row in means.to_dict("records")}
     names = [*dict.fromkeys(means["condition"])]
 
