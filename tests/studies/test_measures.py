@@ -343,6 +343,14 @@ def test_a_variant_is_an_output_with_other_settings(mine):
     assert [step.get("smooth") for step in coding["steps"]].count(0.25) == 1
 
 
+def test_a_claim_of_what_is_not_measured_is_told_to_be_not_measured(mine, made):
+    claims = [{"says": "x", "better": "Codec 2 2400", "than": "noise 35 dB"}]
+    plan = planned(mine, modes=["3200"], claims=claims)
+    assert plan.studies["m"].settings["claims"] == [claims[0] | {"by_less_than": None}]
+    tables = made.tables(claims)
+    assert tables["claims"]["holds"].tolist() == ["not measured"] and tables["claims_by_measure"].empty
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [

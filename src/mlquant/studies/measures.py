@@ -6,6 +6,7 @@ Every condition is measured on all utterances of a test set. Intervals are of 95
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
@@ -39,6 +40,9 @@ FAMILIES = {
     "postfilter": "postfilter (factor)",
 }
 """The families of conditions, with the titles of their panels."""
+
+
+_NUMBERED = r"noise -?[0-9.]+ dB|postfilter [0-9.]+"
 
 
 class Variant(Block):
@@ -139,7 +143,10 @@ def postfiltered(config: Any, settings: Settings) -> int | None:
 
 
 def check(config: Any, name: str, settings: Settings) -> None:
-    """Refuse outputs that the experiment does not have, conditions that are there twice, and claims of others."""
+    """Refuse outputs that the experiment does not have, conditions that are there twice, and claims of unknown ones.
+
+    A condition of a claim need not be among those that are measured, so that fewer of these can be asked for.
+    """
     where, outputs = f"config: studies.{name}", config.experiments[settings.experiment].outputs
     named = {f"indices.{i}": index for i, index in enumerate(settings.indices)}
     named |= {f"variants.{key}.output": variant.output for key, variant in settings.variants.items()}
@@ -159,10 +166,11 @@ def check(config: Any, name: str, settings: Settings) -> None:
         if one.of and one.output:
             config.check_chain(f"studies.{name}.variants.{one.name}", one.output)
         made.append(one.name)
+    known = [*made, *(f"index {index}" for index in outputs), *(f"Codec 2 {mode}" for mode in MODES)]
     for i, claim in enumerate(settings.claims):
         for condition in claim.named:
-            if condition not in made:
-                raise InputError(f"{where}.claims.{i}: {condition!r} names no condition, {nearest(condition, made)}")
+            if condition not in known and not re.fullmatch(_NUMBERED, condition):
+                raise InputError(f"{where}.claims.{i}: {condition!r} names no condition, {nearest(condition, known)}")
 
 
 def chains(config: Any, settings: Settings) -> list[Output]:
@@ -375,7 +383,8 @@ def kendall(values: np.ndarray) -> np.ndarray:
 def _claims(claims: list[dict], values: dict, speakers: np.ndarray) -> dict[str, pd.DataFrame]:
     """Return what each measure says of each claim, and in how many measures the claim holds.
 
-    A measure that has no value in one of the conditions, or the same in all, tells nothing and is left out.
+    A measure that has no value in one of the conditions, or the same in all, tells nothing and is left out. A claim of
+    a condition that is not there is not measured.
     """
     import numpy as np
     import pandas as pd
