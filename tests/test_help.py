@@ -181,7 +181,18 @@ def test_the_workflow_gives_commands_the_keys_that_their_help_names(plan):
             _, faults = blocks.checked(block, given)
             assert not faults, (node.folder, faults)
             compared.add(node.stage.command)
-    assert {"fetch", "prepare-corpus", "train", "train-on", "measure", "tabulate", "rate"} == compared
+    expected = {
+        "fetch",
+        "prepare-corpus",
+        "prepare-set",
+        "train",
+        "train-on",
+        "measure",
+        "measure-set",
+        "tabulate",
+        "rate",
+    }
+    assert expected == compared
     steps = {block.model_fields["step"].default: block for block in Step.__args__}
     for node in plan.nodes.values():
         for step in node.settings["steps"] if node.stage.command == "rate" else ():

@@ -153,6 +153,26 @@ def demo(frames, epochs, title="", seconds=3.0, sd=1.0):
     return made | {"losses": losses(epochs)}
 
 
+def measured(families, scores, intervals=0.1):
+    """Means of measures of conditions, by family, of which each is a little worse than the one before."""
+    rows = []
+    for i, (family, names) in enumerate(families.items()):
+        for j, name in enumerate(names):
+            for measure, (start, step) in scores.items():
+                if measure != "sd_dB2" or family == "outputs":
+                    mean = start + step * (j + i / 10)
+                    rows.append((family, name, measure, mean, mean - intervals * step, mean + intervals * step))
+    return {"conditions": pd.DataFrame(rows, columns=["family", "condition", "measure", "mean", "low", "high"])}
+
+
+FAMILIES = {
+    "outputs": [*(f"index {i}" for i in (1, 3, 5, 6, 7)), "6_unsmoothed", "7_unsmoothed"],
+    "Codec 2": [f"Codec 2 {mode}" for mode in ("3200", "2400", "1600", "1400", "1300", "1200", "700C")],
+    "noise": [f"noise {snr} dB" for snr in (0, 5, 10, 15, 20, 30, 40)],
+    "postfilter": [f"postfilter {factor}" for factor in (1, 1.1, 1.2, 1.3, 1.4, 1.5)],
+}
+SCORES = {"sd_dB2": (5.0, 4.0), "sd_b_dB2": (2.0, 1.0), "pesq": (3.8, -0.2), "stoi": (0.9, -0.05)}
+SCORES |= {"estoi": (0.8, -0.05), "lsd_dB": (4.0, 0.5), "visqol": (4.0, -0.2), "wer": (0.1, 0.05)}
 CHAINS = {f"{name}{rate // 50}": rate for name in ("tuned", "best") for rate in (600, 900, 1200)}
 STUDIES = {
     "noise": {
@@ -189,6 +209,18 @@ STUDIES = {
         "no PESQ": bits(["b"], [20], [512], {}, np.nan),
         "one": bits([], [20], [512], {"alone": 1200}, codec2=False),
         "long names": bits([LONG[:90], LONG[:120]], [10], [512], {LONG[:60]: 900, f"{LONG[:60]}2": 910, "c": 900}),
+    },
+    "measures": {
+        "as configured": measured(FAMILIES, SCORES),
+        "one": measured({"noise": ["noise 5 dB"]}, {"pesq": (3.0, -0.1)}, np.nan),
+        "none": measured({}, {}),
+        "long names": measured(
+            {"outputs": [f"{'long_name_' * 6}{i}" for i in range(9)]}, {"sd_dB2": (1e4, 1e3), "stoi": (0.9, -1e-5)}
+        ),
+        "many": measured(
+            {"outputs": ["index 3"], "noise": [f"noise {snr} dB" for snr in range(40)]},
+            SCORES | {f"measure_number_{i}_of_its_kind": (i, 0.1) for i in range(6)},
+        ),
     },
     "demo": {
         "as configured": demo(4, 50, "Two frames of b at a time through a d = 20 bottleneck"),

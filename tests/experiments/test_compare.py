@@ -17,8 +17,8 @@ from test_page import tables_of
 
 from mlquant.core import disk
 from mlquant.core.errors import InputError
+from mlquant.core.intervals import speaker_interval
 from mlquant.experiments import compare, words
-from mlquant.experiments.intervals import speaker_interval
 
 SAMPLES = ["anna", "ben", "carl", "dora", "emil"]
 FRAMES = [60, 75, 100, 130, 240]

@@ -41,8 +41,8 @@ from support.pages import (
 from mlquant.core import colours, disk, records
 from mlquant.core.blocks import validate
 from mlquant.core.errors import InputError
+from mlquant.core.intervals import speaker_interval
 from mlquant.experiments import page
-from mlquant.experiments.intervals import speaker_interval
 from mlquant.experiments.page import data, in_set
 from mlquant.networks import inference, model
 from mlquant.networks.settings import NetworkSettings

@@ -17,8 +17,9 @@ from support.commands import run, succeeds
 from support.workflow import ROOT, synthetic_speech
 
 from mlquant.core import disk, records
+from mlquant.core.intervals import speaker_interval
 from mlquant.experiments import sets
-from mlquant.experiments.intervals import speaker_interval
+from mlquant.measures import measures
 from mlquant.speech.settings import by_seed, shard_of, short_names
 
 NAMES = ("ann_1", "ann_2", "bob_1", "bob_2", "cid_1")
@@ -134,6 +135,45 @@ def test_an_utterance_has_the_speech_and_the_measures_of_its_file_as_a_sample(fo
                 expected = measured.get(measure)
                 assert value == expected or (expected is None and np.isnan(value)), (name, measure)
         assert ("sd_dB2" in measured) == (process == "vocoder")
+
+
+def test_noise_is_as_loud_as_its_ratio_to_the_active_speech_says_and_of_each_utterance_its_own(folder, tmp_path):
+    words = ["set.raw", "set.csv", "--model", "set_model.bin", "--b", "set_b.f32", "--y", "set_y.f32"]
+    tables, coded = {}, {}
+    for snr_dB in (0, 20, 100):
+        made = ["-o", tmp_path / f"{snr_dB}.csv", "--speech", tmp_path / f"{snr_dB}.raw"]
+        settings = json.dumps({"process": "noise", "snr_dB": snr_dB})
+        succeeds("measure-set", *words, "--settings", settings, *made, cwd=folder)
+        tables[snr_dB] = pd.read_csv(made[1]).set_index("utterance")
+        coded[snr_dB] = records.read_speech(made[3]).astype(float)
+    source, places, noise = records.read_speech(folder / "set.raw").astype(float), rows_of(folder / "set.csv"), {}
+    np.testing.assert_array_equal(coded[100], source)
+    for row in places:
+        start, end = int(row["start"]), int(row["start"]) + int(row["samples"])
+        energy = np.square(source[start:end][: (end - start) // 80 * 80].reshape(-1, 80)).mean(axis=1)
+        active = energy[energy > energy.max() / 1e4].mean()
+        for snr_dB in (0, 20):
+            noise[row["utterance"], snr_dB] = difference = (coded[snr_dB] - source)[start:end]
+            assert 10 * np.log10(active / np.square(difference).mean()) == pytest.approx(snr_dB, abs=0.5)
+    loud, quiet = (noise["ann_1", snr_dB] for snr_dB in (0, 20))
+    np.testing.assert_allclose(loud / 10, quiet, atol=0.6)  # the same noise, but for rounding
+    both = (noise[name, 20][:5000] for name in ("ann_1", "ann_2"))
+    assert abs(np.corrcoef(*both)[0, 1]) < 0.1
+    assert (tables[0]["stoi"] < tables[20]["stoi"]).all() and (tables[20]["stoi"] < 0.999).all()
+    assert (tables[100]["stoi"] > 0.9999).all() and (tables[100]["lsd_dB"] == 0).all(), "noise comes without a delay"
+    assert (tables[0]["lsd_dB"] > tables[20]["lsd_dB"]).all() and tables[0]["sd_dB2"].isna().all()
+
+
+def test_noise_of_an_utterance_is_the_same_in_any_set_and_silence_stays(folder, tmp_path):
+    speech = FILES["bob_1"]
+    np.testing.assert_array_equal(measures.with_noise(speech, 7), measures.with_noise(speech.copy(), 7))
+    assert not measures.with_noise(np.zeros(900, np.int16), 0).any()
+    assert len(measures.with_noise(speech[:50], 0)) == 50
+    words = ["set.raw", "set.csv", "--model", "set_model.bin", "--b", "set_b.f32", "--y", "set_y.f32"]
+    words += ["-o", tmp_path / "x.csv", "--speech", tmp_path / "x.raw"]
+    ended = run("measure-set", *words, "--settings", '{"process": "noise"}', cwd=folder)
+    assert ended.status == 1 and len(ended.err) == 1 and "snr_dB: is missing" in ended.err[0], ended.err
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_shards_of_a_set_hold_each_utterance_once_and_one_that_is_added_changes_its_own(folder, tmp_path):

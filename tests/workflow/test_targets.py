@@ -26,8 +26,10 @@ OVERLAY = {
         **{name: {"parts": {"own": OWN, "other": {**OWN, "held_out": True}}} for name in ("voices", "voices_y")},
     },
     "studies": {
-        "bits": {"samples": ["big_dog", "vk5dgr_testing_8k"], "sizes": [512], "bits": 18, "interval_ms": [10, 20]}
+        "bits": {"samples": ["big_dog", "vk5dgr_testing_8k"], "sizes": [512], "bits": 18, "interval_ms": [10, 20]},
+        "measures": {"test_set": "one", "modes": [3200, 2400, 1200], "noises": [10], "postfilters": [1.0, 1.2]},
     },
+    "test_sets": {"one": {"files": "speech/big_dog.raw", "shards": 1}},
     "experiments": {
         name: {"samples": ["big_dog", *(["vk5dgr_testing_8k"] if name == "240125" else [])], "test_set": None}
         for name in (*EXPERIMENTS, *ON_B)

@@ -598,3 +598,51 @@ def test_an_experiment_is_measured_on_a_test_set_in_shards(copied):
     soundfile.write(own / "c_9.wav", synthetic_speech(1.2, 140, 9), 8000, "PCM_16")
     one_shard = {name: count // 2 for name, count in in_set.items()}
     assert copied.run("--cores", 2, "results/240118_wav", *words).rules == one_shard | {"tabulate": 1, "page": 1}
+
+
+@pytest.mark.slow
+def test_a_study_of_measures_takes_what_the_experiment_measures_on_its_test_set(copied):
+    own = copied.folder / "utterances"
+    own.mkdir()
+    for i, speaker in enumerate("abcd"):
+        soundfile.write(own / f"{speaker}.wav", synthetic_speech(1.5, 100 + 30 * i, i), 8000, "PCM_16")
+    overlay = {
+        "test_sets": {"mine": {"files": "utterances", "shards": 1, "speakers": "([a-z])[.]wav"}},
+        "experiments": {"240118": {"test_set": "mine"}},
+        "studies": {
+            "measures": {
+                "test_set": "mine",
+                "indices": [1, 5, 6],
+                "modes": [3200, 1200],
+                "noises": [0, 40],
+                "postfilters": [1.0, 1.3],
+                "claims": [
+                    {"says": "Less noise is better", "better": "noise 40 dB", "than": "noise 0 dB"},
+                    {"says": "More noise is better", "better": "noise 0 dB", "than": "noise 40 dB"},
+                ],
+            }
+        },
+    }
+    (copied.folder / "mine.yaml").write_text(json.dumps(overlay), encoding="utf-8")
+    words = ["--cores", 2, "--configfile", "mine.yaml"]
+    done = copied.run("results/240118_wav", *words)
+    assert done.rules["measure_set"] == len(PUBLISHED), done.text
+    done = copied.run("results/studies/measures", *words)
+    # Indices 1, 5, 6 and Codec 2 at 3200 bit/s are there; index 6 has the postfilter 1. Two variants are not smoothed.
+    assert done.rules == {"measure_set": 6, "study": 1}, done.text
+    folder = copied.folder / "results/studies/measures"
+    tables = {path.stem: pd.read_csv(path, na_filter=False) for path in folder.glob("*.csv")}
+    means = tables["conditions"].set_index(["condition", "measure"])["mean"]
+    assert means["noise 0 dB", "stoi"] < means["noise 40 dB", "stoi"] <= 1
+    assert means["postfilter 1", "stoi"] == means["index 6", "stoi"] != means["postfilter 1.3", "stoi"]
+    in_set = pd.read_csv(copied.folder / "results/240118_wav/set_means.csv").query("group == 'all'")
+    of_set = in_set.set_index(["index", "measure"])["mean"]
+    assert of_set[5, "lsd_dB"] == means["index 5", "lsd_dB"] and of_set[8, "estoi"] == means["Codec 2 3200", "estoi"]
+    first, second = tables["claims"].to_dict("records")
+    assert {"stoi", "lsd_dB"} <= {*first["confirmed_by"].split()} == {*second["contradicted_by"].split()}
+    assert second["holds"] == "in no measure"
+    assert (folder / "measures.png").stat().st_size > 10000
+    assert copied.run("results/report.html", *words).status == 0
+    page = (copied.folder / "results/report.html").read_text(encoding="utf-8")
+    assert "What each measure says" in page and "Less noise is better: in " in page
+    assert copied.run("results/studies/measures", *words).rules == {}

@@ -25,10 +25,10 @@ from tabulate import tabulate
 
 from mlquant.core.disk import read_json, require, write_text
 from mlquant.core.errors import InputError, markdown
+from mlquant.core.intervals import RESAMPLES, sample_interval, widened
 from mlquant.core.provenance import quick_look
 from mlquant.core.tables import explained, read_table
 from mlquant.experiments import words
-from mlquant.experiments.intervals import RESAMPLES, sample_interval, widened
 from mlquant.experiments.sets import SET_MEASURES, paired
 from mlquant.experiments.told import OVER_SPEAKERS, counted
 from mlquant.measures import columns

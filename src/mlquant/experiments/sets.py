@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 
 from mlquant.core.errors import InputError
+from mlquant.core.intervals import speaker_interval
 from mlquant.core.tables import read_table
-from mlquant.experiments.intervals import speaker_interval
 from mlquant.measures.columns import COLUMNS, OF_SET
 from mlquant.speech.sets import read as read_utterances
 

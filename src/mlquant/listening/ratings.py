@@ -25,8 +25,8 @@ from mlquant.core import disk
 from mlquant.core.colours import LIGHT
 from mlquant.core.errors import Faults, InputError, markdown, one_line
 from mlquant.core.figures import new_figure
+from mlquant.core.intervals import sample_interval
 from mlquant.core.tables import explained
-from mlquant.experiments.intervals import sample_interval
 
 COLUMNS = ("test", "kind", "experiment", "rater", "seed", "time", "trial", "sample", "position", "stimulus", "index")
 COLUMNS += ("tag", "score", "listens", "seconds")

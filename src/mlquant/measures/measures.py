@@ -7,6 +7,7 @@ what their readers need to know, are in `columns`.
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import numpy as np
@@ -241,6 +242,20 @@ def _active(speech: np.ndarray) -> np.ndarray:
     """Return which frames [N // 80] of speech [N] are not silence."""
     energy = _energy(speech)
     return energy > energy.max() * 10 ** (-_ACTIVE / 10)
+
+
+def with_noise(speech: np.ndarray, snr_dB: float) -> np.ndarray:
+    """Return speech [N] int16 with white Gaussian noise, `snr_dB` below the mean power of the frames that are active.
+
+    The seed of the noise is the checksum of the speech: each utterance has noise of its own, always the same one, of
+    another level for another ratio. What does not fit into 16 bits is clipped. Silence stays as it is.
+    """
+    active = _active(speech) if len(speech) >= FRAME else np.zeros(0, bool)
+    power = _energy(speech)[active].mean() / FRAME if active.any() else 0.0
+    seed = hashlib.sha256(speech.astype("<i2").tobytes()).digest()
+    draw = np.random.default_rng(int.from_bytes(seed, "big")).standard_normal(len(speech))
+    noisy = speech + np.sqrt(power) * 10 ** (-snr_dB / 20) * draw
+    return np.clip(np.rint(noisy), -32768, 32767).astype(np.int16)
 
 
 def _aligned(reference: np.ndarray, speech: np.ndarray, delay: int) -> tuple[np.ndarray, np.ndarray]:

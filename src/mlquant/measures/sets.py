@@ -46,7 +46,8 @@ def measure(coding: Coding, shard: Shard) -> tuple[list[dict], np.ndarray, list[
     sources, models = sets.each(shard.speech, utterances), records.read_model_parts(shard.model, lengths)
     for one, source, model, of_b, of_y in zip(utterances, sources, models, b, y, strict=True):
         made = code(source, model, of_b, of_y)
-        row, failed = _measured(made, source, of_b, of_y, coding.delay)
+        delay = 0 if coding.process == "noise" else measures.DELAY + coding.delay
+        row, failed = _measured(made, source, of_b, of_y, delay)
         rows.append({"utterance": one.name, "speaker": one.speaker, "sex": one.sex, **row})
         spoken.append(made.speech)
         for measure, reason in failed.items():
@@ -73,6 +74,11 @@ def _coder(coding: Coding) -> Any:
         return lambda source, model, b, y: Made(b, y, speech=synthesis.synthesise(model))
     if coding.process == "codec2":
         return lambda source, model, b, y: Made(b, y, speech=codec2.codec2(source, [str(coding.mode)])[0])
+    if coding.process == "noise":
+        if coding.snr_dB is None:
+            raise InputError("snr_dB: is missing, expected a number of dB, as process is noise")
+        snr_dB = coding.snr_dB
+        return lambda source, model, b, y: Made(b, y, speech=measures.with_noise(source, snr_dB))
     if not coding.steps or not isinstance(coding.steps[-1], Synthesise):
         raise InputError("steps: found no synthesise at the end, expected it")
     takes_b = "b" in coding.steps[0].takes
@@ -97,7 +103,10 @@ def _coder(coding: Coding) -> Any:
 def _measured(
     made: Made, source: np.ndarray, b: np.ndarray, y: np.ndarray, delay: int
 ) -> tuple[dict, dict[str, library.Failed]]:
-    """Return the measures of an utterance by the names of their columns, and why some have no value."""
+    """Return the measures of an utterance by the names of their columns, and why some have no value.
+
+    The speech comes `delay` samples after its source.
+    """
     result: dict[str, Any] = {}
     if made.features is not b and made.features is not y:
         result |= measures.of_spectra(y, made.features, b[:, 21] > 0)[0]
@@ -105,7 +114,7 @@ def _measured(
         result |= measures.of_b(b, made.b_hat)[0]
     if made.quantised is not None:
         result |= measures.of_latents(made.unquantised, made.quantised)[0]
-    of_speech, _, failed = measures.audio_measures(source, made.speech, measures.DELAY + delay)
+    of_speech, _, failed = measures.audio_measures(source, made.speech, delay)
     result |= of_speech
     return {
         name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()

@@ -14,6 +14,7 @@ from mlquant.core.blocks import Block
 from mlquant.core.stage import Setting
 
 Path = str
+SNR = Annotated[float, Setting(help="power of the active speech to that of the noise, in dB", ge=-50, le=100)]
 
 
 class Row(Block):
@@ -58,12 +59,16 @@ class Coding(Block):
     """What is done to the utterances of a test set: the process of an output, with its steps or its mode."""
 
     process: Annotated[
-        Literal["original", "vocoder", "codec2"],
-        Setting(help="original: amplitudes and phases as analysed; codec2: Codec 2 itself; vocoder: the steps"),
+        Literal["original", "vocoder", "codec2", "noise"],
+        Setting(
+            help="original: amplitudes and phases as analysed; codec2: Codec 2 itself; vocoder: the steps; noise: the "
+            "source itself, with white noise"
+        ),
     ]
     steps: Annotated[
         list[Annotated[Step, Field(discriminator="step")]],
         Setting(help="of vocoder: the steps of its chain, as `mlquant rate` takes them"),
     ] = []
     mode: Annotated[str | None, Setting(help="of codec2: its mode, in bit/s")] = None
+    snr_dB: Annotated[SNR | None, Setting(help="of noise: power of active speech to that of noise, in dB")] = None
     delay: Annotated[int, Setting(help="samples by which it comes later than other outputs")] = 0

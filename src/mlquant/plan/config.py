@@ -745,6 +745,8 @@ def _check_studies(config: Config, faults: Faults) -> None:
         "manifold": (config.networks, "network"),
         "sample": of_sample,
         "corpus": (config.corpora, "corpus"),
+        "experiment": (config.experiments, "experiment"),
+        "test_set": (config.test_sets, "test set"),
     }
     for name, study in config.studies.items():
         before = len(faults)

@@ -234,9 +234,17 @@ class Graph:
             coding |= {"mode": output.mode, "delay": _row(None, "", {}, *MODES[str(output.mode)])["delay"]}
         if output.process == "vocoder":
             coding["steps"] = self.stated(output)
+        return self._coded_set(shard, output.tag, coding)
+
+    def set_in_noise(self, shard: Shard, snr_dB: float) -> Node:
+        """The measures of a shard's own speech with white noise, which nothing codes."""
+        return self._coded_set(shard, f"noise_{snr_dB:g}dB", {"process": "noise", "snr_dB": snr_dB})
+
+    def _coded_set(self, shard: Shard, label: str, coding: dict[str, Any]) -> Node:
+        """The measures of a shard whose utterances are coded as `measures.settings.Coding` says."""
         files = {name: getattr(shard, name) for name in ("speech", "utterances", "model", "b", "y")}
         trained = [path for path in paths_in(coding) if path.startswith("results/")]
-        return self.add(measures.measure_set, f"{shard.name}_{output.tag}", coding, coding, trained=trained, **files)
+        return self.add(measures.measure_set, f"{shard.name}_{label}", coding, coding, trained=trained, **files)
 
     def corpus(self, name: str, held_out: bool = False) -> tuple[list[str], list[str]]:
         """The b and the y files of a corpus, a pair for each part: of the voices to train on, or of those held out."""

@@ -36,6 +36,8 @@ def record_of(config: Config, kind: str, name: str, key: str) -> dict[str, Any]:
     section = {"study": "studies", "sweep": "sweeps"}[kind]
     block, place = getattr(config, section)[name], f"{section}.{name}"
     users = [*getattr(block, "chains", {}).values(), *([block] if kind == "study" else [])]
+    if kind == "study" and (measured := getattr(studies.kinds()[block.kind], "chains", None)):
+        users += measured(config, block)
     used = [network for user in users for network in getattr(user, "networks", [])]
     used += [network for key in ("network", "manifold") if (network := getattr(block, key, None))]
     named = {quantiser for user in users if (quantiser := getattr(user, "quantiser", None))}

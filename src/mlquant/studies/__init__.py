@@ -6,6 +6,7 @@ A study is one file of this folder, and nothing else of the project names it. Th
     check(config, name, settings)       raises InputError when entries that the settings name do not fit the study
     networks(name, settings, add)       calls add(place, settings, ...) for each network that it has trained
     quantisers(name, settings, add)     calls add(place, settings) for each quantiser that it has trained
+    chains(config, settings)             the chains of the configuration that it measures, for its record
     needs(graph, name, settings)         the shared.Summary: its settings with the paths of all files that it takes
     tables(settings)             its tables by name, each of which becomes a CSV file
     COLUMNS                      what each column of its tables holds, for its README.md
@@ -15,9 +16,9 @@ A study is one file of this folder, and nothing else of the project names it. Th
     TITLE, SECTION, PLACE        its title in the report, the section it belongs to, and a number to sort by
     WORDS                        its question, setup, findings and caption as Jinja texts, with `part` in them
 
-`check`, `networks`, `quantisers`, `speech` and `COLUMNS` may be missing. Snakemake imports every file of this folder
-whenever it starts, therefore numpy, pandas, torch and matplotlib are imported inside the functions that compute with
-them.
+`check`, `networks`, `quantisers`, `chains`, `speech` and `COLUMNS` may be missing. Snakemake imports every file of this
+folder whenever it starts, therefore numpy, pandas, torch and matplotlib are imported inside the functions that compute
+with them.
 """
 
 from __future__ import annotations

@@ -67,6 +67,17 @@ class StudyFiles(Block):
         ),
     ] = []
     anchors: Annotated[list[Path], Setting(help="of bits: measures of Codec 2 for each sample")] = []
+    conditions: Annotated[
+        list[dict[str, Any]],
+        Setting(
+            help="of measures, in place of its settings: what is compared, each with family, condition, what it is a "
+            "variant of, and the files of `mlquant measure-set`"
+        ),
+    ] = []
+    utterances: Annotated[list[Path], Setting(help="of measures: tables of the utterances of the test set")] = []
+    manifests: Annotated[
+        list[Path], Setting(help="of measures: those of the corpora behind it, which may hold none of them")
+    ] = []
     record: Record = {}
     code: Code = ""
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mlquant.experiments.intervals import sample_interval
+from mlquant.core.intervals import sample_interval
 from mlquant.experiments.told import counted
 from mlquant.measures.columns import MEASURES
 from mlquant.networks.rows import row_of

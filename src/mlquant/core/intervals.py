@@ -26,12 +26,26 @@ def speaker_interval(values: Iterable[float], speakers: Iterable[str], seed: int
     It is a bootstrap over clusters of unlike size: each draw's mean is that of all utterances of the speakers drawn.
     Field and Welsh, 2007.
     """
-    values = np.asarray(values, float)
-    _, of = np.unique(np.asarray(speakers, str), return_inverse=True)
-    counts, sums = np.bincount(of), np.bincount(of, values)
-    drawn = np.random.default_rng(seed).integers(len(counts), size=(RESAMPLES, len(counts)))
-    resampled = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    return widened(resampled, float(values.mean()), len(counts), 1)
+    values, speakers = np.asarray(values, float), np.asarray(speakers, str)
+    resampled = resampled_means(values[:, None], speakers, seed)[:, 0]
+    return widened(resampled, float(values.mean()), len(np.unique(speakers)), 1)
+
+
+def resampled_means(values: np.ndarray, speakers: np.ndarray, seed: int = 1) -> np.ndarray:
+    """Return the means [RESAMPLES, K] of values [U, K] for each draw of the speakers [U]; all columns share the draws.
+
+    A value that is NaN counts for nothing; a mean is NaN where the speakers drawn have no other value.
+    """
+    names, of = np.unique(speakers, return_inverse=True)
+    known = np.isfinite(values)
+    sums, counts = np.zeros((2, len(names), values.shape[1]))
+    np.add.at(sums, of, np.where(known, values, 0.0))
+    np.add.at(counts, of, known)
+    drawn = np.random.default_rng(seed).integers(len(names), size=(RESAMPLES, len(names)))
+    numbered = drawn + len(names) * np.arange(RESAMPLES)[:, None]
+    times = np.bincount(numbered.ravel(), minlength=numbered.size).reshape(drawn.shape).astype(float)
+    with np.errstate(invalid="ignore"):
+        return (times @ sums) / (times @ counts)
 
 
 def widened(resampled: np.ndarray, observed: float, drawn: int, groups: int) -> tuple[float, float] | None:
