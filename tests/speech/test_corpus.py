@@ -1272,7 +1272,7 @@ def test_a_corpus_of_many_readers_is_fetched_and_no_held_out_reader_is_among_the
     with pytest.raises(InputError, match=r"dev-clean\.tar\.gz: checksum "):
         fetched(tmp_path, {"urls": [at(url)]})
     content, _ = fetched(tmp_path, {"urls": [at(url, readers)]})
-    assert len(content) == 15
+    assert len(content) == 15 + 5 + 2  # with the transcripts of each reader, SPEAKERS.TXT and LICENSE.TXT
     archive = tmp_path / "out/a.tar"
     (_, rows), (held_out, held_out_rows) = (
         corpus_of(tmp_path, [archive], **READERS_PART, held_out=held_out) for held_out in (False, True)

@@ -42,13 +42,15 @@ FAMILIES = {
 """The families of conditions, with the titles of their panels."""
 
 
-_NUMBERED = r"noise -?[0-9.]+ dB|postfilter [0-9.]+"
+_NUMBERED = r"index \d+|noise -?[0-9.]+ dB|postfilter [0-9.]+"
 
 
 class Variant(Block):
     """An output of the experiment with other settings."""
 
-    output: Annotated[Index, Setting(help="index of the output that it is like in all else")]
+    output: Annotated[
+        Index, Setting(help="index of the output that it is like in all else; without that output it is left out")
+    ]
     stages: Annotated[Stages | None, Setting(help="stages of the quantiser that are used")] = None
     mbest: Annotated[Survivors | None, Setting(help="survivors of the search")] = None
     smooth: Annotated[Smooth | None, Setting(help="share of each neighbour of a quantised vector")] = None
@@ -90,7 +92,10 @@ class Settings(Block):
     ]
     postfiltered: Annotated[
         Index | None,
-        Setting(help="index of that output; by default the last that is quantised, or else the last of a vocoder"),
+        Setting(
+            help="index of that output; by default, and where the experiment does not have it, the last that is "
+            "quantised, or else the last of a vocoder"
+        ),
     ] = None
     claims: Annotated[list[Claim], Setting(help="sentences, of which it is told which measures confirm them")] = []
 
@@ -119,6 +124,8 @@ def conditions(config: Any, name: str, settings: Settings) -> Iterator[Measured]
     for index in settings.indices or [index for index, one in outputs.items() if one.process != "codec2"]:
         yield Measured("outputs", f"index {index}", outputs[index])
     for key, variant in settings.variants.items():
+        if variant.output not in outputs:  # a user may have taken it out of the experiment
+            continue
         changes = variant.model_dump(exclude={"output"}, exclude_none=True)
         given = outputs[variant.output].model_dump(exclude_unset=True) | changes
         output = validate(Output, given, f"config: studies.{name}.variants.{key}")
@@ -135,9 +142,9 @@ def conditions(config: Any, name: str, settings: Settings) -> Iterator[Measured]
 
 def postfiltered(config: Any, settings: Settings) -> int | None:
     """Return the index of the output whose postfilter varies; None for an experiment without any of a vocoder."""
-    if settings.postfiltered is not None:
-        return settings.postfiltered
     outputs = config.experiments[settings.experiment].outputs
+    if settings.postfiltered in outputs:
+        return settings.postfiltered
     of_vocoder = [index for index, output in outputs.items() if output.process == "vocoder"]
     return max(of_vocoder, key=lambda index: (outputs[index].quantiser is not None, index), default=None)
 
@@ -148,13 +155,12 @@ def check(config: Any, name: str, settings: Settings) -> None:
     A condition of a claim need not be among those that are measured, so that fewer of these can be asked for.
     """
     where, outputs = f"config: studies.{name}", config.experiments[settings.experiment].outputs
-    named = {f"indices.{i}": index for i, index in enumerate(settings.indices)}
-    named |= {f"variants.{key}.output": variant.output for key, variant in settings.variants.items()}
-    named |= {} if settings.postfiltered is None else {"postfiltered": settings.postfiltered}
-    for place, index in named.items():
+    for i, index in enumerate(settings.indices):
         if index not in outputs:
             known = ", ".join(map(str, outputs))
-            raise InputError(f"{where}.{place}: found {index}, expected an output of {settings.experiment}: {known}")
+            raise InputError(
+                f"{where}.indices.{i}: found {index}, expected an output of {settings.experiment}: {known}"
+            )
     filtered = postfiltered(config, settings)
     if filtered is not None and outputs[filtered].process != "vocoder":
         found = outputs[filtered].process
@@ -166,7 +172,12 @@ def check(config: Any, name: str, settings: Settings) -> None:
         if one.of and one.output:
             config.check_chain(f"studies.{name}.variants.{one.name}", one.output)
         made.append(one.name)
-    known = [*made, *(f"index {index}" for index in outputs), *(f"Codec 2 {mode}" for mode in MODES)]
+    known = [
+        *made,
+        *settings.variants,
+        *(f"index {index}" for index in outputs),
+        *(f"Codec 2 {mode}" for mode in MODES),
+    ]
     for i, claim in enumerate(settings.claims):
         for condition in claim.named:
             if condition not in known and not re.fullmatch(_NUMBERED, condition):
