@@ -23,7 +23,7 @@ from mlquant.networks.settings import NetworkSettings
 from mlquant.plan.config import load, read
 from mlquant.plan.plan import Plan
 from mlquant.report.settings import Report
-from mlquant.speech.settings import SeededChoice, SeededClips, Source
+from mlquant.speech.settings import SeededChoice, SetShard, Source
 from mlquant.studies.rates import RateSettings
 from mlquant.studies.settings import StudyFiles, Sweep
 
@@ -33,7 +33,7 @@ BLOCKS = {
     **{"fetch": [Source], "prepare-corpus": [SeededChoice], "train": [NetworkSettings], "train-on": [NetworkSettings]},
     **{"measure": [Record], "tabulate": [Tables], "sweep": [Sweep], "report": [Report]},
     "listening": [Page],
-    "prepare-set": [SeededClips],
+    "prepare-set": [SetShard],
     "measure-set": [Coding],
     "rate": [RateSettings, *Step.__args__],
     "study": [StudyFiles, *(module.Settings for module in studies.kinds().values())],

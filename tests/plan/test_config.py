@@ -682,7 +682,7 @@ def test_a_test_set_is_in_the_configuration_of_its_experiment_and_its_speech_on_
     assert again.experiments["240118"].tables.folder == made.tables.folder
     in_set = made.tables.settings["measured_in_set"]
     speech = [*in_set["speech"], *(path for output in in_set["outputs"] for path in output["speech"])]
-    assert len(speech) == 7 * 8 and {*speech, *in_set["utterances"]} <= {*made.on_page}
+    assert len(speech) == 7 * 4 and {*speech, *in_set["utterances"]} <= {*made.on_page}
     assert not any(path.endswith("speech.raw") for path in made.tables.inputs["of_set"])
 
 

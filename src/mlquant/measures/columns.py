@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, get_args
+
+from mlquant.core.types import SlowMeasure
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,7 @@ NAMES = ["sample", "sex", "index", "tag"]
 TEXT = {"sample", "sex", "tag", "group"}
 """Columns that hold words, in tables of measures and of their means."""
 
+SLOW_MEASURES: tuple[SlowMeasure, ...] = get_args(SlowMeasure)
 SD, SD_B, LSD = "sd_dB2", "sd_b_dB2", "lsd_dB"
 MEASURES = (
     Column(name="bits_per_frame", label="bits a vector", help="bits of one quantised vector", digits=0, whole=True),
@@ -228,6 +231,35 @@ MEASURES = (
         compared=True,
     ),
     Column(
+        name="visqol",
+        label="ViSQOL",
+        help="ViSQOL against the source speech, in its mode for speech, 1 to 5; with package visqol-python",
+        better="higher",
+    ),
+    Column(
+        name="wer",
+        label="WER",
+        help="word error rate between what a recogniser of English, pocketsphinx, hears in the source and in the "
+        "output; 0 is best, and it can pass 1",
+        digits=3,
+        better="lower",
+    ),
+    Column(
+        name="wer_transcript",
+        label="WER, transcript",
+        help="word error rate between the transcript of a test set and what pocketsphinx hears in the output",
+        digits=3,
+        better="lower",
+    ),
+    Column(
+        name="speaker_similarity",
+        label="speaker similarity",
+        help="how like the voice of the output is to that of the source, at most 1: cosine of embeddings by package "
+        "resemblyzer",
+        digits=3,
+        better="higher",
+    ),
+    Column(
         name="crest_low_dB",
         label="crest low",
         help="buzziness: peak to RMS ratio of the envelope in a pitch cycle, low band, less that of the source, dB",
@@ -279,6 +311,7 @@ def _with(prefix: str, column: Column) -> Column:
 
 OF_SET = ["utterance", "speaker", "sex", "frames", SD, "sd_voiced_dB2", SD_B, "latent_mse"]
 OF_SET += ["share_above_2dB", "share_above_4dB", "pesq", "stoi", "estoi", LSD]
+OF_SET += ["visqol", "wer", "wer_transcript", "speaker_similarity"]
 """Columns of the measures of a test set, a row for each utterance."""
 
 COLUMNS = {column.name: column for column in _all()}

@@ -2,23 +2,30 @@
 
 pesq writes beyond its arrays for some speech, which ends the process or spoils the value; what else a library does is
 not known. One child serves all calls of a process. It is started at the first call, and again after it died.
+
+The slow measures take a second or more for each utterance, where the others take a tenth. Their packages are wanted by
+few, and bring their models with them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import signal
 import warnings
 from collections.abc import Callable
+from functools import cache
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+import scipy.signal
 
 SAMPLE_RATE = 8000
+WIDE_RATE = 16000  # Hz, that of slow measures
 _PATIENCE = 300  # seconds of one call, of which the slowest takes one; longer than that is a loop without end
 _UNDEFINED = (-6, -7)  # what pesq returns for speech that is too short, and for speech without an utterance
 
@@ -58,12 +65,71 @@ def estoi(reference: np.ndarray, speech: np.ndarray) -> float | None:
     return stoi(reference, speech, extended=True)
 
 
+def visqol(reference: np.ndarray, speech: np.ndarray) -> float | None:
+    """ViSQOL of speech [N] int16 in its mode for speech (Chinen et al., 2020), 1 to 5; None for less than 0.75 s."""
+    if len(speech) < 640:  # one spectrum
+        return None
+    try:
+        result = _visqol().measure_from_arrays(_at_16_kHz(reference), _at_16_kHz(speech), WIDE_RATE)
+    except IndexError:  # it compares patches of speech, and found none
+        return None
+    return float(result.moslqo) if math.isfinite(result.moslqo) else None
+
+
+@cache
+def _visqol() -> Any:
+    import visqol
+
+    api = visqol.VisqolApi()
+    api.create(mode="speech", use_lattice_model=True)  # without its package this raises ImportError
+    return api
+
+
+def heard(_: np.ndarray, speech: np.ndarray) -> str:
+    """Return the words that pocketsphinx hears in speech [N] int16, with the model of English that it comes with."""
+    import pocketsphinx
+
+    # A new one each time: the last one would have adapted to what it heard before.
+    decoder = pocketsphinx.Decoder(samprate=WIDE_RATE, loglevel="FATAL", cmn="batch")
+    wide = np.clip(np.rint(_at_16_kHz(speech) * 32768), -32768, 32767).astype("<i2")
+    decoder.start_utt()
+    decoder.process_raw(wide.tobytes(), full_utt=True)
+    decoder.end_utt()
+    found = decoder.hyp()
+    return found.hypstr if found else ""
+
+
+def speaker_similarity(reference: np.ndarray, speech: np.ndarray) -> float:
+    """Cosine of the embeddings of two voices, of speech [N] int16 and of its reference (Wan et al., 2018)."""
+    voices = [_encoder().embed_utterance(_at_16_kHz(one).astype(np.float32)) for one in (reference, speech)]
+    return float(np.dot(*voices))
+
+
+@cache
+def _encoder() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of packages that resemblyzer loads
+        import resemblyzer
+    import torch
+
+    torch.set_num_threads(1)  # so that the value does not depend on the number of cores
+    return resemblyzer.VoiceEncoder("cpu", verbose=False)
+
+
+def _at_16_kHz(speech: np.ndarray) -> np.ndarray:
+    """Return speech [N] int16 at 8 kHz as [2 N] float64 of -1 to 1 at 16 kHz."""
+    return scipy.signal.resample_poly(speech / 32768.0, WIDE_RATE // SAMPLE_RATE, 1)
+
+
 MEASURES: dict[str, Callable] = {"pesq": pesq, "stoi": stoi, "estoi": estoi}
 """The measures by their names; each takes a reference and speech, [N] int16 of the same length."""
+_SLOW: dict[str, Callable] = {"visqol": visqol, "heard": heard, "speaker_similarity": speaker_similarity}
 
 
-def measured(name: str, reference: np.ndarray, speech: np.ndarray) -> float | None:
+def measured(name: str, reference: np.ndarray, speech: np.ndarray) -> Any:
     """Return a measure of speech [N] int16 against a reference [N] int16; None where it is not defined.
+
+    Of the name "heard" it is the text of what a recogniser hears in the speech.
 
     Raises Missing when the library is not there, and Failed when it ended its process, raised an error or took too
     long. A measure that took too long once is not tried again.
@@ -89,7 +155,7 @@ class _Child:
         self._pipe: Any = None
         self.known: dict[str, Failed] = {}
 
-    def measured(self, name: str, reference: np.ndarray, speech: np.ndarray) -> float | None:
+    def measured(self, name: str, reference: np.ndarray, speech: np.ndarray) -> Any:
         if name in self.known:
             raise self.known[name]
         pipe = self._started()
@@ -152,7 +218,7 @@ def _serve(parents: Connection, pipe: Connection) -> None:
         while name := pipe.recv_bytes().decode():
             both = np.frombuffer(pipe.recv_bytes(), "<i2").astype(np.int16).reshape(2, -1)
             try:
-                answer = ["value", MEASURES[name](*both)]
+                answer = ["value", (MEASURES | _SLOW)[name](*both)]
             except ImportError as error:
                 answer = ["missing", f"its Python package cannot be imported ({error})"]
             except Exception as error:

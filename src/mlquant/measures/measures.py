@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
+from collections.abc import Iterable
+from functools import lru_cache
 
 import numpy as np
 import scipy.signal
@@ -16,7 +19,7 @@ import scipy.signal
 from mlquant.core import errors, records
 from mlquant.core.records import FRAME, SAMPLE_RATE
 from mlquant.measures import library
-from mlquant.measures.columns import OF_PUBLISHED, REFERENCES
+from mlquant.measures.columns import OF_PUBLISHED, REFERENCES, SLOW_MEASURES
 from mlquant.vocoder import features
 
 DELAY = 209
@@ -28,6 +31,7 @@ _LONGEST_PESQ = 19 * SAMPLE_RATE  # samples; the library has room for 50 utteran
 _LONGEST_STOI = 60 * SAMPLE_RATE  # samples; the library takes 2 MB a second
 _STEP = 1280  # samples, of the places of cuts
 _LOWEST_PESQ = 0.999 + 4 / (1 + math.exp(1.4945 * 0.5 + 4.6607))  # of the lowest score, -0.5, by ITU-T P.862.1
+_OF_SILENCE = {"visqol": 1.0, "speaker_similarity": 0.0}
 _ACTIVE = 40.0  # dB; a frame that is quieter than the loudest one by more than this counts as silence
 
 
@@ -59,7 +63,7 @@ def measure_sample(record: dict) -> tuple[list[dict], list[dict], list[str]]:
 def failure(measure: str, reason: library.Failed, of: str) -> str:
     """Return one line that says why a measure of a file has no value, or of all files if its library is missing."""
     everything = isinstance(reason, library.Missing)
-    return errors.one_line(f"{measure.upper()}{'' if everything else f' of {of}'}: {reason}")
+    return errors.one_line(f"{measure.upper().replace('_', ' ')}{'' if everything else f' of {of}'}: {reason}")
 
 
 def _measure_output(
@@ -148,6 +152,9 @@ def _of_speech(
         measures, per_frame[name], failures = audio_measures(compared_with[name], speech, behind)
         result |= {f"{prefix}{measure}": value for measure, value in measures.items()}
         failed += [("wav", name, *one) for one in failures.items()]
+    slow, failures = slow_measures(SLOW_MEASURES, source, speech, delay + DELAY)
+    result |= slow
+    failed += [("wav", "source", *one) for one in failures.items()]
     of_this = crest_dB(speech, records, delay + DELAY)
     for band, of_speech, of_source in zip(CREST_BANDS, of_this, crest, strict=True):
         known = of_speech is not None and of_source is not None
@@ -178,6 +185,60 @@ def audio_measures(
         except library.Failed as reason:
             result[name], failed[name] = None, reason
     return result | {"lsd_dB": _mean(lsd[np.isfinite(lsd)])}, lsd, failed
+
+
+def slow_measures(
+    wanted: Iterable[str], reference: np.ndarray, speech: np.ndarray, delay: int, transcript: str = ""
+) -> tuple[dict[str, float | None], dict[str, library.Failed]]:
+    """Return the `wanted` ones of SLOW_MEASURES of speech against its source, and why one has no value.
+
+    Both are [N] int16. The speech comes `delay` samples after the source. Where the words of the source are known, the
+    error rate against this `transcript` comes with the one against what is heard in the source.
+    """
+    result: dict[str, float | None] = {}
+    failed: dict[str, library.Failed] = {}
+    source, speech = _aligned(reference, speech, delay)
+    for name in wanted:
+        try:
+            if name == "wer":
+                heard = _heard(speech.tobytes())
+                result["wer"] = word_error_rate(_heard(source.tobytes()), heard)
+                result["wer_transcript"] = word_error_rate(words(transcript), heard)
+            else:
+                result[name] = _over_stretches(name, source, speech, _LONGEST_PESQ, silent=_OF_SILENCE[name])
+        except library.Failed as reason:
+            result[name], failed[name] = None, reason
+    return result, failed
+
+
+@lru_cache(maxsize=8)  # the source is heard once for all outputs
+def _heard(speech: bytes) -> list[str]:
+    """Return the words that a recogniser hears in 16-bit speech, cut into stretches where it is long."""
+    samples = np.frombuffer(speech, np.int16)
+    parts = [samples[start:end] for start, end in stretches(samples, _LONGEST_PESQ)]
+    return [word for part in parts if part.any() for word in words(library.measured("heard", part, part))]
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text in small letters, without punctuation."""
+    return re.findall(r"\w+(?:'\w+)*", text.lower())
+
+
+def word_error_rate(said: list[str], heard: list[str]) -> float | None:
+    """Return the least number of words to insert, leave out or change in `heard`, as a share of those said.
+
+    None where nothing was said. It is the distance of Levenshtein, 1966.
+    """
+    if not said:
+        return None
+    distances = [*range(len(heard) + 1)]
+    for i, word in enumerate(said, 1):
+        before, distances[0] = distances[0], i
+        for j, other in enumerate(heard, 1):
+            changed = before + (word != other)
+            before = distances[j]
+            distances[j] = min(changed, before + 1, distances[j - 1] + 1)
+    return distances[-1] / len(said)
 
 
 def pesq_nb(reference: np.ndarray, speech: np.ndarray) -> float | None:

@@ -48,6 +48,9 @@ def measure(coding: Coding, shard: Shard) -> tuple[list[dict], np.ndarray, list[
         made = code(source, model, of_b, of_y)
         delay = 0 if coding.process == "noise" else measures.DELAY + coding.delay
         row, failed = _measured(made, source, of_b, of_y, delay)
+        slow, failures = measures.slow_measures(coding.measures, source, made.speech, delay, one.transcript)
+        row |= _rounded(slow)
+        failed |= failures
         rows.append({"utterance": one.name, "speaker": one.speaker, "sex": one.sex, **row})
         spoken.append(made.speech)
         for measure, reason in failed.items():
@@ -116,6 +119,9 @@ def _measured(
         result |= measures.of_latents(made.unquantised, made.quantised)[0]
     of_speech, _, failed = measures.audio_measures(source, made.speech, delay)
     result |= of_speech
-    return {
-        name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in result.items()
-    }, failed
+    return _rounded(result), failed
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """Return measures with nine digits each, as they are in a file."""
+    return {name: float(f"{value:.9g}") if isinstance(value, float) else value for name, value in row.items()}

@@ -12,6 +12,7 @@ from pydantic import Field
 from mlquant.chains.steps import Step
 from mlquant.core.blocks import Block
 from mlquant.core.stage import Setting
+from mlquant.core.types import SlowMeasures
 
 Path = str
 SNR = Annotated[float, Setting(help="power of the active speech to that of the noise, in dB", ge=-50, le=100)]
@@ -72,3 +73,4 @@ class Coding(Block):
     mode: Annotated[str | None, Setting(help="of codec2: its mode, in bit/s")] = None
     snr_dB: Annotated[SNR | None, Setting(help="of noise: power of active speech to that of noise, in dB")] = None
     delay: Annotated[int, Setting(help="samples by which it comes later than other outputs")] = 0
+    measures: SlowMeasures = []

@@ -44,6 +44,7 @@ from mlquant.vocoder.types import MODES
 
 if TYPE_CHECKING:
     from mlquant.chains.settings import Chain, Output
+    from mlquant.core.types import SlowMeasure
     from mlquant.plan.config import Config
 
 HELD_OUT = NetworkSettings.model_fields["held_out"].default
@@ -75,7 +76,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Shard:
-    """The paths of a shard of a test set: its speech, its table of utterances, its model and its features."""
+    """The paths of a shard of a test set: its speech, its table of utterances, its model and its features.
+
+    `slow` are the slow measures that are computed on it.
+    """
 
     name: str
     speech: str
@@ -83,6 +87,7 @@ class Shard:
     model: str
     b: str
     y: str
+    slow: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -191,7 +196,8 @@ class Graph:
     def test_set(self, name: str) -> list[Shard]:
         """The shards of a test set, with their features."""
         if name not in self._sets:
-            self._sets[name] = [self._shard(node.name, node) for node in self._prepared_set(name)]
+            slow = self.config.test_sets[name].measures
+            self._sets[name] = [self._shard(node, slow) for node in self._prepared_set(name)]
         return self._sets[name]
 
     def _prepared_set(self, name: str) -> list[Node]:
@@ -222,10 +228,12 @@ class Graph:
             nodes.append(self.add(speech.prepare_set, f"{name}_{shard + 1}", settings, settings, **speech_of))
         return nodes
 
-    def _shard(self, name: str, prepared: Node) -> Shard:
-        utterances = {"speech": prepared.file("speech.raw"), "utterances": prepared.file("utterances.csv")}
-        made = self.add(vocoder.analyse_set, name, self.config.features.model_dump(), **utterances)
-        return Shard(name, *utterances.values(), *(made.file(file) for file in ("model.bin", "b.f32", "y.f32")))
+    def _shard(self, prepared: Node, slow: list[SlowMeasure]) -> Shard:
+        speech, utterances = prepared.file("speech.raw"), prepared.file("utterances.csv")
+        features = self.config.features.model_dump()
+        made = self.add(vocoder.analyse_set, prepared.name, features, speech=speech, utterances=utterances)
+        model, b, y = (made.file(file) for file in ("model.bin", "b.f32", "y.f32"))
+        return Shard(prepared.name, speech, utterances, model, b, y, (*slow,))
 
     def set_measures(self, shard: Shard, output: Output) -> Node:
         """The measures of an output on a shard of a test set."""
@@ -242,6 +250,7 @@ class Graph:
 
     def _coded_set(self, shard: Shard, label: str, coding: dict[str, Any]) -> Node:
         """The measures of a shard whose utterances are coded as `measures.settings.Coding` says."""
+        coding |= {"measures": [*shard.slow]} if shard.slow else {}
         files = {name: getattr(shard, name) for name in ("speech", "utterances", "model", "b", "y")}
         trained = [path for path in paths_in(coding) if path.startswith("results/")]
         return self.add(measures.measure_set, f"{shard.name}_{label}", coding, coding, trained=trained, **files)

@@ -17,7 +17,7 @@ from mlquant.core.blocks import UNTOLD, Block, FilePath, Name, Positive, Text, c
 from mlquant.core.containers import READ, SUFFIXES, some_of
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
-from mlquant.core.types import Seed
+from mlquant.core.types import Seed, SlowMeasures
 from mlquant.speech.archives import matches
 from mlquant.speech.types import Equalise, Minutes, Resample
 
@@ -414,6 +414,7 @@ class TestSet(Block):
     held_out_voices: Annotated[
         bool, Field(exclude=True), Setting(help="true: each voice of the table `held_out_voices` is a part of it")
     ] = False
+    measures: SlowMeasures = []
     parts: Annotated[dict[Name, SetPart], Setting(help="its parts by name; see SetParts")] = {}
     parts_with: Annotated[Settings, Setting(help="settings that each part has where it does not set them itself")] = {}
 
