@@ -288,9 +288,13 @@ def search(
     """
     vectors, codebooks = _searchable(vectors, codebooks, mbest, threads)
     elements = _elements(vectors.shape[1], st, en)
-    targets = np.ascontiguousarray(vectors[:, elements])
     stages = [_entries(codebook[:, elements]) for codebook in codebooks]
-    return _search(targets, stages, mbest, 1, threads)[0][:, 0]
+    return _best_paths(vectors[:, elements], stages, mbest, threads)
+
+
+def _best_paths(targets: np.ndarray, stages: Sequence[_Entries], mbest: int, threads: int) -> np.ndarray:
+    """Return the indices [F, stages] of the best path of each of targets [F, k]."""
+    return _search(np.ascontiguousarray(targets), stages, mbest, 1, threads)[0][:, 0]
 
 
 def search_smoothed(
@@ -309,19 +313,26 @@ def search_smoothed(
     error of itself and both neighbours most where these stay as they are, `_SWEEPS` times over all. At 12 bits and a
     `smooth` of 0.25 the error of the latents of 240118 falls to 56 %; smoothing without that search leaves 80 %.
     """
-    options: dict[str, Any] = {"st": st, "en": en, "threads": threads}
-    indices = search(vectors, codebooks, mbest, **options)
-    sent = decode(indices, codebooks)
+    vectors, codebooks = _searchable(vectors, codebooks, mbest, threads)
+    elements = _elements(vectors.shape[1], st, en)
+    stages = [_entries(codebook[:, elements]) for codebook in codebooks]
+    indices = _best_paths(vectors[:, elements], stages, mbest, threads)
+    sent, searched = decode(indices, codebooks), np.full_like(vectors, np.nan)
     middle = 1 - 2 * smooth
     for first in (*range(3),) * _SWEEPS:
-        changed = np.arange(first, len(sent), 3)
+        third = np.arange(first, len(sent), 3)
+        before, own, after = (
+            np.pad(vectors - smoothed(sent, smooth), ((1, 1), (0, 0)))[third + place] for place in range(3)
+        )
+        wanted = sent[third] + (smooth * (before + after) + middle * own) / (2 * smooth**2 + middle**2)
+        wanted = wanted.astype(np.float32)
+        # What was searched before would find the same entries.
+        new = (wanted != searched[third]).any(axis=1)
+        changed = third[new]
         if not len(changed):
             continue
-        before, own, after = (
-            np.pad(vectors - smoothed(sent, smooth), ((1, 1), (0, 0)))[changed + place] for place in range(3)
-        )
-        wanted = sent[changed] + (smooth * (before + after) + middle * own) / (2 * smooth**2 + middle**2)
-        indices[changed] = search(wanted.astype(np.float32), codebooks, mbest, **options)
+        searched[changed] = wanted[new]
+        indices[changed] = _best_paths(wanted[new][:, elements], stages, mbest, threads)
         sent[changed] = decode(indices[changed], codebooks)
     return indices
 
