@@ -42,7 +42,7 @@ from mlquant.networks.settings import Network
 from mlquant.plan.reading import given, mapping_of
 from mlquant.quantisers.settings import Quantiser, Size, VectorQuantiser
 from mlquant.speech.archives import matches
-from mlquant.speech.settings import Corpus, HeldOutVoice, Part, Sample, Source, TestSet, audio_files
+from mlquant.speech.settings import Corpus, HeldOutVoice, Part, Sample, SetPart, Source, TestSet, audio_files
 from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
@@ -270,6 +270,7 @@ def load(raw: Any) -> Config:
         for section, entries in sections.items()
     }
     config = config.model_copy(update=ordered)
+    config = config.model_copy(update={"test_sets": _with_voices(config, faults)})
     config = config.model_copy(update={"networks": config.networks | _derived_networks(config, text, faults)})
     config = config.model_copy(update={"quantisers": config.quantisers | _derived_quantisers(config, faults)})
     _check_unread(config, faults)
@@ -795,9 +796,11 @@ def _check_own_files(config: Config, faults: Faults) -> None:
     for path in own_files(config):
         if (first := seen.setdefault(path.stem, path)) != path and path.stem in used:
             faults.append(f"config: sample {path.stem!r}: found {first} and {path}, expected one file of that name")
-    for name, corpus in config.corpora.items():
-        for part, settings in corpus.parts.items():
-            where = f"config: corpora.{name}.parts.{part}."
+    for section, entries in (("corpora", config.corpora), ("test_sets", config.test_sets)):
+        for place, settings in (
+            (f"{name}.parts.{part}", one) for name, of in entries.items() for part, one in of.parts.items()
+        ):
+            where = f"config: {section}.{place}."
             with faults.gathered():
                 try:
                     found = audio_files(settings.files) if settings.files else []
@@ -847,22 +850,36 @@ def _without_samples(config: Config) -> Config:
 
 
 def _without_voices(config: Config) -> Config:
-    """Return the configuration with the voices of `held_out_voices` excluded from the parts of corpora."""
+    """Return the configuration with the voices of `held_out_voices` excluded from the parts that are trained on."""
     of_source: dict[str, list[str]] = {}
     for voice in config.held_out_voices.values():
         for source, patterns in voice.files().items():
             of_source.setdefault(source, []).extend(patterns)
-    corpora = dict(config.corpora)
+    corpora = {}
     for name, corpus in config.corpora.items():
-        if corpus.with_held_out_voices:
-            continue
         parts = dict(corpus.parts)
         for place, part in corpus.parts.items():
             patterns = [one for one in of_source.get(part.source or "", []) if one not in part.exclude]
-            if patterns:
+            if patterns and not part.held_out:
                 parts[place] = part.model_copy(update={"exclude": [*part.exclude, *patterns]})
         corpora[name] = corpus.model_copy(update={"parts": parts})
     return config.model_copy(update={"corpora": corpora})
+
+
+def _with_voices(config: Config, faults: Faults) -> dict[str, TestSet]:
+    """Return the test sets, in which each of the `held_out_voices` is a part of those that ask for it."""
+    found = dict(config.test_sets)
+    for name, entry in config.test_sets.items():
+        if entry.held_out_voices:
+            with faults.gathered(name):
+                if not config.held_out_voices:
+                    raise InputError(f"config: test_sets.{name}.held_out_voices: the table is empty, expected a voice")
+                parts = {
+                    voice: SetPart(**entry.parts_with, **about.model_dump(include={"sex", "source", "include"}))
+                    for voice, about in config.held_out_voices.items()
+                }
+                found[name] = entry.model_copy(update={"parts": parts, "parts_with": {}})
+    return found
 
 
 def own_files(config: Config) -> list[Path]:

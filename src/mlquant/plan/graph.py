@@ -30,11 +30,12 @@ from mlquant.speech.settings import (
     Choice,
     Clips,
     SeededChoice,
-    SeededClips,
     Source,
     Url,
     audio_files,
     of_shard,
+    own_tables,
+    prefix_of,
 )
 from mlquant.studies import stages as studies
 from mlquant.studies.shared import paths_in
@@ -190,31 +191,35 @@ class Graph:
     def test_set(self, name: str) -> list[Shard]:
         """The shards of a test set, with their features."""
         if name not in self._sets:
-            entry = self.config.test_sets[name]
-            self._sets[name] = [
-                self._shard(f"{name}_{part_name}_{shard + 1}", prepared)
-                for part_name, part in entry.parts.items()
-                for shard, prepared in enumerate(self._prepared_set(f"{name}_{part_name}", part_name, entry.seed, part))
-            ]
+            self._sets[name] = [self._shard(node.name, node) for node in self._prepared_set(name)]
         return self._sets[name]
 
-    def _prepared_set(self, label: str, name: str, seed: int, part: Any) -> list[Node]:
-        """The nodes that prepare the utterances of a part, one for each shard."""
-        settings = {"seed": seed, "name": name, **part.model_dump(include=set(Clips.model_fields))}
-        counted = keys.without_neutral(settings, keys.neutral_of(SeededClips))
-        files: list[str] = []
-        if part.files:
-            settings["files"] = part.files
-            files = audio_files(part.files)
-        nodes = []
-        for shard in range(part.shards):
-            of_it, numbered = settings | {"shard": shard}, counted | {"shard": shard}
-            if part.files:
-                own = of_shard(files, SeededClips(**of_it))
-                inputs: dict[str, Any] = {"own": own}
+    def _prepared_set(self, name: str) -> list[Node]:
+        """The nodes that prepare the utterances of a test set, one for each shard."""
+        entry = self.config.test_sets[name]
+        parts, archives, tables, own = {}, [], [], {}
+        for part_name, part in entry.parts.items():
+            clips = part.model_dump(include=set(Clips.model_fields))
+            parts[part_name] = keys.without_neutral(clips, keys.neutral_of(Clips))
+            if part.source:
+                archive = self.source(part.source, self.config.sources[part.source]).file("speech.tar")
+                parts[part_name]["archive"] = archive
+                archives.append(archive)
             else:
-                inputs = {"speech": self.source(part.source, self.config.sources[part.source]).file("speech.tar")}
-            nodes.append(self.add(speech.prepare_set, f"{label}_{shard + 1}", of_it, numbered, **inputs))
+                parts[part_name]["files"] = part.files
+                own[part_name] = audio_files(str(part.files))
+            for table in (part.sex, part.transcripts):
+                tables += own_tables(table, part.files) if isinstance(table, str) else []
+        nodes = []
+        for shard in range(entry.shards):
+            settings = {"seed": entry.seed, "shard": shard, "shards": entry.shards, "parts": parts}
+            files = list(dict.fromkeys(tables))
+            for part_name, paths in own.items():
+                part = entry.parts[part_name]
+                prefix = prefix_of(part_name, part, len(parts))
+                files += of_shard(paths, part, entry.seed, shard, entry.shards, prefix)
+            speech_of = {"speech": list(dict.fromkeys(archives)), "own": files}
+            nodes.append(self.add(speech.prepare_set, f"{name}_{shard + 1}", settings, settings, **speech_of))
         return nodes
 
     def _shard(self, name: str, prepared: Node) -> Shard:

@@ -38,6 +38,7 @@ MEMBERS = 200_000  # most files and folders in an archive
 NAMES = 16 << 20  # most characters in the names of its audio files
 HEADER = 8 << 10  # most bytes of the name and attributes of a file in a tar
 DIRECTORY = 24 << 20  # most bytes of the directory of a zip
+TABLES = (".txt", ".csv")  # suffixes of text that is kept beside audio: transcripts, and tables of speakers
 XZ_MEMORY = 256 << 20  # most bytes of memory to decompress with; `xz -9` takes 65 MB
 WHOLE_SECONDS = 600  # most seconds that a download, or an archive, may take
 BAD_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
@@ -85,7 +86,7 @@ def save(chunks: Iterator[bytes], path: Path) -> int:
 
 
 def unpack(name: str, download: Path, scratch: Path, origin: str) -> tuple[Path, dict[str, tuple[int, int]]]:
-    """Find the audio files in a download, which is a .deb, a zip, a tar of any compression, or one audio file.
+    """Find the audio files and tables in a download: a .deb, a zip, a tar of any compression, or one audio file.
 
     Returns a file that holds them uncompressed and, by path, the offset and the bytes of each in that file. Raises
     InputError, which begins with `origin`, for a damaged archive and for one without audio.
@@ -103,7 +104,7 @@ def unpack(name: str, download: Path, scratch: Path, origin: str) -> tuple[Path,
         raise_if_disk_full(error)
         raise InputError(f"{origin}: {name} is corrupt or no archive ({error})") from None
     _tell(unread, origin)
-    if not places:
+    if not any(path.lower().endswith(SUFFIXES) for path in places):
         raise InputError(f"{origin}: {name} holds no audio, expected files named {', '.join(SUFFIXES)}")
     return content, places
 
@@ -116,7 +117,7 @@ def _tell(unread: list[str], where: object) -> None:
 def _plain_tar(archive: Path, scratch: Path, unread: list[str]) -> Path:
     """Return the content of an archive as an uncompressed tar in `scratch`; such a tar itself stays where it is.
 
-    A zip keeps audio alone; what it has of audio that is not read is added to `unread`.
+    A zip keeps audio and tables alone; what it has of audio that is not read is added to `unread`.
     """
     plain = scratch / "plain.tar"
     start = _first_bytes(archive)
@@ -204,7 +205,7 @@ class _Bounded:
 
 
 def _pack_zip(archive: Path, target: Path, unread: list[str]) -> Path:
-    """Write the audio files of a zip as a tar."""
+    """Write the audio files and tables of a zip as a tar."""
     with open(archive, "rb") as file:
         bounded = _Bounded(file, DIRECTORY)
         with zipfile.ZipFile(bounded) as bundle, tarfile.open(target, "w", format=tarfile.PAX_FORMAT) as tar:
@@ -216,7 +217,7 @@ def _pack_zip(archive: Path, target: Path, unread: list[str]) -> Path:
                 raise ValueError(f"holds more than {LIMIT} bytes")
             for info in members:
                 regular = not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-                path = _audio_path(info.filename, regular, unread)
+                path = _kept_path(info.filename, regular, unread)
                 if path is None:
                     continue
                 # With other methods zipfile decompresses a whole file at once, however large it gets.
@@ -230,7 +231,7 @@ def _pack_zip(archive: Path, target: Path, unread: list[str]) -> Path:
 
 
 def _places(tar_file: Path, unread: list[str]) -> dict[str, tuple[int, int]]:
-    """Return the offset and the bytes of each audio file in an uncompressed tar, by path.
+    """Return the offset and the bytes of each audio file and table in an uncompressed tar, by path.
 
     Audio that is not read is added to `unread`.
     """
@@ -239,7 +240,7 @@ def _places(tar_file: Path, unread: list[str]) -> dict[str, tuple[int, int]]:
         bounded = _Bounded(file, HEADER)
         with tarfile.open(fileobj=bounded, mode="r:", encoding="utf-8") as tar:
             while info := tar.next():
-                path = _audio_path(info.name, info.isreg() and not info.issparse(), unread)
+                path = _kept_path(info.name, info.isreg() and not info.issparse(), unread)
                 if not 0 <= info.size <= LIMIT:
                     raise ValueError(f"{info.name} has {info.size} bytes, expected at most {LIMIT}")
                 if path in places:
@@ -261,10 +262,13 @@ def _places(tar_file: Path, unread: list[str]) -> dict[str, tuple[int, int]]:
     return places
 
 
-def _audio_path(name: str, regular: bool, unread: list[str]) -> str | None:
-    """Return the path under which a member is kept; None if it is not audio, not a plain file, or leads outside."""
+def _kept_path(name: str, regular: bool, unread: list[str]) -> str | None:
+    """Return the path under which a member is kept; None if it is neither audio nor a table, or leads outside.
+
+    Nor is one kept that is not a plain file.
+    """
     path = PurePosixPath(name)
-    if path.suffix.lower() not in SUFFIXES:
+    if path.suffix.lower() not in (*SUFFIXES, *TABLES):
         if path.suffix.lower() in UNREAD and regular:
             unread.append(one_line(name))
         return None
@@ -311,8 +315,8 @@ def write_archive(path: Path, content: Path, places: dict[str, tuple[int, int]])
     return entries
 
 
-def read_archive(path: Path) -> dict[str, Callable[[], bytes]]:
-    """Return the audio files of a tar, by path, each as a function that reads its bytes."""
+def read_archive(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, Callable[[], bytes]]:
+    """Return the audio files of a tar, or those with other `suffixes`, by path: each as a function to its bytes."""
     unread: list[str] = []
     try:
         places = _places(path, unread)
@@ -321,7 +325,8 @@ def read_archive(path: Path) -> dict[str, Callable[[], bytes]]:
     except BAD_ARCHIVE as error:
         raise InputError(f"{path}: not an archive that can be read ({error}), expected tar") from None
     _tell(unread, path)
-    return {name: partial(_read_part, path, *place) for name, place in places.items()}
+    kept = {name: place for name, place in places.items() if name.lower().endswith(suffixes)}
+    return {name: partial(_read_part, path, *place) for name, place in kept.items()}
 
 
 def _read_part(path: Path, offset: int, size: int) -> bytes:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from mlquant.core.blocks import Block, FilePath, Name, Positive, Text, nearest, quoted, refusal
+from mlquant.core.blocks import Block, FilePath, Name, Positive, Text, checked, nearest, quoted, refusal
 from mlquant.core.containers import READ, SUFFIXES, some_of
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
@@ -109,7 +109,7 @@ class Sample(Block):
 class HeldOutVoice(Block):
     """A voice that nothing is trained on, to measure on: files of a source.
 
-    They are left out of every corpus but those `with_held_out_voices`.
+    Each part of a corpus leaves them out, unless the part itself is `held_out`.
     """
 
     sex: Annotated[Literal["m", "f"], Setting(help="sex of the speaker, as the pitch tells it")]
@@ -262,9 +262,6 @@ class Corpus(Block):
     """Training speech: parts that are each chosen, prepared and analysed by themselves."""
 
     seed: Annotated[Seed, Setting(help="seed of the choice of files and of all that is drawn for them")] = 1
-    with_held_out_voices: Annotated[
-        bool, Setting(help="true: the voices of `held_out_voices` are not left out of this corpus")
-    ] = False
     parts: Annotated[dict[Name, Part], Field(min_length=1), Setting(help="its parts by name; see Parts")]
     parts_with: Annotated[Settings, Setting(help="settings that each part has where it does not set them itself")] = {}
     parts_again: Annotated[
@@ -308,6 +305,10 @@ Sex = Literal["m", "f"]
 Range_s = Annotated[
     list[Annotated[float, Setting(gt=0, le=60)]], Field(min_length=2, max_length=2), AfterValidator(_rising)
 ]
+Shards = Annotated[
+    int,
+    Setting(help="number of jobs that each stage takes; an utterance that is added redoes its own", gt=0, le=1000),
+]
 
 
 class Clips(Block):
@@ -331,20 +332,43 @@ class Clips(Block):
             "of one speaker, who has the name of the part"
         ),
     ] = None
-    sex: Annotated[Sex | dict[Name, Sex] | None, Setting(help="sex of the speaker, or of each speaker by name")] = None
-    shards: Annotated[
-        Annotated[int, Setting(gt=0, le=1000)],
-        Setting(help="number of jobs that each stage takes; an utterance that is added redoes its own"),
-    ] = 4
+    sex: Annotated[
+        dict[Name, Sex] | FilePath | None,
+        Setting(
+            help="sex of the speaker, m or f; or of each speaker by name; or a table: a CSV file with the columns "
+            "speaker and sex, or one as LibriSpeech's SPEAKERS.TXT. It is a file of your own, or one in the source, "
+            "by a glob that matches the end of its path"
+        ),
+    ] = None
+    transcripts: Annotated[
+        FilePath | None,
+        Setting(
+            help="tables of what is said, by a glob: of your own, also below the folder of `files`, or in the source. "
+            "They are as LibriSpeech's *.trans.txt, whose lines have the name of a file and its words, or CSV files "
+            "with the columns file and transcript",
+            neutral=None,
+        ),
+    ] = None
 
 
-class SeededClips(Clips):
-    """Clips with their seed: shard number `shard` of the utterances of the part `name`."""
+class GivenClips(Clips):
+    """A part of a set, as `prepare-set` takes it."""
 
-    name: Annotated[str, Setting(help="name of the part, which is that of its only speaker")]
+    archive: Annotated[str | None, Setting(help="a tar written by fetch")] = None
+    files: Annotated[str | None, Setting(help="a folder or glob of audio files, in place of an archive")] = None
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> GivenClips:
+        return _from_one_of(self, "archive")
+
+
+class SetShard(Block):
+    """A shard of a test set: those of its utterances whose names give the number of the shard."""
+
     seed: Annotated[Seed, Setting(help="seed of the choice of utterances")] = 1
-    files: Annotated[str | None, Setting(help="folder or glob of your own files, in place of those given")] = None
     shard: Annotated[Seed, Setting(help="number of the shard, from 0")] = 0
+    shards: Shards = 1
+    parts: Annotated[dict[Name, GivenClips], Field(min_length=1), Setting(help="the parts of the set by name")]
 
 
 class SetPart(Clips):
@@ -355,18 +379,31 @@ class SetPart(Clips):
 
     @model_validator(mode="after")
     def _one_origin(self) -> SetPart:
-        if (self.source is None) == (self.files is None):
-            found = "neither" if self.source is None else "both"
-            raise refusal(f"has {found} of source and files, expected exactly one of them")
-        return self
+        return _from_one_of(self, "source")
+
+
+def _from_one_of(part: Any, other: str) -> Any:
+    """Return a part; refuse one that has not exactly one of `files` and another origin."""
+    if (getattr(part, other) is None) == (part.files is None):
+        found = "neither" if part.files is None else "both"
+        raise refusal(f"has {found} of {other} and files, expected exactly one of them")
+    return part
 
 
 class TestSet(Block):
-    """Utterances of many speakers, on which experiments are measured. One with a single part may hold its settings."""
+    """Utterances of many speakers, on which experiments are measured.
+
+    One with a single part may hold the settings of that part itself. With `held_out_voices` these are the settings of
+    each voice.
+    """
 
     __test__: ClassVar = False  # pytest would take it for a test
     seed: Annotated[Seed, Setting(help="seed of the choice of utterances")] = 1
-    parts: Annotated[dict[Name, SetPart], Field(min_length=1), Setting(help="its parts by name; see SetParts")]
+    shards: Shards = 4
+    held_out_voices: Annotated[
+        bool, Field(exclude=True), Setting(help="true: each voice of the table `held_out_voices` is a part of it")
+    ] = False
+    parts: Annotated[dict[Name, SetPart], Setting(help="its parts by name; see SetParts")] = {}
     parts_with: Annotated[Settings, Setting(help="settings that each part has where it does not set them itself")] = {}
 
     @classmethod
@@ -379,20 +416,36 @@ class TestSet(Block):
         """Give each part the settings that all have in common; the settings of a single part may stand in the set."""
         if not isinstance(data, dict):
             return data
-        common = data.get("parts_with", {})
+        common, parts = data.get("parts_with", {}), data.get("parts", {})
         if not isinstance(common, dict):
             raise refusal(f"found {quoted(common)}, expected settings of parts", "parts_with")
         for key in common:
             if key not in SetPart.model_fields:
                 raise refusal(f"unknown key {quoted(key)}, {nearest(key, SetPart.model_fields)}", "parts_with")
         own = {key: value for key, value in data.items() if key in SetPart.model_fields}
-        if own and "parts" in data:
+        rest = {key: value for key, value in data.items() if key not in own}
+        if data.get("held_out_voices") is True:
+            return rest | {"parts_with": cls._of_voices(common | own, parts)}
+        if own and parts:
             raise refusal(f"has {', '.join(own)} and parts, expected these settings in parts or in parts_with")
-        parts = data.get("parts", {"all": own} if own else None)
+        if not (own or parts):
+            raise refusal("has no parts, expected source, files, parts, or held_out_voices: true")
         if not isinstance(parts, dict):
             return data
+        parts = parts or {"all": own}
         parts = {name: common | part if isinstance(part, dict) else part for name, part in parts.items()}
-        return {key: value for key, value in data.items() if key not in own} | {"parts": parts, "parts_with": {}}
+        return rest | {"parts": parts, "parts_with": {}}
+
+    @staticmethod
+    def _of_voices(settings: dict, parts: Any) -> dict:
+        """Return settings that all held-out voices have in common; refuse those that the table gives."""
+        given = [key for key in ("source", "files", "include", "speakers", "sex") if key in settings]
+        if given or parts:
+            raise refusal(f"has held_out_voices and {', '.join(given or ['parts'])}, expected one of them")
+        if faults := checked(Clips, settings)[1]:
+            place, fault = faults[0]
+            raise refusal(fault, ".".join(map(str, place)))
+        return settings
 
 
 def taken(paths: Iterable[str], include: list[str], exclude: list[str]) -> list[str]:
@@ -435,13 +488,26 @@ def shard_of(name: str, shards: int) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") % shards
 
 
-def of_shard(files: list[str], clips: SeededClips) -> list[str]:
+def prefix_of(part: str, clips: Clips, parts: int) -> str:
+    """Return what the names of a part's utterances begin with; that of its only speaker is the name of the part."""
+    return f"{part}_" if parts > 1 and (clips.speakers or not clips.seconds) else ""
+
+
+def of_shard(files: list[str], clips: Clips, seed: int, shard: int, shards: int, prefix: str) -> list[str]:
     """Return those of a user's own files that a shard needs: its own where the names say which these are, else all."""
     if clips.seconds or clips.minutes:
         return files
-    chosen = by_seed(taken(files, clips.include, clips.exclude), clips.seed)[: clips.utterances]
-    names = short_names(chosen)
-    return [path for path in files if path in names and shard_of(names[path], clips.shards) == clips.shard]
+    names = short_names(by_seed(taken(files, clips.include, clips.exclude), seed)[: clips.utterances])
+    return [path for path in files if path in names and shard_of(prefix + names[path], shards) == shard]
+
+
+def own_tables(pattern: str, files: str | None) -> list[str]:
+    """The user's own tables that a path or glob names, by itself or below the folder `files`; none is no error."""
+    found = glob.glob(pattern, recursive=True)
+    if not found and files and not Path(pattern).is_absolute():
+        folder = glob.escape(files) if Path(files).is_dir() else str(Path(files).parent)
+        found = glob.glob(f"{folder}/**/{pattern}", recursive=True)
+    return sorted(path for path in found if Path(path).is_file())
 
 
 def audio_files(pattern: str) -> list[str]:

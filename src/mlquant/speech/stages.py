@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from mlquant.core.errors import log
-from mlquant.core.stage import Aside, File, Json, Setting, stage
+from mlquant.core.stage import Aside, File, Json, Root, Setting, stage
 
 AUDIO = "any audio file that libsndfile reads, or headerless 16-bit 8 kHz .raw"
 Archive = Annotated[Path, File(help=f"a tar written by fetch, or {AUDIO}")]
@@ -56,24 +56,22 @@ def prepare_sample(
     "sets",
     raw="speech.raw",
     utterances="utterances.csv",
-    found=("own",),
-    example="""speech.tar --settings '{"name": "ann", "seconds": [5, 8]}' -o set.raw --utterances set.csv""",
+    found=("speech", "own"),
+    example="""--settings '{"parts": {"a": {"archive": "a.tar", "seconds": [5, 8]}}}' -o a.raw --utterances a.csv""",
 )
 def prepare_set(
-    speech: Annotated[list[Path], File(help=f"a tar written by fetch, or audio: {AUDIO}")] = [],  # noqa: B006
     *,
-    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.speech.settings:SeededClips")],
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.speech.settings:SetShard")],
     raw: Raw,
     utterances: Annotated[Path, File(help="CSV of the utterances and their places in the speech")],
+    root: Root = None,
 ) -> None:
     """Choose utterances for a test set, and write their speech."""
     from mlquant.core import blocks
     from mlquant.speech import sets
-    from mlquant.speech.settings import SeededClips, audio_files
+    from mlquant.speech.settings import SetShard
 
-    checked = blocks.validate(SeededClips, settings, "settings").model_dump()
-    own = audio_files(checked["files"]) if checked["files"] else ()
-    sets.prepare([Path(name) for name in own] or speech, checked, raw, utterances)
+    sets.prepare(blocks.validate(SetShard, settings, "settings"), raw, utterances, root)
 
 
 @stage(
