@@ -2,15 +2,17 @@
 
 import csv
 import json
+import tarfile
 
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from support.commands import run, succeeds
-from support.workflow import synthetic_speech
+from support.workflow import ROOT, synthetic_speech
 
 from mlquant.core import disk, records
 from mlquant.experiments import sets
@@ -32,7 +34,6 @@ def folder(tmp_path_factory):
         folder,
         "set",
         files=str(folder / "own"),
-        shards=1,
         speakers="/([a-z]+)_[0-9]+.wav",
         sex={"ann": "f", "bob": "m"},
     )
@@ -48,11 +49,15 @@ def folder(tmp_path_factory):
     return folder
 
 
-def prepare(folder, name, *files, **settings):
-    words = [*files, "--settings", json.dumps({"name": "mine", "seed": 1, **settings})]
-    return succeeds(
-        "prepare-set", *words, "-o", folder / f"{name}.raw", "--utterances", folder / f"{name}.csv", cwd=folder
-    )
+def words_of(folder, name, settings):
+    """The words of prepare-set for a set of one part, or of `parts`."""
+    of_set = {key: settings.pop(key) for key in ("seed", "shard", "shards", "parts") if key in settings}
+    given = json.dumps({"parts": {"mine": settings}} | of_set)
+    return ["prepare-set", "--settings", given, "-o", folder / f"{name}.raw", "--utterances", folder / f"{name}.csv"]
+
+
+def prepare(folder, name, **settings):
+    return succeeds(*words_of(folder, name, settings), cwd=folder)
 
 
 def rows_of(path):
@@ -147,7 +152,7 @@ def prepared(folder, path, own, shard):
 
 
 def test_short_files_are_joined_with_pauses_and_long_ones_are_cut_in_pauses(folder, tmp_path):
-    prepare(folder, tmp_path / "clips", *(folder / f"own/{name}.wav" for name in NAMES), seconds=[2, 3], shards=1)
+    prepare(folder, tmp_path / "clips", files=str(folder / "own"), seconds=[2, 3])
     rows, speech = rows_of(tmp_path / "clips.csv"), records.read_speech(tmp_path / "clips.raw")
     assert rows and all(2 * 8000 <= int(row["samples"]) <= 3 * 8000 for row in rows)
     first = rows[0]["files"].split(" + ")
@@ -156,7 +161,7 @@ def test_short_files_are_joined_with_pauses_and_long_ones_are_cut_in_pauses(fold
     assert not speech[len(piece) : len(piece) + 1600].any()
     long = np.concatenate([FILES["ann_1"], np.zeros(1600, np.int16), FILES["bob_1"], FILES["bob_2"], FILES["cid_1"]])
     soundfile.write(tmp_path / "long.wav", long, 8000, "PCM_16")
-    prepare(folder, tmp_path / "cut", tmp_path / "long.wav", seconds=[0.5, 1.5], shards=1)
+    prepare(folder, tmp_path / "cut", files=str(tmp_path / "long.wav"), seconds=[0.5, 1.5])
     rows = rows_of(tmp_path / "cut.csv")
     assert len(rows) > 2 and all(0.5 * 8000 <= int(row["samples"]) <= 1.5 * 8000 for row in rows)
     assert 7200 <= int(rows[0]["samples"]) <= 8800  # in the pause
@@ -165,11 +170,37 @@ def test_short_files_are_joined_with_pauses_and_long_ones_are_cut_in_pauses(fold
 def test_as_many_utterances_are_drawn_as_are_asked_for(folder, tmp_path):
     found = {}
     for seed in (1, 2):
-        prepare(folder, tmp_path / str(seed), files=str(folder / "own"), utterances=2, seed=seed, shards=1)
+        prepare(folder, tmp_path / str(seed), files=str(folder / "own"), utterances=2, seed=seed)
         found[seed] = {row["utterance"] for row in rows_of(tmp_path / f"{seed}.csv")}
         assert len(found[seed]) == 2
-    prepare(folder, tmp_path / "minutes", files=str(folder / "own"), minutes=0.04, shards=1)
+    prepare(folder, tmp_path / "minutes", files=str(folder / "own"), minutes=0.04)
     assert 0 < sum(int(row["samples"]) for row in rows_of(tmp_path / "minutes.csv")) <= 0.04 * 60 * 8000
+
+
+TABLES = {
+    "sexes.csv": "speaker,sex\nann,F\nbob,m\n",
+    "SPEAKERS.TXT": ";ID |SEX| SUBSET\nann | F | test-clean | 8.1 | Ann Lee\nbob | M | test-clean | 8.1 | Bob\n",
+    "no_sex.csv": "name,sex\nann,f\n",
+    "odd.csv": "speaker,sex\nann,x\n",
+    "odd.TXT": "ann | x | test-clean\n",
+    "others.csv": "speaker,sex\nzoe,f\n",
+    "words.csv": "file,transcript\nann_1.wav,one two\nown/bob_1.wav,three\ncid_1,four\n",
+    "a.trans.txt": "ann_1 one two\nbob_1 three\n",
+    "b.trans.txt": "cid_1 four\n",
+    "other.trans": "zoe_1 five\n",
+    "empty.trans": "ann_1\n",
+    "twice.trans": "ann_1 one\nann_1 two\n",
+    "short.csv": "file,transcript\nann_1.wav\n",
+    "latin.trans": "ann_1 caf\xe9\n",
+}
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tables")
+    for name, text in TABLES.items():
+        (folder / name).write_text(text, encoding="latin-1")
+    return folder
 
 
 @pytest.mark.parametrize(
@@ -179,13 +210,124 @@ def test_as_many_utterances_are_drawn_as_are_asked_for(folder, tmp_path):
         ({"speakers": "speaker([0-9])"}, "finds no name in"),
         ({"utterence": 3}, "unknown key 'utterence', the nearest valid one is 'utterances'"),
         ({"seconds": [3, 2]}, "expected the lower end first"),
+        ({"sex": "gone.csv"}, "sex: there is no file 'gone.csv'"),
+        ({"sex": "no_sex.csv"}, "no_sex.csv: found the header 'name,sex', expected the columns speaker and sex"),
+        ({"sex": "odd.csv"}, "odd.csv: found 'x' as the sex of 'ann', expected m or f"),
+        ({"sex": "odd.TXT"}, "odd.TXT: found 'x' as the sex of 'ann', expected m or f"),
+        ({"sex": "others.csv"}, "others.csv: has none of the 3 speakers, as ann, but zoe"),
+        ({"sex": {"zoe": "f"}}, "sex: has none of the 3 speakers, as ann, but zoe"),
+        ({"sex": {"ann": "x"}}, "sex.ann: found 'x', expected 'm' or 'f'"),
+        ({"transcripts": "*.txt.gone"}, "transcripts: there is no file '*.txt.gone'"),
+        ({"transcripts": "other.trans"}, "other.trans: has a transcript of none of the 5 files"),
+        ({"transcripts": "empty.trans"}, "empty.trans: found the line 'ann_1', expected a name and its words"),
+        ({"transcripts": "twice.trans"}, "twice.trans: 'ann_1' is there twice, with 'one' and 'two', expected once"),
+        ({"transcripts": "short.csv"}, "short.csv: a row is shorter than the header"),
+        (
+            {"transcripts": "sexes.csv"},
+            "sexes.csv: found the header 'speaker,sex', expected the columns file and transcript",
+        ),
+        ({"transcripts": "latin.trans"}, "latin.trans: is no text in UTF-8"),
     ],
 )
-def test_a_choice_that_cannot_be_is_one_line(folder, tmp_path, changes, says):
-    settings = json.dumps({"name": "mine", "files": str(folder / "own"), **changes})
-    ended = run("prepare-set", "--settings", settings, "-o", tmp_path / "x.raw", "--utterances", tmp_path / "x.csv")
+def test_a_choice_that_cannot_be_is_one_line(folder, tables, tmp_path, changes, says):
+    settings = {"files": str(folder / "own"), "speakers": "/([a-z]+)_[0-9]", **changes}
+    ended = run(*words_of(tmp_path, "x", settings), cwd=tables)
     assert ended.status == 1 and len(ended.err) == 1 and says in ended.err[0], ended.err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("sex", ["sexes.csv", "SPEAKERS.TXT"])
+@pytest.mark.parametrize("transcripts", ["words.csv", "*.trans.txt"])
+def test_sex_and_transcripts_come_from_tables(folder, tables, tmp_path, sex, transcripts):
+    own = {"files": str(folder / "own"), "speakers": "/([a-z]+)_[0-9]", "sex": sex, "transcripts": transcripts}
+    succeeds(*words_of(tmp_path, "x", own), cwd=tables)
+    found = {row["utterance"]: (row["sex"], row["transcript"]) for row in rows_of(tmp_path / "x.csv")}
+    assert found == {
+        **{"ann_1": ("f", "one two"), "ann_2": ("f", "")},
+        **{"bob_1": ("m", "three"), "bob_2": ("m", ""), "cid_1": ("", "four")},
+    }
+
+
+def test_a_table_may_lie_below_the_folder_of_the_files(folder, tables, tmp_path):
+    deep = tmp_path / "own/deep"
+    deep.mkdir(parents=True)
+    for name in ("ann_1", "bob_1"):
+        soundfile.write(deep / f"{name}.wav", FILES[name], 8000, "PCM_16")
+    (deep / "deep.trans.txt").write_text(TABLES["a.trans.txt"])
+    prepare(folder, tmp_path / "x", files=str(tmp_path / "own"), transcripts="*.trans.txt")
+    assert {row["transcript"] for row in rows_of(tmp_path / "x.csv")} == {"one two", "three"}
+
+
+def test_joined_whole_files_have_the_words_of_all_and_a_cut_file_has_none(tmp_path):
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("ann_1", "ann_2", "bob_1"):
+        soundfile.write(own / f"{name}.wav", FILES[name], 8000, "PCM_16")
+    soundfile.write(own / "bob_2.wav", np.tile(FILES["bob_2"], 4), 8000, "PCM_16")
+    said = {"ann_1": "a b", "ann_2": "c", "bob_1": "d", "bob_2": "e f g h"}
+    lines = ["file,transcript", *(f"{name}.wav,{words}" for name, words in said.items())]
+    (own / "words.csv").write_text("\n".join(lines) + "\n")
+    settings = {"files": "own", "speakers": "/([a-z]+)_[0-9]", "transcripts": "words.csv", "seconds": [1.5, 2.5]}
+    succeeds(*words_of(tmp_path, "x", settings), cwd=tmp_path)
+    found = [(row["files"], row["transcript"]) for row in rows_of(tmp_path / "x.csv")]
+    (of_ann,) = [words for files, words in found if "ann_1" in files]
+    assert sorted(of_ann.split()) == ["a", "b", "c"]
+    cut = [words for files, words in found if "bob_2" in files]
+    assert len(cut) > 1 and not any(cut)
+
+
+def archive_of_librispeech(folder):
+    """An archive as LibriSpeech's: FLAC of 16 kHz in nested folders, transcripts beside them, and SPEAKERS.TXT."""
+    root = folder / "LibriSpeech"
+    said = {}
+    for i, (speaker, chapter) in enumerate((("1089", "134686"), ("1089", "134691"), ("4446", "2271"))):
+        place = root / "test-clean" / speaker / chapter
+        place.mkdir(parents=True)
+        names = [f"{speaker}-{chapter}-{n:04}" for n in range(2)]
+        for n, name in enumerate(names):
+            speech = np.repeat(synthetic_speech(0.6, 110 + 30 * i, 10 * i + n), 2)
+            soundfile.write(place / f"{name}.flac", speech, 16000, "PCM_16")
+            said[name] = f"WORDS OF {speaker} NUMBER {n}"
+        lines = [f"{name} {said[name]}\n" for name in names]
+        (place / f"{speaker}-{chapter}.trans.txt").write_text("".join(lines))
+    (root / "SPEAKERS.TXT").write_text(
+        "; Some explanations | of the fields\n;ID  |SEX| SUBSET           |MINUTES| NAME\n"
+        "1089 | M | test-clean       | 8.03  | Peter Bobbe\n4446 | F | test-clean       | 8.04  | Jen | Maxwell\n"
+    )
+    (root / "README.TXT").write_text("about the corpus\n")
+    with tarfile.open(folder / "test-clean.tar.gz", "w:gz") as tar:
+        tar.add(root, "LibriSpeech")
+    return folder / "test-clean.tar.gz", said
+
+
+def test_an_archive_as_librispeech_gives_speakers_sexes_and_transcripts(folder, tmp_path):
+    archive, said = archive_of_librispeech(tmp_path)
+    source = json.dumps({"urls": [{"url": archive.as_uri()}]})
+    succeeds("fetch", source, "-o", tmp_path / "s.tar", "--manifest", tmp_path / "s.json")
+    entry = yaml.safe_load((ROOT / "workflow/config/test_sets.yaml").read_text())["test_sets"]["librispeech_clean"]
+    clips = {key: entry[key] for key in ("speakers", "sex", "transcripts")}
+    prepare(folder, tmp_path / "x", archive=str(tmp_path / "s.tar"), **clips)
+    rows = rows_of(tmp_path / "x.csv")
+    assert {row["utterance"]: row["transcript"] for row in rows} == said
+    assert {(row["speaker"], row["sex"]) for row in rows} == {("1089", "m"), ("4446", "f")}
+
+
+def test_a_shard_holds_utterances_of_all_parts(folder, tmp_path):
+    archive, _ = archive_of_librispeech(tmp_path)
+    source = json.dumps({"urls": [{"url": archive.as_uri()}]})
+    succeeds("fetch", source, "-o", tmp_path / "s.tar", "--manifest", tmp_path / "s.json")
+    of_tar = {"archive": str(tmp_path / "s.tar"), "seconds": [0.5, 0.7]}
+    parts = {"read": of_tar | {"sex": "m"}, "b": {"files": str(folder / "own"), "sex": "f"}}
+    rows = []
+    for shard in range(2):
+        prepare(folder, tmp_path / f"{shard}", parts=parts, shard=shard, shards=2)
+        rows.append(rows_of(tmp_path / f"{shard}.csv"))
+        assert {row["speaker"] for row in rows[-1]} == {"read", "b"}
+        assert all(shard_of(row["utterance"], 2) == shard for row in rows[-1])
+    names = [row["utterance"] for one in rows for row in one]
+    assert sorted(names) == sorted({*names}) and sum(name.startswith("b_") for name in names) == 5
+    assert [name for name in sorted(names) if name.startswith("read")] == [f"read_{n:03}" for n in range(1, 7)]
+    assert {row["speaker"] + row["sex"] for one in rows for row in one} == {"readm", "bf"}
 
 
 def test_files_of_other_utterances_are_refused_in_one_line(folder, tmp_path):

@@ -31,7 +31,7 @@ from mlquant.core.stage import Setting
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 100
 _short.maxlevel = 2
-_KIND = "\0"  # before the tags of a union: no key of a configuration holds it
+UNTOLD = "\0"  # before the tags of a union, which places of faults leave out: no key of a configuration holds it
 
 
 class Block(BaseModel):
@@ -115,9 +115,9 @@ def by_kind(*blocks: type[Block], default: str | None = None) -> Any:
                 raise refusal(f"{key} goes with kind {' or '.join(others)} only, found {found}")
         return data
 
-    tagged = [Annotated[block, Tag(_KIND + kind)] for kind, block in of_kind.items()]
+    tagged = [Annotated[block, Tag(UNTOLD + kind)] for kind, block in of_kind.items()]
     union = reduce(or_, tagged) if len(tagged) > 1 else tagged[0]
-    discriminated = Annotated[union, Discriminator(lambda data: _KIND + chosen(data))] if len(tagged) > 1 else union
+    discriminated = Annotated[union, Discriminator(lambda data: UNTOLD + chosen(data))] if len(tagged) > 1 else union
     return Annotated[discriminated, BeforeValidator(checked)]
 
 
@@ -180,7 +180,7 @@ _FOLLOWS = ("default_factory_not_called",)
 
 def _fault(error: Any) -> tuple[tuple, str]:
     """Return the place and the text of an error of pydantic."""
-    place = tuple(part for part in error["loc"] if part != "[key]" and not str(part).startswith(_KIND))
+    place = tuple(part for part in error["loc"] if part != "[key]" and not str(part).startswith(UNTOLD))
     if error["type"] == "name" and error["ctx"]["key"]:
         place += (error["ctx"]["key"],)
     return place, _text_of(error)

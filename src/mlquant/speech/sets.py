@@ -62,7 +62,7 @@ class Utterance:
         return -(-self.samples // FRAME)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Piece:
     """Speech [N] int16 of a file, or a part of it: `samples_sha256` are those of the whole file."""
 
@@ -351,21 +351,25 @@ def _sha256(speech: np.ndarray) -> str:
 def _clips(
     paths: list[str], read: Callable[[str], np.ndarray | None], shortest: int, longest: int
 ) -> Iterator[list[_Piece]]:
-    """Give clips [shortest <= N <= longest] of a speaker's files, joined with pauses, or cut; the rest is dropped."""
-    pieces: list[_Piece] = []
+    """Give clips [shortest <= N <= longest] of a speaker's files, joined with pauses, or cut.
+
+    A piece goes to the first of the clips that are too short yet and have room for it. What stays too short is dropped.
+    """
+    begun: list[list[_Piece]] = []
     for path in paths:
         speech = read(path)
         if speech is None:
             continue
         digest = _sha256(speech)
         for part in _cut(speech, shortest, longest):
-            if pieces and _length(pieces) >= shortest and _length(pieces) + PAUSE + len(part) > longest:
-                yield pieces
-                pieces = []
-            if not pieces or _length(pieces) + PAUSE + len(part) <= longest:
-                pieces.append(_Piece(path, digest, part, len(part) == len(speech)))
-    if pieces and _length(pieces) >= shortest:
-        yield pieces
+            room = longest - PAUSE - len(part)
+            clip = next((one for one in begun if _length(one) <= room), [])
+            if not clip:
+                begun.append(clip)
+            clip.append(_Piece(path, digest, part, len(part) == len(speech)))
+            if _length(clip) >= shortest:
+                begun.remove(clip)
+                yield clip
 
 
 def _length(pieces: list[_Piece]) -> int:

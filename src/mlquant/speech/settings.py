@@ -11,9 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, Discriminator, Field, StringConstraints, Tag, model_validator
 
-from mlquant.core.blocks import Block, FilePath, Name, Positive, Text, checked, nearest, quoted, refusal
+from mlquant.core.blocks import UNTOLD, Block, FilePath, Name, Positive, Text, checked, nearest, quoted, refusal
 from mlquant.core.containers import READ, SUFFIXES, some_of
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
@@ -311,6 +311,17 @@ Shards = Annotated[
 ]
 
 
+def _is_table(value: Any) -> str:
+    return f"{UNTOLD}{'each' if isinstance(value, dict) else 'table'}"
+
+
+# A fault is told of one of the two alone.
+_SexOf = Annotated[
+    Annotated[dict[Name, Sex], Tag(f"{UNTOLD}each")] | Annotated[FilePath, Tag(f"{UNTOLD}table")],
+    Discriminator(_is_table),
+]
+
+
 class Clips(Block):
     """Which utterances are taken of a source, or of files: what `prepare_set` takes."""
 
@@ -333,7 +344,7 @@ class Clips(Block):
         ),
     ] = None
     sex: Annotated[
-        dict[Name, Sex] | FilePath | None,
+        _SexOf | None,
         Setting(
             help="sex of the speaker, m or f; or of each speaker by name; or a table: a CSV file with the columns "
             "speaker and sex, or one as LibriSpeech's SPEAKERS.TXT. It is a file of your own, or one in the source, "
