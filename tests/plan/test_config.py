@@ -32,7 +32,7 @@ from mlquant.plan import config
 from mlquant.plan.plan import Plan
 from mlquant.quantisers.settings import Predictive
 from mlquant.speech import archives
-from mlquant.speech.settings import SeededChoice
+from mlquant.speech.settings import SeededChoice, SetShard
 
 FROM_SEARCH = {"quantised", "decoded", "inferred", "synthesised", "measures", "experiments"}
 ROOT = Path(__file__).resolve().parents[2]
@@ -246,6 +246,36 @@ MISTAKES = {
         ("held_out_voices", {"eve": {"sex": "f", "source": "prompts", "include": ["*"], "also": {"promts": ["*"]}}}),
         "held_out_voices.eve.also: 'promts'",
         "'prompts'",
+    ),
+    "a set of held-out voices without such a table": (
+        ("test_sets", {"unseen": {"held_out_voices": True}}),
+        "test_sets.unseen.held_out_voices: the table is empty",
+        "expected a voice",
+    ),
+    "a set of held-out voices with a choice of its own": (
+        ("test_sets", {"unseen": {"held_out_voices": True, "include": ["*"]}}),
+        "test_sets.unseen: has held_out_voices and include",
+        "expected one of them",
+    ),
+    "a set of held-out voices in odd seconds": (
+        ("test_sets", {"unseen": {"held_out_voices": True, "seconds": [8, 5]}}),
+        "test_sets.unseen.seconds: found [8.0, 5.0]",
+        "the lower end first",
+    ),
+    "a set of nothing": (
+        ("test_sets", {"unseen": {"shards": 2}}),
+        "test_sets.unseen: has no parts",
+        "expected source, files, parts, or held_out_voices: true",
+    ),
+    "a set of files that are not there": (
+        ("test_sets", {"own": {"files": "gone"}}),
+        "test_sets.own.parts.all.files: no audio matches 'gone'",
+        "expected wav",
+    ),
+    "a set with the sex of one speaker": (
+        ("test_sets", {"own": {"source": "prompts", "sex": {"ann": "w"}}}),
+        "test_sets.own.parts.all.sex.ann: found 'w'",
+        "'m' or 'f'",
     ),
     "a held-out voice without a sex": (
         ("held_out_voices", {"eve": {"source": "prompts", "include": ["*"]}}),
@@ -983,7 +1013,7 @@ def test_speakers_held_out_are_prepared_apart_and_as_they_are():
         SeededChoice(**settings)
 
 
-def test_held_out_voices_are_left_out_of_every_corpus_but_those_with_them():
+def test_held_out_voices_are_left_out_of_every_part_that_is_trained_on():
     voice = {"sex": "m", "source": "prompts", "include": ["m/rob/*"], "also": {"prompts": ["x/rob*"], "others": ["*"]}}
     changes = [("held_out_voices", {"rob": voice}), ("sources.others", {"package": "others"})]
 
@@ -996,9 +1026,61 @@ def test_held_out_voices_are_left_out_of_every_corpus_but_those_with_them():
         ["m/rob/*", "x/rob*"],
         ["m/rob/*", "b", "x/rob*"],
     ]
-    assert excluded(("corpora.voices.with_held_out_voices", True)) == [[], []]
+    assert excluded(("corpora.voices.parts.men.held_out", True)) == [["m/rob/*", "x/rob*"], []]
     made = [node.settings for node in planned(*changes).nodes.values() if node.kind == "corpora"]
     assert [settings["exclude"] for settings in made] == [["m/rob/*", "x/rob*"]] * 2
+
+
+def voices_of(sex, folder):
+    return {"sex": sex, "source": "prompts", "include": [f"{folder}/*"], "also": {"prompts": [f"also/{folder}/*"]}}
+
+
+HELD_OUT = ("held_out_voices", {"rob": voices_of("m", "r"), "eve": voices_of("f", "e")})
+SET_OF_VOICES = ("test_sets", {"unseen": {"held_out_voices": True, "utterances": 16, "seconds": [5, 8], "shards": 2}})
+
+
+def test_a_set_of_held_out_voices_has_a_part_of_each_in_few_shards():
+    plan = planned(HELD_OUT, SET_OF_VOICES, ("experiments.240118.test_set", "unseen"))
+    made = [node for node in plan.nodes.values() if node.kind == "sets"]
+    assert [node.name for node in made] == ["unseen_1", "unseen_2"]
+    for shard, node in enumerate(made):
+        assert (node.settings["shard"], node.settings["shards"]) == (shard, 2)
+        parts = node.settings["parts"]
+        assert {
+            name: (part["sex"], part["include"], part["utterances"], part["seconds"]) for name, part in parts.items()
+        } == {
+            "rob": ("m", ["r/*"], 16, [5, 8]),
+            "eve": ("f", ["e/*"], 16, [5, 8]),
+        }
+        SetShard(**node.settings)
+        assert node.inputs["speech"] == [part["archive"] for part in parts.values()][:1]
+    kinds = [node.kind for node in plan.nodes.values()]
+    outputs = len(plan.config.experiments["240118"].outputs)
+    assert [kinds.count(kind) for kind in ("sets", "set_features", "set_measures")] == [2, 2, 2 * outputs]
+
+
+def test_a_set_of_held_out_voices_makes_the_same_set_from_its_parts():
+    plan = planned(HELD_OUT, SET_OF_VOICES, ("experiments.240118.test_set", "unseen"))
+    dumped = plan.config.test_sets["unseen"].model_dump(mode="json")
+    again = planned(("test_sets", {"unseen": dumped}), ("experiments.240118.test_set", "unseen"))
+    prepared = [
+        {folder for folder in one.nodes if "/unseen_" in folder and "measures" not in folder} for one in (plan, again)
+    ]
+    assert prepared[0] == prepared[1] and len(prepared[0]) == 4
+
+
+def test_a_shard_of_own_files_takes_its_utterances_and_all_tables():
+    Path("own").mkdir()
+    for name in "abcdef":
+        Path(f"own/{name}.wav").touch()
+    Path("own/words.trans.txt").touch()
+    Path("sexes.csv").touch()
+    own = {"files": "own", "speakers": "own/(.)", "shards": 3, "sex": "sexes.csv", "transcripts": "*.trans.txt"}
+    plan = planned(("test_sets", {"own": own}), ("experiments.240118.test_set", "own"))
+    taken = [node.inputs["own"] for node in plan.nodes.values() if node.kind == "sets"]
+    assert all(paths[:2] == ["sexes.csv", "own/words.trans.txt"] for paths in taken)
+    assert sorted(path for paths in taken for path in paths[2:]) == [f"own/{name}.wav" for name in "abcdef"]
+    assert len(taken) == 3
 
 
 def test_ready_made_features_and_shards_of_own_files_can_be_held_out():

@@ -38,7 +38,7 @@ OVERLAY = {
     },
     "quantisers": {"nn4_vq": {"stages": [{"size": 32}, {"size": 16}, {"size": 16}]}},
     "experiments": {
-        "240118": {"samples": ["ann"]},
+        "240118": {"samples": ["ann"], "test_set": None},
         "pair": {
             "title": "",
             "samples": ["bob", "ann", "late"],

@@ -29,7 +29,7 @@ OVERLAY = {
         "bits": {"samples": ["big_dog", "vk5dgr_testing_8k"], "sizes": [512], "bits": 18, "interval_ms": [10, 20]}
     },
     "experiments": {
-        name: {"samples": ["big_dog", *(["vk5dgr_testing_8k"] if name == "240125" else [])]}
+        name: {"samples": ["big_dog", *(["vk5dgr_testing_8k"] if name == "240125" else [])], "test_set": None}
         for name in (*EXPERIMENTS, *ON_B)
     },
     "sweeps": {

@@ -64,19 +64,22 @@ def schema() -> dict[str, Any]:
     found = TypeAdapter(Config).json_schema()
     blocks = found["$defs"]
     network = {"$ref": "#/$defs/Network"}
-    for block in blocks.values():
+    for name, block in blocks.items():
+        part = {"$ref": f"#/$defs/{'SetPart' if name == 'TestSet' else 'Part'}"}
         for key, settings in block.get("properties", {}).items():
             if key == "base":
                 settings |= network
             if key == "parts_with":
-                settings |= {"$ref": "#/$defs/Part"}
+                settings |= part
             if key in ("rows", "parts_again"):
-                settings["additionalProperties"] = network if key == "rows" else {"$ref": "#/$defs/Part"}
+                settings["additionalProperties"] = network if key == "rows" else part
                 settings.pop("patternProperties", None)
     for section in ALIKE:
         for name in _references(found["properties"][section]):
             blocks[name]["properties"]["like"] = _LIKE
     blocks["Network"]["properties"]["like"] = _LIKE
+    # The settings of a single part, or of all voices, may stand in the set itself.
+    blocks["TestSet"]["properties"] |= blocks["SetPart"]["properties"]
     outputs = blocks["Experiment"]["properties"]["outputs"]
     outputs["additionalProperties"] = {"anyOf": [outputs["additionalProperties"], {"type": "null"}]}
     return {"$schema": "http://json-schema.org/draft-07/schema#", **_loosened(found)}
