@@ -17,9 +17,11 @@ from support.commands import run, succeeds
 from support.workflow import ROOT, synthetic_speech
 
 from mlquant.core import disk, records
+from mlquant.core.errors import InputError
 from mlquant.core.intervals import speaker_interval
 from mlquant.experiments import sets
 from mlquant.measures import measures
+from mlquant.speech.corpus import refuse_samples
 from mlquant.speech.settings import by_seed, shard_of, short_names
 
 NAMES = ("ann_1", "ann_2", "bob_1", "bob_2", "cid_1")
@@ -49,6 +51,7 @@ def folder(tmp_path_factory):
     succeeds("train", "--settings", json.dumps(manifold), *trained, "-o", "manifold", cwd=folder)
     succeeds("encode", "net/weights.safetensors", "set_b.f32", "-o", "l.f32", cwd=folder)
     succeeds("vq-train", "l.f32", "-k", 4, "-m", 16, "-o", "vq.f32", cwd=folder)
+    succeeds("vq-train", "l.f32", "-k", 4, "-m", 8, "--seed", 2, "-o", "vq2.f32", cwd=folder)
     return folder
 
 
@@ -81,18 +84,26 @@ def test_each_file_is_an_utterance_with_its_speaker_and_the_samples_of_a_sample(
     assert at == len(speech)
 
 
-@pytest.mark.parametrize("process", ["original", "codec2", "vocoder"])
+SEARCHES = {
+    "every_20_ms": {"codebooks": ["vq.f32"], "mbest": 2, "send_every": 2},
+    "smoothed": {"codebooks": ["vq.f32", "vq2.f32"], "mbest": 3, "send_every": 1, "smooth": 0.25},
+}
+
+
+@pytest.mark.parametrize("process", ["original", "codec2", "unquantised", *SEARCHES])
 def test_an_utterance_has_the_speech_and_the_measures_of_its_file_as_a_sample(folder, process):
+    search = SEARCHES.get(process)
     steps = [
         {"step": "encode", "weights": "net/weights.safetensors"},
-        {"step": "quantise", "codebooks": ["vq.f32"], "k": 4, "mbest": 2, "send_every": 2},
+        *([{"step": "quantise", "k": 4, **search}] if search else []),
         {"step": "decode", "weights": "net/weights.safetensors"},
         {"step": "infer", "weights": "manifold/weights.safetensors"},
-        {"step": "synthesise", "postfilter": 1.2},
+        {"step": "synthesise", **({"postfilter": 1.2} if search else {})},
     ]
+    named = process in ("original", "codec2")
     coding = {
-        "process": process,
-        "steps": steps if process == "vocoder" else [],
+        "process": process if named else "vocoder",
+        "steps": [] if named else steps,
         "mode": "1200" if process == "codec2" else None,
     }
     words = ["set.raw", "set.csv", "--model", "set_model.bin", "--b", "set_b.f32", "--y", "set_y.f32"]
@@ -113,13 +124,16 @@ def test_an_utterance_has_the_speech_and_the_measures_of_its_file_as_a_sample(fo
         else:
             latents, l_hat, b_hat, y_hat = (folder / f"{name}_{end}.f32" for end in ("l", "l_hat", "b_hat", "y_hat"))
             succeeds("encode", "net/weights.safetensors", b, "-o", latents, cwd=folder)
-            succeeds(
-                "vq-search", latents, "-k", 4, "-q", "vq.f32", "--mbest", 2, "--send-every", 2, "-o", l_hat, cwd=folder
-            )
-            succeeds("decode", "net/weights.safetensors", l_hat, "--features", b, "-o", b_hat, cwd=folder)
+            if search:
+                options = [f"--{key.replace('_', '-')}={value}" for key, value in search.items() if key != "codebooks"]
+                books = ",".join(search["codebooks"])
+                succeeds("vq-search", latents, "-k", 4, "-q", books, *options, "-o", l_hat, cwd=folder)
+            sent = l_hat if search else latents
+            succeeds("decode", "net/weights.safetensors", sent, "--features", b, "-o", b_hat, cwd=folder)
             succeeds("infer", "manifold/weights.safetensors", b_hat, "--energy-from", y, "-o", y_hat, cwd=folder)
-            succeeds("synth", model, y_hat, "--postfilter", 1.2, "-o", wav)
-            files |= {"y": y, "y_hat": y_hat, "b": b, "b_hat": b_hat, "l": latents, "l_hat": l_hat}
+            succeeds("synth", model, y_hat, *(["--postfilter", 1.2] if search else []), "-o", wav)
+            files |= {"y": y, "y_hat": y_hat, "b": b, "b_hat": b_hat}
+            files |= {"l": latents, "l_hat": l_hat} if search else {}
         alone = records.read_speech(wav, silent=True)
         np.testing.assert_array_equal(coded[start : start + len(alone)], alone)
         start += len(alone)
@@ -134,7 +148,7 @@ def test_an_utterance_has_the_speech_and_the_measures_of_its_file_as_a_sample(fo
             if measure not in ("speaker", "sex"):
                 expected = measured.get(measure)
                 assert value == expected or (expected is None and np.isnan(value)), (name, measure)
-        assert ("sd_dB2" in measured) == (process == "vocoder")
+        assert ("sd_dB2" in measured) == (not named) and ("latent_mse" in measured) == bool(search)
 
 
 def test_noise_is_as_loud_as_its_ratio_to_the_active_speech_says_and_of_each_utterance_its_own(folder, tmp_path):
@@ -243,6 +257,27 @@ def tables(tmp_path_factory):
     for name, text in TABLES.items():
         (folder / name).write_text(text, encoding="latin-1")
     return folder
+
+
+@pytest.mark.parametrize("trained_on", ["ann_1", "bob_2", "cid_1"])
+def test_speech_that_a_network_is_trained_on_is_refused_under_whatever_name(folder, tmp_path, trained_on):
+    (tmp_path / "own").mkdir()
+    (tmp_path / "corpus").mkdir()
+    files = {"ann_1": FILES["ann_1"], "ann_2": FILES["ann_2"], "bob_2": np.tile(FILES["bob_2"], 4)}
+    for name, speech in files.items():
+        soundfile.write(tmp_path / f"own/{name}.wav", speech, 8000, "PCM_16")
+    soundfile.write(tmp_path / "corpus/voice.flac", files.get(trained_on, FILES["cid_1"]), 8000, "PCM_16")
+    settings = {"files": str(tmp_path / "corpus"), "resample": [1.1], "equalise": 2}
+    words = ["-o", tmp_path / "c.raw", "--manifest", tmp_path / "c.csv"]
+    succeeds("prepare-corpus", "--settings", json.dumps(settings), *words)
+    prepare(folder, tmp_path / "x", files=str(tmp_path / "own"), speakers="/([a-z]+)_[0-9]", seconds=[1.5, 2.5])
+    clips = sets.checksums({"measured_in_set": {"utterances": ["x.csv"]}}, tmp_path)
+    assert len(clips) > 3, "joined, and cut"
+    if trained_on == "cid_1":
+        refuse_samples(clips, [tmp_path / "c.csv"])
+    else:
+        with pytest.raises(InputError, match=f"voice.flac is the test sample {trained_on[:3]}_00"):
+            refuse_samples(clips, [tmp_path / "c.csv"])
 
 
 @pytest.mark.parametrize(

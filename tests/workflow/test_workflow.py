@@ -572,6 +572,7 @@ def test_an_experiment_is_measured_on_a_test_set_in_shards(copied):
     speech = {f"{speaker}_{i}": synthetic_speech(1.2, 100 + 30 * i, i) for speaker in "abc" for i in range(2)}
     for name, samples in speech.items():
         soundfile.write(own / f"{name}.wav", samples, 8000, "PCM_16")
+    shutil.copy(copied.folder / "speech/ann.raw", own / "a_2.raw")
     test_set = "test_sets={mine: {files: utterances, shards: 2, speakers: '([a-z])_[0-9]', sex: {c: m, a: f, b: m}}}"
     words = ["--config", test_set, "experiments={240118: {test_set: mine}}"]
     done = copied.run("--cores", 2, "results/240118_wav", *words)
@@ -581,11 +582,27 @@ def test_an_experiment_is_measured_on_a_test_set_in_shards(copied):
     means = pd.read_csv(copied.folder / "results/240118_wav/set_means.csv").query(
         "measure == 'stoi' and group == 'all'"
     )
-    assert len(means) == outputs and (means["utterances"] == 6).all() and (means["speakers"] == 3).all()
+    assert len(means) == outputs and (means["utterances"] == 7).all() and (means["speakers"] == 3).all()
     assert (means["low"] <= means["mean"]).all() and (means["mean"] <= means["high"]).all()
+    # As a sample the same file gives the same wavs and measures, of every output.
+    results = copied.folder / "results"
+    sample = pd.read_csv(results / "240118_wav/measures.csv").query("sample == 'ann'").set_index("index")
+    of_set = pd.read_csv(results / "240118_wav/utterances.csv").query("utterance == 'a_2'").set_index("index")
+    shared = [name for name in of_set.columns if name in sample.columns and name not in ("sex", "tag")]
+    assert {"pesq", "stoi", "lsd_dB", "sd_dB2", "latent_mse"} <= {*shared}
+    pd.testing.assert_frame_equal(of_set[shared], sample[shared], check_dtype=False, check_exact=True)
+    (table,) = [path for path in results.glob("sets/*/utterances.csv") if "a_2," in path.read_text()]
+    places = pd.read_csv(table).set_index("utterance")
+    for published in PUBLISHED:
+        shard = table.parent.name.partition(".")[0]
+        (coded,) = results.glob(f"set_measures/{shard}_{published.partition('_')[2]}.*/speech.raw")
+        frames = -(-places["samples"] // 80)
+        start = 80 * frames[: places.index.get_loc("a_2")].sum()
+        wav = soundfile.read(results / f"240118_wav/ann_{published}.wav", dtype="int16")[0]
+        np.testing.assert_array_equal(np.fromfile(coded, "<i2")[start : start + len(wav)], wav)
     assert copied.run("--cores", 2, "results/240118_wav", *words).rules == {}
     folder = copied.folder / "results/240118_wav"
-    assert "6 utterances of 3 speakers" in (folder / "README.md").read_text(encoding="utf-8")
+    assert "7 utterances of 3 speakers" in (folder / "README.md").read_text(encoding="utf-8")
     for table in ("utterances", "set_means", "set_pairs"):
         assert unexplained((folder / "README.md").read_text(), {table: pd.read_csv(folder / f"{table}.csv")}) == []
     assert '"which":"worst"' in (folder / "index.html").read_text(encoding="utf-8")
@@ -646,3 +663,19 @@ def test_a_study_of_measures_takes_what_the_experiment_measures_on_its_test_set(
     page = (copied.folder / "results/report.html").read_text(encoding="utf-8")
     assert "What each measure says" in page and "Less noise is better: in " in page
     assert copied.run("results/studies/measures", *words).rules == {}
+
+
+@pytest.mark.slow
+def test_a_test_set_of_speech_that_a_network_is_trained_on_is_refused_in_one_line(copied):
+    own = copied.folder / "utterances"
+    own.mkdir()
+    voice = sorted((copied.folder / "voices").glob("*.wav"))[0]
+    soundfile.write(own / "other_name.flac", soundfile.read(voice, dtype="int16")[0], 8000, "PCM_16")
+    overlay = {
+        "test_sets": {"mine": {"files": "utterances", "seconds": [0.5, 2], "shards": 1}},
+        "experiments": {"240118": {"test_set": "mine"}},
+    }
+    done = copied.run("--cores", 2, "results/240118_wav", overlay=overlay)
+    assert done.status == 1 and "Traceback" not in done.text
+    refusals = {line.strip() for line in done.text.splitlines() if "is the test sample mine_001 (1)" in line}
+    assert len(refusals) == 1 and voice.name in refusals.pop()
