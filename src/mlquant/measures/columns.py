@@ -233,29 +233,30 @@ MEASURES = (
     Column(
         name="visqol",
         label="ViSQOL",
-        help="ViSQOL against the source speech, in its mode for speech, 1 to 5; with package visqol-python",
+        help="ViSQOL against the source speech, in its mode for speech, 1 to 5; empty without package visqol-python",
         better="higher",
     ),
     Column(
         name="wer",
         label="WER",
         help="word error rate between what a recogniser of English, pocketsphinx, hears in the source and in the "
-        "output; 0 is best, and it can pass 1",
+        "output; 0 is best, and it can pass 1; empty without package pocketsphinx",
         digits=3,
         better="lower",
     ),
     Column(
         name="wer_transcript",
         label="WER, transcript",
-        help="word error rate between the transcript of a test set and what pocketsphinx hears in the output",
+        help="word error rate between the transcript of a test set and what pocketsphinx hears in the output; empty "
+        "without that package, and for samples",
         digits=3,
         better="lower",
     ),
     Column(
         name="speaker_similarity",
         label="speaker similarity",
-        help="how like the voice of the output is to that of the source, at most 1: cosine of embeddings by package "
-        "resemblyzer",
+        help="how like the voice of the output is to that of the source, at most 1: cosine of embeddings; empty "
+        "without package resemblyzer",
         digits=3,
         better="higher",
     ),
