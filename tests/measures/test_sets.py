@@ -377,13 +377,19 @@ def archive_of_librispeech(folder):
     return folder / "test-clean.tar.gz", said
 
 
+def fetch(archive, folder, **settings):
+    source = json.dumps({"urls": [{"url": archive.as_uri()}], **settings})
+    succeeds("fetch", source, "-o", folder / "s.tar", "--manifest", folder / "s.json")
+
+
 def test_an_archive_as_librispeech_gives_speakers_sexes_and_transcripts(folder, tmp_path):
     archive, said = archive_of_librispeech(tmp_path)
-    source = json.dumps({"urls": [{"url": archive.as_uri()}]})
-    succeeds("fetch", source, "-o", tmp_path / "s.tar", "--manifest", tmp_path / "s.json")
+    fetch(archive, tmp_path, tables=["*.trans.txt", "SPEAKERS.TXT"])
     entry = yaml.safe_load((ROOT / "workflow/config/test_sets.yaml").read_text())["test_sets"]["librispeech_clean"]
     clips = {key: entry[key] for key in ("speakers", "sex", "transcripts")}
     prepare(folder, tmp_path / "x", archive=str(tmp_path / "s.tar"), **clips)
+    kept = [one["path"] for one in disk.read_json(tmp_path / "s.json")["files"]]
+    assert "LibriSpeech/SPEAKERS.TXT" in kept and "LibriSpeech/README.TXT" not in kept
     rows = rows_of(tmp_path / "x.csv")
     assert {row["utterance"]: row["transcript"] for row in rows} == said
     assert {(row["speaker"], row["sex"]) for row in rows} == {("1089", "m"), ("4446", "f")}
@@ -391,8 +397,7 @@ def test_an_archive_as_librispeech_gives_speakers_sexes_and_transcripts(folder, 
 
 def test_a_shard_holds_utterances_of_all_parts(folder, tmp_path):
     archive, _ = archive_of_librispeech(tmp_path)
-    source = json.dumps({"urls": [{"url": archive.as_uri()}]})
-    succeeds("fetch", source, "-o", tmp_path / "s.tar", "--manifest", tmp_path / "s.json")
+    fetch(archive, tmp_path)
     of_tar = {"archive": str(tmp_path / "s.tar"), "seconds": [0.5, 0.7]}
     parts = {"read": of_tar | {"sex": "m"}, "b": {"files": str(folder / "own"), "sex": "f"}}
     rows = []

@@ -1103,6 +1103,17 @@ def test_a_set_of_held_out_voices_makes_the_same_set_from_its_parts():
     assert prepared[0] == prepared[1] and len(prepared[0]) == 4
 
 
+def test_a_source_keeps_the_tables_that_a_test_set_takes_from_it():
+    Path("own.csv").touch()
+    clips = {"source": "prompts", "transcripts": "*.trans.txt", "sex": "SPEAKERS.TXT"}
+    parts = {"a": clips, "b": clips | {"sex": "own.csv", "transcripts": None}, "c": clips | {"sex": "m"}}
+    plan = planned(("test_sets", {"read": {"parts": parts, "shards": 1}}), ("experiments.240118.test_set", "read"))
+    (source,) = [node for node in plan.nodes.values() if node.name == "prompts" and node.kind == "sources"]
+    assert source.settings["tables"] == ["*.trans.txt", "SPEAKERS.TXT"]
+    (prepared,) = [node for node in plan.nodes.values() if node.kind == "sets"]
+    assert prepared.inputs == {"speech": [source.file("speech.tar")], "own": ["own.csv"]}
+
+
 def test_a_shard_of_own_files_takes_its_utterances_and_all_tables():
     Path("own").mkdir()
     for name in "abcdef":

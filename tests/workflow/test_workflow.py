@@ -677,5 +677,5 @@ def test_a_test_set_of_speech_that_a_network_is_trained_on_is_refused_in_one_lin
     }
     done = copied.run("--cores", 2, "results/240118_wav", overlay=overlay)
     assert done.status == 1 and "Traceback" not in done.text
-    refusals = {line.strip() for line in done.text.splitlines() if "is the test sample mine_001 (1)" in line}
+    refusals = {line.strip() for line in done.text.splitlines() if "is the test sample all_001 (1)" in line}
     assert len(refusals) == 1 and voice.name in refusals.pop()

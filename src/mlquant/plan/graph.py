@@ -164,7 +164,15 @@ class Graph:
     def source(self, name: str, source: Source, optional: bool = False) -> Node:
         """The node that fetches a source. An optional source is of another kind, because it may give nothing."""
         settings = source.model_dump(exclude_defaults=True) | {"name": name}
+        if tables := {*source.tables, *self._tables_of(name)}:
+            settings["tables"] = sorted(tables)
         return self._add(stage_of(speech.fetch), "optional_sources" if optional else "sources", name, settings, {})
+
+    def _tables_of(self, source: str) -> list[str]:
+        """The tables, by globs, that test sets take from a source."""
+        parts = [part for entry in self.config.test_sets.values() for part in entry.parts.values()]
+        named = [table for part in parts if part.source == source for table in part.tables()]
+        return [table for table in named if not own_tables(table, None)]
 
     def sample(self, name: str) -> Sample:
         """A sample's speech, its model and its features."""
@@ -214,8 +222,7 @@ class Graph:
             else:
                 parts[part_name]["files"] = part.files
                 own[part_name] = audio_files(str(part.files))
-            for table in (part.sex, part.transcripts):
-                tables += own_tables(table, part.files) if isinstance(table, str) else []
+            tables += [path for table in part.tables() for path in own_tables(table, part.files)]
         nodes = []
         for shard in range(entry.shards):
             settings = {"seed": entry.seed, "shard": shard, "shards": entry.shards, "parts": parts}

@@ -23,7 +23,7 @@ import sys
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -38,7 +38,6 @@ MEMBERS = 200_000  # most files and folders in an archive
 NAMES = 16 << 20  # most characters in the names of its audio files
 HEADER = 8 << 10  # most bytes of the name and attributes of a file in a tar
 DIRECTORY = 24 << 20  # most bytes of the directory of a zip
-TABLES = (".txt", ".csv")  # suffixes of text that is kept beside audio: transcripts, and tables of speakers
 XZ_MEMORY = 256 << 20  # most bytes of memory to decompress with; `xz -9` takes 65 MB
 WHOLE_SECONDS = 600  # most seconds that a download, or an archive, may take
 BAD_ARCHIVE = (tarfile.TarError, zipfile.BadZipFile, lzma.LZMAError, zlib.error)
@@ -85,11 +84,14 @@ def save(chunks: Iterator[bytes], path: Path) -> int:
     return size
 
 
-def unpack(name: str, download: Path, scratch: Path, origin: str) -> tuple[Path, dict[str, tuple[int, int]]]:
-    """Find the audio files and tables in a download: a .deb, a zip, a tar of any compression, or one audio file.
+def unpack(
+    name: str, download: Path, scratch: Path, origin: str, tables: Sequence[str] = ()
+) -> tuple[Path, dict[str, tuple[int, int]]]:
+    """Find the audio files in a download, which is a .deb, a zip, a tar of any compression, or one audio file.
 
-    Returns a file that holds them uncompressed and, by path, the offset and the bytes of each in that file. Raises
-    InputError, which begins with `origin`, for a damaged archive and for one without audio.
+    Files that globs `tables` match, as transcripts, are found too. Returns a file that holds all of them uncompressed
+    and, by path, the offset and the bytes of each in that file. Raises InputError, which begins with `origin`, for a
+    damaged archive and for one without audio.
     """
     if name.lower().endswith(SUFFIXES):
         return download, {one_line(name): (0, download.stat().st_size)}
@@ -98,8 +100,8 @@ def unpack(name: str, download: Path, scratch: Path, origin: str) -> tuple[Path,
     unread: list[str] = []
     try:
         with time_limit():
-            content = _plain_tar(download, scratch, unread)
-            places = _places(content, unread)
+            content = _plain_tar(download, scratch, unread, tables)
+            places = _places(content, unread, tables)
     except BAD_ARCHIVE as error:
         raise_if_disk_full(error)
         raise InputError(f"{origin}: {name} is corrupt or no archive ({error})") from None
@@ -114,7 +116,7 @@ def _tell(unread: list[str], where: object) -> None:
         log(f"warning: {where}: audio that is not read is left out: {some_of(unread)}")
 
 
-def _plain_tar(archive: Path, scratch: Path, unread: list[str]) -> Path:
+def _plain_tar(archive: Path, scratch: Path, unread: list[str], tables: Sequence[str]) -> Path:
     """Return the content of an archive as an uncompressed tar in `scratch`; such a tar itself stays where it is.
 
     A zip keeps audio and tables alone; what it has of audio that is not read is added to `unread`.
@@ -122,7 +124,7 @@ def _plain_tar(archive: Path, scratch: Path, unread: list[str]) -> Path:
     plain = scratch / "plain.tar"
     start = _first_bytes(archive)
     if start.startswith(b"PK"):
-        return _pack_zip(archive, plain, unread)
+        return _pack_zip(archive, plain, unread, tables)
     if start == b"!<arch>\n":
         archive = _deb_content(archive, scratch / "data.tar")
         start = _first_bytes(archive)
@@ -204,7 +206,7 @@ class _Bounded:
         return self.file.read(size)
 
 
-def _pack_zip(archive: Path, target: Path, unread: list[str]) -> Path:
+def _pack_zip(archive: Path, target: Path, unread: list[str], tables: Sequence[str]) -> Path:
     """Write the audio files and tables of a zip as a tar."""
     with open(archive, "rb") as file:
         bounded = _Bounded(file, DIRECTORY)
@@ -217,7 +219,7 @@ def _pack_zip(archive: Path, target: Path, unread: list[str]) -> Path:
                 raise ValueError(f"holds more than {LIMIT} bytes")
             for info in members:
                 regular = not info.is_dir() and stat.S_IFMT(info.external_attr >> 16) in (0, stat.S_IFREG)
-                path = _kept_path(info.filename, regular, unread)
+                path = _kept_path(info.filename, regular, unread, tables)
                 if path is None:
                     continue
                 # With other methods zipfile decompresses a whole file at once, however large it gets.
@@ -230,7 +232,7 @@ def _pack_zip(archive: Path, target: Path, unread: list[str]) -> Path:
     return target
 
 
-def _places(tar_file: Path, unread: list[str]) -> dict[str, tuple[int, int]]:
+def _places(tar_file: Path, unread: list[str], tables: Sequence[str] = ()) -> dict[str, tuple[int, int]]:
     """Return the offset and the bytes of each audio file and table in an uncompressed tar, by path.
 
     Audio that is not read is added to `unread`.
@@ -240,7 +242,7 @@ def _places(tar_file: Path, unread: list[str]) -> dict[str, tuple[int, int]]:
         bounded = _Bounded(file, HEADER)
         with tarfile.open(fileobj=bounded, mode="r:", encoding="utf-8") as tar:
             while info := tar.next():
-                path = _kept_path(info.name, info.isreg() and not info.issparse(), unread)
+                path = _kept_path(info.name, info.isreg() and not info.issparse(), unread, tables)
                 if not 0 <= info.size <= LIMIT:
                     raise ValueError(f"{info.name} has {info.size} bytes, expected at most {LIMIT}")
                 if path in places:
@@ -262,13 +264,13 @@ def _places(tar_file: Path, unread: list[str]) -> dict[str, tuple[int, int]]:
     return places
 
 
-def _kept_path(name: str, regular: bool, unread: list[str]) -> str | None:
+def _kept_path(name: str, regular: bool, unread: list[str], tables: Sequence[str]) -> str | None:
     """Return the path under which a member is kept; None if it is neither audio nor a table, or leads outside.
 
-    Nor is one kept that is not a plain file.
+    Nor is one kept that is no plain file.
     """
     path = PurePosixPath(name)
-    if path.suffix.lower() not in (*SUFFIXES, *TABLES):
+    if path.suffix.lower() not in SUFFIXES and not any(matches(str(path), table) for table in tables):
         if path.suffix.lower() in UNREAD and regular:
             unread.append(one_line(name))
         return None
@@ -315,18 +317,17 @@ def write_archive(path: Path, content: Path, places: dict[str, tuple[int, int]])
     return entries
 
 
-def read_archive(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> dict[str, Callable[[], bytes]]:
-    """Return the audio files of a tar, or those with other `suffixes`, by path: each as a function to its bytes."""
+def read_archive(path: Path, tables: Sequence[str] = ()) -> dict[str, Callable[[], bytes]]:
+    """Return the audio files of a tar, and those that globs `tables` match, by path: functions that read the bytes."""
     unread: list[str] = []
     try:
-        places = _places(path, unread)
+        places = _places(path, unread, tables)
     except (FileNotFoundError, IsADirectoryError) as error:
         raise unreadable(path, error) from None
     except BAD_ARCHIVE as error:
         raise InputError(f"{path}: not an archive that can be read ({error}), expected tar") from None
     _tell(unread, path)
-    kept = {name: place for name, place in places.items() if name.lower().endswith(suffixes)}
-    return {name: partial(_read_part, path, *place) for name, place in kept.items()}
+    return {name: partial(_read_part, path, *place) for name, place in places.items()}
 
 
 def _read_part(path: Path, offset: int, size: int) -> bytes:

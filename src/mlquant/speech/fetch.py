@@ -57,11 +57,12 @@ APT::Sandbox::User "root";
 def fetch_source(
     source: dict, archive: Path, manifest: Path, optional: bool = False, apt_folder: Path | None = None
 ) -> None:
-    """Obtain a source; write its audio files as a tar and a JSON manifest of where they came from.
+    """Obtain a source; write its audio files, and `tables`, as a tar, and a JSON manifest of where they came from.
 
     `source` may hold `name` (for messages), `package`, `version` (of the package, as apt writes it; a `*` may end
-    it) and `urls`, a list of {url, sha256}; see `url_problem`. apt is tried first, then each url. `apt_folder` keeps
-    apt's package lists for the next call; without it they are fetched anew and removed.
+    it), `urls`, a list of {url, sha256}, see `url_problem`, and `tables`, globs of other files that are kept. apt is
+    tried first, then each url. `apt_folder` keeps apt's package lists for the next call; without it they are fetched
+    anew and removed.
 
     The manifest holds source, available, obtained_from, sha256 (of the download) and files [{path, bytes, sha256}].
     Raises InputError, which gives the reason of every way, when all fail; if `optional`, the tar is empty instead
@@ -78,7 +79,7 @@ def fetch_source(
         with _scratch_folder(archive) as scratch:
             try:
                 origin, name, download = way(scratch)
-                content, places = unpack(name, download, scratch, origin)
+                content, places = unpack(name, download, scratch, origin, source.get("tables") or ())
             except InputError as error:
                 reasons.append(str(error))
                 unreachable += isinstance(error, _Unreachable)

@@ -21,7 +21,7 @@ import numpy as np
 from mlquant.core.disk import unreadable, write_text
 from mlquant.core.errors import InputError, log, one_line
 from mlquant.core.records import FRAME, SAMPLE_RATE, read_speech, write_speech
-from mlquant.speech.archives import TABLES, matches, read_archive, sha256_of
+from mlquant.speech.archives import matches, read_archive, sha256_of
 from mlquant.speech.corpus import decode
 from mlquant.speech.settings import (
     GivenClips,
@@ -279,7 +279,7 @@ def _tables(key: str, pattern: str, archive: Path | None, files: str | None) -> 
     """Return name and text of each table that a setting names; of one's own first, else of the archive."""
     own: dict[str, Callable[[], bytes]] = {path: Path(path).read_bytes for path in own_tables(pattern, files)}
     if not own and archive:
-        own = {path: one for path, one in read_archive(archive, TABLES).items() if matches(path, pattern)}
+        own = {path: one for path, one in read_archive(archive, (pattern,)).items() if matches(path, pattern)}
     if not own:
         where = f", nor one in {archive}" if archive else ""
         raise InputError(f"{key}: there is no file {pattern!r}{where}, expected a table")

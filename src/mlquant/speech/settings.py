@@ -71,6 +71,13 @@ class Source(Block):
     package: Annotated[str | None, Setting(help="name of a Debian package")] = None
     version: Annotated[str | None, Setting(help="version of the package; a * at its end stands for anything")] = None
     urls: Annotated[list[Url], Setting(help="where it can be downloaded when there is no package; tried in order")] = []
+    tables: Annotated[
+        list[str],
+        Setting(
+            help="globs of other files that are kept, as transcripts; those that test sets name are kept in any case",
+            neutral=[],
+        ),
+    ] = []
 
     @model_validator(mode="after")
     def _somewhere(self) -> Source:
@@ -361,6 +368,10 @@ class Clips(Block):
         ),
     ] = None
 
+    def tables(self) -> list[str]:
+        """The tables that it names, by path or glob."""
+        return [one for one in (self.sex, self.transcripts) if isinstance(one, str) and one not in ("m", "f")]
+
 
 class GivenClips(Clips):
     """A part of a set, as `prepare-set` takes it."""
@@ -380,6 +391,11 @@ class SetShard(Block):
     shard: Annotated[Seed, Setting(help="number of the shard, from 0")] = 0
     shards: Shards = 1
     parts: Annotated[dict[Name, GivenClips], Field(min_length=1), Setting(help="the parts of the set by name")]
+
+
+def shard() -> dict[str, type[Block]]:
+    """Return the block of the settings of `mlquant prepare-set`, and that of each part, by title."""
+    return {"": SetShard, "parts": GivenClips}
 
 
 class SetPart(Clips):

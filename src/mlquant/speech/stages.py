@@ -61,7 +61,7 @@ def prepare_sample(
 )
 def prepare_set(
     *,
-    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.speech.settings:SetShard")],
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.speech.settings:shard")],
     raw: Raw,
     utterances: Annotated[Path, File(help="CSV of the utterances and their places in the speech")],
     root: Root = None,
