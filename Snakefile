@@ -47,7 +47,7 @@ rule all_sweeps:
 
 rule all_studies:
     input:
-        expand("results/studies/{study}", study=PLAN.studies),
+        [f"results/studies/{name}" for name, study in PLAN.config.studies.items() if getattr(study, "in_all", True)],
 
 
 include: "workflow/rules/speech.smk"

@@ -386,6 +386,12 @@ def test_outputs_that_were_taken_out_of_the_experiment_are_left_out(mine):
     assert "x" not in names and "index 2" not in names and "postfilter 1.2" in names
 
 
+def test_with_few_voices_all_studies_are_those_that_download_no_more():
+    for few in (True, False):
+        loaded = config.load(config.read(Path(__file__).parents[2], entries={"few_voices": few}))
+        assert loaded.studies["measures"].in_all != few
+
+
 def test_a_quick_look_is_recorded_by_the_networks_that_are_measured(mine):
     loaded = config.load(mine | {"max_epochs": 1})
     from mlquant.plan.studies import record_of

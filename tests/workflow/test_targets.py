@@ -69,7 +69,7 @@ def checkout_in(folder):
 def made(tmp_path_factory):
     """A checkout in which every experiment, sweep and study was asked for at once."""
     checkout, config = checkout_in(tmp_path_factory.mktemp("targets") / "all")
-    done = checkout.run(*CI, "all_experiments", "all_sweeps", "all_studies")
+    done = checkout.run(*CI, "all_experiments", "all_sweeps", "all_studies", "results/studies/measures")
     assert done.status == 0, done.text
     return checkout, config, done
 

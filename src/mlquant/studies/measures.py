@@ -98,6 +98,7 @@ class Settings(Block):
         ),
     ] = None
     claims: Annotated[list[Claim], Setting(help="sentences, of which it is told which measures confirm them")] = []
+    in_all: Annotated[bool, Setting(help="whether `snakemake all_studies` makes it")] = True
 
     @model_validator(mode="after")
     def _each_once(self) -> Settings:
