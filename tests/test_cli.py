@@ -284,7 +284,8 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
         succeeds("measure", json.dumps(record | {"rows": [of_it]}), "-o", tmp_path / f"{name}.json")
     whole = disk.read_json(tmp_path / "measured.json")
     died = "PESQ of v_6.wav against v.raw: the library ended its process by SIGSEGV"
-    disk.write_json(tmp_path / "measured.json", whole | {"empty": [died]})
+    absent = "WER: its Python package cannot be imported (no wheel)"
+    disk.write_json(tmp_path / "measured.json", whole | {"empty": [died], "optional": [absent]})
     measured = whole["measures"][0]
     y, y_hat = records.read_f32(made / "y.f32", 79), records.read_f32(made / "y_hat.f32", 79)
     assert measured["sd_dB2"] == pytest.approx(np.mean((y[:, 3:74].astype(float) - y_hat[:, 3:74]) ** 2))
@@ -333,10 +334,13 @@ def test_measures_tables_and_the_page_of_an_experiment(made, tmp_path):
     assert unexplained(text, {"measures": filled}) == []
     assert "seven bits" in text and f"{measured['sd_dB2']:.2f}" in text and "sample w could not be obtained" in text
     assert f"- {died}\n" in text and "`snakemake results/trial_wav -R measure` measures again" in text
-    assert died in (tmp_path / "out/index.html").read_text()
+    assert text.index("Warning: these measures are empty") < text.index(f"- {died}\n")
+    assert text.index("Optional measures that are empty") < text.index(f"- {absent}\n")
+    assert died in (tmp_path / "out/index.html").read_text() and absent in (tmp_path / "out/index.html").read_text()
     known = disk.read_json(tmp_path / "out/provenance.json")
     assert (
         known["empty"] == [died]
+        and absent in known["optional"]
         and known["key"] == "0a1b2c3d"
         and known["files"].keys() == {*named.values(), *references.values()}
     )

@@ -104,7 +104,10 @@ def measured(tmp_path, voice, monkeypatch):
             "rows": [row | {"files": {"wav": paths["wav"]}}],
         }
         ended = succeeds("measure", json.dumps(record), "-o", tmp_path / "measured.json")
-        return disk.read_json(tmp_path / "measured.json"), ended.err
+        found = disk.read_json(tmp_path / "measured.json")
+        optional = [f"{text}; left empty" for text in found["optional"]]
+        assert sorted(line for line in ended.err if line in optional) == sorted(optional)  # each once
+        return found, [line for line in ended.err if line not in optional]
 
     faulthandler.disable()  # a child that dies by a signal would fill the log of the tests with its stack
     yield measure
@@ -151,6 +154,21 @@ def test_without_the_package_pesq_is_empty_and_the_job_says_so_once(measured):
     assert told == ["PESQ: its Python package cannot be imported (no compiler); left empty"]
     assert record["pesq"] is False and record["empty"] == [told[0].removesuffix("; left empty")]
     assert record["measures"][0]["pesq"] is None and record["measures"][0]["original_stoi"] == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("package", "measure"), [("visqol", "visqol"), ("pocketsphinx", "wer"), ("resemblyzer", "speaker_similarity")]
+)
+def test_an_optional_package_that_is_not_there_is_no_fault_and_one_that_dies_is(measured, package, measure):
+    record, told = measured(package, "raise ImportError('no wheel')")
+    name = measure.upper().replace("_", " ")
+    assert f"{name}: its Python package cannot be imported (no wheel)" in record["optional"]
+    assert not [text for text in record["empty"] + told if text.startswith(name)]
+    assert record["measures"][0][measure] is None and record["measures"][0]["stoi"] == pytest.approx(1)
+    record, told = measured(package, "import os\nos.abort()")
+    (text,) = (text for text in record["empty"] if text.startswith(f"{name} of "))
+    assert "the library ended its process by SIGABRT" in text and f"{text}; left empty" in told
+    assert record["measures"][0][measure] is None and not any(name in text for text in record["optional"])
 
 
 @pytest.mark.slow

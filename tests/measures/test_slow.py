@@ -1,5 +1,6 @@
 """ViSQOL, word error rates and the similarity of speakers: measures of optional packages."""
 
+import os
 import sys
 
 import numpy as np
@@ -83,6 +84,16 @@ def test_speech_is_compared_by_the_words_heard_in_it_and_with_the_transcript(fre
     assert calls.read_text() == "8000 8000 "  # each of both is heard once
 
 
+def test_libraries_compute_with_one_thread_so_that_values_are_those_of_any_number_of_cores(fresh, monkeypatch):
+    from threadpoolctl import threadpool_info
+
+    def threads(*_):
+        return [pool["num_threads"] for pool in threadpool_info()] + [int(os.environ["NUMBA_NUM_THREADS"])]
+
+    monkeypatch.setitem(library._SLOW, "heard", threads)
+    assert {*library.measured("heard", *[voice(0.1)] * 2)} == {1}
+
+
 def noisy(ratios):
     clean = voice(2.0)
     return clean, [measures.with_noise(clean, ratio) for ratio in ratios]
@@ -100,11 +111,25 @@ def test_a_measure_falls_with_noise_and_is_highest_for_the_source(package, measu
     assert again == values[2]
 
 
-def test_pocketsphinx_hears_the_same_in_the_same_speech(fresh):
+def test_pocketsphinx_hears_the_same_whatever_it_heard_before_and_at_any_level(fresh):
     pytest.importorskip("pocketsphinx", reason="the extra `measures` is not installed")
-    clean = voice(2.0)
-    found = [measures.slow_measures(["wer"], clean, clean, 0)[0]["wer"] for _ in range(2)]
-    assert found[0] == found[1] and found[0] in (0.0, None)
+    clean, (worse,) = noisy((10,))
+
+    def heard(*all_of_it):
+        library.end()
+        return [library.measured("heard", one, one) for one in all_of_it][-1]
+
+    alone = heard(clean)
+    assert alone == heard(worse, clean[:40], clean * 0, clean)
+    assert heard(clean // 2) == heard(clean // 2 * 2)
+    assert alone and heard(clean * 0) == "" and measures.slow_measures(["wer"], clean, clean, 0)[0]["wer"] == 0
+
+
+def test_the_similarity_of_voices_does_not_depend_on_their_level(fresh):
+    pytest.importorskip("resemblyzer", reason="the extra `measures` is not installed")
+    clean, (worse,) = noisy((20,))
+    found = [measures.slow_measures(["speaker_similarity"], clean, one, 0)[0] for one in (worse, worse // 16)]
+    assert found[0]["speaker_similarity"] == pytest.approx(found[1]["speaker_similarity"], abs=0.01)
 
 
 @pytest.mark.parametrize("samples", [80, 800, 4000])

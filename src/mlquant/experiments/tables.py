@@ -81,13 +81,15 @@ def tabulate(
     tables["columns"] = pd.DataFrame(dictionary(tables, ABOUT | sets.ABOUT))
     for name, table in tables.items():
         write_text(out / f"{name}.csv", table.to_csv(index=False, float_format="%.6g"))
-    empty = list(dict.fromkeys(text for record in records for text in record.get("empty", ())))
+    empty, optional = (
+        [*dict.fromkeys(text for record in records for text in record.get(name, ()))] for name in ("empty", "optional")
+    )
     test_set = sets.about(experiment, root)
-    write_text(out / "README.md", _readme(experiment, measures, left_out, empty, test_set, of_set))
+    write_text(out / "README.md", _readme(experiment, measures, left_out, empty, optional, test_set, of_set))
     entries = {record["sample"]: record["entry"] for record in records if record.get("entry")}
     write_json(out / "config.yaml", experiment["config"] | {"samples": dict(sorted(entries.items()))})  # JSON is YAML
     about = _provenance(experiment, records, sidecar_records, left_out)
-    about |= {"empty": empty, "key": out.name.rpartition(".")[2], "test_set": test_set}
+    about |= {"empty": empty, "optional": optional, "key": out.name.rpartition(".")[2], "test_set": test_set}
     about["files"] = dict(sorted({**about["files"], **origins}.items()))
     about["folder"] = {name: file_sha256(out / name) for name in _WRITTEN}
     write_json(out / provenance.NAME, about | provenance.ran_since(started))
@@ -115,6 +117,7 @@ def _readme(
     measures: pd.DataFrame,
     left_out: list[str],
     empty: list[str],
+    optional: list[str],
     test_set: dict | None,
     of_set: dict[str, pd.DataFrame],
 ) -> str:
@@ -133,6 +136,12 @@ def _readme(
         parts.append(
             "PESQ needs the Python package `pesq`, which a C compiler installs. "
             f"`snakemake results/{experiment['name']}_wav -R measure` measures again."
+        )
+    if optional:
+        parts.append("Optional measures that are empty:\n\n" + "\n".join(f"- {markdown(text)}" for text in optional))
+        parts.append(
+            "`pip install 'mlquant[measures]'` installs all of them, in a checkout `pip install -c constraints.txt -e "
+            f"'.[measures]'`. Then `snakemake results/{experiment['name']}_wav -R measure` measures again."
         )
     parts.append("`index.html` plays, shows and measures all of it. Each wav is named `<sample>_<index>_<tag>.wav`.")
     legend = [["index", "tag", "processing", "what it shows", "bits a frame", "bit/s"]]

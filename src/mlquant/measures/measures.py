@@ -66,6 +66,13 @@ def failure(measure: str, reason: library.Failed, of: str) -> str:
     return errors.one_line(f"{measure.upper().replace('_', ' ')}{'' if everything else f' of {of}'}: {reason}")
 
 
+def not_installed() -> list[str]:
+    """Return a line for each slow measure whose package was looked for and is not there, which is no fault."""
+    by = {"wer": "heard"}
+    reasons = {name: library.known(by.get(name, name)) for name in SLOW_MEASURES}
+    return [failure(name, reason, "") for name, reason in reasons.items() if isinstance(reason, library.Missing)]
+
+
 def _measure_output(
     row: dict, feature_records: np.ndarray, compared_with: dict, crest: list
 ) -> tuple[dict, dict, list[tuple]]:
@@ -154,8 +161,6 @@ def _of_speech(
         failed += [("wav", name, *one) for one in failures.items()]
     slow, failures = slow_measures(SLOW_MEASURES, source, speech, delay + DELAY)
     result |= slow
-    # Few have the packages of these. The help of the columns says that they are empty without them.
-    failures = {name: reason for name, reason in failures.items() if not isinstance(reason, library.Missing)}
     failed += [("wav", "source", *one) for one in failures.items()]
     of_this = crest_dB(speech, records, delay + DELAY)
     for band, of_speech, of_source in zip(CREST_BANDS, of_this, crest, strict=True):

@@ -28,7 +28,9 @@ def measure(
         speaker = {"sample": record["sample"], "sex": record["sex"]}
         used = {*record["references"].values(), *(path for row in record["rows"] for path in row["files"].values())}
         result = {"measures": [row | speaker for row in found], "frames": frames, "files": provenance.checksums(used)}
-        result |= {"pesq": not library.is_missing("pesq"), "empty": empty}
+        optional = measures.not_installed()
+        result |= {"pesq": not library.is_missing("pesq"), "optional": optional}
+        result |= {"empty": [text for text in empty if text not in optional]}
     disk.write_json(measured, record | result)
 
 

@@ -188,7 +188,7 @@ class _Tables:
             },
             of_set,
         )
-        copied = ("key", "pesq", "empty", "left_out", "versions", "wavs", "definitions")
+        copied = ("key", "pesq", "empty", "optional", "left_out", "versions", "wavs", "definitions")
         return {
             "label": self.label,
             "folder": str(self.folder),

@@ -80,10 +80,12 @@ const missingOf = (e) => e.empty ?? (e.pesq ? [] : ["PESQ: the Python package pe
 function initNumbers() {
   const missing = page.experiments.flatMap((e) => missingOf(e).map((text) =>
     el("p", { class: "warning" }, `${several ? `${named(e)}: ` : ""}Left empty is ${text}. Measure again: snakemake results/${e.name}_wav -R measure`)));
+  const optional = page.experiments.flatMap((e) => (e.optional ?? []).map((text) =>
+    quiet(`${several ? `${named(e)}: ` : ""}Left empty is ${text}. It is optional: pip install 'mlquant[measures]', then snakemake results/${e.name}_wav -R measure`)));
   const absent = page.experiments.filter((e) => !e.published).map((e) => quiet(`${several ? `${named(e)}: no` : "No"} folder of published wavs was named, so there are no published columns.`));
   const tags = [...new Set(page.experiments.flatMap((e) => e.anchors.map((r) => r.tag)))];
   const columns = Object.keys(page.columns).filter((name) => page.experiments.some((e) => e.anchors.some((r) => has(r[name]))));
-  byId("numbers").append(legend(), ...missing, ...measures(), ...page.ratings.flatMap(heard), explanations(), ...absent, ...delays(),
+  byId("numbers").append(legend(), ...missing, ...measures(), ...page.ratings.flatMap(heard), explanations(), ...optional, ...absent, ...delays(),
     details("Codec 2's modes, the original and the true y: means", table("anchors",
       [...withLabel({ label: "experiment" }, ["anchor"]), ...columns.map((name) => ({ text: page.columns[name].label, help: page.columns[name].help }))],
       page.experiments.flatMap((e) => tags.map((tag) => withLabel(e, [tag, ...columns.map((name) => {
