@@ -136,7 +136,7 @@ def no_apt(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
 
 
-FILES = {"./usr/b.wav": wav(tone(0.1)), "./usr/a.raw": b"\1\2" * 200, "./usr/doc.md": b"text", "./usr/empty.FLAC": b""}
+FILES = {"./usr/b.wav": wav(tone(0.1)), "./usr/a.raw": b"\1\2" * 200, "./usr/doc.txt": b"text", "./usr/empty.FLAC": b""}
 KEPT = {"usr/a.raw": FILES["./usr/a.raw"], "usr/b.wav": FILES["./usr/b.wav"], "usr/empty.FLAC": b""}
 
 
@@ -172,7 +172,7 @@ def test_what_the_log_tells_of_a_file_in_an_archive_names_both(tmp_path, capsys)
 @pytest.mark.parametrize("pack", [tar_bytes, zip_bytes])
 def test_every_suffix_of_audio_is_kept_and_what_is_not_read_is_listed_once(tmp_path, capsys, pack):
     kept = {f"a/{i}{suffix}": bytes([i]) for i, suffix in enumerate(SUFFIXES)}
-    data = pack(kept | {"a/x.m4a": b"x", "a/y.AAC": b"y", "a/read.md": b"t"})
+    data = pack(kept | {"a/x.m4a": b"x", "a/y.AAC": b"y", "a/read.txt": b"t"})
     assert fetched(tmp_path, {"urls": [{"url": url_of(tmp_path / "x.zip", data)}]})[0] == dict(sorted(kept.items()))
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("audio that is not read is left out: 2 (a/x.m4a, a/y.AAC)")
@@ -380,7 +380,7 @@ def test_devices_pipes_folders_and_holes_are_left_out_like_links(tmp_path):
 
 @pytest.mark.parametrize("pack", [tar_bytes, zip_bytes])
 def test_an_archive_of_too_many_files_or_names_is_refused(tmp_path, monkeypatch, pack):
-    url = url_of(tmp_path / "x", pack({f"{i}.md": b"" for i in range(9)} | {f"{'n' * 99}.raw": b"1"}))
+    url = url_of(tmp_path / "x", pack({f"{i}.txt": b"" for i in range(9)} | {f"{'n' * 99}.raw": b"1"}))
     monkeypatch.setattr(archives, "MEMBERS", 10)
     assert len(fetched(tmp_path, {"urls": [{"url": url}]})[0]) == 1
     for limit, value in (("MEMBERS", 9), ("NAMES", 99)):
@@ -1272,7 +1272,7 @@ def test_a_corpus_of_many_readers_is_fetched_and_no_held_out_reader_is_among_the
     with pytest.raises(InputError, match=r"dev-clean\.tar\.gz: checksum "):
         fetched(tmp_path, {"urls": [at(url)]})
     content, _ = fetched(tmp_path, {"urls": [at(url, readers)]})
-    assert len(content) == 15 + 5 + 2  # with the transcripts of each reader, SPEAKERS.TXT and LICENSE.TXT
+    assert len(content) == 15
     archive = tmp_path / "out/a.tar"
     (_, rows), (held_out, held_out_rows) = (
         corpus_of(tmp_path, [archive], **READERS_PART, held_out=held_out) for held_out in (False, True)
