@@ -215,7 +215,7 @@ OVERLAY = {
     "networks": {"manifold": {"corpus": "few", "epochs": 1, "batch": 32}},
     "sweeps": {"odd": {"title": HOSTILE, "rows": {"r": {
         "corpus": "odd", "family": "manifold", "nn": 1, "lr": 0.1, "epochs": 1}}}},
-    "studies": {"measures": None},  # of an experiment that is not here
+    "studies": {},
     "experiments": {
         "odd": {"title": HOSTILE, "samples": ["ann"], "published": "../pub'lished $(touch pwned)", "outputs": {
             1: {"tag": "out", "process": "original", "processing": HOSTILE, "shows": HOSTILE},

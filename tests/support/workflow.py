@@ -180,9 +180,11 @@ def copy_of_checkout(folder, overlay=OVERLAY):
     (folder / "profiles").symlink_to("workflow/profiles")
     raw = config.merged(configuration(), overlay)
     raw["experiments"] = {name: raw["experiments"][name] for name in overlay["experiments"]}
-    raw["listening"] = {
-        name: test for name, test in raw["listening"].items() if test["experiment"] in raw["experiments"]
-    }
+    for section in ("listening", "studies"):  # without those of experiments that are not there
+        entries = raw[section].items()
+        raw[section] = {
+            name: one for name, one in entries if one.get("experiment", name) in (name, *raw["experiments"])
+        }
     (folder / "config.yaml").write_text(yaml.safe_dump(raw, sort_keys=False), encoding="utf-8")
     for path in config.files(folder):  # all of it is in config.yaml
         if path.parent.name == "config":
