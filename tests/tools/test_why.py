@@ -220,7 +220,7 @@ SETTINGS = [
         "nn4_vq_1: vq_train: m: 32 -> 8 (entries of the codebook",
     ),
     ({"corpora": {"few": {"seed": 2}}}, "few_own: prepare_corpus: seed: 1 -> 2 (seed of the choice of files and of "),
-    ({"features": {"floor_dB": -90}}, "2 samples, few_own: features; unseen_1, unseen_2: analyse_set: floor_dB: -80 -> "),
+    ({"features": {"floor_dB": -90}}, "2 samples, few_own: features; unseen_1, unseen_2: analyse_set: floor_dB: -80"),
     ({"samples": {"ann": {"sex": "f"}}}, "sample ann: measure: sex: none -> f (sex of the speaker)"),
     ({"max_epochs": 2}, "manifold, nn4_cat1: train: epochs: 30 -> 2 (how often the training goes through the corpus)"),
 ]
