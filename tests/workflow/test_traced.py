@@ -86,12 +86,15 @@ CONFIG = {
                 "16": {**VOCODER, "networks": ["of_y"]},
             },
         },
-        "other": {"title": "", "samples": ["ann"], "outputs": {
+        "other": {"title": "", "samples": ["ann"], "test_set": "own", "outputs": {
             "1": {"tag": "out", "process": "original"}, "5": {**VOCODER, "quantiser": "lbg", "stages": 1}}},
     },
     "sweeps": {"rates": {"title": "", "base": B_TO_B,
                          "rows": {"plain": {}, "diverges": {"lr": 1.0e9, "optimiser": "sgd"}}}},
+    "test_sets": {"own": {"files": "speech", "shards": 1}},
     "studies": {
+        "measures": {"kind": "measures", "experiment": "other", "test_set": "own", "modes": ["3200"], "noises": [20],
+                     "postfilters": [1.0, 1.2]},
         "noise": {"kind": "noise", "quantiser": "lbg", "noise_vars": [0, 0.01]},
         "uniform_vq": {"kind": "uniform_vq", "quantiser": "lbg"},
         "latents": {"kind": "latents", "network": "nn4", "lags": 3},

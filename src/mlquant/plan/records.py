@@ -99,7 +99,7 @@ def lowered(config: Config, entries: Mapping[str, Any]) -> dict[str, list]:
     """
     sections = ("corpora", "networks", "quantisers")
     found = config.lowered([f"{section}.{name}" for section in sections for name in entries[section]])
-    return {place: values for place, values in found.items() if provenance.block_at(entries, place)}
+    return {place: values for place, values in sorted(found.items()) if provenance.block_at(entries, place)}
 
 
 def origins(graph: Graph, measured: Iterable[Node]) -> list[str]:
