@@ -91,7 +91,7 @@ CONFIG = {
     },
     "sweeps": {"rates": {"title": "", "base": B_TO_B,
                          "rows": {"plain": {}, "diverges": {"lr": 1.0e9, "optimiser": "sgd"}}}},
-    "test_sets": {"own": {"files": "speech", "shards": 1}},
+    "test_sets": {"own": {"source": "archive", "include": ["ann.wav"], "shards": 1}},
     "studies": {
         "measures": {"kind": "measures", "experiment": "other", "test_set": "own", "modes": ["3200"], "noises": [20],
                      "postfilters": [1.0, 1.2]},

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mlquant.chains import coder
-from mlquant.chains.steps import Made, Quantise, Synthesise
+from mlquant.chains.steps import Made, Quantise, Step, Synthesise
 from mlquant.core import errors, records
 from mlquant.core.errors import InputError
 from mlquant.measures import library, measures
@@ -82,6 +82,9 @@ def _coder(coding: Coding) -> Any:
             raise InputError("snr_dB: is missing, expected a number of dB, as process is noise")
         snr_dB = coding.snr_dB
         return lambda source, model, b, y: Made(b, y, speech=measures.with_noise(source, snr_dB))
+    # The name of the union has the key count the code of every step.
+    if not all(isinstance(step, Step) for step in coding.steps):
+        raise InputError("steps: found what is no step, expected steps")
     if not coding.steps or not isinstance(coding.steps[-1], Synthesise):
         raise InputError("steps: found no synthesise at the end, expected it")
     takes_b = "b" in coding.steps[0].takes
