@@ -67,7 +67,7 @@ rule vq_train:
         node=made_by("vq-train"),
     conda:
         "../../envs/mlquant.yaml"
-    threads: 2  # as many as do not wait for one another; the result does not depend on them
+    threads: 2  # a codebook waits for the one before it, which leaves a core idle; threads change the speed only
     resources:
         mem_mb=2000,
         runtime=30,

@@ -18,6 +18,7 @@ from mlquant.core.errors import InputError
 from mlquant.core.intervals import speaker_interval
 from mlquant.core.tables import read_table
 from mlquant.measures.columns import COLUMNS, OF_SET
+from mlquant.speech import sets as utterances
 from mlquant.speech.sets import read as read_utterances
 
 GROUPS = {"all": None, "male": "m", "female": "f"}
@@ -87,7 +88,7 @@ def checksums(experiment: dict, root: Path | None) -> dict[str, str]:
     """Return the SHA-256 of the samples of every file that the test set is made of, by names for messages."""
     of = (experiment.get("measured_in_set") or {}).get("utterances", ())
     found = [one for path in of for one in read_utterances((root or Path()) / path)]
-    return {f"{one.name} ({i})": sha256 for one in found for i, sha256 in enumerate(one.samples_sha256.split(), 1)}
+    return utterances.checksums(found)
 
 
 def _by_output(every: pd.DataFrame, sex: str | None) -> dict[tuple[int, str], pd.DataFrame]:

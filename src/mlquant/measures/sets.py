@@ -32,8 +32,8 @@ class Shard:
     y: Path
 
 
-def measure(coding: Coding, shard: Shard) -> tuple[list[dict], np.ndarray, list[str]]:
-    """Return the measures of each utterance, the speech [N] int16 of all, and why some measures have no value.
+def measure(coding: Coding, shard: Shard) -> tuple[list[dict], np.ndarray]:
+    """Return the measures of each utterance, and the speech [N] int16 of all; the log says why some have no value.
 
     The speech of an utterance has as many samples as its source, padded to whole frames. Raises InputError for files
     that do not fit each other.
@@ -42,7 +42,7 @@ def measure(coding: Coding, shard: Shard) -> tuple[list[dict], np.ndarray, list[
     lengths = [one.frames for one in utterances]
     b, y = (_parts(path, width, lengths) for path, width in ((shard.b, 22), (shard.y, 79)))
     code = _coder(coding)
-    rows, spoken, empty = [], [np.zeros(0, np.int16)], dict[str, None]()
+    rows, spoken, told = [], [np.zeros(0, np.int16)], set[str]()
     sources, models = sets.each(shard.speech, utterances), records.read_model_parts(shard.model, lengths)
     for one, source, model, of_b, of_y in zip(utterances, sources, models, b, y, strict=True):
         made = code(source, model, of_b, of_y)
@@ -55,10 +55,10 @@ def measure(coding: Coding, shard: Shard) -> tuple[list[dict], np.ndarray, list[
         spoken.append(made.speech)
         for measure, reason in failed.items():
             text = measures.failure(measure, reason, f"{one.name} of {shard.speech}")
-            if text not in empty:
+            if text not in told:
                 errors.log(f"{text}; left empty")
-            empty[text] = None
-    return rows, np.concatenate(spoken), [*empty]
+            told.add(text)
+    return rows, np.concatenate(spoken)
 
 
 def _parts(path: Path, width: int, lengths: list[int]) -> list[np.ndarray]:

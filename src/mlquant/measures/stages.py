@@ -39,7 +39,7 @@ def measure(
     table="measures.csv",
     speech_out="speech.raw",
     found=("trained",),
-    example="coding.json set.raw set.csv --model set_model.bin --b set_b.f32 --y set_y.f32 -o coded.csv --speech c.raw",
+    example="set.raw set.csv --settings coding.json --model m.bin --b b.f32 --y y.f32 -o coded.csv --speech c.raw",
 )
 def measure_set(
     speech: Annotated[Path, File(help="the speech of a test set, written by prepare-set")],
@@ -64,7 +64,7 @@ def measure_set(
     shard = sets.Shard(*(path.absolute() for path in (speech, utterances, model, b, y)))
     with disk.working_in(root):
         try:
-            rows, coded, _ = sets.measure(coding, shard)
+            rows, coded = sets.measure(coding, shard)
         finally:
             library.end()
     found = pd.DataFrame(rows, columns=[*columns.OF_SET])

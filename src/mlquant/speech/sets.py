@@ -165,6 +165,11 @@ def read(table: Path) -> list[Utterance]:
         raise InputError(f"{table}: not a table of utterances written by mlquant prepare-set ({error})") from None
 
 
+def checksums(utterances: Iterable[Utterance]) -> dict[str, str]:
+    """Return the SHA-256 of the samples of every file that utterances are made of, by names for messages."""
+    return {f"{one.name} ({i})": sha256 for one in utterances for i, sha256 in enumerate(one.samples_sha256.split(), 1)}
+
+
 def each(speech: Path, utterances: Iterable[Utterance]) -> Iterator[np.ndarray]:
     """Give the speech [N] int16 of each utterance of a shard; InputError where the file is shorter than they say."""
     utterances = [*utterances]

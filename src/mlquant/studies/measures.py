@@ -224,8 +224,7 @@ def tables(settings: dict) -> dict[str, pd.DataFrame]:
     from mlquant.speech import corpus, sets
 
     used = [one for path in settings["utterances"] for one in sets.read(Path(path))]
-    digests = {f"{one.name} ({i})": sha256 for one in used for i, sha256 in enumerate(one.samples_sha256.split(), 1)}
-    corpus.refuse_samples(digests, map(Path, settings["manifests"]))
+    corpus.refuse_samples(sets.checksums(used), map(Path, settings["manifests"]))
     found = {row["condition"]: _read(row["files"]) for row in settings["conditions"]}
     first, *_ = found.values()
     if first.empty:
