@@ -27,6 +27,7 @@ wildcard_constraints:
     experiment="|".join(PLAN.experiments),
     sweep="|".join(PLAN.sweeps),
     study="|".join(PLAN.studies),
+    codec="|".join(PLAN.config.codecs) or "none",
     test="|".join(PLAN.tests),
     a=r"[A-Za-z0-9_-]+(\.[0-9a-f]{8})?",
     b=r"[A-Za-z0-9_-]+(\.[0-9a-f]{8})?",
@@ -54,6 +55,7 @@ include: "workflow/rules/speech.smk"
 include: "workflow/rules/features.smk"
 include: "workflow/rules/networks.smk"
 include: "workflow/rules/quantisers.smk"
+include: "workflow/rules/codecs.smk"
 include: "workflow/rules/synthesis.smk"
 include: "workflow/rules/listening.smk"
 include: "workflow/rules/experiments.smk"

@@ -20,8 +20,8 @@ from typing import Any
 from mlquant.core.errors import InputError, log
 from mlquant.core.stage import UNSET, Parameter, Setting, Stage, range_in_words
 
-SUBJECTS = ("speech", "vocoder", "networks", "quantisers", "measures", "experiments", "listening", "studies", "report")
-SUBJECTS += ("tools",)
+SUBJECTS = ("speech", "vocoder", "networks", "quantisers", "codecs", "measures", "experiments", "listening", "studies")
+SUBJECTS += ("report", "tools")
 """The folders with a file of commands, in the order of the graph."""
 _DECLARED = re.compile(r"^@stage\b[\s\S]*?^def (\w+)\(", re.MULTILINE)
 

@@ -91,12 +91,13 @@ class Output(Chain):
     processing: Annotated[Line, Setting(help="what is done, for tables and pages")] = ""
     shows: Annotated[Line, Setting(help="what it shows, for tables and pages")] = ""
     process: Annotated[
-        Literal["original", "vocoder", "codec2"],
+        Literal["original", "vocoder", "codec2", "codec"],
         Setting(
             help="original: amplitudes and phases as analysed; codec2: Codec 2 itself; vocoder: amplitudes that the "
-            "networks make, with phases made from them"
+            "networks make, with phases made from them; codec: one of `codecs`, by a bit stream of everything"
         ),
     ]
+    codec: Annotated[str | None, Setting(help="of codec: its name", neutral=None)] = None
     mode: Annotated[Mode | None, Setting(help=f"of codec2, in bit/s: one of {', '.join(MODES)}")] = None
 
     @model_validator(mode="after")
@@ -105,7 +106,10 @@ class Output(Chain):
             raise refusal(f"is missing, expected one of {', '.join(MODES)}, as process is codec2", "mode")
         others = [name for name in ("networks", "quantiser", "noise_var") if getattr(self, name)]
         others += ["postfilter"] if self.postfilter != 1 else []
-        for name, process in [*((name, "vocoder") for name in others), *([("mode", "codec2")] if self.mode else [])]:
+        if self.process == "codec" and self.codec is None:
+            raise refusal("is missing, expected the name of a codec, as process is codec", "codec")
+        of_others = [*([("mode", "codec2")] if self.mode else []), *([("codec", "codec")] if self.codec else [])]
+        for name, process in [*((name, "vocoder") for name in others), *of_others]:
             if self.process != process:
                 raise refusal(f"{name} goes with process {process} only, found process {self.process}")
         return self

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import re
 import reprlib
@@ -119,6 +120,14 @@ def by_kind(*blocks: type[Block], default: str | None = None) -> Any:
     union = reduce(or_, tagged) if len(tagged) > 1 else tagged[0]
     discriminated = Annotated[union, Discriminator(lambda data: UNTOLD + chosen(data))] if len(tagged) > 1 else union
     return Annotated[discriminated, BeforeValidator(checked)]
+
+
+def number(value: Any) -> Any:
+    """Return the number that a text stands for, as all values of --config are texts; anything else as it is."""
+    for kind in (int, float) if isinstance(value, str) else ():
+        with contextlib.suppress(ValueError):
+            return kind(value)
+    return value
 
 
 def refusal(text: str, key: str | None = None) -> PydanticCustomError:

@@ -13,6 +13,8 @@ import numpy as np
 
 from mlquant.chains import coder
 from mlquant.chains.steps import Made, Quantise, Step, Synthesise
+from mlquant.codecs import codec as codecs
+from mlquant.codecs import files
 from mlquant.core import errors, records
 from mlquant.core.errors import InputError
 from mlquant.measures import library, measures
@@ -77,6 +79,11 @@ def _coder(coding: Coding) -> Any:
         return lambda source, model, b, y: Made(b, y, speech=synthesis.synthesise(model))
     if coding.process == "codec2":
         return lambda source, model, b, y: Made(b, y, speech=codec2.codec2(source, [str(coding.mode)])[0])
+    if coding.process == "codec":
+        if coding.codec is None:
+            raise InputError("codec: is missing, expected the codec.json of a codec, as process is codec")
+        codec, _ = files.read(Path(coding.codec))
+        return lambda source, model, b, y: Made(b, y, speech=codecs.coded(codec, source))
     if coding.process == "noise":
         if coding.snr_dB is None:
             raise InputError("snr_dB: is missing, expected a number of dB, as process is noise")

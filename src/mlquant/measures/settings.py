@@ -60,10 +60,10 @@ class Coding(Block):
     """What is done to the utterances of a test set: the process of an output, with its steps or its mode."""
 
     process: Annotated[
-        Literal["original", "vocoder", "codec2", "noise"],
+        Literal["original", "vocoder", "codec2", "codec", "noise"],
         Setting(
-            help="original: amplitudes and phases as analysed; codec2: Codec 2 itself; vocoder: the steps; noise: the "
-            "source itself, with white noise"
+            help="original: amplitudes and phases as analysed; codec2: Codec 2 itself; codec: encoder and decoder of a "
+            "codec; vocoder: the steps; noise: the source itself, with white noise"
         ),
     ]
     steps: Annotated[
@@ -71,6 +71,7 @@ class Coding(Block):
         Setting(help="of vocoder: the steps of its chain, as `mlquant rate` takes them"),
     ] = []
     mode: Annotated[str | None, Setting(help="of codec2: its mode, in bit/s")] = None
+    codec: Annotated[str | None, Setting(help="of codec: codec.json in its folder")] = None
     snr_dB: Annotated[SNR | None, Setting(help="of noise: power of active speech to that of noise, in dB")] = None
     delay: Annotated[int, Setting(help="samples by which it comes later than other outputs")] = 0
     measures: SlowMeasures = []

@@ -18,6 +18,7 @@ from pydantic import Field, PrivateAttr, TypeAdapter, ValidationError
 from mlquant import studies
 from mlquant.chains.settings import Chain, RatedChain
 from mlquant.chains.steps import encoder_of
+from mlquant.codecs.settings import Codec
 from mlquant.core.blocks import (
     CONTROL,
     Block,
@@ -40,13 +41,14 @@ from mlquant.listening.settings import Listening
 from mlquant.networks.rows import SHAPING
 from mlquant.networks.settings import Network
 from mlquant.plan.reading import given, mapping_of
-from mlquant.quantisers.settings import Quantiser, Size, VectorQuantiser
+from mlquant.quantisers.settings import Quantiser, Size, Superframe, VectorQuantiser
 from mlquant.speech.archives import matches
 from mlquant.speech.settings import Corpus, HeldOutVoice, Part, Sample, SetPart, Source, TestSet, audio_files
 from mlquant.studies import sweep
 from mlquant.vocoder.settings import Features
 
-LIBRARY = ("sources", "samples", "corpora", "test_sets", "networks", "quantisers", "experiments", "sweeps", "studies")
+LIBRARY: tuple[str, ...] = ("sources", "samples", "corpora", "test_sets", "networks", "quantisers", "codecs")
+LIBRARY += ("experiments", "sweeps", "studies")
 """Files of workflow/config, in the order in which they are read, before config.yaml."""
 FEW = "few"
 """The file of workflow/config that is read after config.yaml where `few_voices` is set."""
@@ -95,6 +97,7 @@ class Config(Block):
     test_sets: Annotated[dict[Name, TestSet], Setting(help="utterances of many speakers, to measure on")] = {}
     networks: Annotated[dict[Name, Network], Setting(help="networks, each trained on a corpus")] = {}
     quantisers: Annotated[dict[Name, Quantiser], Setting(help="vector quantisers of latents, or of b")] = {}
+    codecs: Annotated[dict[Name, Codec], Setting(help="whole codecs, from speech to a bit stream and back")] = {}
     experiments: Annotated[
         dict[Name, Experiment], Field(min_length=1), Setting(help="samples, and what is made of them")
     ]
@@ -140,6 +143,23 @@ class Config(Block):
     def vector_ms(self, quantiser: VectorQuantiser) -> int:
         """Return the time in ms that one vector of a quantiser stands for."""
         return 10 * self.networks[quantiser.network].ncat if quantiser.network else 10
+
+    def superframe(self, codec: Codec) -> int:
+        """Return the frames of a codec's superframe."""
+        quantiser = self.quantisers[codec.shape]
+        assert isinstance(quantiser, Superframe)  # others are refused
+        return quantiser.frames
+
+    def bits_of(self, codec: Codec) -> int:
+        """Return the bits of a codec's superframe."""
+        ms = 10 * self.superframe(codec)
+        of_pitch = codec.pitch.bits + max(len(codec.pitch.offsets) - 1, 0).bit_length()
+        sizes = [one.size for name in (codec.energy, codec.shape) for one in self.quantisers[name].stages]
+        return (
+            ms // codec.voicing_ms
+            + ms // codec.pitch.every_ms * of_pitch
+            + sum(size.bit_length() - 1 for size in sizes)
+        )
 
     def check_chain(self, where: str, chain: Chain) -> None:
         """Raise InputError for a chain that does not go from b, or y, to y_hat; `where` is its place in messages."""
@@ -344,6 +364,7 @@ ALIKE = {
     "test_sets": "test set",
     "networks": "network",
     "quantisers": "quantiser",
+    "codecs": "codec",
     "experiments": "experiment",
     "sweeps": "sweep",
     "studies": "study",
@@ -609,6 +630,8 @@ def _check_references(config: Config, faults: Faults) -> None:
         if network.initial:
             with faults.gathered():
                 _check_initial(config, place_of("networks", name), network)
+    for name, codec in config.codecs.items():
+        _check_codec(config, name, codec, faults)
     samples = _samples(config)
     for name, experiment in config.experiments.items():
         _check_experiment(config, name, experiment, samples, faults)
@@ -628,6 +651,41 @@ def _check_quantiser(config: Config, where: str, quantiser: VectorQuantiser) -> 
         )
 
 
+def _check_codec(config: Config, name: str, codec: Codec, faults: Faults) -> None:
+    """Note the faults of a codec: names of what is not there, and parts that do not fit each other."""
+    where = f"codecs.{name}"
+    with faults.gathered(name):
+        _check(f"{where}.corpus", codec.corpus, config.corpora, "corpus")
+        for of in ("energy", "shape"):
+            quantiser = getattr(codec, of)
+            _check(f"{where}.{of}", quantiser, config.quantisers, "quantiser")
+            found = config.quantisers[quantiser]
+            if not isinstance(found, Superframe) or found.of != of:
+                kind = f"of {found.of}" if isinstance(found, Superframe) else f"of kind {found.kind}"
+                raise InputError(
+                    f"config: {where}.{of}: {quantiser!r} is {kind}, expected one of kind superframe, of {of}"
+                )
+        frames, of_energy = config.superframe(codec), config.quantisers[codec.energy]
+        assert isinstance(of_energy, Superframe)
+        if of_energy.frames != frames:
+            raise InputError(
+                f"config: {where}.energy: {codec.energy!r} has superframes of {of_energy.frames} frames, expected "
+                f"{frames} as of {codec.shape!r}"
+            )
+        for key, ms in (("pitch.every_ms", codec.pitch.every_ms), ("voicing_ms", codec.voicing_ms)):
+            if 10 * frames % ms:
+                raise InputError(
+                    f"config: {where}.{key}: found {ms}, expected a divisor of {10 * frames}, the ms of a superframe "
+                    f"of {codec.shape!r}"
+                )
+        for corpus in {codec.corpus, *(config.quantisers[one].corpus for one in (codec.energy, codec.shape))}:
+            for part, settings in config.corpora[str(corpus)].parts.items():
+                if settings.b:
+                    raise InputError(
+                        f"config: corpora.{corpus}.parts.{part}: has b, expected speech for the codec {name!r}"
+                    )
+
+
 def _check_experiment(
     config: Config, name: str, experiment: Experiment, samples: Collection[str], faults: Faults
 ) -> None:
@@ -642,6 +700,7 @@ def _check_experiment(
     seen: dict[str, int] = {}
     for index, output in experiment.outputs.items():
         with faults.gathered():
+            _check(f"experiments.{name}.outputs.{index}.codec", output.codec, config.codecs, "codec")
             _check_chain(config, f"experiments.{name}.outputs.{index}", output)
         with faults.gathered():
             for published in (f"{used}_{index}_{output.tag}.wav" for used in experiment.samples):

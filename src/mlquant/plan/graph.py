@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from mlquant.chains import steps
 from mlquant.chains.steps import Made
+from mlquant.codecs import stages as codecs
+from mlquant.codecs.settings import Coding
 from mlquant.core import keys
 from mlquant.core.blocks import nearest
 from mlquant.core.errors import InputError
@@ -24,6 +26,7 @@ from mlquant.networks.settings import NetworkSettings
 from mlquant.plan.config import own_files
 from mlquant.plan.records import WITH_SIDECAR, recorded
 from mlquant.quantisers import stages as quantisers
+from mlquant.quantisers.settings import Superframe
 from mlquant.speech import stages as speech
 from mlquant.speech.settings import (
     AS_IT_IS,
@@ -44,6 +47,7 @@ from mlquant.vocoder.types import MODES
 
 if TYPE_CHECKING:
     from mlquant.chains.settings import Chain, Output
+    from mlquant.codecs.settings import Codec
     from mlquant.core.types import SlowMeasure
     from mlquant.plan.config import Config
 
@@ -247,6 +251,8 @@ class Graph:
         coding: dict[str, Any] = {"process": output.process}
         if output.process == "codec2":
             coding |= {"mode": output.mode, "delay": _row(None, "", {}, *MODES[str(output.mode)])["delay"]}
+        if output.process == "codec":
+            coding["codec"] = self.codec(str(output.codec)).file("codec.json")
         if output.process == "vocoder":
             coding["steps"] = self.stated(output)
         return self._coded_set(shard, output.tag, coding)
@@ -442,6 +448,55 @@ class Graph:
         assert width  # a quantiser of a network without a bottleneck is refused
         return width
 
+    # codecs
+
+    def tracked(self, corpus: str, codec: Codec) -> tuple[list[str], list[str]]:
+        """The b and the y files of a corpus at the pitch that a codec sends, a pair for each part."""
+        settings = codec.pitch.model_dump() | self.config.features.model_dump()
+        b, y = [], []
+        for path in self.corpus(corpus)[0]:
+            features = self.maker(path)
+            speech_of = self.maker(features.inputs["model"][0]).inputs["speech"]
+            node = self.add(vocoder.track, features.name, settings, settings, speech=speech_of)
+            b.append(node.file("b.f32"))
+            y.append(node.file("y.f32"))
+        return b, y
+
+    def superframes(self, name: str, codec: Codec) -> Node:
+        """A quantiser of kind superframe, trained on a corpus at the pitch that a codec sends."""
+        quantiser = self.config.quantisers[name]
+        assert isinstance(quantiser, Superframe) and quantiser.corpus  # others are refused
+        first = quantiser.stages[0]
+        settings = {
+            **{"of": quantiser.of, "frames": quantiser.frames, "sizes": [one.size for one in quantiser.stages]},
+            **{"predict": quantiser.predict, "thresh": quantiser.thresh, "held_out": HELD_OUT},
+            **{"stop": first.stop, "seed": first.seed},
+        }
+        b, y = self.tracked(quantiser.corpus, codec)
+        features = b if quantiser.of == "shape" else y
+        return self.add(quantisers.train_superframe, name, settings, settings, features=features)
+
+    def codec(self, name: str) -> Node:
+        """The folder of a codec."""
+        codec = self.config.codecs[name]
+        b, y = self.tracked(codec.corpus, codec)
+        energy, shape = (self.superframes(one, codec).file("tables.safetensors") for one in (codec.energy, codec.shape))
+        frames = self.config.superframe(codec)
+        network = codec.network.model_dump() | {"frames": frames, "voicing_ms": codec.voicing_ms}
+        trained = self.add(
+            codecs.train_context, name, network, network, features=b, targets=y, energy=energy, shape=shape
+        )
+        coding = codec.model_dump(include={*Coding.model_fields, "pitch"})
+        coding |= {"frames": frames, **self.config.features.model_dump(), "about": {"name": name}}
+        files = {"energy": energy, "shape": shape, "network": trained.file("context.safetensors")}
+        return self.add(codecs.assemble, name, coding, coding, **files)
+
+    def coded_by(self, name: str, sample: Sample) -> Node:
+        """A sample coded and decoded by a codec: the node of its decoded speech."""
+        codec = self.codec(name).file("codec.json")
+        bits = self.add(codecs.enc, f"{sample.name}_{name}", codec=codec, speech=sample.speech)
+        return self.add(codecs.dec, f"{sample.name}_{name}", codec=codec, bits=bits.file("stream.bit"))
+
     # a chain of steps, over the files of a sample
 
     def coded(self, sample: Sample, chain: Chain) -> dict[str, str]:
@@ -514,6 +569,11 @@ class Graph:
             assert output.mode  # an output of process codec2 is refused without a mode
             wav = self.codec2(sample).file(f"{output.mode}.wav")
             row = _row(index, output.tag, {"wav": wav}, *MODES[output.mode])
+        elif output.process == "codec":
+            assert output.codec  # an output of process codec is refused without one
+            codec = self.config.codecs[output.codec]
+            wav = self.coded_by(output.codec, sample).file("speech.wav")
+            row = _row(index, output.tag, {"wav": wav}, self.config.bits_of(codec), 10 * self.config.superframe(codec))
         else:
             files = self.coded(sample, output)
             bits = frame_ms = None

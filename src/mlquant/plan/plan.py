@@ -45,6 +45,9 @@ class Plan:
         for name in config.networks:
             with faults.gathered():
                 self.graph.network(name)
+        for name in config.codecs:
+            with faults.gathered():
+                self.graph.codec(name)
         for name in config.experiments:
             with faults.gathered():
                 self.experiments[name] = experiment_of(self.graph, name)
@@ -91,6 +94,7 @@ class Plan:
     def unknown_target(self, target: str, rules: Iterable[str]) -> str:
         """Return the line about a target that no rule makes; `rules` are the names of rules that are targets."""
         heard = [f"results/listening/{name}" for name in self.tests]
+        heard += [f"results/codecs/{name}" for name in self.config.codecs]
         known = {name: name for name in (*rules, "results/report.html", *self.folders(), *heard)}
         for folder, node in self.nodes.items():
             if files := node.stage.files():
@@ -118,9 +122,12 @@ class Plan:
         """
         files, known = [], self.folders()
         known |= {f"results/listening/{name}": ("listening", name) for name in self.tests}
+        known |= {f"results/codecs/{name}": ("codec", name) for name in self.config.codecs}
         for target in targets:
             kind, name = known.get(target, (None, ""))
-            if kind == "listening":
+            if kind == "codec":
+                files += self.codec(name)
+            elif kind == "listening":
                 files.append(self.experiments[self.tests[name].experiment].tables.file("provenance.json"))
             elif kind == "experiment":
                 plan = self.experiments[name]
@@ -133,6 +140,11 @@ class Plan:
             else:
                 return {*self.nodes, *known}
         return {*self.graph.behind(files), *targets}
+
+    def codec(self, name: str) -> list[str]:
+        """Return the files of a codec's folder."""
+        node = self.graph.codec(name)
+        return [node.file(file) for file in node.stage.files()]
 
     def summary(self, kind: str, name: str) -> Summary:
         """Return what a study or a sweep is made of."""

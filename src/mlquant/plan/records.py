@@ -61,8 +61,12 @@ def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]
     users: list[Any] = [output for output in experiment.outputs.values() if output.quantiser]
     used = [network for output in experiment.outputs.values() for network in output.networks]
     networks, quantisers = with_initial(config, used, {output.quantiser for output in users})
+    codecs = {output.codec for output in experiment.outputs.values() if output.codec}
+    for codec in (config.codecs[name] for name in codecs):
+        quantisers |= {codec.energy, codec.shape}
     users += [config.networks[network] for network in networks if config.networks[network].quantiser]
     corpora = {config.networks[network].corpus for network in networks}
+    corpora |= {config.codecs[name].corpus for name in codecs}
     corpora |= set(filter(None, (config.quantisers[name].corpus for name in quantisers)))
     sources = {part.source for corpus in corpora for part in config.corpora[corpus].parts.values()}
     sources |= {config.samples[sample].source for sample in experiment.samples if sample in config.samples}
@@ -74,13 +78,14 @@ def config_of(config: Config, name: str, dumped: Callable[[Any], dict[str, Any]]
         **({"test_sets": test_sets} if test_sets else {}),
         "networks": networks,
         "quantisers": quantisers,
+        **({"codecs": codecs} if codecs else {}),
     }
     entries = {
         kind: {entry: dumped(getattr(config, kind)[entry]) for entry in sorted(names)} for kind, names in chosen.items()
     }
     for quantiser, entry in entries["quantisers"].items():
         stages = [user.stages or len(entry["stages"]) for user in users if user.quantiser == quantiser]
-        entry["stages"] = entry["stages"][: max(stages)]
+        entry["stages"] = entry["stages"][: max(stages, default=None)]
     # Only those settings of an output that were set: some of the others exclude each other.
     outputs = {
         str(index): output.model_dump(mode="json", exclude_unset=True) for index, output in experiment.outputs.items()

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from mlquant import studies
 from mlquant.chains.settings import Output, RatedChain
+from mlquant.codecs.settings import Codec, ContextSettings
 from mlquant.core.blocks import Block
 from mlquant.core.disk import write_text
 from mlquant.core.stage import range_in_words
@@ -26,7 +27,7 @@ from mlquant.plan.config import ALIKE, Config
 from mlquant.quantisers.settings import KINDS, CodebookStage
 from mlquant.speech.settings import Corpus, HeldOutVoice, Part, Sample, SetPart, Source, TestSet, Url
 from mlquant.studies import sweep
-from mlquant.vocoder.settings import Features
+from mlquant.vocoder.settings import Features, Pitch
 
 FOLDER = Path("workflow/config")
 _LIKE = {"type": ["string", "null"], "description": "name of an entry whose settings this one takes, below its own"}
@@ -123,6 +124,8 @@ def readme() -> str:
     parts += ["## quantisers, by name\n\nThe keys depend on its `kind`.\n"]
     parts += [_section(f"kind: {kind}", block, level=3) for kind, block in KINDS.items()]
     parts += [_section("Stages of a quantiser", CodebookStage, level=3)]
+    parts += [_section("codecs", Codec, "by name"), _section("Pitch of a codec", Pitch, level=3)]
+    parts += [_section("Context network of a codec", ContextSettings, level=3)]
     parts += [_section("experiments", Experiment, "by name"), _section("Outputs of an experiment", Output, level=3)]
     parts += [_section("sweeps", sweep.Settings, "by name")]
     parts += ["## studies, by name\n\nThe keys depend on its `kind`.\n"]

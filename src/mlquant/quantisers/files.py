@@ -1,14 +1,19 @@
-"""Reading of codebooks and prediction coefficients, for the commands of quantisers."""
+"""Reading of codebooks and prediction coefficients, and the files of superframes, for the commands of quantisers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mlquant.core import records
+from mlquant.core import disk, records
 from mlquant.core.errors import InputError
+from mlquant.quantisers.superframe import Superframes
+
+if TYPE_CHECKING:
+    from mlquant.quantisers.settings import SuperframeSettings
 
 
 def read_codebooks(paths: Sequence[Path], k: int) -> list[np.ndarray]:
@@ -31,3 +36,64 @@ def read_coefficient(predict: str | float | None, predictor: Path | None = None)
     if len(found) != 1:
         raise InputError(f"{predictor}: {len(found)} numbers, expected 1, a prediction coefficient")
     return float(found[0, 0])
+
+
+def read_superframes(paths: Sequence[Path], asked: SuperframeSettings) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Read superframes [n, K] of shapes from files of b, or of energies from files of y, one array a file.
+
+    Returns with them which superframes are trained on, [n] bool for each file. The frames at the end of a file that
+    make no superframe are left out, and so is its last share `held_out`.
+    """
+    from mlquant.quantisers import gain
+    from mlquant.vocoder import features, superframes
+
+    streams, counted = [], []
+    for path in paths:
+        read = records.read_features(path) if asked.of == "shape" else records.read_f32(path, 79)
+        count = int(len(read) / asked.frames * (1 - asked.held_out))
+        read = read[: count * asked.frames]
+        energy = features.energy_dB(read[:, :20] if asked.of == "shape" else read).reshape(-1, asked.frames)
+        counted.append(energy.max(axis=1) > (-np.inf if asked.thresh is None else asked.thresh))
+        shapes = asked.of == "shape"
+        streams.append(
+            superframes.together(gain.without_gain(read), asked.frames) if shapes else superframes.energies(energy)
+        )
+    return streams, counted
+
+
+def tensors_of(quantiser: Superframes) -> dict[str, np.ndarray]:
+    """Return the tables of a quantiser of superframes by name."""
+    codebooks = {f"codebook{i}": codebook for i, codebook in enumerate(quantiser.codebooks, 1)}
+    return {"mean": quantiser.mean, "predictor": quantiser.predictor, **codebooks}
+
+
+def superframes_of(tensors: dict[str, np.ndarray]) -> Superframes:
+    """Return the quantiser of superframes of such tables; ValueError for tables that do not fit each other."""
+    mean, predictor = tensors["mean"], tensors["predictor"]
+    codebooks = [tensors[f"codebook{i}"] for i in range(1, len(tensors) - 1)]
+    expected = [(len(mean),), (len(mean), len(mean)), *((len(codebook), len(mean)) for codebook in codebooks)]
+    found = [array.shape for array in (mean, predictor, *codebooks)]
+    if found != expected or not codebooks:
+        raise ValueError(f"tables of superframes: found shapes {found}, expected {expected}")
+    if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in (mean, predictor, *codebooks)):
+        raise ValueError("tables of superframes: found NaN, infinity or other numbers, expected finite float32")
+    if any(len(codebook) & (len(codebook) - 1) or len(codebook) < 2 for codebook in codebooks):
+        raise ValueError("tables of superframes: found a codebook whose size is no power of two")
+    return Superframes(mean, predictor, codebooks)
+
+
+def write_superframes(path: Path, quantiser: Superframes) -> None:
+    """Write a quantiser of superframes as safetensors."""
+    import safetensors.numpy
+
+    disk.write_bytes(path, safetensors.numpy.save(tensors_of(quantiser)))
+
+
+def read_superframe_tables(path: Path) -> Superframes:
+    """Read a quantiser of superframes; InputError for a file that is none."""
+    import safetensors.numpy
+
+    try:
+        return superframes_of(safetensors.numpy.load(disk.read_bytes(path)))
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: is no quantiser written by mlquant train-superframe ({str(error)[:200]})") from None

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, get_args
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from mlquant.core.blocks import Block, by_kind, quoted, refusal
+from mlquant.core.blocks import Block, by_kind, number, quoted, refusal
 from mlquant.core.stage import Setting
 from mlquant.networks.types import Seed
 from mlquant.quantisers.types import STOP, Entries, ResetEvery, Stop, Survivors
 from mlquant.vocoder.types import Thresh
 
-
-def _number(value: Any) -> Any:
-    """Return the number that a text stands for, as all values of --config are texts; anything else as it is."""
-    for kind in (int, float) if isinstance(value, str) else ():
-        with contextlib.suppress(ValueError):
-            return kind(value)
-    return value
-
-
-Interval = Annotated[Literal[10, 20, 40], BeforeValidator(_number)]
+Interval = Annotated[Literal[10, 20, 40], BeforeValidator(number)]
 """The time in ms between vectors that are sent."""
+
+
+Frames = Annotated[Literal[2, 4, 8], BeforeValidator(number)]
+"""The frames of a superframe."""
 
 
 def _power_of_two(value: int) -> int:
@@ -45,7 +39,7 @@ class CodebookStage(Block):
 
 def _coefficient(value: Any) -> Any:
     """Return a prediction coefficient; refuse one outside the range of `vq.predictor`."""
-    value = _number(value)
+    value = number(value)
     if value == "fit" or (isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 0.95):
         return value
     raise refusal(f"found {quoted(value)}, expected fit, or a number, 0 to 0.95")
@@ -121,10 +115,51 @@ class Predictive(VectorQuantiser):
     ] = None
 
 
+class Superframe(VectorQuantiser):
+    """Superframes of several frames are quantised, for a codec: a matrix predicts each from the one before."""
+
+    commands: ClassVar[tuple[str, str]] = ("train_superframe", "train_superframe")
+
+    kind: Annotated[Literal["superframe"], Setting(help="how its stages are trained")]
+    of: Annotated[
+        Literal["shape", "energy"],
+        Setting(help="what is quantised: the shape of b, that is b without its mean, or the energy of y in dB"),
+    ]
+    frames: Annotated[Frames, Setting(help="frames of 10 ms in a superframe")] = 4
+    predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
+    thresh: Annotated[
+        Thresh | None,
+        Setting(help="superframes in which no frame has more energy than this, in dB, are not trained on"),
+    ] = None
+
+    @model_validator(mode="after")
+    def _of_b_alone(self) -> Superframe:
+        for name in ("network", "interval_ms"):
+            if getattr(self, name) is not None:
+                raise refusal("goes with other kinds only, found kind superframe", name)
+        return self
+
+
+class SuperframeSettings(Block):
+    """What `mlquant train-superframe` takes; the workflow writes it from a quantiser of kind superframe."""
+
+    of: Annotated[Literal["shape", "energy"], Setting(help="what is quantised")]
+    frames: Annotated[Frames, Setting(help="frames of 10 ms in a superframe")] = 4
+    sizes: Annotated[list[Size], Field(min_length=1), Setting(help="entries of the codebook of each stage")]
+    predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
+    thresh: Annotated[
+        Thresh | None,
+        Setting(help="superframes in which no frame has more energy than this, in dB, are not trained on"),
+    ] = None
+    stop: Stop = 1e-3
+    seed: Annotated[Seed, Setting(help="seed of the splits")] = 1
+    held_out: Annotated[float, Setting(help="share of each file, at its end, that is not trained on", ge=0, lt=1)] = 0.0
+
+
 KINDS = {get_args(block.model_fields["kind"].annotation)[0]: block for block in VectorQuantiser.__subclasses__()}
 """The blocks of all kinds, by kind."""
 
 if TYPE_CHECKING:
-    Quantiser = Lbg | Beam | Predictive
+    Quantiser = Lbg | Beam | Predictive | Superframe
 else:
     Quantiser = by_kind(*KINDS.values(), default="lbg")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from mlquant.core.errors import InputError, log, progress
-from mlquant.core.stage import Aside, File, Record, Root, Setting, stage
+from mlquant.core.stage import Aside, File, Json, Record, Root, Setting, stage
 from mlquant.networks.types import FILES, Folder, HeldOut, HeldOutTargets, KeepFailure, Settings, Targets, Training
 from mlquant.quantisers.types import (
     MBEST,
@@ -315,6 +315,33 @@ def vq_search(
         np.save(buffer, chosen, allow_pickle=False)
         disk.write_bytes(indices, buffer.getvalue())
     records.write_f32(l_hat, vq.interpolated(quantised, send_every, len(vectors)))
+
+
+@stage(
+    "superframes",
+    tables="tables.safetensors",
+    example="""b.f32 --settings '{"of": "shape", "frames": 4, "sizes": [1024, 1024]}' -o shape20.safetensors""",
+)
+def train_superframe(
+    features: Annotated[list[Path], File(help="b, 22 floats a frame, or of energy y, 79 floats a frame")],
+    *,
+    settings: Annotated[
+        Json, Setting(help="JSON text or file", block="mlquant.quantisers.settings:SuperframeSettings")
+    ],
+    threads: Threads = None,
+    tables: Annotated[Path, File(help="mean, predictor and codebooks", flag="--out")],
+) -> None:
+    """Train a quantiser of superframes for a codec."""
+    from mlquant.core import blocks
+    from mlquant.quantisers import superframe
+    from mlquant.quantisers.files import read_superframes, write_superframes
+    from mlquant.quantisers.settings import SuperframeSettings
+
+    asked = blocks.validate(SuperframeSettings, settings, "settings")
+    streams, counted = read_superframes(features, asked)
+    options: dict[str, Any] = {"seed": asked.seed, "stop": asked.stop, "predict": asked.predict}
+    found = superframe.train(streams, asked.sizes, counted, threads=threads or _cores(), **options)
+    write_superframes(tables, found)
 
 
 def _cores() -> int:

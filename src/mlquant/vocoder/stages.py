@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from mlquant.core.errors import InputError
-from mlquant.core.stage import File, Setting, stage
+from mlquant.core.stage import Aside, File, Json, Setting, stage
 from mlquant.vocoder.types import Floor, FLOOR_dB, Postfilter
 
 if TYPE_CHECKING:
@@ -91,6 +91,42 @@ def analyse_set(
                     yield part
 
         records.write_model(model, parts())
+
+
+@stage("tracked", b="b.f32", y="y.f32", example="big_dog.raw --settings '{}' --b big_dog_b.f32 --y big_dog_y.f32")
+def track(
+    speech: Speech,
+    *,
+    settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.vocoder.settings:Track")],
+    b: Annotated[Path, File(help="b[20] in dB, Wo, voicing: 22 floats a frame")],
+    y: Annotated[Path, File(help="y[79] in dB: 79 floats a frame")],
+    model: Annotated[Path | None, Aside(help=f"{MODEL}, 1300 bytes a frame")] = None,
+) -> None:
+    """Compute the features b and y at a pitch that can be sent.
+
+    The pitch is a track without octave jumps, on levels at knots that a codec sends.
+    """
+    from mlquant.core import blocks, records
+    from mlquant.vocoder import features, pitch
+    from mlquant.vocoder.settings import Track
+
+    asked = blocks.validate(Track, settings, "settings")
+    sent = pitch.Pitch(**asked.model_dump(exclude={"floor_dB"}))
+    with contextlib.ExitStack() as opened:
+        write_b, write_y = (opened.enter_context(records.open_f32(path)) for path in (b, y))
+
+        def parts() -> Iterator[records.Model]:
+            for _, part in pitch.tracked([records.read_speech(speech)], sent):
+                of_b, of_y = features.model_to_features(part, asked.floor_dB)
+                write_b(features.features_to_records(of_b, part.Wo, part.voiced))
+                write_y(of_y)
+                yield part
+
+        if model:
+            records.write_model(model, parts())
+        else:
+            for _ in parts():
+                pass
 
 
 @stage("resynthesised", wav="speech.wav", example="big_dog_model.bin -o big_dog_1_out.wav")

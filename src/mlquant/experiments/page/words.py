@@ -72,6 +72,8 @@ class Words:
             return f"Codec 2 {output.get('mode')}"
         if output.get("process") == "original":
             return "sinusoidal model"
+        if output.get("process") == "codec":
+            return str(output.get("codec"))
         boxes = [network for network in self._of(output) if network.get("d")]
         text = " + ".join(f"d = {network['d']}" for network in boxes) or "b to y"
         if output.get("quantiser"):
@@ -88,6 +90,8 @@ class Words:
             return f"Codec 2 at {mode} bit/s" if mode.isdigit() else f"Codec 2, mode {mode}"
         if output.get("process") == "original":
             return "sinusoidal model, phases as analysed, nothing coded"
+        if output.get("process") == "codec":
+            return f"codec {output.get('codec')}, everything in its bit stream"
         used = self._of(output)
         boxes = [network for network in used if network.get("d")]
         source = row_of(used[0]).source if used else "b"
@@ -164,8 +168,11 @@ class Words:
         made = [output for output in self._outputs if output.get("process", "vocoder") == "vocoder"]
         modes = [str(o.get("mode")) for o in self._outputs if o.get("process") == "codec2"]
         rates = _and(f"{mode} bit/s" if mode.isdigit() else mode for mode in modes)
+        codecs = _and(str(o.get("codec")) for o in self._outputs if o.get("process") == "codec")
         if not made:
             done = [f"coded by Codec 2 at {rates}"] if modes else []
+            if codecs:
+                done.insert(0, f"coded by {codecs}, whose bit streams hold pitch, voicing, energy and spectrum")
             if any(output.get("process") == "original" for output in self._outputs):
                 done.insert(0, "made again by the sinusoidal model, with amplitudes and phases as analysed")
             return f"{speech} was {' and '.join(done)}." if done else f"{speech} is here to listen to."
@@ -254,7 +261,8 @@ class Words:
         best: dict[str, tuple[dict, float]] = {}
         for output in self._outputs:
             bits, value = self._bits(output, every=True), means.get((output["index"], output["tag"]))
-            if output.get("quantiser") and bits and value is not None and value > best.get(bits, (output, 0))[1]:
+            quantised = output.get("quantiser") or output.get("codec")
+            if quantised and bits and value is not None and value > best.get(bits, (output, 0))[1]:
                 best[bits] = (output, value)
         found = [(bits, output, value) for bits, (output, value) in best.items()]
         return sorted(found, key=lambda one: -one[2])[:3]

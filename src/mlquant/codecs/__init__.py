@@ -1,0 +1,1 @@
+"""Whole codecs: speech to a bit stream and back."""

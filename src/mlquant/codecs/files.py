@@ -1,0 +1,196 @@
+"""The folder of a codec: codec.json says what it is, tables.safetensors has its numbers. And what is trained for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.numpy
+
+from mlquant.codecs.codec import Codec, voicing_bits
+from mlquant.core import disk, records
+from mlquant.core.errors import InputError
+from mlquant.networks import context
+from mlquant.networks.context import Streams
+from mlquant.networks.dense import Layers
+from mlquant.quantisers import superframe
+from mlquant.quantisers.files import superframes_of, tensors_of
+from mlquant.quantisers.gain import without_gain
+from mlquant.quantisers.superframe import Superframes
+from mlquant.vocoder import superframes
+from mlquant.vocoder.features import energy_dB
+from mlquant.vocoder.pitch import Pitch
+
+if TYPE_CHECKING:
+    from mlquant.codecs.settings import Assembled, TrainContext
+
+DESCRIPTION, TABLES = "codec.json", "tables.safetensors"
+_FORMAT = 1
+_PATHS, _WAIT = 8, 2  # of the search that quantises the training set
+
+
+def settings_of(codec: Codec) -> dict[str, Any]:
+    """What a codec has besides tables, as it is in codec.json."""
+    pitch = {name: getattr(codec.pitch, name) for name in ("every_ms", "bits", "lowest", "highest", "wait")}
+    own = {name: getattr(codec, name) for name in ("frames", "voicing_ms", "paths", "wait", "postfilter", "floor_dB")}
+    return own | {"pitch": pitch | {"offsets": [*codec.pitch.offsets]}}
+
+
+def assembled(asked: Assembled, energy: Superframes, shape: Superframes, layers: Layers) -> Codec:
+    """A codec of settings and tables; InputError for those that do not fit each other."""
+    try:
+        return _codec_of(asked.model_dump(exclude={"about"}), energy, shape, layers)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+def _codec_of(settings: dict[str, Any], energy: Superframes, shape: Superframes, layers: Layers) -> Codec:
+    """The same; ValueError for what does not fit."""
+    pitch = Pitch(**settings["pitch"])
+    own = {name: settings[name] for name in ("frames", "voicing_ms", "paths", "wait", "postfilter", "floor_dB")}
+    T = own["frames"]
+    widths = {"energy": (len(energy.mean), T), "shape": (len(shape.mean), 20 * T)}
+    widths |= {"network's input": (layers[0][0].shape[1], 69 * T + 1), "network's output": (len(layers[-1][1]), 79 * T)}
+    for name, (found, expected) in widths.items():
+        if found != expected:
+            raise ValueError(f"{name}: found {found} numbers, expected {expected} for superframes of {T} frames")
+    for name, each in (("pitch.every_ms", pitch.frames), ("voicing_ms", own["voicing_ms"] // 10)):
+        if T % each:
+            raise ValueError(f"{name}: found {10 * each}, expected a divisor of {10 * T}, the ms of a superframe")
+    return Codec(pitch=pitch, energy=energy, shape=shape, layers=layers, **own)
+
+
+def hash_of(settings: dict[str, Any], tables: bytes) -> str:
+    """SHA-256 of what decides the bits and the speech, in hexadecimal digits."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode() + tables).hexdigest()
+
+
+def write(folder: Path, codec: Codec, about: dict[str, Any]) -> None:
+    """Write a codec; `about` is what codec.json tells besides."""
+    tensors = {f"{name}.{table}": array for name, one in (("energy", codec.energy), ("shape", codec.shape))
+               for table, array in tensors_of(one).items()}  # fmt: skip
+    tensors |= {f"network.{name}": array for name, array in _tensors_of_layers(codec.layers).items()}
+    tables = safetensors.numpy.save(tensors)
+    settings = settings_of(codec)
+    described = {
+        "format": _FORMAT,
+        **about,
+        "hash": hash_of(settings, tables),
+        "bits": codec.bits,
+        "bit_rate": codec.bit_rate,
+        "delay_ms": codec.delay_ms,
+        "packing": "fields from their highest bit on, superframes without gaps, the last byte filled up with zeros",
+        "layout": [{"field": name, "bits": bits} for name, bits in codec.layout],
+        "settings": settings,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    disk.write_bytes(folder / TABLES, tables)
+    disk.write_json(folder / DESCRIPTION, described)
+
+
+def read(folder: Path) -> tuple[Codec, str]:
+    """Read a codec and its hash from its folder, or its codec.json.
+
+    Raises InputError for a folder without one, and for files that do not go together.
+    """
+    folder = folder.parent if folder.name == DESCRIPTION else folder
+    for name in (DESCRIPTION, TABLES):
+        if not (folder / name).is_file():
+            raise InputError(f"{folder}: has no {name}, expected the folder of a codec")
+    tables = disk.read_bytes(folder / TABLES)
+    try:
+        described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        settings = described["settings"]
+        found = hash_of(settings, tables)
+        if found != described["hash"]:
+            raise ValueError(f"the files have the hash {found[:16]}, expected {str(described['hash'])[:16]}")
+        parts: dict[str, dict[str, np.ndarray]] = {"energy": {}, "shape": {}, "network": {}}
+        for name, array in safetensors.numpy.load(tables).items():
+            part, _, table = name.partition(".")
+            parts[part][table] = array
+        of = (superframes_of(parts["energy"]), superframes_of(parts["shape"]), _layers_of(parts["network"]))
+        codec = _codec_of(settings, *of)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)[:300]
+        raise InputError(f"{folder}: is no codec written by mlquant ({reason})") from None
+    return codec, found
+
+
+# The context network
+
+
+def _tensors_of_layers(layers: Layers) -> dict[str, np.ndarray]:
+    each = enumerate(layers, 1)
+    return {f"{name}{i}": array for i, pair in each for name, array in zip(("weight", "bias"), pair, strict=True)}
+
+
+def _layers_of(tensors: dict[str, np.ndarray]) -> Layers:
+    """Layers of their tensors; ValueError for those that are no network."""
+    layers = [(tensors[f"weight{i}"], tensors[f"bias{i}"]) for i in range(1, len(tensors) // 2 + 1)]
+    good = layers and all(
+        W.ndim == 2 and b.shape == W.shape[:1] and np.isfinite(W).all() and np.isfinite(b).all() for W, b in layers
+    )
+    if not good or any(len(b) != after.shape[1] for (_, b), (after, _) in pairwise(layers)):
+        raise ValueError("network: its layers do not follow each other, or hold NaN or infinity")
+    return layers
+
+
+def write_layers(path: Path, layers: Layers) -> None:
+    """Write the layers of a context network."""
+    disk.write_bytes(path, safetensors.numpy.save(_tensors_of_layers(layers)))
+
+
+def read_layers(path: Path) -> Layers:
+    """Read them; InputError for a file that is none."""
+    try:
+        return _layers_of(safetensors.numpy.load(disk.read_bytes(path)))
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: is no network written by mlquant train-context ({str(error)[:200]})") from None
+
+
+def read_streams(
+    features: Sequence[Path], targets: Sequence[Path], quantisers: tuple[Superframes, Superframes], asked: TrainContext
+) -> tuple[Streams, Streams]:
+    """Records and spectra of files of b and y at a pitch that is sent: exact, and with energy and shape quantised.
+
+    Voicing is that which is sent. Raises InputError for files of different lengths.
+    """
+    if len(features) != len(targets):
+        raise InputError(f"--target: {len(targets)} files, expected {len(features)}, one for each of the features")
+    T, each = asked.frames, []
+    for path, target in zip(features, targets, strict=True):
+        b, y = records.read_features(path), records.read_f32(target, 79)
+        if len(b) != len(y):
+            raise InputError(f"{target}: {len(y)} frames, expected {len(b)} as of {path}")
+        n = len(b) // T
+        b, y = b[: n * T], y[: n * T]
+        energy = superframes.energies(energy_dB(y))
+        sent = voicing_bits(b[:, 21], energy, asked.voicing_ms // 10).repeat(asked.voicing_ms // 10)
+        log2_f0 = np.log2(b[:, 20] * (records.SAMPLE_RATE / (2 * np.pi)))
+        side = (log2_f0.reshape(n, T), sent.reshape(n, T).astype(np.float32))
+        each.append((superframes.together(without_gain(b), T), energy.reshape(n, T), side, y))
+    shapes, energies = ([one[i] for one in each] for i in (0, 1))
+    shapes_hat = superframe.quantised(quantisers[1], shapes, _PATHS, _WAIT)
+    energies_hat = superframe.quantised(quantisers[0], energies, _PATHS, _WAIT)
+
+    def streams(shapes: Sequence[np.ndarray], energies: Sequence[np.ndarray]) -> Streams:
+        together = zip(shapes, energies, each, strict=True)
+        return [(context.record(shape, energy, *one[2]), one[3]) for shape, energy, one in together]
+
+    return streams(shapes, energies), streams(shapes_hat, energies_hat)
+
+
+def split(streams: Streams, held_out: float) -> tuple[Streams, Streams]:
+    """Streams without the last share `held_out` of each, and these shares."""
+    trained, held = [], []
+    for own, y in streams:
+        kept = int(len(own) * (1 - held_out))
+        frames = kept * context.frames_of(own)
+        trained.append((own[:kept], y[:frames]))
+        held.append((own[kept:], y[frames:]))
+    return trained, held

@@ -1,0 +1,147 @@
+"""A codec over arrays and files: a stream is the whole file, the decoder needs the stream alone."""
+
+import json
+
+import numpy as np
+import pytest
+from support.codecs import small_codec, write_small_codec
+
+from mlquant.codecs import bitstream, files
+from mlquant.codecs import codec as codecs
+from mlquant.core.errors import InputError
+from mlquant.networks import context
+from mlquant.vocoder.pitch import Pitch
+
+CODECS = {
+    "40 ms": {},
+    "waiting": {"wait": 2, "paths": 8},
+    "80 ms": {"frames": 8, "pitch": Pitch(every_ms=80), "voicing_ms": 40},
+    "plain pitch": {"frames": 4, "pitch": Pitch(every_ms=20, offsets=()), "wait": 1},
+}
+
+
+@pytest.fixture(params=CODECS, scope="module")
+def codec(request):
+    return small_codec(**CODECS[request.param])
+
+
+def fields_of(codec, chunks):
+    return np.concatenate([*codecs.encode(codec, chunks)])
+
+
+def speech_of(codec, fields, lost=None, batch=1000):
+    lost = np.zeros(len(fields), bool) if lost is None else lost
+    batches = ((fields[i : i + batch], lost[i : i + batch]) for i in range(0, len(fields), batch))
+    return np.concatenate([*codecs.decode(codec, batches)])
+
+
+def test_a_stream_has_the_bits_and_the_speech_of_the_file(codec, voice):
+    whole = fields_of(codec, [voice])
+    assert np.array_equal(fields_of(codec, (voice[i : i + 80] for i in range(0, len(voice), 80))), whole)
+    cuts = np.cumsum(np.random.default_rng(2).integers(1, 3000, 20))
+    assert np.array_equal(fields_of(codec, np.split(voice, cuts[cuts < len(voice)])), whole)
+    speech = speech_of(codec, whole)
+    assert np.array_equal(speech_of(codec, whole, batch=1), speech)
+    assert np.array_equal(speech_of(codec, whole, batch=7), speech)
+    assert np.array_equal(codecs.coded(codec, voice), speech)
+    assert len(speech) == len(whole) * codec.frames * 80 and 0 <= len(speech) - len(voice) < codec.frames * 80
+
+
+def test_the_fields_have_the_bits_of_the_layout(codec, voice):
+    fields = fields_of(codec, [voice])
+    assert fields.shape[1] == len(codec.layout) and fields.min() >= 0
+    assert (fields.max(axis=0) < 1 << np.array([bits for _, bits in codec.layout])).all()
+    assert codec.bit_rate == codec.bits * 100 / codec.frames
+
+
+def test_an_encoder_waits_no_longer_than_it_says(codec, voice):
+    """The superframe with an onset is out when the samples of the stated delay have come in, and not before."""
+    given, out = 0, []
+
+    def chunks():
+        nonlocal given
+        for i in range(0, len(voice), 80):
+            given = i + 80
+            yield voice[i : i + 80]
+
+    for fields in codecs.encode(codec, chunks()):
+        out += [given] * len(fields)
+    span = 80 * codec.frames
+    # The last sample of superframe n is (n + 1) * span; the decoder's own part is a superframe and 1 of 10 ms.
+    late = [when - span * n for n, when in enumerate(out[: len(out) // 2])]
+    assert max(late) / 8 + 10 * codec.frames <= codec.delay_ms + 20
+
+
+def test_a_codec_is_read_as_it_was_written(codec, tmp_path, voice):
+    files.write(tmp_path / "c", codec, {"name": "c"})
+    assert {path.name for path in (tmp_path / "c").iterdir()} == {"codec.json", "tables.safetensors"}
+    again, codec_hash = files.read(tmp_path / "c")
+    assert files.read(tmp_path / "c/codec.json")[1] == codec_hash
+    assert np.array_equal(fields_of(again, [voice[:8000]]), fields_of(codec, [voice[:8000]]))
+    told = json.loads((tmp_path / "c/codec.json").read_text())
+    assert (told["hash"], told["bits"], told["bit_rate"]) == (codec_hash, codec.bits, codec.bit_rate)
+    assert sum(field["bits"] for field in told["layout"]) == codec.bits and told["delay_ms"] == codec.delay_ms
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda told: told["settings"].update(postfilter=1.3), "the files have the hash"),
+        (lambda told: told.pop("settings"), "'settings' is missing"),
+        (lambda told: told.update(settings=[]), "the files have the hash"),
+    ],
+)
+def test_a_codec_that_was_changed_is_refused(tmp_path, change, line):
+    folder = write_small_codec(tmp_path / "c")
+    told = json.loads((folder / "codec.json").read_text())
+    change(told)
+    (folder / "codec.json").write_text(json.dumps(told))
+    with pytest.raises(InputError, match=f"c: is no codec written by mlquant .*{line}"):
+        files.read(folder)
+    (folder / "codec.json").unlink()
+    with pytest.raises(InputError, match=r"c: has no codec\.json, expected the folder of a codec"):
+        files.read(folder)
+
+
+def test_lost_superframes_are_concealed(codec, voice):
+    fields = fields_of(codec, [voice])
+    lost = np.arange(len(fields)) % 5 == 3
+    speech = speech_of(codec, fields, lost)
+    garbage = fields.copy()
+    garbage[lost] = 0
+    assert np.array_equal(speech_of(codec, garbage, lost), speech)  # nothing of a lost superframe is looked at
+    assert len(speech) == len(speech_of(codec, fields))
+    assert np.isfinite(speech).all()
+    assert speech_of(codec, fields, np.ones(len(fields), bool)).dtype == np.int16
+
+
+def test_any_bits_give_speech(codec):
+    rng = np.random.default_rng(0)
+    widths = [bits for _, bits in codec.layout]
+    speech = speech_of(codec, bitstream.from_bits(rng.integers(0, 2, (300, codec.bits)).astype(np.uint8), widths))
+    assert speech.dtype == np.int16 and len(speech) == 300 * codec.frames * 80
+
+
+@pytest.mark.parametrize("speech", [np.zeros(4000, np.int16), np.full(900, 32767, np.int16), np.ones(1, np.int16)])
+def test_silence_clipping_and_a_single_sample_are_coded(speech):
+    codec = small_codec()
+    assert len(codecs.coded(codec, speech)) == -(-len(speech) // 320) * 320
+    assert [*codecs.encode(codec, [np.zeros(0, np.int16)])] == []
+
+
+def test_voicing_follows_the_louder_frames():
+    voiced, energy = np.array([1, 1, 0, 0, 1, 0, 0, 0]), np.array([60, 20, 40, 40, 60, 60.5, 0, 0.0])
+    assert codecs.voicing_bits(voiced, energy, 4).tolist() == [1, 0]
+    assert codecs.voicing_bits(voiced, energy, 2).tolist() == [1, 0, 0, 0]
+
+
+def test_spectra_have_the_energy_that_is_sent():
+    codec = small_codec()
+    rng = np.random.default_rng(1)
+    energy = rng.uniform(10, 80, (6, 4))
+    own = context.record(rng.normal(0, 5, (6, 80)), energy, np.full((6, 4), 7.0), np.ones((6, 4)))
+    y_hat = context.spectra(codec.layers, own, own, own)
+    found = 10 * np.log10((10 ** (y_hat.astype(float) / 10)).sum(axis=1))
+    assert np.allclose(found, energy.ravel(), atol=0.01)
+    alone = context.spectra(codec.layers, own[3:4], own[3:4], own[3:4])
+    assert np.array_equal(alone, y_hat[12:16])  # however many superframes come together

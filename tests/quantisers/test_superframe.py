@@ -1,0 +1,126 @@
+"""Superframes: search, decoder and training of the predictive matrix quantiser."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlquant.core.errors import InputError
+from mlquant.quantisers import superframe
+from mlquant.quantisers.superframe import Superframes
+from mlquant.vocoder import superframes
+
+
+def quantiser(width=6, sizes=(8, 4), predict=0.7, seed=0):
+    rng = np.random.default_rng(seed)
+    codebooks = [rng.normal(0, 1 / (i + 1), (size, width)).astype(np.float32) for i, size in enumerate(sizes)]
+    return Superframes(np.full(width, 3, np.float32), np.float32(predict) * np.eye(width, dtype=np.float32), codebooks)
+
+
+def moving(count, width, seed=0, a=0.8):
+    """A first-order process [count, width] of mean 3."""
+    rng = np.random.default_rng(seed)
+    x = np.zeros((count, width))
+    for i in range(1, count):
+        x[i] = a * x[i - 1] + rng.normal(0, 1, width)
+    return (x + 3).astype(np.float32)
+
+
+@pytest.mark.parametrize("frames", [2, 4, 8])
+def test_the_transform_keeps_distances_and_comes_back(frames):
+    x = np.random.default_rng(0).normal(0, 9, (5 * frames, 20)).astype(np.float32)
+    vectors = superframes.together(x, frames)
+    assert vectors.shape == (5, 20 * frames)
+    assert np.allclose(np.square(vectors).sum(), np.square(x).sum(), rtol=1e-5)
+    assert np.allclose(superframes.apart(vectors, frames), x, atol=1e-4)
+    still = superframes.together(np.tile(x[:1], (frames, 1)), frames)
+    assert np.allclose(still[0, 20:], 0, atol=1e-4)  # what does not move is in the first row
+
+
+def test_one_path_without_waiting_takes_the_nearest_of_all_sums():
+    q = quantiser(sizes=(8,))
+    x = moving(40, 6)
+    state = np.zeros(6, np.float32)
+    for vector, row in zip(x, superframe.search(q, x, 1, 0), strict=True):
+        predicted = q.predictor @ state
+        errors = np.square(vector - q.mean - predicted - q.codebooks[0]).sum(axis=1)
+        assert row[0] == errors.argmin()
+        state = predicted + q.codebooks[0][row[0]]
+
+
+def test_with_enough_paths_nothing_is_better_than_what_is_found():
+    q, x = quantiser(width=3, sizes=(4,)), moving(5, 3)
+    found = superframe.decode(q, superframe.search(q, x, 4**5, 5))
+    every = np.stack(np.meshgrid(*[np.arange(4)] * 5, indexing="ij"), axis=-1).reshape(-1, 5, 1)
+    least = min(np.square(superframe.decode(q, indices) - x).sum() for indices in every)
+    assert np.square(found - x).sum() == pytest.approx(least, rel=1e-5)
+
+
+@given(st.integers(1, 9), st.integers(0, 4), st.integers(1, 30), st.integers(0, 99))
+def test_all_superframes_are_decided_once_and_in_order(paths, wait, count, seed):
+    q, x = quantiser(), moving(count, 6, seed)
+    searching = superframe.Search(q, paths, wait)
+    found = [searching.push(x[i : i + 1]) for i in range(count)]
+    assert [one is None for one in found] == [i < wait for i in range(count)]
+    assert len([one for one in found if one is not None]) + len(searching.rest()) == count
+
+
+def test_more_paths_and_more_waiting_lower_the_error():
+    q, x = quantiser(), moving(400, 6)
+    error = {
+        (paths, wait): np.square(superframe.decode(q, superframe.search(q, x, paths, wait)) - x).mean()
+        for paths, wait in ((1, 0), (8, 0), (8, 3))
+    }
+    assert error[8, 3] < error[8, 0] < error[1, 0]
+
+
+def test_streams_together_are_searched_as_each_alone():
+    q, x = quantiser(), [moving(50, 6, seed) for seed in range(3)]
+    together = superframe._searched(q, np.stack(x), 4, 2)
+    for one, indices in zip(x, together, strict=True):
+        assert np.array_equal(superframe.search(q, one, 4, 2), indices)
+
+
+def test_what_is_lost_fades():
+    q = quantiser(predict=0.9)
+    indices = superframe.search(q, moving(80, 6), 4, 0)
+    lost = np.arange(80) == 20
+    off = np.abs(superframe.decode(q, indices, lost) - superframe.decode(q, indices)).max(axis=1)
+    assert not off[:20].any() and off[20] > 0.1 and off[60] < 0.02 * off[20]
+
+
+def test_training_beats_no_prediction_and_nears_the_bound():
+    streams = [moving(3000, 4, seed) for seed in range(2)]
+    held = moving(1000, 4, 9)
+    errors = {}
+    for predict in (True, False):
+        q = superframe.train(streams, [16, 16], seed=1, predict=predict)
+        assert q.bits == 8 and [codebook.shape for codebook in q.codebooks] == [(16, 4), (16, 4)]
+        errors[predict] = np.square(superframe.decode(q, superframe.search(q, held, 4, 2)) - held).mean()
+        assert np.abs(np.linalg.eigvals(q.predictor)).max() <= superframe.STABLE + 1e-5
+    # Of 8 bits for four elements a Gaussian of the innovation's variance, 1, keeps 2^-4; without prediction it is 2.8.
+    assert errors[True] < 0.6 * errors[False]
+    assert 1 / 16 < errors[True] < 3 / 16
+
+
+def test_the_quick_way_to_quantise_is_near_the_stream():
+    q, x = quantiser(), [moving(230, 6, 1), moving(10, 6, 2)]
+    quick = superframe.quantised(q, x, 4, 2)
+    assert [len(one) for one in quick] == [230, 10]
+    exact = superframe.decode(q, superframe.search(q, x[0][:200], 4, 2))
+    assert np.allclose(quick[0][:198], exact[:198], atol=1e-4)
+
+
+def test_entries_in_order_cost_less_in_low_bits():
+    codebook = superframe.ordered(np.random.default_rng(2).normal(0, 1, (256, 5)).astype(np.float32))
+    flips = [np.square(codebook - codebook[np.arange(256) ^ (1 << bit)]).sum(axis=1).mean() for bit in range(8)]
+    assert flips[7] > 2 * flips[0] and len(np.unique(codebook, axis=0)) == 256
+
+
+def test_too_few_vectors_are_refused():
+    with pytest.raises(InputError, match="superframes: 9 to train on, expected at least 16"):
+        superframe.train([moving(9, 4)], [16], seed=1)
+    with pytest.raises(InputError, match="none of the streams has 8 superframes"):
+        superframe.train([moving(6, 4), moving(6, 4)], [4], seed=1)
+    with pytest.raises(InputError, match="paths, wait: found 0, 0"):
+        superframe.Search(quantiser(), 0, 0)

@@ -1,0 +1,30 @@
+"""A small codec with tables drawn at random: its speech says nothing, its bits and bytes are those of a real one."""
+
+from itertools import pairwise
+
+import numpy as np
+
+from mlquant.codecs import files
+from mlquant.codecs.codec import Codec
+from mlquant.quantisers.superframe import Superframes, ordered
+from mlquant.vocoder.pitch import Pitch
+
+
+def small_codec(frames=4, paths=4, wait=0, pitch=None, voicing_ms=20, seed=0):
+    rng = np.random.default_rng(seed)
+
+    def superframes(width, spread, middle, sizes):
+        codebooks = [ordered(rng.normal(0, spread, (size, width)).astype(np.float32)) for size in sizes]
+        return Superframes(
+            np.full(width, middle, np.float32), np.float32(0.5) * np.eye(width, dtype=np.float32), codebooks
+        )
+
+    widths = [69 * frames + 1, 16, 79 * frames]
+    layers = [(rng.normal(0, 0.05, (b, a)).astype(np.float32), np.zeros(b, np.float32)) for a, b in pairwise(widths)]
+    of_energy, of_shape = superframes(frames, 10, 50, [16]), superframes(20 * frames, 4, 0, [32, 8])
+    return Codec(frames, voicing_ms, pitch or Pitch(), of_energy, of_shape, layers, paths, wait, 1.2, -80.0)
+
+
+def write_small_codec(folder, **options):
+    files.write(folder, small_codec(**options), {"name": folder.name})
+    return folder
