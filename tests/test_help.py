@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from mlquant import cli, studies
 from mlquant.chains.steps import Step
+from mlquant.codecs.settings import Assembled, TrainContext
 from mlquant.core import blocks
 from mlquant.core.stage import UNSET, Setting
 from mlquant.experiments.settings import IndexedOutput, Tables
@@ -22,10 +23,12 @@ from mlquant.measures.settings import Coding, Record
 from mlquant.networks.settings import NetworkSettings
 from mlquant.plan.config import load, read
 from mlquant.plan.plan import Plan
+from mlquant.quantisers.settings import SuperframeSettings
 from mlquant.report.settings import Report
 from mlquant.speech.settings import GivenClips, SeededChoice, SetShard, Source
 from mlquant.studies.rates import RateSettings
 from mlquant.studies.settings import StudyFiles, Sweep
+from mlquant.vocoder.settings import Track
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = cli.stages()
@@ -35,6 +38,8 @@ BLOCKS = {
     "listening": [Page],
     "prepare-set": [SetShard, GivenClips],
     "measure-set": [Coding],
+    **{"track": [Track], "vq-superframe": [SuperframeSettings], "train-context": [TrainContext]},
+    "assemble": [Assembled],
     "rate": [RateSettings, *Step.__args__],
     "study": [StudyFiles, *(module.Settings for module in studies.kinds().values())],
 }

@@ -314,7 +314,7 @@ def test_a_change_of_the_search_redoes_searches_and_what_follows_and_no_network_
     searching = unedited.that_reach("quantisers.vq._search_block")
     assert changed == unedited.with_what_follows(searching)
     assert changed >= unedited.of("quantised", "rates") and not changed & unedited.of("features")
-    assert searching <= unedited.of("quantised", "codebooks", "rates", "set_measures")
+    assert searching <= unedited.of("quantised", "codebooks", "superframes", "rates", "set_measures")
     assert unedited.of("codebooks") - changed, "those that are trained by LBG alone"
     assert changed & unedited.of("networks") <= unedited.where(lambda node: node["entry"].endswith(":train_on"))
 

@@ -24,7 +24,7 @@ rule track:
         "mlquant track {params.arguments:q} > {log:q} 2>&1"
 
 
-rule train_superframe:
+rule vq_superframe:
     input:
         features=taken("features", "results/tracked/{}/b.f32", "results/tracked/{}/y.f32"),
     output:
@@ -44,7 +44,7 @@ rule train_superframe:
     message:
         "Training the quantiser of superframes {wildcards.node}"
     shell:
-        "mlquant train-superframe {params.arguments:q} --threads {threads} > {log:q} 2>&1"
+        "mlquant vq-superframe {params.arguments:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule train_context:

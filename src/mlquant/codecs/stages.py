@@ -24,8 +24,8 @@ def train_context(
     targets: Annotated[
         list[Path], File(help="y of the same speech, 79 floats a frame", flag="--target", metavar="Y.f32")
     ],
-    energy: Annotated[Path, File(help="quantiser of energy, written by train-superframe", flag="--energy")],
-    shape: Annotated[Path, File(help="quantiser of shape, written by train-superframe", flag="--shape")],
+    energy: Annotated[Path, File(help="quantiser of energy, written by vq-superframe", flag="--energy")],
+    shape: Annotated[Path, File(help="quantiser of shape, written by vq-superframe", flag="--shape")],
     *,
     settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.codecs.settings:TrainContext")],
     network: Annotated[Path, File(help="layers of the network", flag="--out")],
@@ -61,15 +61,18 @@ def train_context(
     "--tables codec1200/tables.safetensors",
 )
 def assemble(
-    energy: Annotated[Path, File(help="quantiser of energy, written by train-superframe")],
-    shape: Annotated[Path, File(help="quantiser of shape, written by train-superframe")],
+    energy: Annotated[Path, File(help="quantiser of energy, written by vq-superframe")],
+    shape: Annotated[Path, File(help="quantiser of shape, written by vq-superframe")],
     network: Annotated[Path, File(help="context.safetensors written by train-context")],
     *,
     settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.codecs.settings:Assembled")],
     description: Annotated[Path, File(help="what the codec is: layout, bit rate, delay, hash", flag="--out")],
     tables: Annotated[Path, File(help="its tables, in the same folder")],
 ) -> None:
-    """Write the folder of a codec, which is all that enc and dec need."""
+    """Write the folder of a codec.
+
+    It is all that enc and dec need.
+    """
     from mlquant.codecs import files
     from mlquant.codecs.settings import Assembled
     from mlquant.core import blocks

@@ -469,12 +469,12 @@ class Graph:
         first = quantiser.stages[0]
         settings = {
             **{"of": quantiser.of, "frames": quantiser.frames, "sizes": [one.size for one in quantiser.stages]},
-            **{"predict": quantiser.predict, "thresh": quantiser.thresh, "held_out": HELD_OUT},
+            **{"predict": quantiser.predict, "held_out": HELD_OUT},
             **{"stop": first.stop, "seed": first.seed},
         }
         b, y = self.tracked(quantiser.corpus, codec)
         features = b if quantiser.of == "shape" else y
-        return self.add(quantisers.train_superframe, name, settings, settings, features=features)
+        return self.add(quantisers.vq_superframe, name, settings, settings, features=features)
 
     def codec(self, name: str) -> Node:
         """The folder of a codec."""

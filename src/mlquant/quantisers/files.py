@@ -38,27 +38,23 @@ def read_coefficient(predict: str | float | None, predictor: Path | None = None)
     return float(found[0, 0])
 
 
-def read_superframes(paths: Sequence[Path], asked: SuperframeSettings) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def read_superframes(paths: Sequence[Path], asked: SuperframeSettings) -> list[np.ndarray]:
     """Read superframes [n, K] of shapes from files of b, or of energies from files of y, one array a file.
 
-    Returns with them which superframes are trained on, [n] bool for each file. The frames at the end of a file that
-    make no superframe are left out, and so is its last share `held_out`.
+    The frames at the end of a file that make no superframe are left out, and so is its last share `held_out`.
     """
     from mlquant.quantisers import gain
     from mlquant.vocoder import features, superframes
 
-    streams, counted = [], []
+    streams = []
     for path in paths:
         read = records.read_features(path) if asked.of == "shape" else records.read_f32(path, 79)
-        count = int(len(read) / asked.frames * (1 - asked.held_out))
-        read = read[: count * asked.frames]
-        energy = features.energy_dB(read[:, :20] if asked.of == "shape" else read).reshape(-1, asked.frames)
-        counted.append(energy.max(axis=1) > (-np.inf if asked.thresh is None else asked.thresh))
-        shapes = asked.of == "shape"
-        streams.append(
-            superframes.together(gain.without_gain(read), asked.frames) if shapes else superframes.energies(energy)
-        )
-    return streams, counted
+        read = read[: int(len(read) / asked.frames * (1 - asked.held_out)) * asked.frames]
+        if asked.of == "shape":
+            streams.append(superframes.together(gain.without_gain(read), asked.frames))
+        else:
+            streams.append(superframes.energies(features.energy_dB(read)).reshape(-1, asked.frames))
+    return streams
 
 
 def tensors_of(quantiser: Superframes) -> dict[str, np.ndarray]:
@@ -96,4 +92,4 @@ def read_superframe_tables(path: Path) -> Superframes:
     try:
         return superframes_of(safetensors.numpy.load(disk.read_bytes(path)))
     except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: is no quantiser written by mlquant train-superframe ({str(error)[:200]})") from None
+        raise InputError(f"{path}: is no quantiser written by mlquant vq-superframe ({str(error)[:200]})") from None

@@ -118,7 +118,7 @@ class Predictive(VectorQuantiser):
 class Superframe(VectorQuantiser):
     """Superframes of several frames are quantised, for a codec: a matrix predicts each from the one before."""
 
-    commands: ClassVar[tuple[str, str]] = ("train_superframe", "train_superframe")
+    commands: ClassVar[tuple[str, str]] = ("vq_superframe", "vq_superframe")
 
     kind: Annotated[Literal["superframe"], Setting(help="how its stages are trained")]
     of: Annotated[
@@ -127,30 +127,22 @@ class Superframe(VectorQuantiser):
     ]
     frames: Annotated[Frames, Setting(help="frames of 10 ms in a superframe")] = 4
     predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
-    thresh: Annotated[
-        Thresh | None,
-        Setting(help="superframes in which no frame has more energy than this, in dB, are not trained on"),
-    ] = None
 
     @model_validator(mode="after")
     def _of_b_alone(self) -> Superframe:
-        for name in ("network", "interval_ms"):
+        for name in ("network", "interval_ms", "thresh"):
             if getattr(self, name) is not None:
                 raise refusal("goes with other kinds only, found kind superframe", name)
         return self
 
 
 class SuperframeSettings(Block):
-    """What `mlquant train-superframe` takes; the workflow writes it from a quantiser of kind superframe."""
+    """What `mlquant vq-superframe` takes; the workflow writes it from a quantiser of kind superframe."""
 
     of: Annotated[Literal["shape", "energy"], Setting(help="what is quantised")]
     frames: Annotated[Frames, Setting(help="frames of 10 ms in a superframe")] = 4
     sizes: Annotated[list[Size], Field(min_length=1), Setting(help="entries of the codebook of each stage")]
     predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
-    thresh: Annotated[
-        Thresh | None,
-        Setting(help="superframes in which no frame has more energy than this, in dB, are not trained on"),
-    ] = None
     stop: Stop = 1e-3
     seed: Annotated[Seed, Setting(help="seed of the splits")] = 1
     held_out: Annotated[float, Setting(help="share of each file, at its end, that is not trained on", ge=0, lt=1)] = 0.0

@@ -322,7 +322,7 @@ def vq_search(
     tables="tables.safetensors",
     example="""b.f32 --settings '{"of": "shape", "frames": 4, "sizes": [1024, 1024]}' -o shape20.safetensors""",
 )
-def train_superframe(
+def vq_superframe(
     features: Annotated[list[Path], File(help="b, 22 floats a frame, or of energy y, 79 floats a frame")],
     *,
     settings: Annotated[
@@ -338,9 +338,9 @@ def train_superframe(
     from mlquant.quantisers.settings import SuperframeSettings
 
     asked = blocks.validate(SuperframeSettings, settings, "settings")
-    streams, counted = read_superframes(features, asked)
+    streams = read_superframes(features, asked)
     options: dict[str, Any] = {"seed": asked.seed, "stop": asked.stop, "predict": asked.predict}
-    found = superframe.train(streams, asked.sizes, counted, threads=threads or _cores(), **options)
+    found = superframe.train(streams, asked.sizes, threads=threads or _cores(), **options)
     write_superframes(tables, found)
 
 

@@ -201,7 +201,6 @@ def fitted_predictor(vectors: np.ndarray, before: np.ndarray) -> np.ndarray:
 def train(
     streams: Sequence[np.ndarray],
     sizes: Sequence[int],
-    counted: Sequence[np.ndarray] | None = None,
     *,
     seed: int,
     stop: float = 1e-3,
@@ -212,20 +211,16 @@ def train(
     """Train a quantiser with codebooks of `sizes` entries on streams of vectors [n, K].
 
     The predictor is first fitted to the vectors as they are. Then, `rounds` times, the vectors are quantised in a
-    closed loop, predictor and codebooks are fitted to what a decoder has. Vectors that are not `counted` [n] bool, by
-    default none, are quantised too, but nothing is fitted to them. Raises InputError for too few vectors.
+    closed loop, predictor and codebooks are fitted to what a decoder has. Raises InputError for too few vectors.
     """
-    counted = [np.ones(len(one), bool) for one in streams] if counted is None else counted
-    count = int(sum(map(np.sum, counted)))
+    count = sum(map(len, streams))
     if count < max(sizes):
         raise InputError(f"superframes: {count} to train on, expected at least {max(sizes)}, the entries of a codebook")
-    mean = (
-        np.concatenate(list(streams))[np.concatenate(list(counted))].mean(axis=0, dtype=np.float64).astype(np.float32)
-    )
-    stretches, fitted = _stretches(streams), _stretches(counted)[:, 1:].ravel()
+    mean = np.concatenate(list(streams)).mean(axis=0, dtype=np.float64).astype(np.float32)
+    stretches = _stretches(streams)
     centred = stretches - mean
     K = len(mean)
-    now, before = centred[:, 1:].reshape(-1, K)[fitted], centred[:, :-1].reshape(-1, K)[fitted]
+    now, before = centred[:, 1:].reshape(-1, K), centred[:, :-1].reshape(-1, K)
     predictor = fitted_predictor(now, before) if predict else np.zeros((K, K), np.float32)
     codebooks, left = list[np.ndarray](), now - before @ predictor.T
     error = float(np.square(left).mean())
@@ -243,14 +238,14 @@ def train(
     for number in range(rounds):
         indices = _searched(quantiser, stretches, _PATHS, 4)
         hat = _decoded(quantiser, indices)
-        error = float(np.square(centred - hat)[:, 1:].reshape(-1, K)[fitted].mean())
+        error = float(np.square(centred - hat).mean())
         log(f"closed loop {number + 1}: variance {error:.5f}")
-        past = hat[:, :-1].reshape(-1, K)[fitted]
+        past = hat[:, :-1].reshape(-1, K)
         if predict:
             quantiser = replace(quantiser, predictor=fitted_predictor(now, past))
         left = now - past @ quantiser.predictor.T
         quantiser = replace(
-            quantiser, codebooks=_refitted(left, quantiser.codebooks, indices[:, 1:].reshape(len(fitted), -1)[fitted])
+            quantiser, codebooks=_refitted(left, quantiser.codebooks, indices[:, 1:].reshape(len(now), -1))
         )
     return replace(quantiser, codebooks=[ordered(codebook) for codebook in quantiser.codebooks])
 
@@ -271,7 +266,7 @@ def _refitted(left: np.ndarray, codebooks: list[np.ndarray], chosen: np.ndarray)
 
 
 def _stretches(streams: Sequence[np.ndarray]) -> np.ndarray:
-    """Stretches [S, n, ...] of equal length that hold nearly all of streams [n, ...]."""
+    """Stretches [S, n, K] of equal length that hold nearly all of the vectors of streams [n, K]."""
     total = sum(map(len, streams))
     length = int(np.clip(total // _SEGMENTS, 8, 1000))
     cut = [one[i : i + length] for one in streams for i in range(0, len(one) - length + 1, length)]
