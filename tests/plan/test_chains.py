@@ -256,7 +256,7 @@ def test_the_page_runs_only_what_is_quantised_vector_by_vector_behind_a_networks
         ([("quantisers.b18.network", "nn4")], "quantisers.b18: has network and corpus", "exactly one"),
         ([("quantisers.b18.corpus", "voice")], "quantisers.b18.corpus: 'voice'", "'voices'"),
         ([("quantisers.b18.predict", 1)], "quantisers.b18.predict: found 1", "0 to 0.95"),
-        ([("quantisers.b18.kind", "beam")], "quantisers.b18: predict goes with kind predictive or superframe only", "beam"),
+        ([("quantisers.b18.kind", "beam")], "b18: predict goes with kind predictive or superframe only", "beam"),
         ([("quantisers.vq.stretch", 5)], "quantisers.vq: stretch is now called", "reset_every"),
         ([("quantisers.vq.reset_every", 5)], "quantisers.vq: reset_every goes with kind predictive only", "lbg"),
         ([("quantisers.b18.interval_ms", 30)], "quantisers.b18.interval_ms: found 30", "10, 20 or 40"),

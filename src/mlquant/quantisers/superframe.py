@@ -13,19 +13,21 @@ Compression", 1992, chapter 13.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
-from mlquant.core.errors import InputError, log
+from mlquant.core.errors import InputError, progress
 from mlquant.quantisers import vq
 
 STABLE = 0.95  # largest magnitude of an eigenvalue of a predictor
 _RIDGE = 1e-3  # of ridge regression, as a share of the mean variance
 _SEGMENTS = 256  # stretches of training that are searched at once
 _PATHS = 4  # kept over time in training
+_WAIT = 4  # superframes that its decisions wait for
 _ROUNDS = 3  # of training in a closed loop
 _REFITS = 2  # of all codebooks to the same choices
 _GROUP = 16  # values that are looked at together where the least are sought
@@ -147,7 +149,8 @@ def search(quantiser: Superframes, vectors: np.ndarray, paths: int, wait: int) -
 def _searched(quantiser: Superframes, streams: np.ndarray, paths: int, wait: int) -> np.ndarray:
     """Indices [S, n, stages] of S streams [S, n, K]."""
     searching = Search(quantiser, paths, wait, len(streams))
-    found = [searching.push(streams[:, i]) for i in range(streams.shape[1])]
+    with threadpool_limits(1, user_api="blas"):  # with more threads sums may be others
+        found = [searching.push(streams[:, i]) for i in range(streams.shape[1])]
     return np.stack([one for one in found if one is not None] + searching.rest(), axis=1)
 
 
@@ -223,31 +226,22 @@ def train(
     now, before = centred[:, 1:].reshape(-1, K), centred[:, :-1].reshape(-1, K)
     predictor = fitted_predictor(now, before) if predict else np.zeros((K, K), np.float32)
     codebooks, left = list[np.ndarray](), now - before @ predictor.T
-    error = float(np.square(left).mean())
     for i, size in enumerate(sizes):
         options: dict[str, Any] = {"seed": seed + i, "stop": stop, "threads": threads}
-        trained = (
-            vq.train_beam(now - before @ predictor.T, codebooks, size, mbest=_PATHS, **options)
-            if codebooks
-            else vq.train(left, size, **options)
-        )
-        codebooks.append(trained.codebook)
-        error = float(np.square(trained.residual).mean())
-    log(f"open loop: variance {error:.5f}")
+        beam = codebooks and vq.train_beam(left, codebooks, size, mbest=_PATHS, **options)
+        codebooks.append((beam or vq.train(left, size, **options)).codebook)
     quantiser = Superframes(mean, predictor, codebooks)
-    for number in range(rounds):
-        indices = _searched(quantiser, stretches, _PATHS, 4)
+    for number in range(1, rounds + 1):
+        indices = _searched(quantiser, stretches, _PATHS, _WAIT)
         hat = _decoded(quantiser, indices)
-        error = float(np.square(centred - hat).mean())
-        log(f"closed loop {number + 1}: variance {error:.5f}")
+        progress(f"closed loop {number}: variance {np.square(centred - hat).mean():.5f}", done=number == rounds)
         past = hat[:, :-1].reshape(-1, K)
         if predict:
-            quantiser = replace(quantiser, predictor=fitted_predictor(now, past))
-        left = now - past @ quantiser.predictor.T
-        quantiser = replace(
-            quantiser, codebooks=_refitted(left, quantiser.codebooks, indices[:, 1:].reshape(len(now), -1))
-        )
-    return replace(quantiser, codebooks=[ordered(codebook) for codebook in quantiser.codebooks])
+            predictor = fitted_predictor(now, past)
+        left = now - past @ predictor.T
+        codebooks = _refitted(left, quantiser.codebooks, indices[:, 1:].reshape(len(now), -1))
+        quantiser = Superframes(mean, predictor, codebooks)
+    return Superframes(mean, predictor, [ordered(codebook) for codebook in quantiser.codebooks])
 
 
 def _refitted(left: np.ndarray, codebooks: list[np.ndarray], chosen: np.ndarray) -> list[np.ndarray]:
