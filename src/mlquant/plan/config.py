@@ -678,12 +678,11 @@ def _check_codec(config: Config, name: str, codec: Codec, faults: Faults) -> Non
                     f"config: {where}.{key}: found {ms}, expected a divisor of {10 * frames}, the ms of a superframe "
                     f"of {codec.shape!r}"
                 )
-        for corpus in {codec.corpus, *(config.quantisers[one].corpus for one in (codec.energy, codec.shape))}:
-            for part, settings in config.corpora[str(corpus)].parts.items():
-                if settings.b:
-                    raise InputError(
-                        f"config: corpora.{corpus}.parts.{part}: has b, expected speech for the codec {name!r}"
-                    )
+        for part, settings in config.corpora[codec.corpus].parts.items():
+            if settings.b:
+                raise InputError(
+                    f"config: corpora.{codec.corpus}.parts.{part}: has b, expected speech for the codec {name!r}"
+                )
 
 
 def _check_experiment(
@@ -722,6 +721,7 @@ def _check_initial(config: Config, where: str, network: Network) -> None:
     initial = config.networks[network.initial]
     _check(f"{where}.quantiser", network.quantiser, config.quantisers, "quantiser")
     quantiser = config.quantisers[network.quantiser]
+    _refuse_superframes(f"{where}.quantiser", network.quantiser, quantiser)
     for setting in SHAPING:
         found, expected = getattr(network, setting), getattr(initial, setting)
         if found != expected:
@@ -751,6 +751,12 @@ def _check_initial(config: Config, where: str, network: Network) -> None:
         raise InputError(f"config: {where}.quantiser: {network.quantiser!r} gives no b_hat, which {where} takes")
 
 
+def _refuse_superframes(where: str, name: str, quantiser: VectorQuantiser) -> None:
+    """Raise InputError for a quantiser of kind superframe, which is no quantiser of latents or of single frames."""
+    if isinstance(quantiser, Superframe):
+        raise InputError(f"config: {where}: {name!r} is of kind superframe, which a codec takes, expected another kind")
+
+
 def _check_chain(config: Config, where: str, chain: Chain) -> None:
     """Raise InputError unless the networks of a chain lead from b or y to y_hat, and its quantiser belongs to one."""
     for i, network in enumerate(chain.networks):
@@ -768,6 +774,7 @@ def _check_chain(config: Config, where: str, chain: Chain) -> None:
         return
     _check(f"{where}.quantiser", chain.quantiser, config.quantisers, "quantiser")
     quantiser = config.quantisers[chain.quantiser]
+    _refuse_superframes(f"{where}.quantiser", chain.quantiser, quantiser)
     if quantiser.network:
         encoders = [encoder_of(config.networks, network) for network in chain.networks]
         if quantiser.network not in config.networks:

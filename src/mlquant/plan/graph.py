@@ -450,11 +450,11 @@ class Graph:
 
     # codecs
 
-    def tracked(self, corpus: str, codec: Codec) -> tuple[list[str], list[str]]:
-        """The b and the y files of a corpus at the pitch that a codec sends, a pair for each part."""
+    def tracked(self, codec: Codec) -> tuple[list[str], list[str]]:
+        """The b and the y files of a codec's corpus at the pitch that it sends, a pair for each part."""
         settings = codec.pitch.model_dump() | self.config.features.model_dump()
         b, y = [], []
-        for path in self.corpus(corpus)[0]:
+        for path in self.corpus(codec.corpus)[0]:
             features = self.maker(path)
             speech_of = self.maker(features.inputs["model"][0]).inputs["speech"]
             node = self.add(vocoder.track, features.name, settings, settings, speech=speech_of)
@@ -463,23 +463,23 @@ class Graph:
         return b, y
 
     def superframes(self, name: str, codec: Codec) -> Node:
-        """A quantiser of kind superframe, trained on a corpus at the pitch that a codec sends."""
+        """A quantiser of kind superframe, trained for a codec."""
         quantiser = self.config.quantisers[name]
-        assert isinstance(quantiser, Superframe) and quantiser.corpus  # others are refused
+        assert isinstance(quantiser, Superframe)  # others are refused
         first = quantiser.stages[0]
         settings = {
             **{"of": quantiser.of, "frames": quantiser.frames, "sizes": [one.size for one in quantiser.stages]},
             **{"predict": quantiser.predict, "held_out": HELD_OUT},
             **{"stop": first.stop, "seed": first.seed},
         }
-        b, y = self.tracked(quantiser.corpus, codec)
+        b, y = self.tracked(codec)
         features = b if quantiser.of == "shape" else y
         return self.add(quantisers.vq_superframe, name, settings, settings, features=features)
 
     def codec(self, name: str) -> Node:
         """The folder of a codec."""
         codec = self.config.codecs[name]
-        b, y = self.tracked(codec.corpus, codec)
+        b, y = self.tracked(codec)
         energy, shape = (self.superframes(one, codec).file("tables.safetensors") for one in (codec.energy, codec.shape))
         frames = self.config.superframe(codec)
         network = codec.network.model_dump() | {"frames": frames, "voicing_ms": codec.voicing_ms}

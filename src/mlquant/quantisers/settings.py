@@ -116,7 +116,10 @@ class Predictive(VectorQuantiser):
 
 
 class Superframe(VectorQuantiser):
-    """Superframes of several frames are quantised, for a codec: a matrix predicts each from the one before."""
+    """Superframes of several frames are quantised, for a codec: a matrix predicts each from the one before.
+
+    It is trained on the corpus of the codec that names it, at the pitch which that codec sends.
+    """
 
     commands: ClassVar[tuple[str, str]] = ("vq_superframe", "vq_superframe")
 
@@ -129,10 +132,10 @@ class Superframe(VectorQuantiser):
     predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
 
     @model_validator(mode="after")
-    def _of_b_alone(self) -> Superframe:
-        for name in ("network", "interval_ms", "thresh"):
+    def _one_origin(self) -> Superframe:
+        for name in ("network", "corpus", "interval_ms", "thresh"):
             if getattr(self, name) is not None:
-                raise refusal("goes with other kinds only, found kind superframe", name)
+                raise refusal("goes with other kinds only, found kind superframe, which a codec trains", name)
         return self
 
 
