@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.codecs import small_codec, write_small_codec
 
-from mlquant.codecs import bitstream, files
+from mlquant.codecs import bitstream, files, trials
 from mlquant.codecs import codec as codecs
 from mlquant.core.errors import InputError
 from mlquant.networks import context
@@ -145,3 +145,29 @@ def test_spectra_have_the_energy_that_is_sent():
     assert np.allclose(found, energy.ravel(), atol=0.01)
     alone = context.spectra(codec.layers, own[3:4], own[3:4], own[3:4])
     assert np.array_equal(alone, y_hat[12:16])  # however many superframes come together
+
+
+def test_trials_without_errors_are_the_codec_itself(codec, voice):
+    speech = codecs.coded(codec, voice)
+    assert np.array_equal(trials.with_errors(codec, voice, 0, 0, 1), speech)
+    assert np.array_equal(trials.with_exact(codec, voice, []), speech)
+
+
+@pytest.mark.parametrize("exact", ["pitch", "voicing", "energy", "shape"])
+def test_what_is_not_quantised_is_as_it_was(voice, exact):
+    codec = small_codec()
+    speech = trials.with_exact(codec, voice, [exact])
+    assert len(speech) == len(codecs.coded(codec, voice)) and not np.array_equal(speech, codecs.coded(codec, voice))
+
+
+def test_high_bits_cost_more_than_low_ones(voice):
+    codec = small_codec()
+    costs = dict(
+        zip(
+            (f"{name}.{i}" for name, bits in codec.layout for i in range(bits)),
+            trials.bit_costs(codec, voice),
+            strict=True,
+        )
+    )
+    assert len(costs) == codec.bits and min(costs.values()) >= 0
+    assert costs["energy 1.0"] > costs["energy 1.3"] and costs["pitch 1 knot.0"] > costs["pitch 1 knot.5"]

@@ -176,10 +176,13 @@ def records_of(
             yield np.stack(Wos), np.stack(made)
 
 
-def spectra(codec: Codec, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[Model, np.ndarray]]:
-    """Yield models without amplitudes, and y_hat [n T, 79] in dB; each superframe waits for the one after it."""
+def spectra(codec: Codec, sent: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[Model, np.ndarray]]:
+    """Yield models without amplitudes, and y_hat [n T, 79] in dB, for Wo [n, T] and records [n, 23 T].
+
+    Each superframe waits for the one after it.
+    """
     wos, kept = None, None
-    for Wo, made in records_of(codec, batches):
+    for Wo, made in sent:
         if kept is None:
             wos, kept = Wo[:0], made[:1]  # the first has itself before it
         wos, kept = np.concatenate([wos, Wo]), np.concatenate([kept, made])
@@ -203,9 +206,14 @@ def _with_spectra(codec: Codec, Wo: np.ndarray, around: np.ndarray) -> tuple[Mod
 
 def decode(codec: Codec, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
     """Yield speech int16 for fields [n, fields] of superframes, and which of them are lost [n]."""
+    return spoken(codec, records_of(codec, batches))
+
+
+def spoken(codec: Codec, sent: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
+    """Yield speech int16 for Wo [n, T] and records [n, 23 T] of superframes."""
 
     def filtered() -> Iterator[tuple[Model, np.ndarray]]:
-        for model, y_hat in spectra(codec, batches):
+        for model, y_hat in spectra(codec, sent):
             sharp = y_hat if codec.postfilter == 1 else decoder.postfiltered(y_hat, codec.postfilter)
             A = features.envelope_to_amplitudes(sharp, model.Wo, model.L)
             yield replace(model, A=A), features.envelope_to_phase_filter(y_hat, model.Wo, model.L)

@@ -13,8 +13,7 @@ import numpy as np
 
 from mlquant.chains import coder
 from mlquant.chains.steps import Made, Quantise, Step, Synthesise
-from mlquant.codecs import codec as codecs
-from mlquant.codecs import files
+from mlquant.codecs import files, trials
 from mlquant.core import errors, records
 from mlquant.core.errors import InputError
 from mlquant.measures import library, measures
@@ -77,13 +76,19 @@ def _coder(coding: Coding) -> Any:
     """Return a function from source [N], model, b [F, 22] and y [F, 79] of an utterance to what is made of it."""
     if coding.process == "original":
         return lambda source, model, b, y: Made(b, y, speech=synthesis.synthesise(model))
+    if coding.process == "codec2" and (coding.ber or coding.lost):
+        errors = str(coding.mode), coding.ber, coding.lost, coding.seed
+        return lambda source, model, b, y: Made(b, y, speech=codec2.with_errors(source, *errors))
     if coding.process == "codec2":
         return lambda source, model, b, y: Made(b, y, speech=codec2.codec2(source, [str(coding.mode)])[0])
     if coding.process == "codec":
         if coding.codec is None:
             raise InputError("codec: is missing, expected the codec.json of a codec, as process is codec")
         codec, _ = files.read(Path(coding.codec))
-        return lambda source, model, b, y: Made(b, y, speech=codecs.coded(codec, source))
+        if coding.exact:
+            return lambda source, model, b, y: Made(b, y, speech=trials.with_exact(codec, source, coding.exact))
+        errors = coding.ber, coding.lost, coding.seed
+        return lambda source, model, b, y: Made(b, y, speech=trials.with_errors(codec, source, *errors))
     if coding.process == "noise":
         if coding.snr_dB is None:
             raise InputError("snr_dB: is missing, expected a number of dB, as process is noise")

@@ -12,7 +12,7 @@ from pydantic import Field
 from mlquant.chains.steps import Step
 from mlquant.core.blocks import Block
 from mlquant.core.stage import Setting
-from mlquant.core.types import SlowMeasures
+from mlquant.core.types import Seed, SlowMeasures
 
 Path = str
 SNR = Annotated[float, Setting(help="power of the active speech to that of the noise, in dB", ge=-50, le=100)]
@@ -72,6 +72,12 @@ class Coding(Block):
     ] = []
     mode: Annotated[str | None, Setting(help="of codec2: its mode, in bit/s")] = None
     codec: Annotated[str | None, Setting(help="of codec: codec.json in its folder")] = None
+    exact: Annotated[
+        list[Literal["pitch", "voicing", "energy", "shape"]], Setting(help="of codec: what is not quantised")
+    ] = []
+    ber: Annotated[float, Setting(help="of codec and codec2: share of bits that are wrong", ge=0, le=1)] = 0.0
+    lost: Annotated[float, Setting(help="of codec and codec2: share of frames that are lost", ge=0, le=1)] = 0.0
+    seed: Annotated[Seed, Setting(help="seed of wrong bits and lost frames")] = 1
     snr_dB: Annotated[SNR | None, Setting(help="of noise: power of active speech to that of noise, in dB")] = None
     delay: Annotated[int, Setting(help="samples by which it comes later than other outputs")] = 0
     measures: SlowMeasures = []

@@ -7,6 +7,7 @@ decoded nothing before: each mode runs in a process of its own.
 from __future__ import annotations
 
 import multiprocessing
+from collections.abc import Callable
 
 import numpy as np
 
@@ -29,21 +30,29 @@ def codec2(speech: np.ndarray, modes: list[str]) -> list[np.ndarray]:
     return [_in_own_process(speech, mode) for mode in modes]
 
 
-def _in_own_process(speech: np.ndarray, mode: str) -> np.ndarray:
-    fork = multiprocessing.get_context("fork")
-    ours, theirs = fork.Pipe(duplex=False)
-    process = fork.Process(target=lambda: theirs.send_bytes(_coded(speech, mode).tobytes()))
-    process.start()
-    theirs.close()
-    try:
-        return np.frombuffer(ours.recv_bytes(), np.int16)
-    except EOFError:
-        raise InputError(f"mode {mode}: Codec 2 ended without speech") from None
-    finally:
-        process.join()
+def with_errors(speech: np.ndarray, mode: str, ber: float, lost: float, seed: int) -> np.ndarray:
+    """Code and decode [N] int16 in a mode, with shares of bits turned over and of frames lost, drawn by the seed.
+
+    In place of a lost frame the bits of the one before are decoded again, as Codec 2 leaves it to its user what to do.
+    Returns [N padded to whole 10 ms] int16; the rest is as of `codec2`. InputError for a mode that is not there.
+    """
+    if mode not in MODES:
+        raise InputError(f"mode: found {mode}, expected one of {', '.join(MODES)}")
+    rng, bits = np.random.default_rng(seed), MODES[mode][0]
+    before = b""
+
+    def received(sent: bytes) -> bytes:
+        nonlocal before
+        wrong = np.packbits(rng.random(bits) < ber)
+        is_lost = rng.random() < lost
+        flipped = (np.frombuffer(sent, np.uint8) ^ wrong).tobytes()
+        before = before or flipped if is_lost else flipped
+        return before
+
+    return _forked(lambda: _coded_through(speech, mode, received), mode)
 
 
-def _coded(speech: np.ndarray, mode: str) -> np.ndarray:
+def _coded_through(speech: np.ndarray, mode: str, channel: Callable[[bytes], bytes]) -> np.ndarray:
     import pycodec2
 
     from mlquant.vocoder.analysis import high_pass
@@ -54,4 +63,24 @@ def _coded(speech: np.ndarray, mode: str) -> np.ndarray:
     padded = np.zeros(-(-length // size) * size, np.float32)
     padded[: len(speech)] = speech
     filtered = np.clip(np.trunc(high_pass(padded)), -32768, 32767).astype(np.int16)
-    return np.concatenate([codec.decode(codec.encode(frame)) for frame in filtered.reshape(-1, size)])[:length]
+    frames = filtered.reshape(-1, size)
+    return np.concatenate([codec.decode(channel(codec.encode(frame))) for frame in frames])[:length]
+
+
+def _in_own_process(speech: np.ndarray, mode: str) -> np.ndarray:
+    return _forked(lambda: _coded_through(speech, mode, lambda sent: sent), mode)
+
+
+def _forked(work: Callable[[], np.ndarray], mode: str) -> np.ndarray:
+    """Return the speech that `work` makes in a process of its own."""
+    fork = multiprocessing.get_context("fork")
+    ours, theirs = fork.Pipe(duplex=False)
+    process = fork.Process(target=lambda: theirs.send_bytes(work().tobytes()))
+    process.start()
+    theirs.close()
+    try:
+        return np.frombuffer(ours.recv_bytes(), np.int16)
+    except EOFError:
+        raise InputError(f"mode {mode}: Codec 2 ended without speech") from None
+    finally:
+        process.join()
