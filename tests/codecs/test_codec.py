@@ -73,13 +73,16 @@ def test_an_encoder_waits_no_longer_than_it_says(codec, voice):
 
 
 def test_a_codec_is_read_as_it_was_written(codec, tmp_path, voice):
-    files.write(tmp_path / "c", codec, {"name": "c"})
+    costs = np.random.default_rng(0).uniform(0, 1, codec.bits)
+    files.write(tmp_path / "c", codec, {"name": "c"}, costs)
     assert {path.name for path in (tmp_path / "c").iterdir()} == {"codec.json", "tables.safetensors"}
     again, codec_hash = files.read(tmp_path / "c")
     assert files.read(tmp_path / "c/codec.json")[1] == codec_hash
     assert np.array_equal(fields_of(again, [voice[:8000]]), fields_of(codec, [voice[:8000]]))
     told = json.loads((tmp_path / "c/codec.json").read_text())
     assert (told["hash"], told["bits"], told["bit_rate"]) == (codec_hash, codec.bits, codec.bit_rate)
+    assert [one["bit"] for one in told["sensitivity"]] == np.argsort(-costs).tolist()
+    assert sum(one["share"] for one in told["sensitivity"]) == pytest.approx(1, abs=0.01)
     assert sum(field["bits"] for field in told["layout"]) == codec.bits and told["delay_ms"] == codec.delay_ms
 
 

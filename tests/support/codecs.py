@@ -15,9 +15,9 @@ def small_codec(frames=4, paths=4, wait=0, pitch=None, voicing_ms=20, seed=0):
 
     def superframes(width, spread, middle, sizes):
         codebooks = [ordered(rng.normal(0, spread, (size, width)).astype(np.float32)) for size in sizes]
-        return Superframes(
-            np.full(width, middle, np.float32), np.float32(0.5) * np.eye(width, dtype=np.float32), codebooks
-        )
+        # As a training leaves it: neither symmetric, nor row after row in memory.
+        predictor = (0.5 * np.eye(width) + rng.normal(0, 0.02, (width, width))).astype(np.float32).T
+        return Superframes(np.full(width, middle, np.float32), predictor, codebooks)
 
     widths = [69 * frames + 1, 16, 79 * frames]
     layers = [(rng.normal(0, 0.05, (b, a)).astype(np.float32), np.zeros(b, np.float32)) for a, b in pairwise(widths)]

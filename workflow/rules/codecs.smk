@@ -79,6 +79,7 @@ rule assemble:
         energy=taken("energy", "results/superframes/{}/tables.safetensors"),
         shape=taken("shape", "results/superframes/{}/tables.safetensors"),
         network=taken("network", "results/context/{}/context.safetensors"),
+        speech=taken("speech", "results/corpora/{}/speech.raw"),
     output:
         description="results/assembled/{node}/codec.json",
         tables="results/assembled/{node}/tables.safetensors",

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 DESCRIPTION, TABLES = "codec.json", "tables.safetensors"
 _FORMAT = 1
+_END = 16000  # samples at the end of each file, by which bits are judged
 _PATHS, _WAIT = 8, 2  # of the search that quantises the training set
 
 
@@ -70,8 +71,17 @@ def hash_of(settings: dict[str, Any], tables: bytes) -> str:
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode() + tables).hexdigest()
 
 
-def write(folder: Path, codec: Codec, about: dict[str, Any]) -> None:
-    """Write a codec; `about` is what codec.json tells besides."""
+def ends_of(paths: Sequence[Path]) -> np.ndarray:
+    """The last seconds [N] int16 of files of speech, one after the other."""
+    return np.concatenate([records.read_speech(path)[-_END:] for path in paths])
+
+
+def write(folder: Path, codec: Codec, about: dict[str, Any], costs: Sequence[float] | None = None) -> None:
+    """Write a codec; `about` is what codec.json tells besides.
+
+    `costs` are those of a wrong bit, for each bit of a superframe (see `trials.bit_costs`). They are told as
+    `sensitivity`: the bits in the order in which to protect them, each with its share of the cost of all.
+    """
     tensors = {f"{name}.{table}": array for name, one in (("energy", codec.energy), ("shape", codec.shape))
                for table, array in tensors_of(one).items()}  # fmt: skip
     tensors |= {f"network.{name}": array for name, array in _tensors_of_layers(codec.layers).items()}
@@ -86,11 +96,19 @@ def write(folder: Path, codec: Codec, about: dict[str, Any]) -> None:
         "delay_ms": codec.delay_ms,
         "packing": "fields from their highest bit on, superframes without gaps, the last byte filled up with zeros",
         "layout": [{"field": name, "bits": bits} for name, bits in codec.layout],
+        **({} if costs is None else {"sensitivity": _ordered(codec, costs)}),
         "settings": settings,
     }
     folder.mkdir(parents=True, exist_ok=True)
     disk.write_bytes(folder / TABLES, tables)
     disk.write_json(folder / DESCRIPTION, described)
+
+
+def _ordered(codec: Codec, costs: Sequence[float]) -> list[dict[str, Any]]:
+    """The bits of a superframe, by number from 0, the one that costs the most first."""
+    fields = [name for name, bits in codec.layout for _ in range(bits)]
+    order = sorted(range(len(costs)), key=lambda bit: (-costs[bit], bit))
+    return [{"bit": bit, "field": fields[bit], "share": round(costs[bit] / sum(costs), 4)} for bit in order]
 
 
 def read(folder: Path) -> tuple[Codec, str]:
@@ -126,7 +144,8 @@ def read(folder: Path) -> tuple[Codec, str]:
 
 def _tensors_of_layers(layers: Layers) -> dict[str, np.ndarray]:
     each = enumerate(layers, 1)
-    return {f"{name}{i}": array for i, pair in each for name, array in zip(("weight", "bias"), pair, strict=True)}
+    named = [(f"{name}{i}", array) for i, pair in each for name, array in zip(("weight", "bias"), pair, strict=True)]
+    return {name: np.ascontiguousarray(array) for name, array in named}  # as safetensors writes memory as it lies
 
 
 def _layers_of(tensors: dict[str, np.ndarray]) -> Layers:

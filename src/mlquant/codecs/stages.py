@@ -64,6 +64,9 @@ def assemble(
     energy: Annotated[Path, File(help="quantiser of energy, written by vq-superframe")],
     shape: Annotated[Path, File(help="quantiser of shape, written by vq-superframe")],
     network: Annotated[Path, File(help="context.safetensors written by train-context")],
+    speech: Annotated[
+        list[Path], File(help="speech by whose last seconds it is measured which bits matter most", flag="--speech")
+    ] = [],  # noqa: B006
     *,
     settings: Annotated[Json, Setting(help="JSON text or file", block="mlquant.codecs.settings:Assembled")],
     description: Annotated[Path, File(help="what the codec is: layout, bit rate, delay, hash", flag="--out")],
@@ -73,7 +76,7 @@ def assemble(
 
     It is all that enc and dec need.
     """
-    from mlquant.codecs import files
+    from mlquant.codecs import files, trials
     from mlquant.codecs.settings import Assembled
     from mlquant.core import blocks
     from mlquant.quantisers.files import read_superframe_tables
@@ -84,7 +87,8 @@ def assemble(
     made = files.assembled(
         asked, read_superframe_tables(energy), read_superframe_tables(shape), files.read_layers(network)
     )
-    files.write(description.parent, made, asked.about)
+    costs = trials.bit_costs(made, files.ends_of(speech)) if speech else None
+    files.write(description.parent, made, asked.about, costs)
 
 
 @stage("streams", bits="stream.bit", example="results/codecs/codec1200 big_dog.raw -o big_dog.bit")

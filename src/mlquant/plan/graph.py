@@ -489,7 +489,8 @@ class Graph:
         coding = codec.model_dump(include={*Coding.model_fields, "pitch"})
         coding |= {"frames": frames, **self.config.features.model_dump(), "about": {"name": name}}
         files = {"energy": energy, "shape": shape, "network": trained.file("context.safetensors")}
-        return self.add(codecs.assemble, name, coding, coding, **files)
+        judged_by = [self.maker(path).inputs["speech"][0] for path in b]
+        return self.add(codecs.assemble, name, coding, coding, speech=judged_by, **files)
 
     def coded_by(self, name: str, sample: Sample) -> Node:
         """A sample coded and decoded by a codec: the node of its decoded speech."""

@@ -60,7 +60,9 @@ def read_superframes(paths: Sequence[Path], asked: SuperframeSettings) -> list[n
 def tensors_of(quantiser: Superframes) -> dict[str, np.ndarray]:
     """Return the tables of a quantiser of superframes by name."""
     codebooks = {f"codebook{i}": codebook for i, codebook in enumerate(quantiser.codebooks, 1)}
-    return {"mean": quantiser.mean, "predictor": quantiser.predictor, **codebooks}
+    tables = {"mean": quantiser.mean, "predictor": quantiser.predictor, **codebooks}
+    # safetensors writes memory as it lies, whatever the order of a matrix.
+    return {name: np.ascontiguousarray(table) for name, table in tables.items()}
 
 
 def superframes_of(tensors: dict[str, np.ndarray]) -> Superframes:

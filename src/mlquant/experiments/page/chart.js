@@ -21,8 +21,14 @@ function ticks(low, high, count, log) {
 
 const tick = (value) => (value !== 0 && (Math.abs(value) < 1e-3 || Math.abs(value) >= 1e5) ? value.toExponential(0) : String(+value.toPrecision(6)));
 
+// A point of a series: a circle, or a square.
+function dot(x, y, series) {
+  const r = series.wide ? 3.5 : 2.2, kind = series.hollow ? "hollow" : null;
+  return series.square ? el("rect", { x: x - r, y: y - r, width: 2 * r, height: 2 * r, class: `dot ${kind ?? ""}` }) : el("circle", { cx: x, cy: y, r, class: kind });
+}
+
 // Draw series into a box, in place of what was there.
-//   series: [{name, x, y, colour, mark: "line" (or "dots", "both", "stems", "level"), dash, wide, labels}]; a level is
+//   series: [{name, x, y, colour, mark: "line" (or "dots", "both", "stems", "level"), dash, wide, square, labels}]; a level is
 //     a horizontal line at y[0]; labels are texts beside the points. Gaps are left where y is not finite.
 //   axes: {x, y: {label, range, log: 10 or 2, ticks}, height, legend: false where the page has its own}
 // box.series keeps the series, so that a test can read the numbers.
@@ -88,7 +94,7 @@ function chart(box, series, axes) {
     }
     if (path) g.append(el("path", { d: path, "stroke-dasharray": s.dash }));
     if (mark === "dots" || mark === "both") {
-      for (let i = 0; i < s.x.length; i++) if (good(i)) g.append(el("circle", { cx: X(s.x[i]), cy: Y(s.y[i]), r: s.wide ? 3.5 : 2.2, class: s.hollow ? "hollow" : null }));
+      for (let i = 0; i < s.x.length; i++) if (good(i)) g.append(dot(X(s.x[i]), Y(s.y[i]), s));
     }
     inside.append(g);
     (s.labels ?? []).forEach((text, i) => {

@@ -139,7 +139,7 @@ function againstBits() {
   const draw = () => {
     const modes = [...anchors.keys()].map((tag) => ({ tag, x: of(tag, "bit_per_s"), y: of(tag, name) })).filter((m) => has(m.x) && has(m.y)).sort((a, b) => a.x - b.x);
     const series = [];
-    if (modes.length) series.push({ name: "Codec 2", x: modes.map((m) => m.x), y: modes.map((m) => m.y), labels: modes.map((m, i) => (i ? m.tag : `Codec 2 ${m.tag}`)), below: true, colour: "var(--quiet)", mark: "both" });
+    if (modes.length) series.push({ name: "Codec 2", x: modes.map((m) => m.x), y: modes.map((m) => m.y), labels: modes.map((m, i) => (i ? m.tag : `Codec 2 ${m.tag}`)), below: true, colour: "var(--quiet)", mark: "both", square: true });
     for (const [tag, text] of [["original", "sinusoidal model"], ["ideal_y", "y as analysed"]]) {
       const y = of(tag, name);
       if (has(y)) series.push({ name: `${text} ${number(y)}`, labels: [text], x: [0], y: [y], mark: "level", dash: tag === "original" ? null : "6 3", colour: "currentColor" });
@@ -153,7 +153,7 @@ function againstBits() {
       if (!has(r.bit_per_s)) series.push({ ...style, wide: false, name: `${label}, no quantiser, ${number(r[name])}`, labels: [words], x: [0], y: [r[name]], mark: "level", dash: "2 3" });
       else {
         const bits = has(r.bits_per_frame) ? `, ${r.bits_per_frame} bits in ${r.frame_ms} ms` : "";
-        series.push({ ...style, name: `${label} ${output.tag}${bits}`, x: [r.bit_per_s], y: [r[name]], mark: "dots", labels: [words] });
+        series.push({ ...style, name: `${label} ${output.tag}${bits}`, x: [r.bit_per_s], y: [r[name]], mark: "dots", square: output.process !== "vocoder", labels: [words] });
         const published = r[`published_${name}`];
         if (has(published)) series.push({ ...style, hollow: true, name: `${label} published`, x: [r.bit_per_s], y: [published], mark: "dots" });
       }
@@ -167,7 +167,7 @@ function againstBits() {
     name = value;
     showMeasure(name);
     draw();
-  }), el("span", { class: "quiet" }, hollow ? "against bit/s, means; ○ published wavs" : "against bit/s, means over all samples")), box);
+  }), el("span", { class: "quiet" }, `against bit/s, means${hollow ? "; ○ published wavs" : " over all samples"}; ■ bits of everything, ● of the spectrum alone`)), box);
 }
 
 function initOverview() {
