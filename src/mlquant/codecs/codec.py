@@ -71,10 +71,10 @@ class Codec:
     def delay_ms(self) -> float:
         """The algorithmic delay in ms, from a sample that is spoken to the same one that is heard.
 
-        26 ms are of the vocoder: of its filter, its analysis window and its synthesis. The last frames of a superframe
-        are waited for, and knots of pitch, decisions of the search, and the superframe after, which the network takes.
+        26 ms are of the vocoder: of its filter, its analysis window and its synthesis. A superframe is waited for, and
+        knots of pitch, decisions of the search, and the superframe after, which the network takes.
         """
-        ahead = self.frames - 1 + self.pitch.wait * self.pitch.frames + (self.wait + 1) * self.frames
+        ahead = self.frames + self.pitch.wait * self.pitch.frames + (self.wait + 1) * self.frames
         return VOCODER_MS + 10.0 * ahead
 
     @property
