@@ -202,14 +202,19 @@ def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
         nodes += made
         row = {"family": one.family, "condition": one.name, "of": one.of}
         measured.append(row | {"files": [node.file("measures.csv") for node in made]})
-    behind = graph.behind([path for node in nodes for paths in node.inputs.values() for path in paths])
-    files = {
-        "utterances": [shard.utterances for shard in shards],
-        "manifests": [node.file("manifest.csv") for node in behind.values() if node.kind == "corpora"],
-    }
+    files = files_of_set(graph, shards, nodes)
     paths = [path for row in measured for path in row["files"]] + shared.paths_in(files)
     given = settings.model_dump(include={"kind", "test_set", "claims"}) | {"conditions": measured, **files}
     return shared.Summary({**given, "name": name}, [*dict.fromkeys(paths)], {})
+
+
+def files_of_set(graph: Any, shards: list, nodes: list) -> dict[str, list[str]]:
+    """Return the tables of the utterances of shards, and the manifests of the corpora behind nodes of measures."""
+    behind = graph.behind([path for node in nodes for paths in node.inputs.values() for path in paths])
+    return {
+        "utterances": [shard.utterances for shard in shards],
+        "manifests": [node.file("manifest.csv") for node in behind.values() if node.kind == "corpora"],
+    }
 
 
 # the tables
