@@ -222,6 +222,7 @@ COLUMNS = {
 
 def figure(figure: Any, folder: Path) -> None:
     import numpy as np
+    from matplotlib.lines import Line2D
 
     from mlquant.core.colours import LIGHT
     from mlquant.core.figures import legend_below, say_nothing_there
@@ -229,8 +230,7 @@ def figure(figure: Any, folder: Path) -> None:
 
     figure.set_size_inches(8, 6.5)
     table = read_table(folder / "conditions.csv", "codec", "bit_per_s", "condition", "measure", "mean", "low", "high")
-    axes, lines = figure.subplots(2, 2).ravel(), {}
-    styles = {}
+    axes, styles = figure.subplots(2, 2).ravel(), {}
     for i, codec in enumerate(dict.fromkeys(table["codec"])):
         theirs = codec.startswith("Codec 2 ")
         ends = {"ls": "--", "marker": "s", "ms": 3, "lw": 0.9} if theirs else {"ls": "-", "marker": "o", "lw": 1.6}
@@ -246,7 +246,7 @@ def figure(figure: Any, folder: Path) -> None:
                 continue
             at = [0.0 if name == CLEAN else 100 * float(name.split()[1]) for name in of["condition"]]
             of = of.assign(at=at).sort_values("at")
-            lines[codec] = axis.plot(of["at"], of["mean"], label=codec, **styles[codec])[0]
+            axis.plot(of["at"], of["mean"], **styles[codec])
         if part.empty:
             say_nothing_there(axis, f"{measures.label_of(measure)} was not measured")
         axis.set_ylabel(f"mean {measures.heading_of(measure)}")
@@ -254,7 +254,7 @@ def figure(figure: Any, folder: Path) -> None:
         axis.set(xlabel="bit rate (bit/s)", xscale="log")
     axes[2].set_xlabel("wrong bits (%)")
     axes[3].set_xlabel("lost superframes, or frames of Codec 2 (%)")
-    legend_below(figure, [lines[codec] for codec in styles if codec in lines])
+    legend_below(figure, [Line2D([], [], label=codec, **style) for codec, style in styles.items()])
 
 
 # in the report
