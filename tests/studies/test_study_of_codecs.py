@@ -208,6 +208,8 @@ def test_each_condition_of_codecs_and_modes_is_measured_on_each_shard(whole):
     coding = whole.graph[of["codec700", "lost 0.05"]["files"][0].rpartition("/")[0]].settings
     path = whole.graph.codec("codec700").file("codec.json")
     assert coding == {"process": "codec", "codec": path, "lost": 0.05, "seed": 1}
+    clean = whole.graph[of["codec700", "clean"]["files"][0].rpartition("/")[0]].settings
+    assert clean == {"process": "codec", "codec": path}
     coding = whole.graph[of["codec700", "exact all"]["files"][0].rpartition("/")[0]].settings
     assert coding["exact"] == ["pitch", "voicing", "energy", "shape"]
     coding = whole.graph[of["Codec 2 700C", "ber 0.01"]["files"][0].rpartition("/")[0]].settings
