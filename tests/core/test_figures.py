@@ -165,6 +165,21 @@ def measured(families, scores, intervals=0.1):
     return {"conditions": pd.DataFrame(rows, columns=["family", "condition", "measure", "mean", "low", "high"])}
 
 
+def coded(rates, bers, losses, scores=(("pesq", 3.5), ("estoi", 0.8)), intervals=0.1):
+    """Means of measures of codecs, by their bit/s, as they are and with errors; more bits are a little better."""
+    rows = []
+    names = ["clean", "exact all", *(f"ber {ber}" for ber in bers), *(f"lost {loss}" for loss in losses)]
+    for codec, rate in rates.items():
+        for j, name in enumerate(names):
+            for measure, best in scores:
+                mean = best * (0.7 + 0.1 * np.log10(rate / 450)) * (1 - 0.05 * j)
+                rows.append((codec, rate, name, measure, mean, mean - intervals, mean + intervals))
+    heads = ["codec", "bit_per_s", "condition", "measure", "mean", "low", "high"]
+    return {"conditions": pd.DataFrame(rows, columns=heads)}
+
+
+OURS = {f"codec{rate}": rate for rate in (1600, 1200, 700, 450)}
+THEIRS = {f"Codec 2 {rate}": rate for rate in (3200, 2400, 1600, 1400, 1300, 1200)} | {"Codec 2 700C": 700}
 FAMILIES = {
     "outputs": [*(f"index {i}" for i in (1, 3, 5, 6, 7)), "6_unsmoothed", "7_unsmoothed"],
     "Codec 2": [f"Codec 2 {mode}" for mode in ("3200", "2400", "1600", "1400", "1300", "1200", "700C")],
@@ -221,6 +236,12 @@ STUDIES = {
             {"outputs": ["index 3"], "noise": [f"noise {snr} dB" for snr in range(40)]},
             SCORES | {f"measure_number_{i}_of_its_kind": (i, 0.1) for i in range(6)},
         ),
+    },
+    "codec": {
+        "as configured": coded(OURS | THEIRS, [0.001, 0.01, 0.03, 0.05], [0.01, 0.05, 0.1]),
+        "one": coded({"alone": 1200}, [0.01], [0.05], intervals=np.nan),
+        "no PESQ, no errors": coded(OURS, [], [], [("stoi", 0.9)]),
+        "long names": coded({f"{'long_name_' * 6}{i}": 450 + i for i in range(14)}, [0.001, 1], [0.01, 1]),
     },
     "demo": {
         "as configured": demo(4, 50, "Two frames of b at a time through a d = 20 bottleneck"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # pandas is slow to load, and the help of commands does witho
     import pandas as pd
 
 _TEXT = {"sample", "sex", "tag", "tag_b", "group", "variant", "label", "failed", "title", "source", "kind"}
-_TEXT |= {"utterance", "speaker", "measure", "transcript"}
+_TEXT |= {"utterance", "speaker", "measure", "transcript", "codec", "codec_b"}
 Column = tuple[str, Iterable, str]
 """A column of a table of the report: its heading, its values, and the format that they are written in."""
 

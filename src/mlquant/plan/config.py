@@ -152,14 +152,18 @@ class Config(Block):
 
     def bits_of(self, codec: Codec) -> int:
         """Return the bits of a codec's superframe."""
+        return sum(self.bits_of_parts(codec).values())
+
+    def bits_of_parts(self, codec: Codec) -> dict[str, int]:
+        """Return the bits of a codec's superframe, by what they are of."""
         ms = 10 * self.superframe(codec)
         of_pitch = codec.pitch.bits + max(len(codec.pitch.offsets) - 1, 0).bit_length()
-        sizes = [one.size for name in (codec.energy, codec.shape) for one in self.quantisers[name].stages]
-        return (
-            ms // codec.voicing_ms
-            + ms // codec.pitch.every_ms * of_pitch
-            + sum(size.bit_length() - 1 for size in sizes)
+        energy, shape = (
+            sum(one.size.bit_length() - 1 for one in self.quantisers[name].stages)
+            for name in (codec.energy, codec.shape)
         )
+        of_side = {"pitch": ms // codec.pitch.every_ms * of_pitch, "voicing": ms // codec.voicing_ms}
+        return of_side | {"energy": energy, "shape": shape}
 
     def check_chain(self, where: str, chain: Chain) -> None:
         """Raise InputError for a chain that does not go from b, or y, to y_hat; `where` is its place in messages."""

@@ -246,8 +246,10 @@ class Graph:
         model, b, y = (made.file(file) for file in ("model.bin", "b.f32", "y.f32"))
         return Shard(prepared.name, speech, utterances, model, b, y, (*slow,))
 
-    def set_measures(self, shard: Shard, output: Output) -> Node:
-        """The measures of an output on a shard of a test set."""
+    def set_measures(
+        self, shard: Shard, output: Output, condition: str = "", changes: Mapping[str, Any] | None = None
+    ) -> Node:
+        """The measures of an output on a shard of a test set, in a condition: with changes of its coding."""
         coding: dict[str, Any] = {"process": output.process}
         if output.process == "codec2":
             coding |= {"mode": output.mode, "delay": _row(None, "", {}, *MODES[str(output.mode)])["delay"]}
@@ -255,7 +257,8 @@ class Graph:
             coding["codec"] = self.codec(str(output.codec)).file("codec.json")
         if output.process == "vocoder":
             coding["steps"] = self.stated(output)
-        return self._coded_set(shard, output.tag, coding)
+        label = f"{output.tag}_{condition}" if changes else output.tag
+        return self._coded_set(shard, label, coding | {**(changes or {})})
 
     def set_in_noise(self, shard: Shard, snr_dB: float) -> Node:
         """The measures of a shard's own speech with white noise, which nothing codes."""

@@ -31,7 +31,8 @@ def study_of(graph: Graph, name: str) -> Summary:
 def record_of(config: Config, kind: str, name: str, key: str) -> dict[str, Any]:
     """Return what the folder of a study or sweep records, for the report: how it was made, and under which key.
 
-    That is its own settings, those of the networks and quantisers that it uses, and what upper limits lowered in them.
+    That is its own settings, those of the networks, quantisers and codecs that it uses, and what upper limits lowered
+    in them.
     """
     section = {"study": "studies", "sweep": "sweeps"}[kind]
     block, place = getattr(config, section)[name], f"{section}.{name}"
@@ -41,6 +42,9 @@ def record_of(config: Config, kind: str, name: str, key: str) -> dict[str, Any]:
     used = [network for user in users for network in getattr(user, "networks", [])]
     used += [network for key in ("network", "manifold") if (network := getattr(block, key, None))]
     named = {quantiser for user in users if (quantiser := getattr(user, "quantiser", None))}
+    of_users = (codec for user in users if (codec := getattr(user, "codec", None)))
+    codecs = [*dict.fromkeys([*getattr(block, "codecs", []), *of_users])]
+    named |= {quantiser for name in codecs for quantiser in (config.codecs[name].energy, config.codecs[name].shape)}
     used, quantised = with_initial(config, used, named)
     networks = {network: _counted(config.networks[network]) for network in used}
     if kind == "study" and (shared := _in_common(config, f"{place}.")):
@@ -50,7 +54,8 @@ def record_of(config: Config, kind: str, name: str, key: str) -> dict[str, Any]:
     return record | {
         "networks": networks,
         "quantisers": quantisers,
-        "lowered": _lowered(config, place, used, quantised),
+        **({"codecs": {codec: _counted(config.codecs[codec]) for codec in codecs}} if codecs else {}),
+        "lowered": _lowered(config, place, used, quantised, codecs),
     }
 
 
@@ -59,13 +64,19 @@ def _counted(block: Any) -> dict[str, Any]:
     return {name: value for name, value in keys.counted(block).items() if name != "row"}
 
 
-def _lowered(config: Config, place: str, networks: Iterable[str], quantisers: Iterable[str]) -> dict[str, list]:
-    """Return what upper limits lowered in networks and quantisers, in those that a study or sweep adds, and behind."""
+def _lowered(
+    config: Config, place: str, networks: Iterable[str], quantisers: Iterable[str], codecs: Iterable[str]
+) -> dict[str, list]:
+    """Return what upper limits lowered in networks and quantisers, in those that a study or sweep adds, and behind.
+
+    Behind codecs are their corpora.
+    """
     networks = [*networks, *(name for name in config.networks if name.startswith(f"{place}."))]
     quantisers = [*quantisers, *(name for name in config.quantisers if name.startswith(f"{place}."))]
     corpora = [config.networks[name].corpus for name in networks] + [
         config.quantisers[name].corpus for name in quantisers
     ]
+    corpora += [config.codecs[name].corpus for name in codecs]
     entries = [place_of("networks", name) for name in networks]
     entries += [place_of("quantisers", name) for name in quantisers]
     return config.lowered([*entries, *(f"corpora.{corpus}" for corpus in corpora if corpus)])

@@ -202,14 +202,19 @@ def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
         nodes += made
         row = {"family": one.family, "condition": one.name, "of": one.of}
         measured.append(row | {"files": [node.file("measures.csv") for node in made]})
-    behind = graph.behind([path for node in nodes for paths in node.inputs.values() for path in paths])
-    files = {
-        "utterances": [shard.utterances for shard in shards],
-        "manifests": [node.file("manifest.csv") for node in behind.values() if node.kind == "corpora"],
-    }
+    files = files_of_set(graph, shards, nodes)
     paths = [path for row in measured for path in row["files"]] + shared.paths_in(files)
     given = settings.model_dump(include={"kind", "test_set", "claims"}) | {"conditions": measured, **files}
     return shared.Summary({**given, "name": name}, [*dict.fromkeys(paths)], {})
+
+
+def files_of_set(graph: Any, shards: list, nodes: list) -> dict[str, list[str]]:
+    """Return the tables of the utterances of shards, and the manifests of the corpora behind nodes of measures."""
+    behind = graph.behind([path for node in nodes for paths in node.inputs.values() for path in paths])
+    return {
+        "utterances": [shard.utterances for shard in shards],
+        "manifests": [node.file("manifest.csv") for node in behind.values() if node.kind == "corpora"],
+    }
 
 
 # the tables
@@ -221,29 +226,37 @@ def tables(settings: dict) -> dict[str, pd.DataFrame]:
     Raises InputError for tables of other utterances, for a set without any, and for an utterance that a network was
     trained on.
     """
-    from mlquant.speech import corpus, sets
-
-    used = [one for path in settings["utterances"] for one in sets.read(Path(path))]
-    corpus.refuse_samples(sets.checksums(used), map(Path, settings["manifests"]))
-    found = {row["condition"]: _read(row["files"]) for row in settings["conditions"]}
-    first, *_ = found.values()
-    if first.empty:
-        raise InputError(f"test_sets.{settings['test_set']}: holds no utterance, expected at least one")
-    for name, table in found.items():
-        if list(table["utterance"]) != list(first["utterance"]):
-            raise InputError(f"{name}: was measured on other utterances than the first condition")
-    speakers = first["speaker"].to_numpy(str)
-    values = {
-        measure: {name: table[measure].to_numpy(float) for name, table in found.items() if table[measure].notna().any()}
-        for measure in measures()
-    }
-    values = {measure: of for measure, of in values.items() if of}
+    values, speakers = values_of(settings, [row["condition"] for row in settings["conditions"]])
     made = {
         "conditions": _means(settings["conditions"], values, speakers),
         "steps": _steps(settings["conditions"], values, speakers),
         "agreement": _agreement(settings["conditions"], values, speakers),
     }
     return made | _claims(settings["claims"], values, speakers)
+
+
+def values_of(settings: dict, names: list[str]) -> tuple[dict[str, dict[str, np.ndarray]], np.ndarray]:
+    """Return the values [U] of each measure of each condition that has it, and the speakers [U] of the utterances.
+
+    `names` are those of the conditions in the settings. Raises InputError for tables of other utterances, for a set
+    without any, and for an utterance that a network was trained on.
+    """
+    from mlquant.speech import corpus, sets
+
+    used = [one for path in settings["utterances"] for one in sets.read(Path(path))]
+    corpus.refuse_samples(sets.checksums(used), map(Path, settings["manifests"]))
+    found = {name: _read(row["files"]) for name, row in zip(names, settings["conditions"], strict=True)}
+    first, *_ = found.values()
+    if first.empty:
+        raise InputError(f"test_sets.{settings['test_set']}: holds no utterance, expected at least one")
+    for name, table in found.items():
+        if list(table["utterance"]) != list(first["utterance"]):
+            raise InputError(f"{name}: was measured on other utterances than the first condition")
+    values = {
+        measure: {name: table[measure].to_numpy(float) for name, table in found.items() if table[measure].notna().any()}
+        for measure in measures()
+    }
+    return {measure: of for measure, of in values.items() if of}, first["speaker"].to_numpy(str)
 
 
 def measures() -> list[str]:
@@ -270,7 +283,7 @@ def _read(files: list[str]) -> pd.DataFrame:
     return pd.concat([one for one in parts if len(one)] or parts, ignore_index=True)
 
 
-def _goodness(measure: str, values: np.ndarray) -> np.ndarray:
+def goodness(measure: str, values: np.ndarray) -> np.ndarray:
     """Return values of a measure, changed so that a higher one is better."""
     better = columns.COLUMNS[measure].better
     return values if better == "higher" else -values if better == "lower" else -abs(values)
@@ -284,13 +297,13 @@ def _means(rows: list[dict], values: dict, speakers: np.ndarray) -> pd.DataFrame
     for row in rows:
         for measure, of in values.items():
             if (one := of.get(row["condition"])) is not None:
-                mean, counts, interval = _estimated(one, speakers)
+                mean, counts, interval = estimated(one, speakers)
                 found.append([row["family"], row["condition"], measure, *counts, mean, *interval])
     heads = ["family", "condition", "measure", "utterances", "speakers", "mean", "low", "high"]
     return pd.DataFrame(found, columns=heads)
 
 
-def _estimated(values: np.ndarray, speakers: np.ndarray) -> tuple[float, list[int], tuple[float, float]]:
+def estimated(values: np.ndarray, speakers: np.ndarray) -> tuple[float, list[int], tuple[float, float]]:
     """Return the mean of values [U], some of them NaN, the numbers of utterances and speakers, and the interval."""
     import numpy as np
 
@@ -302,14 +315,13 @@ def _estimated(values: np.ndarray, speakers: np.ndarray) -> tuple[float, list[in
     return float(values.mean()), [len(values), len(np.unique(speakers))], interval
 
 
-def _verdict(low: float, high: float) -> str:
+def verdict_of(low: float, high: float) -> str:
     """Return what an interval of how much better something is says."""
     return "better" if low > 0 else "worse" if high < 0 else "cannot tell"
 
 
 def _steps(rows: list[dict], values: dict, speakers: np.ndarray) -> pd.DataFrame:
     """Return the paired differences of conditions beside each other in a family, and of a variant and its output."""
-    import numpy as np
     import pandas as pd
 
     families: dict[str, list[str]] = {}
@@ -321,14 +333,24 @@ def _steps(rows: list[dict], values: dict, speakers: np.ndarray) -> pd.DataFrame
     found = []
     for family, one, other in pairs:
         for measure, of in values.items():
-            if one not in of or other not in of or not np.isfinite(difference := of[other] - of[one]).any():
-                continue
-            better = _goodness(measure, of[other]) - _goodness(measure, of[one])
-            mean, counts, (low, high) = _estimated(difference, speakers)
-            verdict = _verdict(*_estimated(better, speakers)[2])
-            found.append([family, one, other, measure, *counts, mean, low, high, verdict != "cannot tell", verdict])
-    heads = ["family", "condition", "condition_b", "measure", "utterances", "speakers", "difference", "low", "high"]
-    return pd.DataFrame(found, columns=[*heads, "beyond_chance", "verdict"])
+            if one in of and other in of and (row := paired(measure, of[one], of[other], speakers)):
+                found.append([family, one, other, measure, *row])
+    return pd.DataFrame(found, columns=["family", "condition", "condition_b", "measure", *PAIRED])
+
+
+PAIRED = ["utterances", "speakers", "difference", "low", "high", "beyond_chance", "verdict"]
+"""What `paired` gives."""
+
+
+def paired(measure: str, one: np.ndarray, other: np.ndarray, speakers: np.ndarray) -> list | None:
+    """Return PAIRED, the difference of values [U] of a measure, the others less these; None where none has both."""
+    import numpy as np
+
+    if not np.isfinite(difference := other - one).any():
+        return None
+    mean, counts, (low, high) = estimated(difference, speakers)
+    verdict = verdict_of(*estimated(goodness(measure, other) - goodness(measure, one), speakers)[2])
+    return [*counts, mean, low, high, verdict != "cannot tell", verdict]
 
 
 def _agreement(rows: list[dict], values: dict, speakers: np.ndarray) -> pd.DataFrame:
@@ -349,7 +371,7 @@ def _agreement(rows: list[dict], values: dict, speakers: np.ndarray) -> pd.DataF
         groups.setdefault(row["family"], []).append(row["condition"])
     unknown, drawn_from, found = np.full(len(speakers), np.nan), len(np.unique(speakers)), []
     for group, names in groups.items():
-        every = [_goodness(measure, of.get(name, unknown)) for name in names for measure, of in values.items()]
+        every = [goodness(measure, of.get(name, unknown)) for name in names for measure, of in values.items()]
         shape = (-1, len(names), len(values))
         each = np.stack(every, axis=1)
         observed = kendall(_mean_of_known(each).reshape(shape))[0]
@@ -407,12 +429,12 @@ def _claims(claims: list[dict], values: dict, speakers: np.ndarray) -> dict[str,
         for measure, of in values.items():
             if not all(name in of for pair in pairs for name in pair):
                 continue
-            gains = [_goodness(measure, of[one]) - _goodness(measure, of[other]) for one, other in pairs]
+            gains = [goodness(measure, of[one]) - goodness(measure, of[other]) for one, other in pairs]
             gain = gains[1] - gains[0] if len(gains) > 1 else gains[0]
             if not np.isfinite(gain).any() or not any(np.nan_to_num(one).any() for one in gains):
                 continue
-            mean, counts, (low, high) = _estimated(gain, speakers)
-            verdict = {"better": "confirms", "worse": "contradicts"}.get(_verdict(low, high), "cannot tell")
+            mean, counts, (low, high) = estimated(gain, speakers)
+            verdict = {"better": "confirms", "worse": "contradicts"}.get(verdict_of(low, high), "cannot tell")
             verdicts[verdict].append(measure)
             by_measure.append([number, measure, *counts, mean, low, high, verdict])
         less_than = " over ".join(claim["by_less_than"] or ())
@@ -492,7 +514,7 @@ def figure(figure: Any, folder: Path) -> None:
     from mlquant.core.tables import read_table
 
     table = read_table(folder / "conditions.csv", "family", "condition", "measure", "mean", "low", "high")
-    shown = _in_order(table["measure"])
+    shown = in_order(table["measure"])
     names = {family: [*dict.fromkeys(part["condition"])] for family, part in table.groupby("family", sort=False)}
     if not shown:
         say_nothing_there(figure.subplots(), "no measure has a value")
@@ -521,7 +543,7 @@ def figure(figure: Any, folder: Path) -> None:
         axis.set_title(FAMILIES.get(family, family))
 
 
-def _in_order(found: Iterable[str]) -> list[str]:
+def in_order(found: Iterable[str]) -> list[str]:
     """Return measures, each once, in the order of the tables of a test set; what these do not have comes last."""
     known = {name: place for place, name in enumerate(columns.OF_SET)}
     return sorted(dict.fromkeys(found), key=lambda name: known.get(name, len(known)))
@@ -556,7 +578,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
     agreement = read_table(folder / "agreement.csv", "family", "measure", "measure_b", "kendall_tau", "low", "high")
     heads = ("says", "holds", "confirmed_by", "contradicted_by", "undecided_by")
     claims = read_table(folder / "claims.csv", *heads)
-    shown = _in_order(means["measure"])
+    shown = in_order(means["measure"])
     found = {(row["condition"], row["measure"]): row for row in means.to_dict("records")}
     names = [*dict.fromkeys(means["condition"])]
 
@@ -564,7 +586,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         if (row := found.get((name, measure))) is None:
             return ""
         half = (row["high"] - row["low"]) / 2
-        texts = [formatted(value, _format(measure)) for value in (row["mean"], half)]
+        texts = [formatted(value, format_of(measure)) for value in (row["mean"], half)]
         return " ± ".join(filter(None, texts))
 
     every = agreement[agreement["family"] == "all"]
@@ -576,7 +598,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         "utterances": int(means["utterances"].max()),
         "speakers": int(means["speakers"].max()),
         "conditions": len(names),
-        "measures": [_label(measure) for measure in shown],
+        "measures": [label_of(measure) for measure in shown],
         "steps": len(verdicts),
         "disputed": sum({"better", "worse"} <= one for one in verdicts),
         "least": _named(ranked[0]) if ranked else None,
@@ -594,32 +616,32 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
     of_means = laid_out(
         "Means and half the widths of their intervals",
         ("condition", names, "s"),
-        *((_heading(measure), [cell(name, measure) for name in names], "") for measure in shown),
+        *((heading_of(measure), [cell(name, measure) for name in names], "") for measure in shown),
     )
     agreeing = [measure for measure in shown if any(measure in pair for pair in taus)]
     of_agreement = laid_out(
         "Kendall's tau of the ranks of all conditions, with its interval",
-        ("measure", map(_label, agreeing), "s"),
-        *((_label(b), [_tau(taus.get((a, b))) for a in agreeing], "") for b in agreeing),
+        ("measure", map(label_of, agreeing), "s"),
+        *((label_of(b), [_tau(taus.get((a, b))) for a in agreeing], "") for b in agreeing),
     )
     return facts, [of_claims, of_agreement, of_means]
 
 
-def _format(measure: str) -> str:
+def format_of(measure: str) -> str:
     return columns.COLUMNS[measure].format if measure in columns.COLUMNS else ".3g"
 
 
-def _label(measure: str) -> str:
+def label_of(measure: str) -> str:
     return columns.COLUMNS[measure].label if measure in columns.COLUMNS else measure
 
 
-def _heading(measure: str) -> str:
+def heading_of(measure: str) -> str:
     return columns.COLUMNS[measure].heading if measure in columns.COLUMNS else measure
 
 
 def _labels(measures: Any) -> str:
     """Return the labels of measures, whose names a text lists; "" for an empty cell."""
-    return ", ".join(map(_label, measures.split())) if isinstance(measures, str) else ""
+    return ", ".join(map(label_of, measures.split())) if isinstance(measures, str) else ""
 
 
 def _tau(row: dict | None) -> str:
@@ -633,7 +655,7 @@ def _tau(row: dict | None) -> str:
 
 
 def _named(row: dict) -> dict:
-    return {"a": _label(row["measure"]), "b": _label(row["measure_b"]), "tau": row["kendall_tau"]}
+    return {"a": label_of(row["measure"]), "b": label_of(row["measure_b"]), "tau": row["kendall_tau"]}
 
 
 WORDS = {

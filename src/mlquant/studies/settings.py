@@ -70,13 +70,14 @@ class StudyFiles(Block):
     conditions: Annotated[
         list[dict[str, Any]],
         Setting(
-            help="of measures, in place of its settings: what is compared, each with family, condition, what it is a "
-            "variant of, and the files of `mlquant measure-set`"
+            help="of measures and codec, in place of their settings: what is compared, each with condition and the "
+            "files of `mlquant measure-set`; of measures with family and what it is a variant of, of codec with codec, "
+            "bit_per_s, the part that is not quantised, and its part_bit_per_s"
         ),
     ] = []
-    utterances: Annotated[list[Path], Setting(help="of measures: tables of the utterances of the test set")] = []
+    utterances: Annotated[list[Path], Setting(help="of measures and codec: tables of utterances of the test set")] = []
     manifests: Annotated[
-        list[Path], Setting(help="of measures: those of the corpora behind it, which may hold none of them")
+        list[Path], Setting(help="of measures and codec: those of the corpora behind it, which may hold none of them")
     ] = []
     record: Record = {}
     code: Code = ""
