@@ -19,8 +19,8 @@ from mlquant.core import disk, records
 from mlquant.core.errors import InputError
 from mlquant.core.records import FRAME
 
-_CHUNK = FRAME * 8192  # samples coded together where speech is a whole file
-_SUPERFRAMES = 1024  # decoded together where the stream is a whole file
+_CHUNK = FRAME * 1024  # samples coded together where speech is a whole file
+_SUPERFRAMES = 256  # decoded together where the stream is a whole file
 
 
 def encode_file(codec: Path, speech: Path, bits: Path, *, bare: bool, stream: bool) -> None:

@@ -571,8 +571,8 @@ def _limited(config: Config) -> Config:
         return block.model_copy(update={key: limit})
 
     networks = {
-        name: least(place_of("networks", name), network, "epochs", config.max_epochs)
-        for name, network in config.networks.items()
+        name: least(place_of("networks", name), one, "epochs", config.max_epochs)
+        for name, one in config.networks.items()
     }
     corpora, quantisers = {}, {}
     for name, corpus in config.corpora.items():
@@ -586,7 +586,14 @@ def _limited(config: Config) -> Config:
         place = f"{place_of('quantisers', name)}.stages"
         stages = [least(f"{place}.{i}", stage, "size", config.max_entries) for i, stage in enumerate(quantiser.stages)]
         quantisers[name] = quantiser.model_copy(update={"stages": stages})
-    limited = config.model_copy(update={"networks": networks, "corpora": corpora, "quantisers": quantisers})
+    codecs = {}
+    for name, codec in config.codecs.items():
+        network: Block = codec.network
+        for key in ("epochs", "finetune"):
+            network = least(f"codecs.{name}.network", network, key, config.max_epochs)
+        codecs[name] = codec.model_copy(update={"network": network})
+    lowered_parts = {"networks": networks, "corpora": corpora, "quantisers": quantisers, "codecs": codecs}
+    limited = config.model_copy(update=lowered_parts)
     limited._whole, limited._lowered = config, lowered
     return limited
 

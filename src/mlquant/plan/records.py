@@ -102,7 +102,7 @@ def lowered(config: Config, entries: Mapping[str, Any]) -> dict[str, list]:
 
     Of a quantiser, only the stages that are there count.
     """
-    sections = ("corpora", "networks", "quantisers")
+    sections = [name for name in ("corpora", "networks", "quantisers", "codecs") if name in entries]
     found = config.lowered([f"{section}.{name}" for section in sections for name in entries[section]])
     return {place: values for place, values in sorted(found.items()) if provenance.block_at(entries, place)}
 
