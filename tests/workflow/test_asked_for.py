@@ -113,7 +113,7 @@ def test_all_faults_of_a_configuration_are_told_in_one_run(tmp_path):
         "config: networks.mine.corpus: 'promts' names no corpus, the nearest valid one is 'prompts'",
         "config: networks.nn4_cat1.lr: found 0, expected more than 0",
         "config: networks.nn4_cat1: unknown key 'epoch', the nearest valid one is 'epochs'",
-        "config: quantisers.best24.kind: is empty, expected one of 'lbg', 'beam', 'predictive'",
+        "config: quantisers.best24.kind: is empty, expected one of 'lbg', 'beam', 'predictive', 'superframe'",
     ]
 
 

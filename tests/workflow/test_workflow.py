@@ -192,6 +192,7 @@ def test_networks_and_codebooks_tell_what_made_them(finished):
     assert finished.run("-n", *commands).rules == {}
 
 
+@pytest.mark.slow
 def test_the_command_of_a_provenance_makes_the_same_again_under_another_configuration(finished):
     provenance = json.loads((finished.folder / "results/240118_wav/provenance.json").read_text(encoding="utf-8"))
     config = finished.folder / "config.yaml"
@@ -393,6 +394,7 @@ def there_and_back(finished):
     return before, Return(there, back, between, json.loads(between["results/240118_wav/provenance.json"])["key"])
 
 
+@pytest.mark.slow
 def test_mbest_changed_runs_the_search_and_changed_back_only_gathers(finished, there_and_back):
     before, done = there_and_back
     assert done.there.rules == SEARCHED
@@ -403,6 +405,7 @@ def test_mbest_changed_runs_the_search_and_changed_back_only_gathers(finished, t
     assert but_the_page(finished.bytes("results/240118_wav/*")) == before
 
 
+@pytest.mark.slow
 def test_the_history_has_a_row_an_output_for_each_run_of_another_variant(finished, there_and_back):
     _, done = there_and_back
     history = pd.read_csv(finished.folder / "results/history.csv", dtype={"key": str}).query("experiment == '240118'")
@@ -413,6 +416,7 @@ def test_the_history_has_a_row_an_output_for_each_run_of_another_variant(finishe
     assert page.count(f'"key":"{done.key}"') == len(PUBLISHED)
 
 
+@pytest.mark.slow
 def test_a_variant_is_compared_with_what_came_after(finished, there_and_back):
     _, done = there_and_back
     target = f"results/compare/240118.{done.key}_vs_240118"
@@ -438,6 +442,7 @@ def test_what_cannot_be_compared_is_named(finished):
     assert "nothing: neither an experiment of the configuration nor a folder in results/experiments" in done.text
 
 
+@pytest.mark.slow
 def test_the_report_is_of_what_has_results(finished):
     done = finished.run("--cores", 2, "report")
     assert done.status == 0, done.text
@@ -489,6 +494,7 @@ def test_snakemakes_own_report_has_figures_tables_and_pages(finished):
         assert label in text
 
 
+@pytest.mark.slow
 def test_a_changed_speech_file_redoes_its_sample_only(finished):
     path = finished.folder / "speech/bob.wav"
     before, times = path.read_bytes(), (path.stat().st_atime_ns, path.stat().st_mtime_ns)
@@ -517,6 +523,7 @@ def test_a_file_dated_ahead_of_now_is_named_with_what_corrects_it(finished, patt
     assert done.status == 0 and done.rules == {}, done.text
 
 
+@pytest.mark.slow
 def test_a_deleted_folder_and_wav_are_made_again(finished):
     (wav,) = finished.files("results/anchors/bob.*/1300.wav")
     places = [finished.folder / wav, finished.folder / "results/pair_wav"]
