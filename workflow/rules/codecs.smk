@@ -108,6 +108,8 @@ rule codec:
     log:
         "results/logs/codecs/{codec}.log",
     localrule: True
+    conda:
+        "../../envs/mlquant.yaml"
     resources:
         mem_mb=200,
         runtime=2,

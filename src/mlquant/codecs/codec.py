@@ -7,7 +7,8 @@ chunk of a file, and gives the same bits and the same speech as the whole file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,6 +19,7 @@ from mlquant.core.records import FRAME, SAMPLE_RATE, Model
 from mlquant.networks import context
 from mlquant.networks.dense import Layers
 from mlquant.quantisers import superframe
+from mlquant.quantisers.gain import without_gain
 from mlquant.quantisers.superframe import Superframes
 from mlquant.vocoder import decoder, features, synthesis
 from mlquant.vocoder import pitch as pitches
@@ -83,11 +85,10 @@ class Codec:
         return self.bits * SAMPLE_RATE / (FRAME * self.frames)
 
 
-def of_model(model: Model, floor_dB: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Shapes [F, 20] of b in dB, energy of y [F] in dB, and y [F, 79]."""
+def of_model(model: Model, floor_dB: float) -> tuple[np.ndarray, np.ndarray]:
+    """Shapes [F, 20] of b in dB, and the energy of y [F] in dB."""
     b, y = features.model_to_features(model, floor_dB)
-    shapes = b.astype(np.float64) - b.mean(axis=1, keepdims=True, dtype=np.float64)
-    return shapes.astype(np.float32), energies(features.energy_dB(y)), y
+    return without_gain(b), energies(features.energy_dB(y))
 
 
 def voicing_bits(voiced: np.ndarray, energy: np.ndarray, frames: int) -> np.ndarray:
@@ -99,42 +100,27 @@ def voicing_bits(voiced: np.ndarray, energy: np.ndarray, frames: int) -> np.ndar
 
 def encode(codec: Codec, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Yield fields [n, fields] int64 of superframes, in the order of the layout, for chunks of int16 samples."""
-    T = codec.frames
     searches = [superframe.Search(quantiser, codec.paths, codec.wait) for quantiser in (codec.energy, codec.shape)]
-    first, rest_knots, rest_models = list[np.ndarray](), np.zeros((0, 2), np.int64), list[tuple]()
-    per = T // codec.pitch.frames
+    waiting = deque[np.ndarray]()  # voicing and pitch of the superframes that are not decided yet
 
-    def sent(found: list[np.ndarray]) -> np.ndarray:
-        """Join the side fields of as many superframes as were decided with `found`, [n, stages]."""
-        own = np.stack([first.pop(0) for _ in found])
-        return np.concatenate([own, np.stack(found)], axis=1)
+    def decided(found: Iterable[Sequence[np.ndarray | None]]) -> Iterator[np.ndarray]:
+        """Yield all fields of the superframes that both searches have decided: [fields] each."""
+        for energy, shape in found:
+            if energy is not None and shape is not None:
+                yield np.concatenate([waiting.popleft(), energy[0], shape[0]])
 
-    for knots, model in pitches.tracked(chunks, codec.pitch, T):
-        shapes, energy, _ = of_model(model, codec.floor_dB)
-        rest_models.append((shapes, energy, model.voiced))
-        rest_knots = np.concatenate([rest_knots, knots])
-        count = len(rest_knots) // per
-        if not count:
-            continue
-        shapes, energy, voiced = (np.concatenate(each) for each in zip(*rest_models, strict=True))
-        rest_models = [(shapes[count * T :], energy[count * T :], voiced[count * T :])]
-        shapes, energy, voiced = shapes[: count * T], energy[: count * T], voiced[: count * T]
-        own, rest_knots = rest_knots[: count * per], rest_knots[count * per :]
-        if len(codec.pitch.fields) < 2:
-            own = own[:, :1]
-        marks = voicing_bits(voiced, energy, codec.voicing_frames).reshape(count, -1)
-        first += list(np.concatenate([marks, own.reshape(count, -1)], axis=1))
-        vectors = energy.reshape(count, T), together(shapes, T)
-        found = []
-        for i in range(count):
-            pair = [search.push(of[i : i + 1]) for search, of in zip(searches, vectors, strict=True)]
-            if pair[0] is not None and pair[1] is not None:
-                found.append(np.concatenate([pair[0][0], pair[1][0]]))
-        if found:
-            yield sent(found)
-    left = [np.concatenate([e[0], s[0]]) for e, s in zip(*(search.rest() for search in searches), strict=True)]
-    if left:
-        yield sent(left)
+    for knots, model in pitches.tracked(chunks, codec.pitch, codec.frames):
+        shapes, energy = of_model(model, codec.floor_dB)
+        count = len(model) // codec.frames
+        marks = voicing_bits(model.voiced, energy, codec.voicing_frames)
+        of_pitch = knots[:, : len(codec.pitch.fields)]
+        waiting.extend(np.concatenate([marks.reshape(count, -1), of_pitch.reshape(count, -1)], axis=1))
+        vectors = zip(energy.reshape(count, 1, -1), together(shapes, codec.frames)[:, None], strict=True)
+        pushed = ([search.push(own) for search, own in zip(searches, each, strict=True)] for each in vectors)
+        if found := [*decided(pushed)]:
+            yield np.stack(found)
+    if found := [*decided(zip(*(search.rest() for search in searches), strict=True))]:
+        yield np.stack(found)
 
 
 def records_of(
@@ -144,10 +130,8 @@ def records_of(
 
     A lost one has the prediction of energy and shape, pitch and voicing of the last frame before.
     """
-    T, per = codec.frames, codec.frames // codec.pitch.frames
-    marks = T // codec.voicing_frames
-    with_offset = len(codec.pitch.fields) > 1
-    side = marks + per * (1 + with_offset)
+    T, per, marks = codec.frames, codec.frames // codec.pitch.frames, codec.frames // codec.voicing_frames
+    side = marks + per * len(codec.pitch.fields)
     decoders = superframe.Decoder(codec.energy), superframe.Decoder(codec.shape)
     in_energy = len(codec.energy.codebooks)
     level, last_voiced = None, 0
@@ -162,8 +146,7 @@ def records_of(
                 voiced = np.full(T, last_voiced)
             else:
                 knots = row[marks:side].reshape(per, -1)
-                if not with_offset:
-                    knots = np.pad(knots, ((0, 0), (0, 1)))
+                knots = np.pad(knots, ((0, 0), (0, 2 - knots.shape[1])))
                 Wo = pitches.decoded(knots, codec.pitch, level)
                 voiced = np.repeat(row[:marks], codec.voicing_frames)
             level, last_voiced = int(knots[-1, 0]), int(voiced[-1])

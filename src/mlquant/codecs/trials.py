@@ -38,7 +38,7 @@ def with_exact(codec: Codec, speech: np.ndarray, exact: Collection[str]) -> np.n
     T, pitch = codec.frames, EXACT if "pitch" in exact else codec.pitch
     with threadpool_limits(1, user_api="blas"):
         model = joined([model for _, model in pitches.tracked([speech], pitch, T)])
-        shapes, energy, _ = codecs.of_model(model, codec.floor_dB)
+        shapes, energy = codecs.of_model(model, codec.floor_dB)
         n, voiced = len(model) // T, model.voiced.astype(np.float32)
         vectors = {"energy": energy.reshape(n, T), "shape": together(shapes, T)}
         for name in {*vectors} - {*exact}:

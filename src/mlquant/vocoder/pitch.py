@@ -254,46 +254,45 @@ def buffers(chunks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarr
 def tracked(
     chunks: Iterable[np.ndarray], pitch: Pitch, frames: int | None = None
 ) -> Iterator[tuple[np.ndarray, Model]]:
-    """Yield knots [n, 2] and the harmonic model at their pitch, for chunks of int16 samples; n is any number.
+    """Yield knots [n, 2] and the harmonic model at their pitch, for chunks of int16 samples.
 
-    Speech is filled up with its last frame to a multiple of `frames`, by default of the frames between two knots.
-    Speech without samples gives nothing.
+    A model has a multiple of `frames`, by default of the frames between two knots. Speech is filled up to that with its
+    last frame. Speech without samples gives nothing.
     """
     frames = frames or pitch.frames
-    search, waiting, before = Knots(pitch), list[np.ndarray](), None
-    costs, weights, last, seen = list[np.ndarray](), list[np.ndarray](), tuple[np.ndarray, ...](), 0
+    search, knots, before = Knots(pitch), list[np.ndarray](), None
+    # What is not used yet: pitch buffers, and costs and weights of the frames after the last whole step.
+    unused, costs, weights = (np.zeros((0, size), np.float32) for size in (PITCH_BUFFER, len(_fitting()[3]), 1))
 
-    def modelled(knots: list[np.ndarray]) -> tuple[np.ndarray, Model]:
-        nonlocal before, waiting
-        chosen = np.stack(knots)
-        together = np.concatenate(waiting)
-        count = len(chosen) * pitch.frames
-        waiting = [together[count:]]
-        Wo = decoded(chosen, pitch, before)
-        before = int(chosen[-1, 0])
-        return chosen, model_at(together[:count], Wo)
+    def steps(windows: np.ndarray, log2_f0: np.ndarray) -> None:
+        nonlocal unused, costs, weights
+        cost, weight = misfit(windows, log2_f0)
+        unused, costs = np.concatenate([unused, windows]), np.concatenate([costs, cost])
+        weights = np.concatenate([weights, weight[:, None]])
+        while len(costs) >= pitch.frames:
+            decided = search.push(costs[: pitch.frames], weights[: pitch.frames, 0])
+            costs, weights = costs[pitch.frames :], weights[pitch.frames :]
+            if decided is not None:
+                knots.append(decided)
 
-    def steps(windows: np.ndarray, tracked: np.ndarray) -> list[np.ndarray]:
-        nonlocal costs, weights
-        cost, weight = misfit(windows, tracked)
-        waiting.append(windows)
-        cost, weight = np.concatenate([*costs, cost]), np.concatenate([*weights, weight])
-        whole = len(cost) // pitch.frames * pitch.frames
-        found = [
-            search.push(cost[i : i + pitch.frames], weight[i : i + pitch.frames]) for i in range(0, whole, pitch.frames)
-        ]
-        costs, weights = [cost[whole:]], [weight[whole:]]
-        return [one for one in found if one is not None]
+    def made() -> Iterator[tuple[np.ndarray, Model]]:
+        nonlocal unused, before
+        count = len(knots) * pitch.frames // frames * frames
+        if count:
+            chosen = np.stack(knots[: count // pitch.frames])
+            model = model_at(unused[:count], decoded(chosen, pitch, before))
+            before, unused = int(chosen[-1, 0]), unused[count:]
+            del knots[: len(chosen)]
+            yield chosen, model
 
+    seen, last = 0, tuple[np.ndarray, ...]()
     for windows, log2_f0 in buffers(chunks):
         for i in range(0, len(windows), _CHUNK):
-            part, tracked = windows[i : i + _CHUNK], log2_f0[i : i + _CHUNK]
-            last = part[-1:], tracked[-1:]
-            seen += len(part)
-            if knots := steps(part, tracked):
-                yield modelled(knots)
-    if seen:
-        missing = -seen % frames
-        knots = steps(*(np.repeat(each, missing, axis=0) for each in last)) if missing else []
-        if knots := [*knots, *search.rest()]:
-            yield modelled(knots)
+            part = windows[i : i + _CHUNK], log2_f0[i : i + _CHUNK]
+            steps(*part)
+            yield from made()
+            seen, last = seen + len(part[0]), (part[0][-1:], part[1][-1:])
+    if missing := -seen % frames:
+        steps(*(np.repeat(each, missing, axis=0) for each in last))
+    knots += search.rest()
+    yield from made()
