@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from mlquant.core.errors import InputError
 from mlquant.quantisers import superframe
-from mlquant.quantisers.superframe import Superframes
+from mlquant.quantisers.superframe import Stage, Superframes
 from mlquant.vocoder import superframes
 
 
@@ -94,7 +94,7 @@ def test_training_beats_no_prediction_and_nears_the_bound():
     held = moving(1000, 4, 9)
     errors = {}
     for predict in (True, False):
-        q = superframe.train(streams, [16, 16], seed=1, predict=predict)
+        q = superframe.train(streams, [Stage(16), Stage(16)], predict=predict)
         assert q.bits == 8 and [codebook.shape for codebook in q.codebooks] == [(16, 4), (16, 4)]
         errors[predict] = np.square(superframe.decode(q, superframe.search(q, held, 4, 2)) - held).mean()
         assert np.abs(np.linalg.eigvals(q.predictor)).max() <= superframe.STABLE + 1e-5
@@ -119,8 +119,8 @@ def test_entries_in_order_cost_less_in_low_bits():
 
 def test_too_few_vectors_are_refused():
     with pytest.raises(InputError, match="superframes: 9 to train on, expected at least 16"):
-        superframe.train([moving(9, 4)], [16], seed=1)
+        superframe.train([moving(9, 4)], [Stage(16)])
     with pytest.raises(InputError, match="none of the streams has 8 superframes"):
-        superframe.train([moving(6, 4), moving(6, 4)], [4], seed=1)
+        superframe.train([moving(6, 4), moving(6, 4)], [Stage(4)])
     with pytest.raises(InputError, match="paths, wait: found 0, 0"):
         superframe.Search(quantiser(), 0, 0)

@@ -26,17 +26,25 @@ class ContextSettings(Block):
     finetune: Annotated[Positive, Setting(help="epochs on what is quantised, after these")] = 8
     lr: Annotated[float, Setting(help="learning rate at first; half of it when the inputs are quantised", gt=0)] = 1e-3
     batch: Annotated[Positive, Setting(help="superframes in a batch")] = 512
+    dropout: Annotated[
+        float, Setting(help="share of each hidden layer that is left out at random in training", ge=0, lt=1)
+    ] = 0.0
     seed: Annotated[Seed, Setting(help="seed of initial weights and order")] = 1
     held_out: Annotated[Share, Setting(help="share of each file, at its end, that is never trained on")] = 0.05
     threads: Threads = 2
 
 
-class Coding(Block):
-    """How a codec codes: all that is neither pitch nor a table."""
+class Voicing(Block):
+    """How a codec sends voicing."""
 
     voicing_ms: Annotated[
         Literal[10, 20, 40, 80], BeforeValidator(number), Setting(help="time in ms that one bit of voicing stands for")
     ] = 20
+
+
+class Coding(Voicing):
+    """How a codec codes: all that is neither pitch nor a table."""
+
     paths: Paths = 16
     wait: Wait = 0
     postfilter: Postfilter = 1.2
@@ -54,7 +62,7 @@ class Codec(Coding):
     )
 
 
-class TrainContext(ContextSettings, Coding):
+class TrainContext(ContextSettings, Voicing):
     """What `mlquant train-context` takes; the workflow writes it from a codec."""
 
     frames: Annotated[int, Setting(help="frames of 10 ms in a superframe", gt=0, le=8)]

@@ -112,7 +112,7 @@ def train(
     phases = [settings["epochs"], settings["finetune"]]
     sets, held_sets = ([_together(each) for each in pair] for pair in ((exact, quantised), held_out))
     T = frames_of(sets[0][0])
-    network = _network([69 * T + 1, *settings["hidden"], 79 * T])
+    network = _network([69 * T + 1, *settings["hidden"], 79 * T], settings["dropout"])
     optimiser = torch.optim.Adam(network.parameters(), lr=settings["lr"])
     identity = training._identity(settings, *(torch.from_numpy(array) for one in sets for array in one))
     folder.mkdir(parents=True, exist_ok=True)
@@ -127,6 +127,8 @@ def train(
         begun, length = (phases[0], phases[1]) if phase else (0, phases[0])
         data, held = sets[phase], held_sets[phase]
         order = np.random.default_rng([settings["seed"], epoch]).permutation(count)
+        torch.manual_seed(settings["seed"] * 1_000_003 + epoch)  # what is dropped follows from the epoch
+        network.train()
         total = 0.0
         for i, chosen in enumerate(np.array_split(order, batches)):
             done = (epoch - 1 - begun + i / batches) / length
@@ -137,6 +139,7 @@ def train(
             value.backward()
             optimiser.step()
             total += value.item() * len(chosen)
+        network.eval()
         with torch.no_grad():
             parts = [slice(i, i + 4096) for i in range(0, len(held[1]), 4096)]
             losses = [_loss(network, held[0], *(array[part] for array in held[1:])).item() for part in parts]
@@ -173,12 +176,13 @@ def _together(streams: Streams) -> tuple[np.ndarray, ...]:
     return tuple(np.concatenate(each) for each in (padded, places, targets, levels))
 
 
-def _network(widths: list[int]) -> torch.nn.Sequential:
+def _network(widths: list[int], dropout: float) -> torch.nn.Sequential:
     import torch
 
     layers: list[torch.nn.Module] = []
     for width, after in pairwise(widths):
-        layers += [torch.nn.ReLU(), torch.nn.Linear(width, after)] if layers else [torch.nn.Linear(width, after)]
+        layers += [torch.nn.ReLU(), torch.nn.Dropout(dropout)] if layers else []
+        layers.append(torch.nn.Linear(width, after))
     return torch.nn.Sequential(*layers)
 
 

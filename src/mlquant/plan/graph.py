@@ -469,12 +469,7 @@ class Graph:
         """A quantiser of kind superframe, trained for a codec."""
         quantiser = self.config.quantisers[name]
         assert isinstance(quantiser, Superframe)  # others are refused
-        first = quantiser.stages[0]
-        settings = {
-            **{"of": quantiser.of, "frames": quantiser.frames, "sizes": [one.size for one in quantiser.stages]},
-            **{"predict": quantiser.predict, "held_out": HELD_OUT},
-            **{"stop": first.stop, "seed": first.seed},
-        }
+        settings = quantiser.model_dump(include={"of", "frames", "stages", "predict"}) | {"held_out": HELD_OUT}
         b, y = self.tracked(codec)
         features = b if quantiser.of == "shape" else y
         return self.add(quantisers.vq_superframe, name, settings, settings, features=features)

@@ -144,10 +144,8 @@ class SuperframeSettings(Block):
 
     of: Annotated[Literal["shape", "energy"], Setting(help="what is quantised")]
     frames: Annotated[Frames, Setting(help="frames of 10 ms in a superframe")] = 4
-    sizes: Annotated[list[Size], Field(min_length=1), Setting(help="entries of the codebook of each stage")]
+    stages: Annotated[list[CodebookStage], Field(min_length=1), Setting(help="its stages: size, stop and seed of each")]
     predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
-    stop: Stop = 1e-3
-    seed: Annotated[Seed, Setting(help="seed of the splits")] = 1
     held_out: Annotated[float, Setting(help="share of each file, at its end, that is not trained on", ge=0, lt=1)] = 0.0
 
 

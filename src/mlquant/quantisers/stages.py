@@ -320,7 +320,7 @@ def vq_search(
 @stage(
     "superframes",
     tables="tables.safetensors",
-    example="""b.f32 --settings '{"of": "shape", "frames": 4, "sizes": [1024, 1024]}' -o shape20.safetensors""",
+    example="""b.f32 --settings '{"of": "shape", "frames": 4, "stages": [{}]}' -o shape20.safetensors""",
 )
 def vq_superframe(
     features: Annotated[list[Path], File(help="b, 22 floats a frame, or of energy y, 79 floats a frame")],
@@ -339,9 +339,8 @@ def vq_superframe(
 
     asked = blocks.validate(SuperframeSettings, settings, "settings")
     streams = read_superframes(features, asked)
-    options: dict[str, Any] = {"seed": asked.seed, "stop": asked.stop, "predict": asked.predict}
-    found = superframe.train(streams, asked.sizes, threads=threads or _cores(), **options)
-    write_superframes(tables, found)
+    stages = [superframe.Stage(one.size, one.stop, one.seed) for one in asked.stages]
+    write_superframes(tables, superframe.train(streams, stages, predict=asked.predict, threads=threads or _cores()))
 
 
 def _cores() -> int:

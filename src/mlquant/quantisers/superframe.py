@@ -201,24 +201,26 @@ def fitted_predictor(vectors: np.ndarray, before: np.ndarray) -> np.ndarray:
     return stable(np.linalg.solve(gram, before.T @ vectors).T).astype(np.float32)
 
 
-def train(
-    streams: Sequence[np.ndarray],
-    sizes: Sequence[int],
-    *,
-    seed: int,
-    stop: float = 1e-3,
-    predict: bool = True,
-    rounds: int = _ROUNDS,
-    threads: int = 1,
-) -> Superframes:
-    """Train a quantiser with codebooks of `sizes` entries on streams of vectors [n, K].
+@dataclass(frozen=True)
+class Stage:
+    """How the codebook of a stage is trained: its entries, a power of two, and `stop` and `seed` as of `vq.train`."""
 
-    The predictor is first fitted to the vectors as they are. Then, `rounds` times, the vectors are quantised in a
-    closed loop, predictor and codebooks are fitted to what a decoder has. Raises InputError for too few vectors.
+    size: int
+    stop: float = 1e-3
+    seed: int = 1
+
+
+def train(
+    streams: Sequence[np.ndarray], stages: Sequence[Stage], *, predict: bool = True, threads: int = 1
+) -> Superframes:
+    """Train a quantiser with so many stages on streams of vectors [n, K].
+
+    The predictor is first fitted to the vectors as they are. Then, a few times, the vectors are quantised in a closed
+    loop, predictor and codebooks are fitted to what a decoder has. Raises InputError for too few vectors.
     """
-    count = sum(map(len, streams))
-    if count < max(sizes):
-        raise InputError(f"superframes: {count} to train on, expected at least {max(sizes)}, the entries of a codebook")
+    count, most = sum(map(len, streams)), max(stage.size for stage in stages)
+    if count < most:
+        raise InputError(f"superframes: {count} to train on, expected at least {most}, the entries of a codebook")
     mean = np.concatenate(list(streams)).mean(axis=0, dtype=np.float64).astype(np.float32)
     stretches = _stretches(streams)
     centred = stretches - mean
@@ -226,15 +228,15 @@ def train(
     now, before = centred[:, 1:].reshape(-1, K), centred[:, :-1].reshape(-1, K)
     predictor = fitted_predictor(now, before) if predict else np.zeros((K, K), np.float32)
     codebooks, left = list[np.ndarray](), now - before @ predictor.T
-    for i, size in enumerate(sizes):
-        options: dict[str, Any] = {"seed": seed + i, "stop": stop, "threads": threads}
-        beam = codebooks and vq.train_beam(left, codebooks, size, mbest=_PATHS, **options)
-        codebooks.append((beam or vq.train(left, size, **options)).codebook)
+    for stage in stages:
+        options: dict[str, Any] = {"seed": stage.seed, "stop": stage.stop, "threads": threads}
+        beam = codebooks and vq.train_beam(left, codebooks, stage.size, mbest=_PATHS, **options)
+        codebooks.append((beam or vq.train(left, stage.size, **options)).codebook)
     quantiser = Superframes(mean, predictor, codebooks)
-    for number in range(1, rounds + 1):
+    for number in range(1, _ROUNDS + 1):
         indices = _searched(quantiser, stretches, _PATHS, _WAIT)
         hat = _decoded(quantiser, indices)
-        progress(f"closed loop {number}: variance {np.square(centred - hat).mean():.5f}", done=number == rounds)
+        progress(f"closed loop {number}: variance {np.square(centred - hat).mean():.5f}", done=number == _ROUNDS)
         past = hat[:, :-1].reshape(-1, K)
         if predict:
             predictor = fitted_predictor(now, past)
