@@ -417,3 +417,11 @@ def test_the_main_experiments_are_measured_on_clips_of_the_held_out_voices_in_fe
         assert experiment.test_set == "unseen" and len(of_set) == len(shards) * (1 + len(experiment.outputs))
     small = Plan(config.load(config.read(ROOT, (), {"few_voices": True})))
     assert not any("of_set" in one.tables.inputs for one in small.experiments.values())
+
+
+def test_what_is_measured_on_a_test_set_has_a_folder_that_rules_know_whatever_its_tag_and_its_numbers():
+    tags = {"experiments": {"240118": {"outputs": {6: {"tag": "v1.5+x"}}}}, "studies": {"measures": {"noises": [2.5]}}}
+    plan = Plan(config.load(config.read(ROOT, (), tags)))
+    named = [node.folder for node in plan.nodes.values() if node.kind == "set_measures"]
+    assert any("v1_5_x" in name for name in named) and any("noise_2_5dB" in name for name in named)
+    assert [name for name in named if not re.fullmatch(r"results/set_measures/[A-Za-z0-9_-]+\.[0-9a-f]{8}", name)] == []

@@ -65,7 +65,11 @@ CONFIG = {
         "fitted": {"kind": "predictive", "corpus": "few", "mbest": 2, "predict": "fit", "interval_ms": 20,
                    "reset_every": 20, "stages": [{"size": 8}, {"size": 8}]},
         "given": {"kind": "predictive", "network": "nn4", "mbest": 2, "predict": 0.5, "stages": [{"size": 8}]},
+        "energy": {"kind": "superframe", "of": "energy", "frames": 4, "stages": [{"size": 8}]},
+        "shape": {"kind": "superframe", "of": "shape", "frames": 4, "stages": [{"size": 8}, {"size": 8}]},
     },
+    "codecs": {"whole": {"corpus": "few", "energy": "energy", "shape": "shape",
+                         "network": {"hidden": [8], "epochs": 1, "finetune": 1, "batch": 16, "dropout": 0.1}}},
     "experiments": {
         "all": {
             "title": "",
@@ -84,6 +88,7 @@ CONFIG = {
                 **{str(11 + i): {**VOCODER, "networks": [name, "manifold"]}
                    for i, name in enumerate(("dct", "conv", "scalars", "inside", "symbols"))},
                 "16": {**VOCODER, "networks": ["of_y"]},
+                "17": {"tag": "whole", "process": "codec", "codec": "whole"},
             },
         },
         "other": {"title": "", "samples": ["ann"], "test_set": "own", "outputs": {
@@ -93,6 +98,8 @@ CONFIG = {
                          "rows": {"plain": {}, "diverges": {"lr": 1.0e9, "optimiser": "sgd"}}}},
     "test_sets": {"own": {"source": "archive", "include": ["ann.wav"], "shards": 1}},
     "studies": {
+        "codec": {"kind": "codec", "codecs": ["whole"], "test_set": "own", "modes": ["1300"], "bers": [0.01],
+                  "losses": [0.1]},
         "measures": {"kind": "measures", "experiment": "other", "test_set": "own", "modes": ["3200"], "noises": [20],
                      "postfilters": [1.0, 1.2]},
         "noise": {"kind": "noise", "quantiser": "lbg", "noise_vars": [0, 0.01]},

@@ -204,10 +204,17 @@ def read(root: Path, configfiles: Iterable[str | Path] = (), entries: Mapping | 
             layers.append(given(Path(path)))
     faults.tell()
     chosen = [layer["few_voices"] for layer in [*layers, _nulls(dict(entries or {}))] if "few_voices" in layer]
+    layers = [*map(_named_by_text, layers)]
     if chosen and _is_true(chosen[-1]):
-        layers.insert(len(files(root)), mapping_of(root / "workflow/config" / f"{FEW}.yaml"))
+        few = _named_by_text(mapping_of(root / "workflow/config" / f"{FEW}.yaml"))
+        # It changes entries that are there. One that a user's own config.yaml lacks would have nothing but the change.
+        there = {section: {name for layer in layers for name in layer.get(section) or ()} for section in few}
+        changes = {
+            section: {name: few[section][name] for name in few[section] if name in there[section]} for section in few
+        }
+        layers.insert(len(files(root)), changes)
     raw: dict = {}
-    for layer in map(_named_by_text, layers):
+    for layer in layers:
         if layer.pop("complete", False) is True:
             raw = alike(raw)  # now, so that an entry that is `like` a replaced one keeps its settings
             raw = raw | {key: value | layer[key] for key, value in raw.items() if _are_dicts(value, layer.get(key))}

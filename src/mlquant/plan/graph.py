@@ -6,6 +6,7 @@ but their names are one node, under the name that comes first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -269,7 +270,8 @@ class Graph:
         coding |= {"measures": [*shard.slow]} if shard.slow else {}
         files = {name: getattr(shard, name) for name in ("speech", "utterances", "model", "b", "y")}
         trained = [path for path in paths_in(coding) if path.startswith("results/")]
-        return self.add(measures.measure_set, f"{shard.name}_{label}", coding, coding, trained=trained, **files)
+        name = re.sub("[^A-Za-z0-9_-]", "_", f"{shard.name}_{label}")  # a tag, and a number, may hold a point
+        return self.add(measures.measure_set, name, coding, coding, trained=trained, **files)
 
     def corpus(self, name: str, held_out: bool = False) -> tuple[list[str], list[str]]:
         """The b and the y files of a corpus, a pair for each part: of the voices to train on, or of those held out."""

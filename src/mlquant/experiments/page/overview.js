@@ -167,7 +167,7 @@ function againstBits() {
     name = value;
     showMeasure(name);
     draw();
-  }), el("span", { class: "quiet" }, `against bit/s, means${hollow ? "; ○ published wavs" : " over all samples"}; ■ bits of everything, ● of the spectrum alone`)), box);
+  }), el("span", { class: "quiet" }, `against bit/s: ■ everything, ● the spectrum alone${hollow ? ", ○ published" : ""}`)), box);
 }
 
 function initOverview() {
