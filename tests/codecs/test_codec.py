@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from support.codecs import small_codec, write_small_codec
 
 from mlquant.codecs import bitstream, files, trials
@@ -65,10 +66,11 @@ def test_the_delay_is_the_one_that_is_stated(codec, voice):
             given = i + 80
             yield voice[i : i + 80]
 
-    each = (
-        (fields[i : i + 1], np.zeros(1, bool)) for fields in codecs.encode(codec, chunks()) for i in range(len(fields))
-    )
-    for speech in codecs.decode(codec, each):
+    widths = [bits for _, bits in codec.layout]
+    data = bitstream.packed(codecs.encode(codec, chunks()), widths)
+    pieces = (bytes([byte]) for part in data for byte in part)
+    received = (bitstream.from_bits(bits, widths) for bits in bitstream.unpacked(pieces, widths, "x"))
+    for speech in codecs.decode(codec, ((fields, np.zeros(len(fields), bool)) for fields in received)):
         when += [given] * len(speech)
     late = np.array(when) - (np.arange(len(when)) - DELAY)
     assert late[: len(voice) // 2].max() / 8 == codec.delay_ms
@@ -106,6 +108,53 @@ def test_a_codec_that_was_changed_is_refused(tmp_path, change, line):
     (folder / "codec.json").unlink()
     with pytest.raises(InputError, match=r"c: has no codec\.json, expected the folder of a codec"):
         files.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("voicing_ms", 0),
+        ("paths", 10**9),
+        ("paths", "x"),
+        ("wait", 2.5),
+        ("postfilter", None),
+        ("floor_dB", "x"),
+        ("frames", 3),
+    ]
+    + [
+        ("pitch", pitch)
+        for pitch in ({"every_ms": 0}, {"bits": 40}, {"lowest": 0}, {"highest": 1e9}, {"offsets": [0.1]}, [])
+    ],
+)
+def test_settings_that_no_codec_has_are_refused_in_one_line(tmp_path, key, value):
+    folder = write_small_codec(tmp_path / "c")
+    told = json.loads((folder / "codec.json").read_text())
+    told["settings"][key] = told["settings"][key] | value if isinstance(value, dict) else value
+    told["hash"] = files.hash_of(told["settings"], (folder / "tables.safetensors").read_bytes())
+    (folder / "codec.json").write_text(json.dumps(told))
+    with pytest.raises(InputError) as error:
+        files.read(folder)
+    assert str(folder) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_tables_that_no_codec_has_are_refused(tmp_path):
+    folder = write_small_codec(tmp_path / "c")
+    tables = safetensors.numpy.load((folder / "tables.safetensors").read_bytes())
+    for name, other in (
+        ("energy.predictor", 2 * np.eye(4, dtype=np.float32)),
+        ("energy.codebook1", tables["energy.codebook1"].astype(np.float64)),
+        ("shape.codebook1", tables["shape.codebook1"][:31]),
+        ("network.weight1", np.full_like(tables["network.weight1"], 1e30)),
+        ("network.more", np.zeros(3, np.float32)),
+        ("shape.mean", np.zeros(3, np.float32)),
+    ):
+        told = json.loads((folder / "codec.json").read_text())
+        data = safetensors.numpy.save(tables | {name: other})
+        (folder / "tables.safetensors").write_bytes(data)
+        told["hash"] = files.hash_of(told["settings"], data)
+        (folder / "codec.json").write_text(json.dumps(told))
+        with pytest.raises(InputError, match="c: is no codec written by mlquant"):
+            files.read(folder)
 
 
 def test_lost_superframes_are_concealed(codec, voice):

@@ -140,6 +140,36 @@ def test_what_is_no_stream_of_the_codec_gets_one_line(folder, raw, tmp_path, cha
     assert not (tmp_path / "y.wav").exists()
 
 
+def test_standard_output_in_a_file_is_only_appended_to(folder, raw, tmp_path):
+    with open(tmp_path / "all.bit", "wb") as file:
+        file.write(b"before")
+        file.flush()
+        subprocess.run([*MLQUANT, "enc", folder, raw, "-o", "-"], stdout=file, check=True)
+        subprocess.run(["printf", "after"], stdout=file, check=True)
+    bits = piped("enc", folder, raw, "-o", "-", stdin=b"").stdout
+    assert (tmp_path / "all.bit").read_bytes() == b"before" + bits + b"after" and bits.startswith(b"mlqB")
+    nothing = piped("enc", folder, "-", "-o", "-", stdin=b"")
+    assert nothing.returncode == 1 and nothing.stdout == b""
+
+
+def test_closed_pipes_get_one_line(folder, raw):
+    for command in (f"enc {folder} - -o - <&-", f"enc {folder} {raw} -o - >&-"):
+        ended = subprocess.run(
+            f"{sys.executable} -c 'from mlquant.cli import main; main()' {command}",
+            shell=True,
+            capture_output=True,
+            check=False,
+        )
+        assert ended.returncode == 1 and len(ended.stderr.splitlines()) == 1, ended.stderr
+
+
+def test_silence_is_coded_from_a_file_as_from_a_pipe(folder, tmp_path):
+    (tmp_path / "silence.raw").write_bytes(bytes(3200))
+    succeeds("enc", folder, tmp_path / "silence.raw", "-o", tmp_path / "silence.bit")
+    piece = piped("enc", folder, "-", "-o", "-", stdin=bytes(3200)).stdout
+    assert (tmp_path / "silence.bit").read_bytes()[16:] == piece[16:]
+
+
 def test_other_bad_input_gets_one_line(folder, raw, tmp_path):
     out = tmp_path / "out.bit"
     assert "no such file" in fails("enc", folder, tmp_path / "no.wav", "-o", out).lower()

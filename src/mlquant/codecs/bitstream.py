@@ -7,8 +7,10 @@ last byte is filled up with zeros. A bare stream has no header.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle
 
 import numpy as np
 
@@ -96,22 +98,17 @@ def from_bits(bits: np.ndarray, widths: Sequence[int]) -> np.ndarray:
 
 
 def lost_of(pattern: str, seed: int) -> Iterator[bool]:
-    """Yield for one superframe after the other whether it is lost.
+    """Return an iterator that tells for one superframe after the other whether it is lost, without end.
 
     A pattern of 0 and 1, where 1 is lost, is repeated; a share such as 5% is drawn by the seed. InputError for others.
     """
-    if pattern and set(pattern) <= {"0", "1"}:
-        while True:
-            yield from (mark == "1" for mark in pattern)
-    try:
-        share = float(pattern.removesuffix("%")) / 100 if pattern.endswith("%") else -1.0
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
+    if re.fullmatch("[01]+", pattern):
+        return cycle(mark == "1" for mark in pattern)
+    share = float(pattern[:-1]) / 100 if re.fullmatch(r"[0-9]+(\.[0-9]+)?%", pattern) else 2.0
+    if share > 1:
         raise InputError(f"--lost: found {pattern!r}, expected a pattern of 0 and 1, or a share such as 5%")
     rng = np.random.default_rng([seed, 1])
-    while True:
-        yield bool(rng.random() < share)
+    return iter(lambda: bool(rng.random() < share), None)
 
 
 def flipped(batches: Iterable[np.ndarray], ber: float, seed: int) -> Iterator[np.ndarray]:

@@ -74,9 +74,11 @@ class Codec:
         """The algorithmic delay in ms, from a sample that is spoken to the same one that is heard.
 
         26 ms are of the vocoder: of its filter, its analysis window and its synthesis. A superframe is waited for, and
-        knots of pitch, decisions of the search, and the superframe after, which the network takes.
+        knots of pitch, decisions of the search, and the superframe after, which the network takes. The last bits of one
+        that does not end with a byte come with the next.
         """
-        ahead = self.frames + self.pitch.wait * self.pitch.frames + (self.wait + 1) * self.frames
+        superframes = 1 + self.wait + 1 + (self.bits % 8 > 0)
+        ahead = superframes * self.frames + self.pitch.wait * self.pitch.frames
         return VOCODER_MS + 10.0 * ahead
 
     @property

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -29,13 +29,13 @@ def encode_file(codec: Path, speech: Path, bits: Path, *, bare: bool, stream: bo
     widths = [width for _, width in made.layout]
     chunks = _samples(speech, stream)
     with threadpool_limits(1, user_api="blas"), _written(bits) as out:
-        if not bare:
-            out.write(bitstream.header(codec_hash, 0))
         count = 0
 
         def counted() -> Iterator[np.ndarray]:
             nonlocal count
             for fields in codecs.encode(made, chunks):
+                if not (count or bare):
+                    out.write(bitstream.header(codec_hash, 0))
                 count += len(fields)
                 yield fields
 
@@ -44,8 +44,8 @@ def encode_file(codec: Path, speech: Path, bits: Path, *, bare: bool, stream: bo
             if stream:
                 out.flush()
         if not count:
-            raise InputError(f"{speech}: 0 samples, expected at least one")
-        if not bare and out.seekable():
+            raise InputError(f"{_named(speech)}: 0 samples, expected at least one")
+        if not bare and str(bits) != "-":
             out.seek(0)
             out.write(bitstream.header(codec_hash, count))
 
@@ -76,11 +76,18 @@ def _named(path: Path) -> str:
     return "standard input" if str(path) == "-" else str(path)
 
 
+def _standard(stream: TextIO | None) -> BinaryIO:
+    """The bytes of standard input or output; InputError where it is closed."""
+    if stream is None:
+        raise InputError("-: standard input or output is closed, expected it open")
+    return stream.buffer
+
+
 def _samples(speech: Path, stream: bool) -> Iterator[np.ndarray]:
     """Chunks of int16 samples: of a file as large as a file's, of a stream a frame at a time."""
     if str(speech) == "-":
         rest = b""
-        read = _read1(sys.stdin.buffer) if stream else sys.stdin.buffer.read
+        read = _read1(_standard(sys.stdin)) if stream else _standard(sys.stdin).read
         for data in bitstream.chunks_of(read):
             rest += data
             whole = len(rest) // 2 * 2
@@ -89,7 +96,7 @@ def _samples(speech: Path, stream: bool) -> Iterator[np.ndarray]:
         if rest:
             raise InputError("standard input: an odd number of bytes, expected samples of two bytes each")
         return
-    yield from _cut(records.read_speech(speech), FRAME if stream else _CHUNK)
+    yield from _cut(records.read_speech(speech, silent=True), FRAME if stream else _CHUNK)
 
 
 def _cut(samples: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -108,7 +115,7 @@ def _read1(source: BinaryIO):
 @contextlib.contextmanager
 def _read(path: Path) -> Iterator[BinaryIO]:
     if str(path) == "-":
-        yield sys.stdin.buffer
+        yield _standard(sys.stdin)
         return
     try:
         with open(path, "rb") as file:
@@ -121,12 +128,13 @@ def _read(path: Path) -> Iterator[BinaryIO]:
 def _written(path: Path) -> Iterator[BinaryIO]:
     """A file that appears at the end, or standard output."""
     if str(path) == "-":
+        out = _standard(sys.stdout)
         try:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
+            yield out
+            out.flush()
         except BrokenPipeError:
             # Whoever read has gone; nothing more is to be said there.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return
     with disk.atomic(path) as temporary, open(temporary, "wb") as file:
         yield file

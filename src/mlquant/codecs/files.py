@@ -13,7 +13,8 @@ import numpy as np
 import safetensors.numpy
 
 from mlquant.codecs.codec import Codec, voicing_bits
-from mlquant.core import disk, records
+from mlquant.codecs.settings import Assembled
+from mlquant.core import blocks, disk, records
 from mlquant.core.errors import InputError
 from mlquant.networks import context
 from mlquant.networks.context import Streams
@@ -27,7 +28,7 @@ from mlquant.vocoder.features import energy_dB
 from mlquant.vocoder.pitch import Pitch
 
 if TYPE_CHECKING:
-    from mlquant.codecs.settings import Assembled, TrainContext
+    from mlquant.codecs.settings import TrainContext
 
 DESCRIPTION, TABLES = "codec.json", "tables.safetensors"
 _FORMAT = 1
@@ -123,8 +124,7 @@ def read(folder: Path) -> tuple[Codec, str]:
     tables = disk.read_bytes(folder / TABLES)
     try:
         described = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
-        settings = described["settings"]
-        found = hash_of(settings, tables)
+        found = hash_of(described["settings"], tables)
         if found != described["hash"]:
             raise ValueError(f"the files have the hash {found[:16]}, expected {str(described['hash'])[:16]}")
         parts: dict[str, dict[str, np.ndarray]] = {"energy": {}, "shape": {}, "network": {}}
@@ -132,8 +132,9 @@ def read(folder: Path) -> tuple[Codec, str]:
             part, _, table = name.partition(".")
             parts[part][table] = array
         of = (superframes_of(parts["energy"]), superframes_of(parts["shape"]), _layers_of(parts["network"]))
-        codec = _codec_of(settings, *of)
-    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError) as error:
+        asked = blocks.validate(Assembled, described["settings"], f"{folder / DESCRIPTION}: settings")
+        codec = _codec_of(asked.model_dump(exclude={"about"}), *of)
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)[:300]
         raise InputError(f"{folder}: is no codec written by mlquant ({reason})") from None
     return codec, found
@@ -151,12 +152,16 @@ def _tensors_of_layers(layers: Layers) -> dict[str, np.ndarray]:
 def _layers_of(tensors: dict[str, np.ndarray]) -> Layers:
     """Layers of their tensors; ValueError for those that are no network."""
     layers = [(tensors[f"weight{i}"], tensors[f"bias{i}"]) for i in range(1, len(tensors) // 2 + 1)]
-    good = layers and all(
-        W.ndim == 2 and b.shape == W.shape[:1] and np.isfinite(W).all() and np.isfinite(b).all() for W, b in layers
+    good = len(tensors) == 2 * len(layers) > 0 and all(
+        W.ndim == 2 and b.shape == W.shape[:1] and _is_plain(W) and _is_plain(b) for W, b in layers
     )
     if not good or any(len(b) != after.shape[1] for (_, b), (after, _) in pairwise(layers)):
         raise ValueError("network: its layers do not follow each other, or hold NaN or infinity")
     return layers
+
+
+def _is_plain(array: np.ndarray) -> bool:
+    return array.dtype == np.float32 and bool((abs(array) < 1e6).all())
 
 
 def write_layers(path: Path, layers: Layers) -> None:

@@ -25,7 +25,7 @@ EXACT = Pitch(every_ms=10, bits=8, offsets=(), wait=8)
 def with_errors(codec: Codec, speech: np.ndarray, ber: float, lost: float, seed: int) -> np.ndarray:
     """Decoded speech int16 of speech [N] int16, with shares of bits turned over and of superframes lost."""
     widths = [bits for _, bits in codec.layout]
-    marks = bitstream.lost_of(f"{100 * lost}%", seed)
+    marks = bitstream.lost_of(f"{100 * lost:f}%", seed)
     with threadpool_limits(1, user_api="blas"):
         sent = (bitstream.to_bits(fields, widths) for fields in codecs.encode(codec, [speech]))
         received = bitstream.flipped(sent, ber, seed)

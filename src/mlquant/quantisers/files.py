@@ -10,7 +10,7 @@ import numpy as np
 
 from mlquant.core import disk, records
 from mlquant.core.errors import InputError
-from mlquant.quantisers.superframe import Superframes
+from mlquant.quantisers.superframe import STABLE, Superframes
 
 if TYPE_CHECKING:
     from mlquant.quantisers.settings import SuperframeSettings
@@ -73,8 +73,12 @@ def superframes_of(tensors: dict[str, np.ndarray]) -> Superframes:
     found = [array.shape for array in (mean, predictor, *codebooks)]
     if found != expected or not codebooks:
         raise ValueError(f"tables of superframes: found shapes {found}, expected {expected}")
-    if any(array.dtype != np.float32 or not np.isfinite(array).all() for array in (mean, predictor, *codebooks)):
-        raise ValueError("tables of superframes: found NaN, infinity or other numbers, expected finite float32")
+    if any(array.dtype != np.float32 or not (abs(array) < 1e6).all() for array in (mean, predictor, *codebooks)):
+        raise ValueError("tables of superframes: found other numbers, expected float32 below a million")
+    if np.abs(np.linalg.eigvals(predictor)).max() > STABLE + 1e-3:
+        raise ValueError(
+            f"tables of superframes: found a predictor that is not stable, expected eigenvalues to {STABLE}"
+        )
     if any(len(codebook) & (len(codebook) - 1) or len(codebook) < 2 for codebook in codebooks):
         raise ValueError("tables of superframes: found a codebook whose size is no power of two")
     return Superframes(mean, predictor, codebooks)

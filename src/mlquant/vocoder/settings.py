@@ -18,7 +18,7 @@ class Features(Block):
 
 
 def _of_bits(offsets: list[float]) -> list[float]:
-    if len(offsets) & (len(offsets) - 1) or len(offsets) > 16 or any(not -0.5 <= offset <= 0.5 for offset in offsets):
+    if len(offsets) not in (0, 2, 4, 8, 16) or any(not -0.5 <= offset <= 0.5 for offset in offsets):
         raise refusal(f"found {offsets}, expected 0, 2, 4, 8 or 16 numbers, -0.5 to 0.5")
     return offsets
 

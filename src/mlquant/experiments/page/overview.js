@@ -167,7 +167,7 @@ function againstBits() {
     name = value;
     showMeasure(name);
     draw();
-  }), el("span", { class: "quiet" }, `against bit/s: ■ everything, ● the spectrum alone${hollow ? ", ○ published" : ""}`)), box);
+  }), el("span", { class: "quiet" }, `against bit/s: ■ all, ● spectrum only${hollow ? ", ○ published" : ""}`)), box);
 }
 
 function initOverview() {
