@@ -338,6 +338,7 @@ def drawn_of(kind, cases, folder, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", studies.kinds())
+@pytest.mark.slow
 def test_the_figure_of_a_study_can_be_read(tmp_path, monkeypatch, kind):
     assert kind in STUDIES, "give the tables of this kind of study here, so that its figure is looked at"
     assert drawn_of(kind, [*STUDIES[kind].items()][:2], tmp_path, monkeypatch) == []

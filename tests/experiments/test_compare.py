@@ -855,6 +855,7 @@ def test_the_page_opens_with_names_what_differs_and_pesq(browser, compared):
 
 
 @pytest.mark.parametrize("name", [pytest.param("wide", marks=pytest.mark.slow), "w" * 64])
+@pytest.mark.slow
 def test_a_phone_shows_the_difference_of_pesq_at_once(browser, tmp_path, voice, name):
     folders = pair_of_tables(tmp_path, voice, names=("n" * len(name), name), title=LONG, tag="k80_" * 12 + "y_hat")
     succeeds("compare", *folders, "-o", tmp_path / "out")
@@ -873,6 +874,7 @@ def test_a_phone_shows_the_difference_of_pesq_at_once(browser, tmp_path, voice, 
 
 
 @pytest.mark.parametrize("outputs", [6, 9])
+@pytest.mark.slow
 def test_each_output_has_a_look_of_its_own(browser, tmp_path, voice, outputs):
     """Of twelve outputs each has its own colour; more differ by the dashes of their lines."""
     folders = pair_of_tables(tmp_path, voice, samples=("one",), outputs=outputs)

@@ -656,6 +656,7 @@ def test_a_record_of_an_unknown_kind_is_one_line(results):
         results.text()
 
 
+@pytest.mark.slow
 def test_a_browser_finds_it_accessible_and_no_wider_than_the_window(results, browser):
     results.five(), results.noise(), results.sweep(failed="loss is NaN")
     results.folders[0] |= {"key": None}

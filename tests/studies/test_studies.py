@@ -395,6 +395,7 @@ EMPTY = {"vq_bits", "vq_stages", "bit_per_s", "saving_bits", "bit_error_rate", "
 
 
 @pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.slow
 def test_a_study_writes_its_tables_and_figures_that_follow_from_them_byte_by_byte(made, tmp_path, kind):
     one, other = tmp_path / "one", tmp_path / "other"
     one.mkdir(), other.mkdir()

@@ -145,12 +145,14 @@ def test_before_the_first_run_all_is_new_and_takes_an_unknown_time(made):
     assert hint.startswith("With --all ")
 
 
+@pytest.mark.slow
 def test_nothing_is_to_be_done_when_all_is_there(made):
     ended = run("why", "results/240118_wav", cwd=made.checkout.folder)
     assert (ended.status, ended.err) == (0, [])
     assert ended.out == "Nothing to be done: results/240118_wav is up to date.\n"
 
 
+@pytest.mark.slow
 def test_a_changed_setting_is_named_where_it_is_and_as_an_input_behind_it(told):
     changes = {"epochs": 3, "lr": 0.01, "seed": 2, "batch": 16, "gamma": 0.6}
     done = told(overlay={"networks": {"nn4_cat1": {"d": 8}, "manifold": changes}})

@@ -510,6 +510,7 @@ def test_a_changed_speech_file_redoes_its_sample_only(finished):
     "patterns",
     [["speech/bob.wav"], pytest.param(["voices/a tone.wav", "results/*/bob.*/*"], marks=pytest.mark.slow)],
 )
+@pytest.mark.slow
 def test_a_file_dated_ahead_of_now_is_named_with_what_corrects_it(finished, patterns):
     files = sorted({name for pattern in patterns for name in finished.files(pattern)})
     for name in files:
@@ -555,6 +556,7 @@ def test_an_optional_sample_is_there_once_its_file_is(finished):
     assert "Warning" not in text and "late" not in text.split("| index |")[0]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_used_ends_in_a_line_each_and_the_rest_is_made(finished):
     soundfile.write(finished.folder / "speech/zeros.wav", np.zeros(8000, np.int16), 8000, "PCM_16")
     output = {"tag": "1300", "process": "codec2", "mode": 1300}
