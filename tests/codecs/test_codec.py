@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import safetensors.numpy
-from support.codecs import small_codec, write_small_codec
+from support.codecs import coded, small_codec, write_small_codec
 
 from mlquant.codecs import bitstream, files, trials
 from mlquant.codecs import codec as codecs
@@ -45,7 +45,7 @@ def test_a_stream_has_the_bits_and_the_speech_of_the_file(codec, voice):
     speech = speech_of(codec, whole)
     assert np.array_equal(speech_of(codec, whole, batch=1), speech)
     assert np.array_equal(speech_of(codec, whole, batch=7), speech)
-    assert np.array_equal(codecs.coded(codec, voice), speech)
+    assert np.array_equal(coded(codec, voice), speech)
     assert len(speech) == len(whole) * codec.frames * 80 and 0 <= len(speech) - len(voice) < codec.frames * 80
 
 
@@ -179,7 +179,7 @@ def test_any_bits_give_speech(codec):
 @pytest.mark.parametrize("speech", [np.zeros(4000, np.int16), np.full(900, 32767, np.int16), np.ones(1, np.int16)])
 def test_silence_clipping_and_a_single_sample_are_coded(speech):
     codec = small_codec()
-    assert len(codecs.coded(codec, speech)) == -(-len(speech) // 320) * 320
+    assert len(coded(codec, speech)) == -(-len(speech) // 320) * 320
     assert [*codecs.encode(codec, [np.zeros(0, np.int16)])] == []
 
 
@@ -202,7 +202,7 @@ def test_spectra_have_the_energy_that_is_sent():
 
 
 def test_trials_without_errors_are_the_codec_itself(codec, voice):
-    speech = codecs.coded(codec, voice)
+    speech = coded(codec, voice)
     assert np.array_equal(trials.with_errors(codec, voice, 0, 0, 1), speech)
     assert np.array_equal(trials.with_exact(codec, voice, []), speech)
 
@@ -211,7 +211,7 @@ def test_trials_without_errors_are_the_codec_itself(codec, voice):
 def test_what_is_not_quantised_is_as_it_was(voice, exact):
     codec = small_codec()
     speech = trials.with_exact(codec, voice, [exact])
-    assert len(speech) == len(codecs.coded(codec, voice)) and not np.array_equal(speech, codecs.coded(codec, voice))
+    assert len(speech) == len(coded(codec, voice)) and not np.array_equal(speech, coded(codec, voice))
 
 
 def test_high_bits_cost_more_than_low_ones(voice):

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.codecs import write_small_codec
-from support.commands import run, succeeds
+from support.codecs import coded, write_small_codec
+from support.commands import fails, run, succeeds
 
 from mlquant.codecs import bitstream, files
 from mlquant.codecs import codec as codecs
@@ -30,12 +30,6 @@ def raw(tmp_path, voice):
     return tmp_path / "voice.raw"
 
 
-def fails(*words):
-    ended = run(*words)
-    assert ended.status == 1 and len(ended.err) == 1, ended.err
-    return ended.err[0]
-
-
 def piped(*words, stdin, **options):
     return subprocess.run([*MLQUANT, *map(str, words)], input=stdin, capture_output=True, check=False, **options)
 
@@ -47,7 +41,7 @@ def test_encoder_and_decoder_work_from_file_to_file(folder, raw, tmp_path, voice
     data, count = (tmp_path / "voice.bit").read_bytes(), -(-len(voice) // 320)
     assert data[:16] == bitstream.header(codec_hash, count)
     assert len(data) == 16 + -(-count * codec.bits // 8)
-    assert np.array_equal(records.read_speech(tmp_path / "voice_out.wav"), codecs.coded(codec, voice))
+    assert np.array_equal(records.read_speech(tmp_path / "voice_out.wav"), coded(codec, voice))
 
 
 def test_the_decoder_has_nothing_but_the_stream_and_the_codec(folder, raw, tmp_path):

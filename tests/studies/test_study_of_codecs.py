@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from support.commands import run, succeeds
+from support.commands import fails, succeeds
 from support.configs import CONFIG
 from support.readmes import unexplained
 
@@ -81,9 +81,9 @@ class Made:
             return codec.tables(self.settings())
 
     def refused(self, **changes):
-        ended = run("study", json.dumps(self.settings(**changes)), "-o", "made", cwd=self.folder)
-        assert ended.status == 1 and len(ended.err) == 1 and not (self.folder / "made").exists(), ended
-        return ended.err[0]
+        line = fails("study", json.dumps(self.settings(**changes)), "-o", "made", cwd=self.folder)
+        assert not (self.folder / "made").exists()
+        return line
 
 
 @pytest.fixture

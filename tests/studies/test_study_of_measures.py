@@ -12,7 +12,7 @@ import scipy.stats
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from support.commands import run, succeeds
+from support.commands import fails, succeeds
 from support.configs import COMPARED
 from support.readmes import unexplained
 
@@ -76,9 +76,9 @@ class Made:
         return {path.stem: pd.read_csv(path, na_filter=False) for path in (self.folder / "made").glob("*.csv")}
 
     def refused(self, **changes):
-        ended = run("study", json.dumps(self.settings(**changes)), "-o", "made", cwd=self.folder)
-        assert ended.status == 1 and len(ended.err) == 1 and not (self.folder / "made").exists(), ended
-        return ended.err[0]
+        line = fails("study", json.dumps(self.settings(**changes)), "-o", "made", cwd=self.folder)
+        assert not (self.folder / "made").exists()
+        return line
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 
 from mlquant.codecs import files
-from mlquant.codecs.codec import Codec
+from mlquant.codecs.codec import Codec, decode, encode
 from mlquant.quantisers.superframe import Superframes, ordered
 from mlquant.vocoder.pitch import Pitch
 
@@ -23,6 +23,12 @@ def small_codec(frames=4, paths=4, wait=0, pitch=None, voicing_ms=20, seed=0):
     layers = [(rng.normal(0, 0.05, (b, a)).astype(np.float32), np.zeros(b, np.float32)) for a, b in pairwise(widths)]
     of_energy, of_shape = superframes(frames, 10, 50, [16]), superframes(20 * frames, 4, 0, [32, 8])
     return Codec(frames, voicing_ms, pitch or Pitch(), of_energy, of_shape, layers, paths, wait, 1.2, -80.0)
+
+
+def coded(codec, speech):
+    """Speech that is encoded and decoded as a whole, without errors."""
+    fields = np.concatenate([*encode(codec, [speech])])
+    return np.concatenate([*decode(codec, [(fields, np.zeros(len(fields), bool))])])
 
 
 def write_small_codec(folder, **options):

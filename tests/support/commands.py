@@ -38,6 +38,13 @@ def run(*words, cwd=None):
     return Ended(status, err.getvalue().splitlines(), out.getvalue())
 
 
+def fails(*words, cwd=None):
+    """The only line of a command that ends with exit status 1."""
+    ended = run(*words, cwd=cwd)
+    assert ended.status == 1 and len(ended.err) == 1, ended
+    return ended.err[0]
+
+
 def succeeds(*words, cwd=None):
     ended = run(*words, cwd=cwd)
     assert ended.status == 0, ended.err

@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from support.codecs import coded
 from support.commands import succeeds
 from support.workflow import OVERLAY, copy_of_checkout
 
-from mlquant.codecs import codec as codecs
 from mlquant.codecs import files
 from mlquant.core import records
 from mlquant.plan import config
@@ -89,7 +89,7 @@ def test_an_utterance_of_a_set_is_coded_as_the_sample(made):
     codec, _ = files.read(made.folder / "results/codecs/tiny")
     speech = records.read_speech(made.folder / "speech/ann.raw")
     spoken = records.read_speech(of_set / "speech.raw")
-    assert np.array_equal(spoken, codecs.coded(codec, speech)[: len(spoken)])
+    assert np.array_equal(spoken, coded(codec, speech)[: len(spoken)])
     of_sample = pd.read_csv(made.folder / "results/coded_wav/measures.csv").set_index("index")
     assert pd.read_csv(of_set / "measures.csv")["pesq"][0] == pytest.approx(of_sample.loc[5, "pesq"], rel=1e-5)
 

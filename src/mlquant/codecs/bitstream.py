@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import cycle
+from itertools import cycle, islice
 
 import numpy as np
 
@@ -109,6 +109,14 @@ def lost_of(pattern: str, seed: int) -> Iterator[bool]:
         raise InputError(f"--lost: found {pattern!r}, expected a pattern of 0 and 1, or a share such as 5%")
     rng = np.random.default_rng([seed, 1])
     return iter(lambda: bool(rng.random() < share), None)
+
+
+def received(
+    batches: Iterable[np.ndarray], widths: Sequence[int], lost: Iterator[bool]
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield fields [n, fields] for bits [n, sum of widths], and which of the superframes are lost [n] bool."""
+    for bits in batches:
+        yield from_bits(bits, widths), np.array([*islice(lost, len(bits))], bool)
 
 
 def flipped(batches: Iterable[np.ndarray], ber: float, seed: int) -> Iterator[np.ndarray]:

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from mlquant.core.records import FRAME, SAMPLE_RATE, Model
 from mlquant.networks import context
@@ -204,10 +203,3 @@ def spoken(codec: Codec, sent: Iterable[tuple[np.ndarray, np.ndarray]]) -> Itera
             yield replace(model, A=A), features.envelope_to_phase_filter(y_hat, model.Wo, model.L)
 
     return synthesis.synthesise_in_chunks(synthesis.phase0_in_chunks(filtered()))
-
-
-def coded(codec: Codec, speech: np.ndarray) -> np.ndarray:
-    """Speech [n] int16, n at least that of the speech [N] int16 itself, that is encoded and decoded."""
-    with threadpool_limits(1, user_api="blas"):
-        fields = encode(codec, [speech])
-        return np.concatenate(list(decode(codec, ((batch, np.zeros(len(batch), bool)) for batch in fields))))

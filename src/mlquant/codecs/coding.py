@@ -6,7 +6,6 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, TextIO
 
@@ -66,10 +65,7 @@ def decode_file(
         if ber:
             found = bitstream.flipped(found, ber, seed)
         pieces = _pieces(found, 1 if stream else _SUPERFRAMES)
-        batches = (
-            (bitstream.from_bits(piece, widths), np.array([*islice(marks, len(piece))], bool)) for piece in pieces
-        )
-        _write_speech(wav, codecs.decode(made, batches), stream)
+        _write_speech(wav, codecs.decode(made, bitstream.received(pieces, widths, marks)), stream)
 
 
 def _named(path: Path) -> str:

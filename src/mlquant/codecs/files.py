@@ -20,7 +20,7 @@ from mlquant.networks import context
 from mlquant.networks.context import Streams
 from mlquant.networks.dense import Layers
 from mlquant.quantisers import superframe
-from mlquant.quantisers.files import superframes_of, tensors_of
+from mlquant.quantisers.files import is_plain, read_tables, saved, superframes_of, tensors_of
 from mlquant.quantisers.gain import without_gain
 from mlquant.quantisers.superframe import Superframes
 from mlquant.vocoder import superframes
@@ -86,7 +86,7 @@ def write(folder: Path, codec: Codec, about: dict[str, Any], costs: Sequence[flo
     tensors = {f"{name}.{table}": array for name, one in (("energy", codec.energy), ("shape", codec.shape))
                for table, array in tensors_of(one).items()}  # fmt: skip
     tensors |= {f"network.{name}": array for name, array in _tensors_of_layers(codec.layers).items()}
-    tables = safetensors.numpy.save(tensors)
+    tables = saved(tensors)
     settings = settings_of(codec)
     described = {
         "format": _FORMAT,
@@ -145,36 +145,28 @@ def read(folder: Path) -> tuple[Codec, str]:
 
 def _tensors_of_layers(layers: Layers) -> dict[str, np.ndarray]:
     each = enumerate(layers, 1)
-    named = [(f"{name}{i}", array) for i, pair in each for name, array in zip(("weight", "bias"), pair, strict=True)]
-    return {name: np.ascontiguousarray(array) for name, array in named}  # as safetensors writes memory as it lies
+    return {f"{name}{i}": array for i, pair in each for name, array in zip(("weight", "bias"), pair, strict=True)}
 
 
 def _layers_of(tensors: dict[str, np.ndarray]) -> Layers:
     """Layers of their tensors; ValueError for those that are no network."""
     layers = [(tensors[f"weight{i}"], tensors[f"bias{i}"]) for i in range(1, len(tensors) // 2 + 1)]
     good = len(tensors) == 2 * len(layers) > 0 and all(
-        W.ndim == 2 and b.shape == W.shape[:1] and _is_plain(W) and _is_plain(b) for W, b in layers
+        W.ndim == 2 and b.shape == W.shape[:1] and is_plain(W) and is_plain(b) for W, b in layers
     )
     if not good or any(len(b) != after.shape[1] for (_, b), (after, _) in pairwise(layers)):
         raise ValueError("network: its layers do not follow each other, or hold NaN or infinity")
     return layers
 
 
-def _is_plain(array: np.ndarray) -> bool:
-    return array.dtype == np.float32 and bool((abs(array) < 1e6).all())
-
-
 def write_layers(path: Path, layers: Layers) -> None:
     """Write the layers of a context network."""
-    disk.write_bytes(path, safetensors.numpy.save(_tensors_of_layers(layers)))
+    disk.write_bytes(path, saved(_tensors_of_layers(layers)))
 
 
 def read_layers(path: Path) -> Layers:
     """Read them; InputError for a file that is none."""
-    try:
-        return _layers_of(safetensors.numpy.load(disk.read_bytes(path)))
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: is no network written by mlquant train-context ({str(error)[:200]})") from None
+    return read_tables(path, _layers_of, "train-context")
 
 
 def read_streams(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from itertools import islice
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -28,9 +27,8 @@ def with_errors(codec: Codec, speech: np.ndarray, ber: float, lost: float, seed:
     marks = bitstream.lost_of(f"{100 * lost:f}%", seed)
     with threadpool_limits(1, user_api="blas"):
         sent = (bitstream.to_bits(fields, widths) for fields in codecs.encode(codec, [speech]))
-        received = bitstream.flipped(sent, ber, seed)
-        batches = ((bitstream.from_bits(one, widths), np.array([*islice(marks, len(one))], bool)) for one in received)
-        return np.concatenate(list(codecs.decode(codec, batches)))
+        received = bitstream.received(bitstream.flipped(sent, ber, seed), widths, marks)
+        return np.concatenate(list(codecs.decode(codec, received)))
 
 
 def with_exact(codec: Codec, speech: np.ndarray, exact: Collection[str]) -> np.ndarray:

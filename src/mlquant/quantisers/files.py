@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,8 @@ from mlquant.quantisers.superframe import STABLE, Superframes
 
 if TYPE_CHECKING:
     from mlquant.quantisers.settings import SuperframeSettings
+
+Tables = TypeVar("Tables")
 
 
 def read_codebooks(paths: Sequence[Path], k: int) -> list[np.ndarray]:
@@ -60,9 +62,7 @@ def read_superframes(paths: Sequence[Path], asked: SuperframeSettings) -> list[n
 def tensors_of(quantiser: Superframes) -> dict[str, np.ndarray]:
     """Return the tables of a quantiser of superframes by name."""
     codebooks = {f"codebook{i}": codebook for i, codebook in enumerate(quantiser.codebooks, 1)}
-    tables = {"mean": quantiser.mean, "predictor": quantiser.predictor, **codebooks}
-    # safetensors writes memory as it lies, whatever the order of a matrix.
-    return {name: np.ascontiguousarray(table) for name, table in tables.items()}
+    return {"mean": quantiser.mean, "predictor": quantiser.predictor, **codebooks}
 
 
 def superframes_of(tensors: dict[str, np.ndarray]) -> Superframes:
@@ -73,7 +73,7 @@ def superframes_of(tensors: dict[str, np.ndarray]) -> Superframes:
     found = [array.shape for array in (mean, predictor, *codebooks)]
     if found != expected or not codebooks:
         raise ValueError(f"tables of superframes: found shapes {found}, expected {expected}")
-    if any(array.dtype != np.float32 or not (abs(array) < 1e6).all() for array in (mean, predictor, *codebooks)):
+    if not all(map(is_plain, (mean, predictor, *codebooks))):
         raise ValueError("tables of superframes: found other numbers, expected float32 below a million")
     if np.abs(np.linalg.eigvals(predictor)).max() > STABLE + 1e-3:
         raise ValueError(
@@ -84,18 +84,28 @@ def superframes_of(tensors: dict[str, np.ndarray]) -> Superframes:
     return Superframes(mean, predictor, codebooks)
 
 
-def write_superframes(path: Path, quantiser: Superframes) -> None:
-    """Write a quantiser of superframes as safetensors."""
+def is_plain(array: np.ndarray) -> bool:
+    """Return whether a table is of float32 numbers below a million, either way."""
+    return array.dtype == np.float32 and bool((abs(array) < 1e6).all())
+
+
+def saved(tables: dict[str, np.ndarray]) -> bytes:
+    """Return tables as a safetensors file. It writes memory as it lies, so that a matrix is put into rows first."""
     import safetensors.numpy
 
-    disk.write_bytes(path, safetensors.numpy.save(tensors_of(quantiser)))
+    return safetensors.numpy.save({name: np.ascontiguousarray(table) for name, table in tables.items()})
+
+
+def read_tables(path: Path, made_of: Callable[[dict[str, np.ndarray]], Tables], command: str) -> Tables:
+    """Return what `made_of` makes of the tables in a file; InputError for a file that `command` did not write."""
+    import safetensors.numpy
+
+    try:
+        return made_of(safetensors.numpy.load(disk.read_bytes(path)))
+    except (safetensors.SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{path}: was not written by mlquant {command} ({str(error)[:200]})") from None
 
 
 def read_superframe_tables(path: Path) -> Superframes:
     """Read a quantiser of superframes; InputError for a file that is none."""
-    import safetensors.numpy
-
-    try:
-        return superframes_of(safetensors.numpy.load(disk.read_bytes(path)))
-    except (safetensors.SafetensorError, KeyError, ValueError) as error:
-        raise InputError(f"{path}: is no quantiser written by mlquant vq-superframe ({str(error)[:200]})") from None
+    return read_tables(path, superframes_of, "vq-superframe")

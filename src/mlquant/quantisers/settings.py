@@ -115,7 +115,18 @@ class Predictive(VectorQuantiser):
     ] = None
 
 
-class Superframe(VectorQuantiser):
+class OfSuperframes(Block):
+    """What a quantiser of superframes quantises, and how."""
+
+    of: Annotated[
+        Literal["shape", "energy"],
+        Setting(help="what is quantised: the shape of b, that is b without its mean, or the energy of y in dB"),
+    ]
+    frames: Annotated[Frames, Setting(help="frames of 10 ms in a superframe")] = 4
+    predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
+
+
+class Superframe(OfSuperframes, VectorQuantiser):
     """Superframes of several frames are quantised, for a codec: a matrix predicts each from the one before.
 
     It is trained on the corpus of the codec that names it, at the pitch which that codec sends.
@@ -124,12 +135,6 @@ class Superframe(VectorQuantiser):
     commands: ClassVar[tuple[str, str]] = ("vq_superframe", "vq_superframe")
 
     kind: Annotated[Literal["superframe"], Setting(help="how its stages are trained")]
-    of: Annotated[
-        Literal["shape", "energy"],
-        Setting(help="what is quantised: the shape of b, that is b without its mean, or the energy of y in dB"),
-    ]
-    frames: Annotated[Frames, Setting(help="frames of 10 ms in a superframe")] = 4
-    predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
 
     @model_validator(mode="after")
     def _one_origin(self) -> Superframe:
@@ -139,13 +144,10 @@ class Superframe(VectorQuantiser):
         return self
 
 
-class SuperframeSettings(Block):
+class SuperframeSettings(OfSuperframes):
     """What `mlquant vq-superframe` takes; the workflow writes it from a quantiser of kind superframe."""
 
-    of: Annotated[Literal["shape", "energy"], Setting(help="what is quantised")]
-    frames: Annotated[Frames, Setting(help="frames of 10 ms in a superframe")] = 4
     stages: Annotated[list[CodebookStage], Field(min_length=1), Setting(help="its stages: size, stop and seed of each")]
-    predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
     held_out: Annotated[float, Setting(help="share of each file, at its end, that is not trained on", ge=0, lt=1)] = 0.0
 
 

@@ -332,15 +332,16 @@ def vq_superframe(
     tables: Annotated[Path, File(help="mean, predictor and codebooks", flag="--out")],
 ) -> None:
     """Train a quantiser of superframes for a codec."""
-    from mlquant.core import blocks
+    from mlquant.core import blocks, disk
     from mlquant.quantisers import superframe
-    from mlquant.quantisers.files import read_superframes, write_superframes
+    from mlquant.quantisers.files import read_superframes, saved, tensors_of
     from mlquant.quantisers.settings import SuperframeSettings
 
     asked = blocks.validate(SuperframeSettings, settings, "settings")
     streams = read_superframes(features, asked)
     stages = [superframe.Stage(one.size, one.stop, one.seed) for one in asked.stages]
-    write_superframes(tables, superframe.train(streams, stages, predict=asked.predict, threads=threads or _cores()))
+    found = superframe.train(streams, stages, predict=asked.predict, threads=threads or _cores())
+    disk.write_bytes(tables, saved(tensors_of(found)))
 
 
 def _cores() -> int:

@@ -24,10 +24,14 @@ def codec2(speech: np.ndarray, modes: list[str]) -> list[np.ndarray]:
     """
     import pycodec2  # noqa: F401  # a missing package is better found here than in every process
 
+    _check(*modes)
+    return [_in_own_process(speech, mode, lambda sent: sent) for mode in modes]
+
+
+def _check(*modes: str) -> None:
     for mode in modes:
         if mode not in MODES:
             raise InputError(f"mode: found {mode}, expected one of {', '.join(MODES)}")
-    return [_in_own_process(speech, mode) for mode in modes]
 
 
 def with_errors(speech: np.ndarray, mode: str, ber: float, lost: float, seed: int) -> np.ndarray:
@@ -36,8 +40,7 @@ def with_errors(speech: np.ndarray, mode: str, ber: float, lost: float, seed: in
     In place of a lost frame the bits of the one before are decoded again, as Codec 2 leaves it to its user what to do.
     Returns [N padded to whole 10 ms] int16; the rest is as of `codec2`. InputError for a mode that is not there.
     """
-    if mode not in MODES:
-        raise InputError(f"mode: found {mode}, expected one of {', '.join(MODES)}")
+    _check(mode)
     rng, bits = np.random.default_rng(seed), MODES[mode][0]
     before = b""
 
@@ -49,7 +52,7 @@ def with_errors(speech: np.ndarray, mode: str, ber: float, lost: float, seed: in
         before = before or flipped if is_lost else flipped
         return before
 
-    return _forked(lambda: _coded_through(speech, mode, received), mode)
+    return _in_own_process(speech, mode, received)
 
 
 def _coded_through(speech: np.ndarray, mode: str, channel: Callable[[bytes], bytes]) -> np.ndarray:
@@ -67,15 +70,10 @@ def _coded_through(speech: np.ndarray, mode: str, channel: Callable[[bytes], byt
     return np.concatenate([codec.decode(channel(codec.encode(frame))) for frame in frames])[:length]
 
 
-def _in_own_process(speech: np.ndarray, mode: str) -> np.ndarray:
-    return _forked(lambda: _coded_through(speech, mode, lambda sent: sent), mode)
-
-
-def _forked(work: Callable[[], np.ndarray], mode: str) -> np.ndarray:
-    """Return the speech that `work` makes in a process of its own."""
+def _in_own_process(speech: np.ndarray, mode: str, channel: Callable[[bytes], bytes]) -> np.ndarray:
     fork = multiprocessing.get_context("fork")
     ours, theirs = fork.Pipe(duplex=False)
-    process = fork.Process(target=lambda: theirs.send_bytes(work().tobytes()))
+    process = fork.Process(target=lambda: theirs.send_bytes(_coded_through(speech, mode, channel).tobytes()))
     process.start()
     theirs.close()
     try:
