@@ -5,20 +5,19 @@ import json
 import numpy as np
 import pytest
 import safetensors.numpy
-from support.codecs import coded, small_codec, write_small_codec
+from support.codecs import coded, sent_pitch, small_codec, write_small_codec
 
 from mlquant.codecs import bitstream, files, trials
 from mlquant.codecs import codec as codecs
 from mlquant.core.errors import InputError
 from mlquant.measures.measures import DELAY
 from mlquant.networks import context
-from mlquant.vocoder.pitch import Pitch
 
 CODECS = {
     "40 ms": {},
     "waiting": {"wait": 2, "paths": 8},
-    "80 ms": {"frames": 8, "pitch": Pitch(every_ms=80), "voicing_ms": 40},
-    "plain pitch": {"frames": 4, "pitch": Pitch(every_ms=20, offsets=()), "wait": 1},
+    "80 ms": {"frames": 8, "pitch": sent_pitch(every_ms=80), "voicing_ms": 40},
+    "plain pitch": {"frames": 4, "pitch": sent_pitch(every_ms=20, offsets=[]), "wait": 1},
 }
 
 

@@ -7,7 +7,13 @@ import numpy as np
 from mlquant.codecs import files
 from mlquant.codecs.codec import Codec, decode, encode
 from mlquant.quantisers.superframe import Superframes, ordered
+from mlquant.vocoder import settings
 from mlquant.vocoder.pitch import Pitch
+
+
+def sent_pitch(**changes):
+    """Pitch as a codec sends it by default, but for the changes."""
+    return Pitch(**settings.Pitch(**changes).model_dump())
 
 
 def small_codec(frames=4, paths=4, wait=0, pitch=None, voicing_ms=20, seed=0):
@@ -22,7 +28,7 @@ def small_codec(frames=4, paths=4, wait=0, pitch=None, voicing_ms=20, seed=0):
     widths = [69 * frames + 1, 16, 79 * frames]
     layers = [(rng.normal(0, 0.05, (b, a)).astype(np.float32), np.zeros(b, np.float32)) for a, b in pairwise(widths)]
     of_energy, of_shape = superframes(frames, 10, 50, [16]), superframes(20 * frames, 4, 0, [32, 8])
-    return Codec(frames, voicing_ms, pitch or Pitch(), of_energy, of_shape, layers, paths, wait, 1.2, -80.0)
+    return Codec(frames, voicing_ms, pitch or sent_pitch(), of_energy, of_shape, layers, paths, wait, 1.2, -80.0)
 
 
 def coded(codec, speech):

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from support.codecs import sent_pitch
 
 from mlquant.core import records
 from mlquant.vocoder import analysis, pitch
-from mlquant.vocoder.pitch import Pitch
 
-WIDE = Pitch(bits=7, lowest=40, highest=500)
+WIDE = sent_pitch(bits=7, lowest=40, highest=500)
 
 
 def voiced(f0, seconds=1.0, noise=20, seed=0):
@@ -48,7 +48,7 @@ def test_harmonics_too_near_for_the_window_give_no_octave_error(f0):
 
 def test_a_glide_is_followed():
     f0 = np.geomspace(90, 300, 16000)
-    _, Wo, _ = tracked(voiced(f0, 2), Pitch())
+    _, Wo, _ = tracked(voiced(f0, 2), sent_pitch())
     # A frame's pitch is that 160 samples before its last one, and its filter delays by 50.
     at = np.clip(80 * np.arange(len(Wo)) + 79 - 160 - 50, 0, 15999)
     assert np.abs(octaves(Wo, f0[at])[8:-8]).max() < 0.08
@@ -62,7 +62,7 @@ def test_noise_at_two_octaves_does_not_move_it():
         "valid",
     )
     speech = voiced(120).astype(float) + noise[:8000] * 3000 / noise.std() / 4
-    _, Wo, _ = tracked(speech.astype(np.int16), Pitch())
+    _, Wo, _ = tracked(speech.astype(np.int16), sent_pitch())
     assert np.mean(np.abs(octaves(Wo, 120)[8:-8]) > 0.5) < 0.02
 
 
@@ -72,7 +72,7 @@ def test_creak_with_two_periods_in_turn_stays_on_one_pitch():
     decay = np.exp(-np.arange(300) / 40) * np.cos(2 * np.pi * 600 / 8000 * np.arange(300))
     for start in np.cumsum(periods):
         speech[start : start + 300][: len(speech) - start] += decay[: len(speech) - start]
-    _, Wo, _ = tracked((speech * 9000).astype(np.int16), Pitch())
+    _, Wo, _ = tracked((speech * 9000).astype(np.int16), sent_pitch())
     steps = np.abs(np.diff(np.log2(Wo[8:-8])))
     assert (steps > 0.15).mean() < 0.02
     assert 45 < np.median(Wo) * 4000 / np.pi < 70  # of one period, 45 to 56 Hz, or of what Codec 2 finds
@@ -83,14 +83,16 @@ def test_a_pitch_that_is_sent_jumps_less_than_that_of_codec_2(reference):
     for name in ("hts1a", "kristoff", "mmt1"):
         speech = records.read_speech(reference(f"speech/{name}.raw"))
         model = analysis.analyse(speech)
-        _, Wo, marks = tracked(speech, Pitch())
+        _, Wo, marks = tracked(speech, sent_pitch())
         for track, voiced_frames in ((model.Wo, model.voiced), (Wo, marks)):
             both = (voiced_frames[1:] > 0) & (voiced_frames[:-1] > 0)
             jumps.append(np.mean(np.abs(np.diff(np.log2(track)))[both] > 0.15))
     assert max(jumps[1::2]) < 0.08 < 0.15 < min(jumps[::2])
 
 
-@pytest.mark.parametrize("sent", [Pitch(), Pitch(every_ms=20, offsets=(), wait=3), Pitch(every_ms=10, bits=8, wait=0)])
+@pytest.mark.parametrize(
+    "sent", [sent_pitch(), sent_pitch(every_ms=20, offsets=[], wait=3), sent_pitch(every_ms=10, bits=8, wait=0)]
+)
 def test_a_stream_has_the_pitch_of_the_file(voice, sent):
     knots, Wo, _ = tracked(voice, sent, 8)
     cuts = np.cumsum(np.random.default_rng(1).integers(1, 700, 60))
@@ -103,7 +105,7 @@ def test_a_stream_has_the_pitch_of_the_file(voice, sent):
 
 
 def test_the_decoder_has_the_pitch_of_the_encoder(voice):
-    sent = Pitch()
+    sent = sent_pitch()
     knots, Wo, _ = tracked(voice, sent)
     assert np.array_equal(pitch.decoded(knots, sent), Wo)
     later = pitch.decoded(knots[5:], sent, int(knots[4, 0]))
@@ -112,6 +114,6 @@ def test_the_decoder_has_the_pitch_of_the_encoder(voice):
 
 
 def test_silence_and_no_speech():
-    _, Wo, marks = tracked(np.zeros(4000, np.int16), Pitch())
+    _, Wo, marks = tracked(np.zeros(4000, np.int16), sent_pitch())
     assert np.isfinite(Wo).all() and not marks[4:].any()  # at first the buffer holds the ones of Codec 2
-    assert [*pitch.tracked([np.zeros(0, np.int16)], Pitch())] == []
+    assert [*pitch.tracked([np.zeros(0, np.int16)], sent_pitch())] == []

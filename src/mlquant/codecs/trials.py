@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -14,11 +16,10 @@ from mlquant.core.records import FRAME, SAMPLE_RATE, joined
 from mlquant.networks import context
 from mlquant.quantisers import superframe
 from mlquant.vocoder import pitch as pitches
-from mlquant.vocoder.pitch import Pitch
 from mlquant.vocoder.superframes import together
 
-EXACT = Pitch(every_ms=10, bits=8, offsets=(), wait=8)
-"""Pitch that counts as not quantised: 256 levels, a knot each frame."""
+EXACT: dict[str, Any] = {"every_ms": 10, "bits": 8, "offsets": (), "wait": 8}
+"""How pitch that counts as not quantised is sent: 256 levels, a knot each frame."""
 
 
 def with_errors(codec: Codec, speech: np.ndarray, ber: float, lost: float, seed: int) -> np.ndarray:
@@ -33,7 +34,7 @@ def with_errors(codec: Codec, speech: np.ndarray, ber: float, lost: float, seed:
 
 def with_exact(codec: Codec, speech: np.ndarray, exact: Collection[str]) -> np.ndarray:
     """Decoded speech int16 of speech [N] int16, with some of "pitch", "voicing", "energy" and "shape" as they are."""
-    T, pitch = codec.frames, EXACT if "pitch" in exact else codec.pitch
+    T, pitch = codec.frames, replace(codec.pitch, **EXACT) if "pitch" in exact else codec.pitch
     with threadpool_limits(1, user_api="blas"):
         model = joined([model for _, model in pitches.tracked([speech], pitch, T)])
         shapes, energy = codecs.of_model(model, codec.floor_dB)

@@ -41,12 +41,12 @@ _LOUDNESS = 0.46  # power of the amplitude that tells how much a frame counts
 class Pitch:
     """How pitch is sent, as `settings.Pitch` describes it."""
 
-    every_ms: int = 40
-    bits: int = 6
-    offsets: tuple[float, ...] = (-0.06, -0.018, 0.018, 0.06)
-    lowest: float = 50.0
-    highest: float = 400.0
-    wait: int = 2
+    every_ms: int
+    bits: int
+    offsets: tuple[float, ...]
+    lowest: float
+    highest: float
+    wait: int
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "offsets", tuple(self.offsets))
