@@ -85,7 +85,7 @@ def test_what_is_lost_fades():
     q = quantiser(predict=0.9)
     indices = superframe.search(q, moving(80, 6), 4, 0)
     lost = np.arange(80) == 20
-    off = np.abs(superframe.decode(q, indices, lost) - superframe.decode(q, indices)).max(axis=1)
+    off = np.abs(superframe.decode(q, indices, lost=lost) - superframe.decode(q, indices)).max(axis=1)
     assert not off[:20].any() and off[20] > 0.1 and off[60] < 0.02 * off[20]
 
 

@@ -26,7 +26,8 @@ rule track:
 
 rule vq_superframe:
     input:
-        features=taken("features", "results/tracked/{}/b.f32", "results/tracked/{}/y.f32"),
+        features=taken("features", "results/tracked/{}/b.f32"),
+        targets=taken("targets", "results/tracked/{}/y.f32"),
     output:
         tables="results/superframes/{node}/tables.safetensors",
     log:

@@ -8,9 +8,10 @@ chunk of a file, and gives the same bits and the same speech as the whole file.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from mlquant.quantisers.superframe import Superframes
 from mlquant.vocoder import decoder, features, synthesis
 from mlquant.vocoder import pitch as pitches
 from mlquant.vocoder.pitch import Pitch
-from mlquant.vocoder.superframes import energies, together
+from mlquant.vocoder.superframes import beside, energies, together, voicing_bits
 
 VOCODER_MS = 26.125  # 209 samples: 50 of the high pass, 159 from the middle of a frame to its sound
 
@@ -73,10 +74,10 @@ class Codec:
         """The algorithmic delay in ms, from a sample that is spoken to the same one that is heard.
 
         26 ms are of the vocoder: of its filter, its analysis window and its synthesis. A superframe is waited for, and
-        knots of pitch, decisions of the search, and the superframe after, which the network takes. The last bits of one
-        that does not end with a byte come with the next.
+        knots of pitch, decisions on energy and then on shape, and the superframe after, which the network takes. The
+        last bits of one that does not end with a byte come with the next.
         """
-        superframes = 1 + self.wait + 1 + (self.bits % 8 > 0)
+        superframes = 1 + 2 * self.wait + 1 + (self.bits % 8 > 0)
         ahead = superframes * self.frames + self.pitch.wait * self.pitch.frames
         return VOCODER_MS + 10.0 * ahead
 
@@ -86,42 +87,100 @@ class Codec:
         return self.bits * SAMPLE_RATE / (FRAME * self.frames)
 
 
-def of_model(model: Model, floor_dB: float) -> tuple[np.ndarray, np.ndarray]:
-    """Shapes [F, 20] of b in dB, and the energy of y [F] in dB."""
-    b, y = features.model_to_features(model, floor_dB)
-    return without_gain(b), energies(features.energy_dB(y))
+def of_model(model: Model, codec: Codec) -> tuple[np.ndarray, np.ndarray]:
+    """Records [n, 23 T] of superframes with nothing but pitch and voicing as they are sent, and y [n T, 79] in dB."""
+    b, y = features.model_to_features(model, codec.floor_dB)
+    T, energy = codec.frames, energies(features.energy_dB(y))
+    sent = voicing_bits(model.voiced, energy, codec.voicing_frames).repeat(codec.voicing_frames)
+    log2_f0 = np.log2(model.Wo * (SAMPLE_RATE / (2 * np.pi)))
+    side = (one.reshape(-1, T).astype(np.float32) for one in (energy, log2_f0, sent))
+    return context.record(together(without_gain(b), T), *side), y
 
 
-def voicing_bits(voiced: np.ndarray, energy: np.ndarray, frames: int) -> np.ndarray:
-    """One bit [F / frames] for each `frames` frames: whether the louder of them are voiced; louder by 6 dB is 2."""
-    weight = 10.0 ** (energy.astype(np.float64) / 20)
-    signed = np.where(voiced > 0, weight, -weight).reshape(-1, frames)
-    return (signed.sum(axis=1) > 0).astype(np.int64)
+def _beside(record: np.ndarray, T: int) -> np.ndarray:
+    """What is known beside the shapes [n, 2 T + 3] of records [n, 23 T]."""
+    return beside(*np.split(record[:, 20 * T :], 3, axis=1))
+
+
+class Choice:
+    """Chooses among the paths of a search of shapes: that whose superframe is decoded with the least error of loudness.
+
+    `expect` is told of each superframe, before the search: its record [23 T] with the exact shape, and y [T, 79] in dB.
+    Errors of the energy that is sent are left out. The superframe after, where the search has not seen it yet, is taken
+    to be what the shape's own prediction would be of one with the same energy, pitch and voicing.
+    """
+
+    def __init__(self, codec: Codec):
+        self.codec = codec
+        self.before: np.ndarray | None = None
+        self.waiting = deque[tuple[np.ndarray, np.ndarray]]()
+
+    def expect(self, record: np.ndarray, y: np.ndarray) -> None:
+        sent = record[20 * self.codec.frames : 21 * self.codec.frames]
+        self.waiting.append((record, y + (sent - features.energy_dB(y))[:, None]))
+
+    def __call__(self, paths: np.ndarray) -> int:
+        """The path to take, of vectors [P, 1 or more, K] of the superframe that waits the longest, and those after."""
+        codec, (record, y) = self.codec, self.waiting.popleft()
+        own = self._records(record, paths[:, 0])
+        if paths.shape[1] > 1:
+            after = self._records(self.waiting[0][0], paths[:, 1])
+        else:
+            known = _beside(record[None], codec.frames)
+            mean = codec.shape.mean
+            after = self._records(record, codec.shape.predicted(paths[None, :, 0] - mean, known, known)[0] + mean)
+        before = own if self.before is None else np.broadcast_to(self.before, own.shape)
+        y_hat = context.spectra(codec.layers, before, own, after).reshape(len(own), -1)
+        errors = np.square(context.loudness(y_hat) - context.loudness(y.reshape(1, -1))).mean(axis=1)
+        best = int(errors.argmin())
+        self.before = own[best]
+        return best
+
+    def _records(self, record: np.ndarray, shapes: np.ndarray) -> np.ndarray:
+        """Records [P, 23 T] that have other shapes [P, 20 T] than the record [23 T]."""
+        return np.concatenate([shapes, np.repeat(record[None, shapes.shape[1] :], len(shapes), axis=0)], axis=1)
 
 
 def encode(codec: Codec, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-    """Yield fields [n, fields] int64 of superframes, in the order of the layout, for chunks of int16 samples."""
-    searches = [superframe.Search(quantiser, codec.paths, codec.wait) for quantiser in (codec.energy, codec.shape)]
-    waiting = deque[np.ndarray]()  # voicing and pitch of the superframes that are not decided yet
+    """Yield fields [n, fields] int64 of superframes, in the order of the layout, for chunks of int16 samples.
 
-    def decided(found: Iterable[Sequence[np.ndarray | None]]) -> Iterator[np.ndarray]:
-        """Yield all fields of the superframes that both searches have decided: [fields] each."""
-        for energy, shape in found:
-            if energy is not None and shape is not None:
-                yield np.concatenate([waiting.popleft(), energy[0], shape[0]])
+    The energy is decided first, as the shape's prediction depends on it.
+    """
+    T, choice = codec.frames, Choice(codec)
+    energies = superframe.Search(codec.energy, codec.paths, codec.wait)
+    shapes = superframe.Search(codec.shape, codec.paths, codec.wait, choose=choice)
+    sent_energy = superframe.Decoder(codec.energy)
+    # Of superframes whose energy or shape is not decided yet: record and y; voicing, pitch and, later, energy.
+    waiting, fields = deque[tuple[np.ndarray, np.ndarray]](), deque[list[np.ndarray]]()
+    of_energy = deque[np.ndarray]()
 
-    for knots, model in pitches.tracked(chunks, codec.pitch, codec.frames):
-        shapes, energy = of_model(model, codec.floor_dB)
-        count = len(model) // codec.frames
-        marks = voicing_bits(model.voiced, energy, codec.voicing_frames)
-        of_pitch = knots[:, : len(codec.pitch.fields)]
-        waiting.extend(np.concatenate([marks.reshape(count, -1), of_pitch.reshape(count, -1)], axis=1))
-        vectors = zip(energy.reshape(count, 1, -1), together(shapes, codec.frames)[:, None], strict=True)
-        pushed = ([search.push(own) for search, own in zip(searches, each, strict=True)] for each in vectors)
-        if found := [*decided(pushed)]:
-            yield np.stack(found)
-    if found := [*decided(zip(*(search.rest() for search in searches), strict=True))]:
-        yield np.stack(found)
+    def with_shape(found: np.ndarray | None) -> Iterator[np.ndarray]:
+        if found is not None:
+            yield np.concatenate([*fields.popleft(), of_energy.popleft(), found[0]])
+
+    def with_energy(found: np.ndarray | None) -> Iterator[np.ndarray]:
+        if found is not None:
+            record, y = waiting.popleft()
+            record[20 * T : 21 * T] = sent_energy.push(found[0])
+            of_energy.append(found[0])
+            choice.expect(record, y)
+            yield from with_shape(shapes.push(record[None, : 20 * T], _beside(record[None], T)))
+
+    def decided() -> Iterator[Iterator[np.ndarray]]:
+        for knots, model in pitches.tracked(chunks, codec.pitch, T):
+            records, y = of_model(model, codec)
+            count = len(records)
+            marks = records[:, 22 * T :: codec.voicing_frames].astype(np.int64)
+            of_pitch = knots[:, : len(codec.pitch.fields)].reshape(count, -1)
+            fields.extend(zip(marks, of_pitch, strict=True))
+            waiting.extend(zip(records, y.reshape(count, T, -1), strict=True))
+            yield chain.from_iterable(with_energy(energies.push(row[None, 20 * T : 21 * T])) for row in records)
+        yield chain.from_iterable(map(with_energy, energies.rest()))
+        yield chain.from_iterable(map(with_shape, shapes.rest()))
+
+    for each in decided():
+        if rows := [*each]:
+            yield np.stack(rows)
 
 
 def records_of(
@@ -132,7 +191,7 @@ def records_of(
     A lost one has the prediction of energy and shape, pitch and voicing of the last frame before.
     """
     T, per, marks = codec.frames, codec.frames // codec.pitch.frames, codec.frames // codec.voicing_frames
-    side = marks + per * len(codec.pitch.fields)
+    end = marks + per * len(codec.pitch.fields)
     decoders = superframe.Decoder(codec.energy), superframe.Decoder(codec.shape)
     in_energy = len(codec.energy.codebooks)
     level, last_voiced = None, 0
@@ -146,16 +205,18 @@ def records_of(
                 Wo = (2 * np.pi / SAMPLE_RATE * 2.0**log2_f0).astype(np.float32)
                 voiced = np.full(T, last_voiced)
             else:
-                knots = row[marks:side].reshape(per, -1)
+                knots = row[marks:end].reshape(per, -1)
                 knots = np.pad(knots, ((0, 0), (0, 2 - knots.shape[1])))
                 Wo = pitches.decoded(knots, codec.pitch, level)
                 voiced = np.repeat(row[:marks], codec.voicing_frames)
             level, last_voiced = int(knots[-1, 0]), int(voiced[-1])
-            indices = (None, None) if gone else (row[side : side + in_energy], row[side + in_energy :])
-            energy, shapes = (one.push(own) for one, own in zip(decoders, indices, strict=True))
-            log2_f0 = np.log2(Wo * (SAMPLE_RATE / (2 * np.pi)))
+            indices = (None, None) if gone else (row[end : end + in_energy], row[end + in_energy :])
+            energy = decoders[0].push(indices[0])
+            side = (energy, np.log2(Wo * (SAMPLE_RATE / (2 * np.pi))), voiced)
+            side = [one[None].astype(np.float32) for one in side]
+            shape = decoders[1].push(indices[1], beside(*side)[0])
             Wos.append(Wo)
-            made.append(context.record(shapes[None], energy[None], log2_f0[None], voiced[None])[0])
+            made.append(context.record(shape[None], *side)[0])
         if made:
             yield np.stack(Wos), np.stack(made)
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
 
-from mlquant.codecs.codec import Codec, voicing_bits
+from mlquant.codecs.codec import Codec
 from mlquant.codecs.settings import Assembled
 from mlquant.core import blocks, disk, records
 from mlquant.core.errors import InputError
@@ -20,11 +19,18 @@ from mlquant.networks import context
 from mlquant.networks.context import Streams
 from mlquant.networks.dense import Layers
 from mlquant.quantisers import superframe
-from mlquant.quantisers.files import is_plain, read_tables, saved, superframes_of, tensors_of
+from mlquant.quantisers.files import (
+    layers_of,
+    read_pairs,
+    read_tables,
+    saved,
+    superframes_of,
+    tensors_of,
+    tensors_of_layers,
+)
 from mlquant.quantisers.gain import without_gain
 from mlquant.quantisers.superframe import Superframes
 from mlquant.vocoder import superframes
-from mlquant.vocoder.features import energy_dB
 from mlquant.vocoder.pitch import Pitch
 
 if TYPE_CHECKING:
@@ -57,6 +63,10 @@ def _codec_of(settings: dict[str, Any], energy: Superframes, shape: Superframes,
     own = {name: settings[name] for name in ("frames", "voicing_ms", "paths", "wait", "postfilter", "floor_dB")}
     T = own["frames"]
     widths = {"energy": (len(energy.mean), T), "shape": (len(shape.mean), 20 * T)}
+    if shape.layers:
+        widths["network of shape"] = len(shape.layers[0][0][0]), 4 * T + 6
+    if energy.layers:
+        raise ValueError("energy: found a network, expected none, as nothing is known beside")
     widths |= {"network's input": (layers[0][0].shape[1], 69 * T + 1), "network's output": (len(layers[-1][1]), 79 * T)}
     for name, (found, expected) in widths.items():
         if found != expected:
@@ -85,7 +95,7 @@ def write(folder: Path, codec: Codec, about: dict[str, Any], costs: Sequence[flo
     """
     tensors = {f"{name}.{table}": array for name, one in (("energy", codec.energy), ("shape", codec.shape))
                for table, array in tensors_of(one).items()}  # fmt: skip
-    tensors |= {f"network.{name}": array for name, array in _tensors_of_layers(codec.layers).items()}
+    tensors |= {f"network.{name}": array for name, array in tensors_of_layers(codec.layers).items()}
     tables = saved(tensors)
     settings = settings_of(codec)
     described = {
@@ -131,7 +141,7 @@ def read(folder: Path) -> tuple[Codec, str]:
         for name, array in safetensors.numpy.load(tables).items():
             part, _, table = name.partition(".")
             parts[part][table] = array
-        of = (superframes_of(parts["energy"]), superframes_of(parts["shape"]), _layers_of(parts["network"]))
+        of = (superframes_of(parts["energy"]), superframes_of(parts["shape"]), layers_of(parts["network"]))
         asked = blocks.validate(Assembled, described["settings"], f"{folder / DESCRIPTION}: settings")
         codec = _codec_of(asked.model_dump(exclude={"about"}), *of)
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
@@ -143,30 +153,14 @@ def read(folder: Path) -> tuple[Codec, str]:
 # The context network
 
 
-def _tensors_of_layers(layers: Layers) -> dict[str, np.ndarray]:
-    each = enumerate(layers, 1)
-    return {f"{name}{i}": array for i, pair in each for name, array in zip(("weight", "bias"), pair, strict=True)}
-
-
-def _layers_of(tensors: dict[str, np.ndarray]) -> Layers:
-    """Layers of their tensors; ValueError for those that are no network."""
-    layers = [(tensors[f"weight{i}"], tensors[f"bias{i}"]) for i in range(1, len(tensors) // 2 + 1)]
-    good = len(tensors) == 2 * len(layers) > 0 and all(
-        W.ndim == 2 and b.shape == W.shape[:1] and is_plain(W) and is_plain(b) for W, b in layers
-    )
-    if not good or any(len(b) != after.shape[1] for (_, b), (after, _) in pairwise(layers)):
-        raise ValueError("network: its layers do not follow each other, or hold NaN or infinity")
-    return layers
-
-
 def write_layers(path: Path, layers: Layers) -> None:
     """Write the layers of a context network."""
-    disk.write_bytes(path, saved(_tensors_of_layers(layers)))
+    disk.write_bytes(path, saved(tensors_of_layers(layers)))
 
 
 def read_layers(path: Path) -> Layers:
     """Read them; InputError for a file that is none."""
-    return read_tables(path, _layers_of, "train-context")
+    return read_tables(path, layers_of, "train-context")
 
 
 def read_streams(
@@ -176,27 +170,19 @@ def read_streams(
 
     Voicing is that which is sent. Raises InputError for files of different lengths.
     """
-    if len(features) != len(targets):
-        raise InputError(f"--target: {len(targets)} files, expected {len(features)}, one for each of the features")
     T, each = asked.frames, []
-    for path, target in zip(features, targets, strict=True):
-        b, y = records.read_features(path), records.read_f32(target, 79)
-        if len(b) != len(y):
-            raise InputError(f"{target}: {len(y)} frames, expected {len(b)} as of {path}")
-        n = len(b) // T
-        b, y = b[: n * T], y[: n * T]
-        energy = superframes.energies(energy_dB(y))
-        sent = voicing_bits(b[:, 21], energy, asked.voicing_ms // 10).repeat(asked.voicing_ms // 10)
-        log2_f0 = np.log2(b[:, 20] * (records.SAMPLE_RATE / (2 * np.pi)))
-        side = (log2_f0.reshape(n, T), sent.reshape(n, T).astype(np.float32))
-        each.append((superframes.together(without_gain(b), T), energy.reshape(n, T), side, y))
+    for b, y in read_pairs(features, targets):
+        n = len(b) // T * T
+        side = superframes.side_of(b[:n], y[:n], T, asked.voicing_ms // 10)
+        each.append((superframes.together(without_gain(b[:n]), T), *side, y[:n]))
     shapes, energies = ([one[i] for one in each] for i in (0, 1))
-    shapes_hat = superframe.quantised(quantisers[1], shapes, _PATHS, _WAIT)
     energies_hat = superframe.quantised(quantisers[0], energies, _PATHS, _WAIT)
+    known = [superframes.beside(energy, *one[2:4]) for energy, one in zip(energies_hat, each, strict=True)]
+    shapes_hat = superframe.quantised(quantisers[1], shapes, _PATHS, _WAIT, known)
 
     def streams(shapes: Sequence[np.ndarray], energies: Sequence[np.ndarray]) -> Streams:
         together = zip(shapes, energies, each, strict=True)
-        return [(context.record(shape, energy, *one[2]), one[3]) for shape, energy, one in together]
+        return [(context.record(shape, energy, *one[2:4]), one[4]) for shape, energy, one in together]
 
     return streams(shapes, energies), streams(shapes_hat, energies_hat)
 

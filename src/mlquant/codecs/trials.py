@@ -12,11 +12,11 @@ from threadpoolctl import threadpool_limits
 from mlquant.codecs import bitstream
 from mlquant.codecs import codec as codecs
 from mlquant.codecs.codec import Codec
-from mlquant.core.records import FRAME, SAMPLE_RATE, joined
+from mlquant.core.records import FRAME, joined
 from mlquant.networks import context
 from mlquant.quantisers import superframe
 from mlquant.vocoder import pitch as pitches
-from mlquant.vocoder.superframes import together
+from mlquant.vocoder.superframes import beside
 
 EXACT: dict[str, Any] = {"every_ms": 10, "bits": 8, "offsets": (), "wait": 8}
 """How pitch that counts as not quantised is sent: 256 levels, a knot each frame."""
@@ -37,18 +37,23 @@ def with_exact(codec: Codec, speech: np.ndarray, exact: Collection[str]) -> np.n
     T, pitch = codec.frames, replace(codec.pitch, **EXACT) if "pitch" in exact else codec.pitch
     with threadpool_limits(1, user_api="blas"):
         model = joined([model for _, model in pitches.tracked([speech], pitch, T)])
-        shapes, energy = codecs.of_model(model, codec.floor_dB)
-        n, voiced = len(model) // T, model.voiced.astype(np.float32)
-        vectors = {"energy": energy.reshape(n, T), "shape": together(shapes, T)}
-        for name in {*vectors} - {*exact}:
-            quantiser = getattr(codec, name)
-            found = superframe.search(quantiser, vectors[name], codec.paths, codec.wait)
-            vectors[name] = superframe.decode(quantiser, found)
-        if "voicing" not in exact:
-            voiced = codecs.voicing_bits(voiced, energy, codec.voicing_frames).repeat(codec.voicing_frames)
-        log2_f0 = np.log2(model.Wo * (SAMPLE_RATE / (2 * np.pi))).reshape(n, T)
-        own = context.record(vectors["shape"], vectors["energy"], log2_f0, voiced.reshape(n, T))
-        return np.concatenate(list(codecs.spoken(codec, [(model.Wo.reshape(n, T), own)])))
+        records, y = codecs.of_model(model, codec)
+        shapes, energy, log2_f0, voiced = np.split(records, [20 * T, 21 * T, 22 * T], axis=1)
+        if "energy" not in exact:
+            found = superframe.search(codec.energy, energy, codec.paths, codec.wait)
+            energy = superframe.decode(codec.energy, found)
+        if "voicing" in exact:
+            voiced = model.voiced.reshape(-1, T).astype(np.float32)
+        if "shape" not in exact:
+            choice, known = codecs.Choice(codec), beside(energy, log2_f0, voiced)
+            for record, spectra in zip(
+                context.record(shapes, energy, log2_f0, voiced), y.reshape(len(records), T, -1), strict=True
+            ):
+                choice.expect(record, spectra)
+            found = superframe.search(codec.shape, shapes, codec.paths, codec.wait, known, choice)
+            shapes = superframe.decode(codec.shape, found, known)
+        own = context.record(shapes, energy, log2_f0, voiced)
+        return np.concatenate(list(codecs.spoken(codec, [(model.Wo.reshape(-1, T), own)])))
 
 
 def bit_costs(codec: Codec, speech: np.ndarray) -> list[float]:

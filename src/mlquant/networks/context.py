@@ -27,7 +27,7 @@ Streams = Sequence[tuple[np.ndarray, np.ndarray]]
 """Records [n, 23 T] of speech without gaps, and its spectra y [n T, 79]; of any number of files."""
 OF_FRAME = 23  # numbers that a record has for each frame
 POWER = 0.46  # of the amplitude; squared errors of that are errors of loudness (Stevens' law at middle levels)
-_LEVEL_dB = 60.0  # energy of y that counts as one
+_LEVEL_dB = 60.0  # level that counts as one
 _BLOCK = 16  # superframes that pass the network together, so that a stream rounds as a file does
 
 
@@ -80,6 +80,11 @@ def spectra(layers: Layers, before: np.ndarray, own: np.ndarray, after: np.ndarr
     hat = hat.reshape(-1, 79)
     energy = own[:, 20 * T : 21 * T].reshape(-1, 1)
     return (20 * (hat - _unit(hat)) + energy).astype(np.float32)
+
+
+def loudness(y: np.ndarray) -> np.ndarray:
+    """Loudness of spectra in dB, of any shape: amplitudes to the power 0.46, 1 at 60 dB."""
+    return np.exp((y - _LEVEL_dB) * np.float32(POWER * np.log(10) / 20))
 
 
 def _unit(hat: np.ndarray) -> np.ndarray:

@@ -473,8 +473,7 @@ class Graph:
         assert isinstance(quantiser, Superframe)  # others are refused
         settings = quantiser.model_dump(include={"of", "frames", "stages", "predict"}) | {"held_out": HELD_OUT}
         b, y = self.tracked(codec)
-        features = b if quantiser.of == "shape" else y
-        return self.add(quantisers.vq_superframe, name, settings, settings, features=features)
+        return self.add(quantisers.vq_superframe, name, settings, settings, features=b, targets=y)
 
     def codec(self, name: str) -> Node:
         """The folder of a codec."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from mlquant.core import disk, records
 from mlquant.core.errors import InputError
+from mlquant.networks.dense import Layers
 from mlquant.quantisers.superframe import STABLE, Superframes
 
 if TYPE_CHECKING:
@@ -40,35 +42,54 @@ def read_coefficient(predict: str | float | None, predictor: Path | None = None)
     return float(found[0, 0])
 
 
-def read_superframes(paths: Sequence[Path], asked: SuperframeSettings) -> list[np.ndarray]:
-    """Read superframes [n, K] of shapes from files of b, or of energies from files of y, one array a file.
+def read_superframes(
+    features: Sequence[Path], targets: Sequence[Path], asked: SuperframeSettings
+) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
+    """Read superframes [n, K] of shapes or energies from files of b and y, one array a pair.
 
-    The frames at the end of a file that make no superframe are left out, and so is its last share `held_out`.
+    Beside shapes their energies, pitch and voicing are known: [n, 2 T + 3] a pair. The frames at the end of a file that
+    make no superframe are left out, and so is its last share `held_out`. Raises InputError for files of different
+    lengths.
     """
     from mlquant.quantisers import gain
-    from mlquant.vocoder import features, superframes
+    from mlquant.vocoder import superframes
 
-    streams = []
-    for path in paths:
-        read = records.read_features(path) if asked.of == "shape" else records.read_f32(path, 79)
-        read = read[: int(len(read) / asked.frames * (1 - asked.held_out)) * asked.frames]
+    T, vectors, known = asked.frames, list[np.ndarray](), list[np.ndarray]()
+    for b, y in read_pairs(features, targets):
+        kept = int(len(b) / T * (1 - asked.held_out)) * T
+        energy, log2_f0, voiced = superframes.side_of(b[:kept], y[:kept], T, T // 2)
         if asked.of == "shape":
-            streams.append(superframes.together(gain.without_gain(read), asked.frames))
+            vectors.append(superframes.together(gain.without_gain(b[:kept]), T))
+            known.append(superframes.beside(energy, log2_f0, voiced))
         else:
-            streams.append(superframes.energies(features.energy_dB(read)).reshape(-1, asked.frames))
-    return streams
+            vectors.append(energy)
+    return vectors, known or None
+
+
+def read_pairs(features: Sequence[Path], targets: Sequence[Path]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield b [F, 22] and y [F, 79] of pairs of files; InputError for files of different numbers or lengths."""
+    if len(features) != len(targets):
+        raise InputError(f"--target: {len(targets)} files, expected {len(features)}, one for each of the features")
+    for path, target in zip(features, targets, strict=True):
+        b, y = records.read_features(path), records.read_f32(target, 79)
+        if len(b) != len(y):
+            raise InputError(f"{target}: {len(y)} frames, expected {len(b)} as of {path}")
+        yield b, y
 
 
 def tensors_of(quantiser: Superframes) -> dict[str, np.ndarray]:
     """Return the tables of a quantiser of superframes by name."""
     codebooks = {f"codebook{i}": codebook for i, codebook in enumerate(quantiser.codebooks, 1)}
-    return {"mean": quantiser.mean, "predictor": quantiser.predictor, **codebooks}
+    layers = tensors_of_layers(quantiser.layers)
+    return {"mean": quantiser.mean, "predictor": quantiser.predictor, **codebooks, **layers}
 
 
 def superframes_of(tensors: dict[str, np.ndarray]) -> Superframes:
     """Return the quantiser of superframes of such tables; ValueError for tables that do not fit each other."""
     mean, predictor = tensors["mean"], tensors["predictor"]
-    codebooks = [tensors[f"codebook{i}"] for i in range(1, len(tensors) - 1)]
+    of_layers = {name: tensor for name, tensor in tensors.items() if name.startswith(("weight", "bias"))}
+    layers = layers_of(of_layers) if of_layers else []
+    codebooks = [tensors[f"codebook{i}"] for i in range(1, len(tensors) - len(of_layers) - 1)]
     expected = [(len(mean),), (len(mean), len(mean)), *((len(codebook), len(mean)) for codebook in codebooks)]
     found = [array.shape for array in (mean, predictor, *codebooks)]
     if found != expected or not codebooks:
@@ -81,7 +102,26 @@ def superframes_of(tensors: dict[str, np.ndarray]) -> Superframes:
         )
     if any(len(codebook) & (len(codebook) - 1) or len(codebook) < 2 for codebook in codebooks):
         raise ValueError("tables of superframes: found a codebook whose size is no power of two")
-    return Superframes(mean, predictor, codebooks)
+    if layers and len(layers[-1][1]) != 1 + len(mean):
+        raise ValueError(f"tables of superframes: a network of {len(layers[-1][1])} outputs, expected {1 + len(mean)}")
+    return Superframes(mean, predictor, codebooks, layers)
+
+
+def tensors_of_layers(layers: Layers) -> dict[str, np.ndarray]:
+    """Return the layers of a network as tables by name."""
+    each = enumerate(layers, 1)
+    return {f"{name}{i}": array for i, pair in each for name, array in zip(("weight", "bias"), pair, strict=True)}
+
+
+def layers_of(tensors: dict[str, np.ndarray]) -> Layers:
+    """Return the layers of such tables; ValueError for those that are no network."""
+    layers = [(tensors[f"weight{i}"], tensors[f"bias{i}"]) for i in range(1, len(tensors) // 2 + 1)]
+    good = len(tensors) == 2 * len(layers) > 0 and all(
+        W.ndim == 2 and b.shape == W.shape[:1] and is_plain(W) and is_plain(b) for W, b in layers
+    )
+    if not good or any(len(b) != after.shape[1] for (_, b), (after, _) in pairwise(layers)):
+        raise ValueError("network: its layers do not follow each other, or hold NaN or infinity")
+    return layers
 
 
 def is_plain(array: np.ndarray) -> bool:

@@ -320,10 +320,13 @@ def vq_search(
 @stage(
     "superframes",
     tables="tables.safetensors",
-    example="""b.f32 --settings '{"of": "shape", "frames": 4, "stages": [{}]}' -o shape20.safetensors""",
+    example="""b.f32 --target y.f32 --settings '{"of": "shape", "stages": [{}]}' -o shape20.safetensors""",
 )
 def vq_superframe(
-    features: Annotated[list[Path], File(help="b, 22 floats a frame, or of energy y, 79 floats a frame")],
+    features: Annotated[list[Path], File(help="b, 22 floats a frame, at a pitch that is sent")],
+    targets: Annotated[
+        list[Path], File(help="y of the same speech, 79 floats a frame", flag="--target", metavar="Y.f32")
+    ],
     *,
     settings: Annotated[
         Json, Setting(help="JSON text or file", block="mlquant.quantisers.settings:SuperframeSettings")
@@ -338,9 +341,9 @@ def vq_superframe(
     from mlquant.quantisers.settings import SuperframeSettings
 
     asked = blocks.validate(SuperframeSettings, settings, "settings")
-    streams = read_superframes(features, asked)
+    streams, known = read_superframes(features, targets, asked)
     stages = [superframe.Stage(one.size, one.stop, one.seed) for one in asked.stages]
-    found = superframe.train(streams, stages, predict=asked.predict, threads=threads or _cores())
+    found = superframe.train(streams, stages, predict=asked.predict, known=known, threads=threads or _cores())
     disk.write_bytes(tables, saved(tensors_of(found)))
 
 

@@ -2,8 +2,10 @@
 
 A superframe of T frames of k elements is one vector of T k elements: its frames' cosine transform over time (see
 `vocoder.superframes`), less the mean of training. A matrix predicts it from the quantised vector before, and codebooks
-in stages quantise what is left. All of a decoder's past is in its last vector, and what is lost fades, as no
-eigenvalue of the matrix is above `STABLE`. The search keeps the best paths over time (M-algorithm: Anderson and Mohan,
+in stages quantise what is left. Where more is known beside of both superframes, as energy, pitch and voicing are of a
+shape, a small network tells from that what is added to the prediction, and what share of the matrix' one is taken, from
+0 to 1. All of a decoder's past is in its last vector and what it knows of it, and what is lost fades, as no eigenvalue
+of the matrix is above `STABLE`. The search keeps the best paths over time (M-algorithm: Anderson and Mohan,
 "Sequential coding algorithms", IEEE Trans. Commun. 32, 1984) and decides a fixed number of superframes later.
 
 Matrix prediction with vector quantisation is described in Gersho and Gray, "Vector Quantization and Signal
@@ -12,8 +14,8 @@ Compression", 1992, chapter 13.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -21,6 +23,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mlquant.core.errors import InputError, progress
+from mlquant.networks.dense import Layers
 from mlquant.quantisers import vq
 
 STABLE = 0.95  # largest magnitude of an eigenvalue of a predictor
@@ -29,17 +32,26 @@ _SEGMENTS = 256  # stretches of training that are searched at once
 _PATHS = 4  # kept over time in training
 _WAIT = 4  # superframes that its decisions wait for
 _ROUNDS = 3  # of training in a closed loop
+_WIDTH = 256  # of the hidden layers of the network of what is known beside
+_EPOCHS = 8  # of its first training
+_RATE = 1e-3
+_BATCH = 512
 _REFITS = 2  # of all codebooks to the same choices
+Choice = Callable[[np.ndarray], int]
 _GROUP = 16  # values that are looked at together where the least are sought
 
 
 @dataclass(frozen=True)
 class Superframes:
-    """A quantiser: `mean` [K], `predictor` [K, K], and codebooks [M, K] of the stages, float32."""
+    """A quantiser: `mean` [K], `predictor` [K, K], and codebooks [M, K] of the stages, float32.
+
+    The `layers` of a network are there where the prediction also depends on what is known beside: numbers [D].
+    """
 
     mean: np.ndarray
     predictor: np.ndarray
     codebooks: list[np.ndarray]
+    layers: Layers = field(default_factory=list)
 
     @property
     def bits(self) -> int:
@@ -51,27 +63,46 @@ class Superframes:
         """Half the squared norm of each entry, [M] a stage."""
         return [np.square(codebook).sum(axis=1) / 2 for codebook in self.codebooks]
 
+    def predicted(self, before: np.ndarray, known_before: np.ndarray | None, known: np.ndarray | None) -> np.ndarray:
+        """Predictions [S, P, K] after vectors [S, P, K], all less the mean; `known` [S, D] are the numbers beside."""
+        prediction = before @ self.predictor.T
+        if known is not None and self.layers:
+            share, more = self.told(known if known_before is None else known_before, known)
+            prediction = share[:, None] * prediction + more[:, None]
+        return prediction
+
+    def told(self, before: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The share [S, 1] of the matrix' prediction that is taken, and what is added [S, K], for numbers [S, D]."""
+        value = np.concatenate([before, known], axis=1)
+        for i, (W, b) in enumerate(self.layers):
+            value = (np.maximum(value, 0) if i else value) @ W.T + b
+        return 1 / (1 + np.exp(-value[:, :1])), value[:, 1:]
+
 
 class Search:
     """A search that takes a superframe at a time, of S streams at once, and returns what is decided.
 
-    `push` takes vectors [S, K] and returns the indices [S, stages] of the superframe `wait` before, or None as long as
-    there is none. `rest` returns those still to come, a list of [S, stages].
+    `push` takes vectors [S, K], and what is known beside [S, D]. It returns the indices [S, stages] of the superframe
+    `wait` before, or None as long as there is none. `rest` returns those still to come, a list of [S, stages]. It
+    decides for the path with the least squared error or, for one stream, that which `choose` returns of the paths. It
+    is given their vectors [P, wait + 1, K], the first of which is to be decided on.
     """
 
-    def __init__(self, quantiser: Superframes, paths: int, wait: int, streams: int = 1):
+    def __init__(self, quantiser: Superframes, paths: int, wait: int, streams: int = 1, choose: Choice | None = None):
         if paths < 1 or wait < 0:
             raise InputError(f"paths, wait: found {paths}, {wait}, expected at least 1 and 0")
-        self.quantiser, self.paths, self.wait = quantiser, paths, wait
+        self.quantiser, self.paths, self.wait, self.choose = quantiser, paths, wait, choose
         stages = len(quantiser.codebooks)
         self.state: np.ndarray = np.zeros((streams, 1, len(quantiser.mean)), np.float32)
         self.cost: np.ndarray = np.zeros((streams, 1), np.float32)
         self.tails: np.ndarray = np.zeros((streams, 1, 0, stages), np.int32)
+        self.vectors: np.ndarray = np.zeros((1, 0, len(quantiser.mean)), np.float32)  # to choose from
+        self.known: np.ndarray | None = None
 
-    def push(self, vectors: np.ndarray) -> np.ndarray | None:
+    def push(self, vectors: np.ndarray, known: np.ndarray | None = None) -> np.ndarray | None:
         q, S = self.quantiser, len(vectors)
         centred = (vectors - q.mean).astype(np.float32)
-        predicted = self.state @ q.predictor.T
+        predicted, self.known = q.predicted(self.state, self.known, known), known
         left = centred[:, None] - predicted  # [S, paths, K]
         cost = self.cost + np.square(left).sum(axis=2)
         parent = np.broadcast_to(np.arange(left.shape[1]), cost.shape)
@@ -96,16 +127,24 @@ class Search:
         self.tails = np.take_along_axis(self.tails, parent[:, :, None, None], axis=1)
         self.tails = np.concatenate([self.tails, chosen[:, :, None]], axis=2)
         self.cost = cost - cost[:, :1]
-        if self.tails.shape[2] <= self.wait:
-            return None
-        decided = self.tails[:, 0, 0]
-        # Paths of another past end here.
+        if self.choose:
+            self.vectors = np.concatenate([self.vectors[parent[0]], self.state[0, :, None] + q.mean], axis=1)
+        return self._decided() if self.tails.shape[2] > self.wait else None
+
+    def rest(self) -> list[np.ndarray]:
+        return [self._decided() for _ in range(self.tails.shape[2])]
+
+    def _decided(self) -> np.ndarray:
+        """Indices [S, stages] of the oldest superframe, which is taken off; paths of another past end here."""
+        best = 0
+        if self.choose:
+            alive = np.flatnonzero(np.isfinite(self.cost[0]))
+            best = alive[self.choose(self.vectors[alive])]
+            self.vectors = self.vectors[:, 1:]
+        decided = self.tails[:, best, 0]
         self.cost = np.where((self.tails[:, :, 0] == decided[:, None]).all(axis=2), self.cost, np.float32(np.inf))
         self.tails = self.tails[:, :, 1:]
         return decided
-
-    def rest(self) -> list[np.ndarray]:
-        return [self.tails[:, 0, i] for i in range(self.tails.shape[2])]
 
 
 def _least(values: np.ndarray, few: int) -> np.ndarray:
@@ -126,65 +165,106 @@ def _least(values: np.ndarray, few: int) -> np.ndarray:
 
 
 class Decoder:
-    """The decoder of one stream: `push` takes indices [stages] of a superframe, None if it is lost, to a vector [K]."""
+    """The decoder of one stream: `push` takes indices [stages] of a superframe, None if it is lost, to a vector [K].
+
+    It also takes what is known beside [D].
+    """
 
     def __init__(self, quantiser: Superframes):
         self.quantiser = quantiser
         self.state: np.ndarray = np.zeros(len(quantiser.mean), np.float32)
+        self.known: np.ndarray | None = None
 
-    def push(self, indices: np.ndarray | None) -> np.ndarray:
-        q = self.quantiser
-        self.state = q.predictor @ self.state
+    def push(self, indices: np.ndarray | None, known: np.ndarray | None = None) -> np.ndarray:
+        q, row = self.quantiser, None if known is None else known[None]
+        self.state, self.known = q.predicted(self.state[None, None], self.known, row)[0, 0], row
         if indices is not None:
             for codebook, entry in zip(q.codebooks, indices, strict=True):
                 self.state = self.state + codebook[entry]
         return self.state + q.mean
 
 
-def search(quantiser: Superframes, vectors: np.ndarray, paths: int, wait: int) -> np.ndarray:
-    """Indices [n, stages] of vectors [n, K], as a stream gives them."""
-    return _searched(quantiser, vectors[None], paths, wait)[0]
+def search(
+    quantiser: Superframes,
+    vectors: np.ndarray,
+    paths: int,
+    wait: int,
+    known: np.ndarray | None = None,
+    choose: Choice | None = None,
+) -> np.ndarray:
+    """Indices [n, stages] of vectors [n, K] with what is known beside [n, D], as a stream gives them."""
+    return _searched(quantiser, vectors[None], paths, wait, None if known is None else known[None], choose)[0]
 
 
-def _searched(quantiser: Superframes, streams: np.ndarray, paths: int, wait: int) -> np.ndarray:
+def _searched(
+    quantiser: Superframes,
+    streams: np.ndarray,
+    paths: int,
+    wait: int,
+    known: np.ndarray | None = None,
+    choose: Choice | None = None,
+) -> np.ndarray:
     """Indices [S, n, stages] of S streams [S, n, K]."""
-    searching = Search(quantiser, paths, wait, len(streams))
+    searching = Search(quantiser, paths, wait, len(streams), choose)
+    beside = [None] * streams.shape[1] if known is None else np.moveaxis(known, 1, 0)
     with threadpool_limits(1, user_api="blas"):  # with more threads sums may be others
-        found = [searching.push(streams[:, i]) for i in range(streams.shape[1])]
+        found = [searching.push(own, of_own) for own, of_own in zip(np.moveaxis(streams, 1, 0), beside, strict=True)]
     return np.stack([one for one in found if one is not None] + searching.rest(), axis=1)
 
 
-def quantised(quantiser: Superframes, streams: Sequence[np.ndarray], paths: int, wait: int) -> list[np.ndarray]:
+def quantised(
+    quantiser: Superframes,
+    streams: Sequence[np.ndarray],
+    paths: int,
+    wait: int,
+    known: Sequence[np.ndarray] | None = None,
+) -> list[np.ndarray]:
     """The vectors [n, K] of streams as a decoder has them: the fast way, for training.
 
     Many stretches are searched at once, each of which begins without a past.
     """
     length = 200
-    padded = [np.pad(one, ((0, -len(one) % length), (0, 0)), "edge") for one in streams if len(one)]
-    stretches = np.concatenate(padded).reshape(-1, length, len(quantiser.mean))
+
+    def stretched(each: Sequence[np.ndarray]) -> np.ndarray:
+        padded = [np.pad(one, ((0, -len(one) % length), (0, 0)), "edge") for one in each if len(one)]
+        return np.concatenate(padded).reshape(-1, length, padded[0].shape[1])
+
+    stretches, beside = stretched(streams), None if known is None else stretched(known)
     found = []
     for start in range(0, len(stretches), _SEGMENTS):
-        part = stretches[start : start + _SEGMENTS]
-        found.append(_decoded(quantiser, _searched(quantiser, part, paths, wait)) + quantiser.mean)
+        part = slice(start, start + _SEGMENTS)
+        of_part = None if beside is None else beside[part]
+        indices = _searched(quantiser, stretches[part], paths, wait, of_part)
+        found.append(_decoded(quantiser, indices, of_part) + quantiser.mean)
     together = np.concatenate(found).reshape(-1, len(quantiser.mean))
     starts = np.cumsum([0, *(len(one) + -len(one) % length for one in streams)])
     return [together[start : start + len(one)] for start, one in zip(starts, streams, strict=False)]
 
 
-def _decoded(quantiser: Superframes, indices: np.ndarray) -> np.ndarray:
+def _decoded(quantiser: Superframes, indices: np.ndarray, known: np.ndarray | None = None) -> np.ndarray:
     """Vectors [S, n, K], less the mean, of the indices [S, n, stages] of S streams."""
     S, n = indices.shape[:2]
     hat = vq.decode(indices.reshape(S * n, -1), quantiser.codebooks).reshape(S, n, -1)
-    for i in range(1, n):
-        hat[:, i] += hat[:, i - 1] @ quantiser.predictor.T
+    before, known_before = np.zeros((S, 1, hat.shape[2]), np.float32), None
+    for i in range(n):
+        now = None if known is None else known[:, i]
+        hat[:, i] += quantiser.predicted(before, known_before, now)[:, 0]
+        before, known_before = hat[:, i, None], now
     return hat
 
 
-def decode(quantiser: Superframes, indices: np.ndarray, lost: np.ndarray | None = None) -> np.ndarray:
-    """Vectors [n, K] float32 of indices [n, stages]; one that is `lost` [n] bool is its prediction alone."""
-    decoder = Decoder(quantiser)
-    gone = np.zeros(len(indices), bool) if lost is None else lost
-    return np.stack([decoder.push(None if lost else row) for row, lost in zip(indices, gone, strict=True)])
+def decode(
+    quantiser: Superframes, indices: np.ndarray, known: np.ndarray | None = None, lost: np.ndarray | None = None
+) -> np.ndarray:
+    """Vectors [n, K] float32 of indices [n, stages], and what is known beside [n, D].
+
+    A vector that is `lost` [n] bool is its prediction alone.
+    """
+    decoder, vectors = Decoder(quantiser), []
+    for i, row in enumerate(indices):
+        gone = lost is not None and lost[i]
+        vectors.append(decoder.push(None if gone else row, None if known is None else known[i]))
+    return np.stack(vectors)
 
 
 def stable(predictor: np.ndarray) -> np.ndarray:
@@ -211,39 +291,110 @@ class Stage:
 
 
 def train(
-    streams: Sequence[np.ndarray], stages: Sequence[Stage], *, predict: bool = True, threads: int = 1
+    streams: Sequence[np.ndarray],
+    stages: Sequence[Stage],
+    *,
+    predict: bool = True,
+    known: Sequence[np.ndarray] | None = None,
+    threads: int = 1,
 ) -> Superframes:
-    """Train a quantiser with so many stages on streams of vectors [n, K].
+    """Train a quantiser with so many stages on streams of vectors [n, K], and of what is known beside [n, D].
 
-    The predictor is first fitted to the vectors as they are. Then, a few times, the vectors are quantised in a closed
-    loop, predictor and codebooks are fitted to what a decoder has. Raises InputError for too few vectors.
+    The prediction is first fitted to the vectors as they are. Then, a few times, the vectors are quantised in a closed
+    loop, prediction and codebooks are fitted to what a decoder has. Raises InputError for too few vectors.
     """
     count, most = sum(map(len, streams)), max(stage.size for stage in stages)
     if count < most:
         raise InputError(f"superframes: {count} to train on, expected at least {most}, the entries of a codebook")
     mean = np.concatenate(list(streams)).mean(axis=0, dtype=np.float64).astype(np.float32)
     stretches = _stretches(streams)
+    beside = None if known is None or not predict else _stretches(known)
     centred = stretches - mean
     K = len(mean)
-    now, before = centred[:, 1:].reshape(-1, K), centred[:, :-1].reshape(-1, K)
-    predictor = fitted_predictor(now, before) if predict else np.zeros((K, K), np.float32)
-    codebooks, left = list[np.ndarray](), now - before @ predictor.T
+    now = centred[:, 1:].reshape(-1, K)
+    quantiser = Superframes(mean, np.zeros((K, K), np.float32), [])
+
+    def fitted(quantiser: Superframes, hat: np.ndarray, epochs: int) -> tuple[Superframes, np.ndarray]:
+        """The quantiser with a prediction fitted to quantised vectors, and what that leaves of the vectors [n, K]."""
+        past = hat[:, :-1].reshape(-1, K)
+        if beside is not None:
+            pairs = np.concatenate([beside[:, :-1], beside[:, 1:]], axis=2).reshape(len(past), -1)
+            return _fitted_beside(quantiser, now, past, pairs, epochs, stages[0].seed, threads)
+        if predict:
+            quantiser = replace(quantiser, predictor=fitted_predictor(now, past))
+        return quantiser, now - past @ quantiser.predictor.T
+
+    quantiser, left = fitted(quantiser, centred, _EPOCHS)
     for stage in stages:
         options: dict[str, Any] = {"seed": stage.seed, "stop": stage.stop, "threads": threads}
+        codebooks = quantiser.codebooks
         beam = codebooks and vq.train_beam(left, codebooks, stage.size, mbest=_PATHS, **options)
-        codebooks.append((beam or vq.train(left, stage.size, **options)).codebook)
-    quantiser = Superframes(mean, predictor, codebooks)
+        quantiser = replace(quantiser, codebooks=[*codebooks, (beam or vq.train(left, stage.size, **options)).codebook])
     for number in range(1, _ROUNDS + 1):
-        indices = _searched(quantiser, stretches, _PATHS, _WAIT)
-        hat = _decoded(quantiser, indices)
+        indices = _searched(quantiser, stretches, _PATHS, _WAIT, beside)
+        hat = _decoded(quantiser, indices, beside)
         progress(f"closed loop {number}: variance {np.square(centred - hat).mean():.5f}", done=number == _ROUNDS)
-        past = hat[:, :-1].reshape(-1, K)
-        if predict:
-            predictor = fitted_predictor(now, past)
-        left = now - past @ predictor.T
+        quantiser, left = fitted(quantiser, hat, _EPOCHS // 2)
         codebooks = _refitted(left, quantiser.codebooks, indices[:, 1:].reshape(len(now), -1))
-        quantiser = Superframes(mean, predictor, codebooks)
-    return Superframes(mean, predictor, [ordered(codebook) for codebook in quantiser.codebooks])
+        quantiser = replace(quantiser, codebooks=codebooks)
+    return replace(quantiser, codebooks=[ordered(codebook) for codebook in quantiser.codebooks])
+
+
+def _fitted_beside(
+    quantiser: Superframes, now: np.ndarray, past: np.ndarray, pairs: np.ndarray, epochs: int, seed: int, threads: int
+) -> tuple[Superframes, np.ndarray]:
+    """Matrix and network of a quantiser, trained on from what they are; and what they leave of vectors `now` [n, K].
+
+    They predict from quantised vectors `past` [n, K] and what is known beside of both, `pairs` [n, 2 D].
+    """
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    torch.manual_seed(seed)
+    K = now.shape[1]
+    matrix = torch.from_numpy(quantiser.predictor if quantiser.layers else fitted_predictor(now, past)).clone()
+    network = torch.nn.Sequential(
+        torch.nn.Linear(pairs.shape[1], _WIDTH),
+        torch.nn.ReLU(),
+        torch.nn.Linear(_WIDTH, _WIDTH),
+        torch.nn.ReLU(),
+        torch.nn.Linear(_WIDTH, 1 + K),
+    )
+    dense = [layer for layer in network if isinstance(layer, torch.nn.Linear)]
+    scale = torch.ones(1 + K)
+    scale[1:] = float(now.std())  # outputs of about one train the fastest
+    if quantiser.layers:
+        for layer, (W, b) in zip(dense, quantiser.layers, strict=True):
+            layer.weight.data, layer.bias.data = torch.from_numpy(W.copy()), torch.from_numpy(b.copy())
+        dense[-1].weight.data /= scale[:, None]
+        dense[-1].bias.data /= scale
+    matrix.requires_grad_()
+    optimiser = torch.optim.Adam([matrix, *network.parameters()], lr=_RATE)
+    x, y, known = (torch.from_numpy(np.ascontiguousarray(array)) for array in (past, now, pairs))
+
+    def left(chosen: torch.Tensor | slice) -> torch.Tensor:
+        told = network(known[chosen]) * scale
+        return y[chosen] - torch.sigmoid(told[:, :1]) * (x[chosen] @ matrix.T) - told[:, 1:]
+
+    batches = -(-len(now) // _BATCH)
+    for epoch in range(epochs):
+        order = torch.from_numpy(np.random.default_rng([seed, epoch]).permutation(len(now)))
+        for i, chosen in enumerate(torch.tensor_split(order, batches)):
+            for group in optimiser.param_groups:
+                group["lr"] = _RATE * (1 + np.cos(np.pi * (epoch + i / batches) / epochs)) / 2
+            loss = left(chosen).square().mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        with torch.no_grad():
+            matrix.copy_(torch.from_numpy(stable(matrix.numpy())))
+    with torch.no_grad():
+        rest = torch.cat([left(slice(i, i + 4096)) for i in range(0, len(now), 4096)]).numpy()
+        dense[-1].weight.mul_(scale[:, None])
+        dense[-1].bias.mul_(scale)
+    layers = [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in dense]
+    return replace(quantiser, predictor=matrix.detach().numpy().copy(), layers=layers), rest
 
 
 def _refitted(left: np.ndarray, codebooks: list[np.ndarray], chosen: np.ndarray) -> list[np.ndarray]:

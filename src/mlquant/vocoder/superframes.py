@@ -6,6 +6,8 @@ from functools import cache
 
 import numpy as np
 
+from mlquant.core.records import SAMPLE_RATE
+
 QUIETEST = 0.0  # dB; lower energies are quantised as this
 
 
@@ -33,3 +35,34 @@ def apart(vectors: np.ndarray, T: int) -> np.ndarray:
     """Frames [n T, k] of vectors [n, T k]: the inverse of `together`."""
     each = vectors.reshape(len(vectors), T, -1)
     return np.einsum("ij,nik->njk", over_time(T), each).reshape(len(each) * T, -1).astype(np.float32)
+
+
+def voicing_bits(voiced: np.ndarray, energy: np.ndarray, frames: int) -> np.ndarray:
+    """One bit [F / frames] for each `frames` frames: whether the louder of them are voiced; louder by 6 dB is 2."""
+    weight = 10.0 ** (energy.astype(np.float64) / 20)
+    signed = np.where(voiced > 0, weight, -weight).reshape(-1, frames)
+    return (signed.sum(axis=1) > 0).astype(np.int64)
+
+
+def beside(energy: np.ndarray, log2_f0: np.ndarray, voiced: np.ndarray) -> np.ndarray:
+    """What is sent beside the shapes of superframes, as numbers [n, 2 T + 3] about one.
+
+    Energies in dB, log2 of F0 in Hz and voicing are [n, T] each; of voicing the means of both halves are taken.
+    """
+    level = energy.mean(axis=1, keepdims=True)
+    halves = voiced.reshape(len(voiced), 2, -1).mean(axis=2)
+    parts = [(energy - level) / 20, level / 20 - 3, halves, log2_f0 - 7]
+    return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
+
+
+def side_of(b: np.ndarray, y: np.ndarray, T: int, voicing: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Energies in dB, log2 of F0 in Hz, and voicing as it is sent, float32 [n, T] each, of b [n T, 22] and y [n T, 79].
+
+    A bit of voicing stands for `voicing` frames.
+    """
+    from mlquant.vocoder.features import energy_dB
+
+    energy = energies(energy_dB(y))
+    sent = voicing_bits(b[:, 21], energy, voicing).repeat(voicing)
+    log2_f0 = np.log2(b[:, 20] * (SAMPLE_RATE / (2 * np.pi)))
+    return energy.reshape(-1, T), log2_f0.reshape(-1, T).astype(np.float32), sent.reshape(-1, T).astype(np.float32)
