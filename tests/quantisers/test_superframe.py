@@ -1,5 +1,7 @@
 """Superframes: search, decoder and training of the predictive matrix quantiser."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -101,6 +103,61 @@ def test_training_beats_no_prediction_and_nears_the_bound():
     # Of 8 bits for four elements a Gaussian of the innovation's variance, 1, keeps 2^-4; without prediction it is 2.8.
     assert errors[True] < 0.6 * errors[False]
     assert 1 / 16 < errors[True] < 3 / 16
+
+
+def told(count, seed):
+    """A first-order process [count, 3] that is moved by what is known beside [count, 2], and begins anew at times."""
+    rng = np.random.default_rng(seed)
+    known = np.stack([rng.normal(0, 1, count), rng.random(count) < 0.3], axis=1).astype(np.float32)
+    x = np.zeros((count, 3))
+    for i in range(1, count):
+        x[i] = 0.9 * x[i - 1] * (1 - known[i, 1]) + 3 * np.abs(known[i, 0]) + rng.normal(0, 0.3, 3)
+    return x.astype(np.float32), known
+
+
+def test_what_is_known_beside_takes_part_in_the_prediction():
+    streams, held = [told(4000, seed) for seed in range(2)], told(1000, 9)
+    errors = {}
+    for name, known in (("alone", None), ("told", [known for _, known in streams])):
+        q = superframe.train([x for x, _ in streams], [Stage(16)], known=known)
+        beside = held[1] if known else None
+        found = superframe.search(q, held[0], 4, 0, beside)
+        errors[name] = np.square(superframe.decode(q, found, beside) - held[0]).mean()
+        assert np.abs(np.linalg.eigvals(q.predictor)).max() <= superframe.STABLE + 1e-5
+    # Of the innovation, whose variance is 0.09, 4 bits for three elements keep about a quarter.
+    assert errors["told"] < 0.06 < 5 * errors["told"] < errors["alone"]
+    share, _ = q.told(held[1][:-1], held[1][1:])
+    anew = held[1][1:, 1] == 1
+    assert share[anew].mean() < 0.3 and share[~anew].mean() > 0.7  # the past is left where it does not matter
+
+
+def test_what_is_lost_fades_whatever_is_known_beside():
+    rng = np.random.default_rng(0)
+    network = [(rng.normal(0, 3, (7, 4)).astype(np.float32), np.zeros(7, np.float32))]
+    q = replace(quantiser(predict=0.9), layers=network)
+    known = rng.normal(0, 1, (80, 2)).astype(np.float32)
+    indices = superframe.search(q, moving(80, 6), 4, 0, known)
+    lost = np.arange(80) == 20
+    off = np.abs(superframe.decode(q, indices, known, lost) - superframe.decode(q, indices, known)).max(axis=1)
+    assert not off[:20].any() and off[20] > 0.1 and off[60] < 0.02 * off[20]
+
+
+@pytest.mark.parametrize("wait", [0, 2])
+def test_a_search_decides_for_the_path_that_is_chosen(wait):
+    q, x, given = quantiser(), moving(30, 6), []
+
+    def last(paths):
+        given.append(paths)
+        return len(paths) - 1
+
+    indices = superframe.search(q, x, 4, wait, choose=last)
+    assert len(indices) == len(given) == 30
+    assert [paths.shape[1] for paths in given] == [1 + wait] * (30 - wait) + [*range(wait, 0, -1)]
+    hat = superframe.decode(q, indices)
+    assert np.allclose(hat, [paths[-1, 0] for paths in given], atol=1e-4)
+    best = superframe.decode(q, superframe.search(q, x, 4, wait, choose=lambda paths: 0))
+    assert np.array_equal(best, superframe.decode(q, superframe.search(q, x, 4, wait)))
+    assert np.square(best - x).sum() < np.square(hat - x).sum()
 
 
 def test_the_quick_way_to_quantise_is_near_the_stream():

@@ -1,5 +1,6 @@
 """A small codec with tables drawn at random: its speech says nothing, its bits and bytes are those of a real one."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -25,9 +26,14 @@ def small_codec(frames=4, paths=4, wait=0, pitch=None, voicing_ms=20, seed=0):
         predictor = (0.5 * np.eye(width) + rng.normal(0, 0.02, (width, width))).astype(np.float32).T
         return Superframes(np.full(width, middle, np.float32), predictor, codebooks)
 
-    widths = [69 * frames + 1, 16, 79 * frames]
-    layers = [(rng.normal(0, 0.05, (b, a)).astype(np.float32), np.zeros(b, np.float32)) for a, b in pairwise(widths)]
+    def network(widths, spread):
+        return [
+            (rng.normal(0, spread, (b, a)).astype(np.float32), np.zeros(b, np.float32)) for a, b in pairwise(widths)
+        ]
+
+    layers = network([69 * frames + 1, 16, 79 * frames], 0.05)
     of_energy, of_shape = superframes(frames, 10, 50, [16]), superframes(20 * frames, 4, 0, [32, 8])
+    of_shape = replace(of_shape, layers=network([4 * frames + 6, 8, 1 + 20 * frames], 0.5))
     return Codec(frames, voicing_ms, pitch or sent_pitch(), of_energy, of_shape, layers, paths, wait, 1.2, -80.0)
 
 
