@@ -37,8 +37,10 @@ _EPOCHS = 8  # of its first training
 _RATE = 1e-3
 _BATCH = 512
 _REFITS = 2  # of all codebooks to the same choices
-Choice = Callable[[np.ndarray], int]
 _GROUP = 16  # values that are looked at together where the least are sought
+
+Choice = Callable[[np.ndarray], int]
+"""A function that chooses a path: it takes the vectors of all, and returns the index of one; see `Search`."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Superframes:
         value = np.concatenate([before, known], axis=1)
         for i, (W, b) in enumerate(self.layers):
             value = (np.maximum(value, 0) if i else value) @ W.T + b
-        return 1 / (1 + np.exp(-value[:, :1])), value[:, 1:]
+        return (1 + np.tanh(value[:, :1] / 2)) / 2, value[:, 1:]
 
 
 class Search:
