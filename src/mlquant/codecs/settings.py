@@ -13,7 +13,9 @@ from mlquant.vocoder.settings import Pitch
 from mlquant.vocoder.types import Floor, FLOOR_dB, Postfilter
 
 Paths = Annotated[int, Setting(help="paths that the search keeps over time", ge=1, le=256)]
-Wait = Annotated[int, Setting(help="superframes that must follow until energy is decided, and after that shape", ge=0, le=50)]
+Wait = Annotated[
+    int, Setting(help="superframes that must follow until energy is decided, and after that shape", ge=0, le=50)
+]
 
 
 class ContextSettings(Block):

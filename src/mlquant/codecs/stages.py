@@ -1,4 +1,4 @@
-"""The commands of codecs: training of the context network, the folder of a codec, encoder and decoder."""
+"""The commands of codecs: training of the context network, the folder of a codec, encoder, decoder, decoder in C."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from mlquant.core.stage import Aside, File, Json, Setting, stage
 
 Codec = Annotated[Path, File(help="folder of a codec, or its codec.json")]
 STANDARD = "; - is standard"
+EXPORTED = ("README.md", "Makefile", "codec.h", "codec.c", "dec.c", "tables.h", "tables.c")
+"""Files of a decoder in C."""
 
 
 @stage(
@@ -130,3 +132,17 @@ def dec(
     from mlquant.codecs import coding
 
     coding.decode_file(codec, bits, wav, bare=bare, lost=lost, ber=ber, seed=seed, stream=stream)
+
+
+@stage(out=EXPORTED, example="results/codecs/codec1200 -o codec1200_c")
+def export(
+    codec: Codec,
+    *,
+    out: Annotated[
+        Path, File(help="folder of the decoder in C: README.md tells how to use it", flag="--out", metavar="DIR")
+    ],
+) -> None:
+    """Write a decoder in C99 of a codec."""
+    from mlquant.codecs import export, files
+
+    export.write(out, *files.read(codec))
