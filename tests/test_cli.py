@@ -49,6 +49,7 @@ COMMANDS = [
         "assemble",
         "enc",
         "dec",
+        "export",
         "synth",
         "anchor",
         "measure",

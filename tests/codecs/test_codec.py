@@ -1,6 +1,7 @@
 """A codec over arrays and files: a stream is the whole file, the decoder needs the stream alone."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -158,6 +159,21 @@ def test_tables_that_no_codec_has_are_refused(tmp_path):
         (folder / "codec.json").write_text(json.dumps(told))
         with pytest.raises(InputError, match="c: is no codec written by mlquant"):
             files.read(folder)
+
+
+def test_a_codec_of_8_bits_is_a_quarter_as_large(tmp_path, voice):
+    small = small_codec(eight_bit=True)
+    for name, codec in (("small", small), ("large", replace(small, eight_bit=False))):
+        files.write(tmp_path / name, codec, {"name": name})
+    tables = {name: (tmp_path / name / "tables.safetensors").read_bytes() for name in ("small", "large")}
+    assert len(tables["small"]) < 0.5 * len(tables["large"])
+    stored = safetensors.numpy.load(tables["small"])
+    assert {table.dtype.name for table in stored.values() if table.ndim == 2 and len(table) > 1} >= {"int8"}
+    again, _ = files.read(tmp_path / "small")
+    assert np.allclose(again.shape.codebooks[0], small.shape.codebooks[0], rtol=1e-6)
+    fields = fields_of(again, [voice])
+    speech, off = speech_of(small, fields), speech_of(again, fields).astype(int) - speech_of(small, fields)
+    assert np.abs(off).max() <= 2 < np.abs(speech).max()
 
 
 def test_lost_superframes_are_concealed(codec, voice):

@@ -22,6 +22,7 @@ CODECS = {
     "80 ms": {"frames": 8, "pitch": sent_pitch(every_ms=80), "voicing_ms": 40},
     "plain pitch": {"pitch": sent_pitch(every_ms=20, offsets=[])},
     "nothing beside": {},
+    "8 bits": {"eight_bit": True},
 }
 
 

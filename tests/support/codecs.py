@@ -7,7 +7,8 @@ import numpy as np
 
 from mlquant.codecs import files
 from mlquant.codecs.codec import Codec, decode, encode
-from mlquant.quantisers.superframe import Superframes, ordered
+from mlquant.networks import dense
+from mlquant.quantisers.superframe import Superframes, ordered, rounded
 from mlquant.vocoder import settings
 from mlquant.vocoder.pitch import Pitch
 
@@ -17,7 +18,7 @@ def sent_pitch(**changes):
     return Pitch(**settings.Pitch(**changes).model_dump())
 
 
-def small_codec(frames=4, paths=4, wait=0, pitch=None, voicing_ms=20, seed=0):
+def small_codec(frames=4, paths=4, wait=0, pitch=None, voicing_ms=20, seed=0, eight_bit=False):
     rng = np.random.default_rng(seed)
 
     def superframes(width, spread, middle, sizes):
@@ -34,7 +35,11 @@ def small_codec(frames=4, paths=4, wait=0, pitch=None, voicing_ms=20, seed=0):
     layers = network([69 * frames + 1, 16, 79 * frames], 0.05)
     of_energy, of_shape = superframes(frames, 10, 50, [16]), superframes(20 * frames, 4, 0, [32, 8])
     of_shape = replace(of_shape, layers=network([4 * frames + 6, 8, 1 + 20 * frames], 0.5))
-    return Codec(frames, voicing_ms, pitch or sent_pitch(), of_energy, of_shape, layers, paths, wait, 1.2, -80.0)
+    if eight_bit:
+        of_energy, of_shape = rounded(of_energy), rounded(of_shape)
+        layers = [(dense.rounded(W, 1), b) for W, b in layers]
+    pitch = pitch or sent_pitch()
+    return Codec(frames, voicing_ms, pitch, of_energy, of_shape, layers, paths, wait, 1.2, -80.0, eight_bit)
 
 
 def coded(codec, speech):

@@ -34,7 +34,7 @@ class Codec:
     """A codec; superframes have T = `frames` frames, voicing has a bit for each `voicing_ms`.
 
     The searches of shape and energy keep `paths` paths and decide `wait` superframes later. The floor of amplitudes in
-    dB is that of the features.
+    dB is that of the features. With `eight_bit` its tables are written with 8 bits a number.
     """
 
     frames: int
@@ -47,6 +47,7 @@ class Codec:
     wait: int
     postfilter: float
     floor_dB: float
+    eight_bit: bool = False
 
     @property
     def voicing_frames(self) -> int:

@@ -5,7 +5,7 @@ The C decoder does what `codec.decode` does, in float32; the fixed part lies in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from mlquant.codecs.codec import Codec
 from mlquant.core import disk
 from mlquant.core.records import FRAME
-from mlquant.networks.dense import Layers
+from mlquant.networks.dense import Layers, eight_bit
 from mlquant.quantisers.superframe import Superframes
 from mlquant.vocoder.features import B_HZ, Y_HZ
 from mlquant.vocoder.superframes import over_time
@@ -40,11 +40,15 @@ def _told(codec: Codec) -> dict[str, str]:
     T, layers = codec.frames, [*codec.layers, *codec.shape.layers]
     matrices = [codec.energy.predictor, codec.shape.predictor, *(W for W, _ in layers)]
     vectors = [codec.energy.mean, codec.shape.mean, *(b for _, b in layers)]
-    tables = sum(array.size for array in (*matrices, *vectors, *codec.energy.codebooks, *codec.shape.codebooks))
+    of_matrices = sum(array.size for array in (*matrices, *codec.energy.codebooks, *codec.shape.codebooks))
+    of_vectors = sum(array.size for array in vectors)
+    if codec.eight_bit:
+        books = [*codec.energy.codebooks, *codec.shape.codebooks]
+        of_vectors += sum(len(array) for array in matrices) + sum(array.shape[1] for array in books)
     state = (T + 20 * T + 2 * T + 3) + 2 * 24 * T + 8 + 80 + 2 * _widest(codec) + 79 * T + 2 * _FFT
     return {
         "bit_rate": f"{codec.bit_rate:g}",
-        "tables_kB": f"{4 * tables / 1000:.0f}",
+        "tables_kB": f"{((1 if codec.eight_bit else 4) * of_matrices + 4 * of_vectors) / 1000:.0f}",
         "struct_kB": f"{4 * state / 1000:.0f}",
         "millions": f"{sum(array.size for array in matrices) * 100 / T / 1e6:.1f}",
         "bits": str(codec.bits),
@@ -74,6 +78,7 @@ def _header(codec: Codec, codec_hash: str) -> str:
         "NETWORK_LAYERS": len(codec.layers),
         "WIDEST": _widest(codec),
         "POSTFILTER": _number(codec.postfilter),
+        "EIGHT_BIT": int(codec.eight_bit),
     }
     return "\n".join(
         [
@@ -85,20 +90,21 @@ def _header(codec: Codec, codec_hash: str) -> str:
             "",
             *(f"#define MLQ_{name} {value}" for name, value in constants.items()),
             "",
-            "typedef float mlq_number;",
+            f"typedef {'int8_t' if codec.eight_bit else 'float'} mlq_number;",
             "",
             "typedef struct {",
             "    int inputs, outputs;",
-            "    const mlq_number *weight; /* [outputs][inputs] */",
-            "    const float *bias;        /* [outputs] */",
+            "    const mlq_number *weight; /* [outputs][inputs], times scale[outputs] if that is there */",
+            "    const float *scale, *bias; /* [outputs] */",
             "} mlq_layer;",
             "",
             "typedef struct {",
             "    int width, stages;",
             "    const int *bits;            /* [stages] */",
             "    const float *mean;          /* [width] */",
-            "    const mlq_number *predictor; /* [width][width] */",
-            "    const mlq_number *codebooks; /* of all stages, [2^bits][width] each */",
+            "    const mlq_number *predictor; /* [width][width], times predictor_scale[width] if that is there */",
+            "    const mlq_number *codebooks; /* of all stages, [2^bits][width] each, times scales[width] of each */",
+            "    const float *predictor_scale, *codebook_scales;",
             "} mlq_quantiser;",
             "",
             "extern const mlq_quantiser mlq_of_energy, mlq_of_shape;",
@@ -117,9 +123,9 @@ def _header(codec: Codec, codec_hash: str) -> str:
 
 def _tables(codec: Codec) -> Iterator[str]:
     for name, quantiser in (("energy", codec.energy), ("shape", codec.shape)):
-        yield from _quantiser(name, quantiser)
-    yield from _network("side", codec.shape.layers)
-    yield from _network("network", codec.layers)
+        yield from _quantiser(name, quantiser, codec.eight_bit)
+    for name, layers in (("side", codec.shape.layers), ("network", codec.layers)):
+        yield from _network(name, layers, codec.eight_bit)
     yield _array("double mlq_levels", codec.pitch.levels, repr)
     yield _array("double mlq_offsets", codec.pitch.offsets or [0.0], repr)
     yield _array("float mlq_over_time", over_time(codec.frames).ravel())
@@ -132,25 +138,35 @@ def _tables(codec: Codec) -> Iterator[str]:
     yield _array("float mlq_sine", np.sin(angle))
 
 
-def _quantiser(name: str, quantiser: Superframes) -> Iterator[str]:
+def _quantiser(name: str, quantiser: Superframes, small: bool) -> Iterator[str]:
     bits = [len(codebook).bit_length() - 1 for codebook in quantiser.codebooks]
     yield _array(f"int {name}_bits", bits, str, static=True)
     yield _array(f"float {name}_mean", quantiser.mean, static=True)
-    yield _array(f"mlq_number {name}_predictor", quantiser.predictor.ravel(), static=True)
-    yield _array(f"mlq_number {name}_codebooks", np.concatenate(quantiser.codebooks).ravel(), static=True)
-    yield (
-        f"const mlq_quantiser mlq_of_{name} = {{{len(quantiser.mean)}, {len(bits)}, {name}_bits, {name}_mean, "
-        f"{name}_predictor, {name}_codebooks}};"
-    )
+    yield from _numbers(f"{name}_predictor", [quantiser.predictor], 1, small)
+    yield from _numbers(f"{name}_codebooks", quantiser.codebooks, 0, small)
+    parts = [len(quantiser.mean), len(bits), *(f"{name}_{part}" for part in ("bits", "mean", "predictor", "codebooks"))]
+    parts += [f"{name}_{part}_scale" if small else 0 for part in ("predictor", "codebooks")]
+    yield f"const mlq_quantiser mlq_of_{name} = {{{', '.join(map(str, parts))}}};"
 
 
-def _network(name: str, layers: Layers) -> Iterator[str]:
+def _network(name: str, layers: Layers, small: bool) -> Iterator[str]:
     rows = []
     for i, (W, b) in enumerate(layers):
-        yield _array(f"mlq_number {name}_weight{i}", W.ravel(), static=True)
+        yield from _numbers(f"{name}_weight{i}", [W], 1, small)
         yield _array(f"float {name}_bias{i}", b, static=True)
-        rows.append(f"    {{{W.shape[1]}, {W.shape[0]}, {name}_weight{i}, {name}_bias{i}}},")
-    yield "\n".join([f"const mlq_layer mlq_{name}[] = {{", *(rows or ["    {0, 0, 0, 0},"]), "};"])
+        scale = f"{name}_weight{i}_scale" if small else 0
+        rows.append(f"    {{{W.shape[1]}, {W.shape[0]}, {name}_weight{i}, {scale}, {name}_bias{i}}},")
+    yield "\n".join([f"const mlq_layer mlq_{name}[] = {{", *(rows or ["    {0, 0, 0, 0, 0},"]), "};"])
+
+
+def _numbers(name: str, tables: Sequence[np.ndarray], axis: int, small: bool) -> Iterator[str]:
+    """Tables one after the other and, where they have 8 bits, their scales."""
+    if small:
+        wholes, scales = zip(*(eight_bit(table, axis) for table in tables), strict=True)
+        yield _array(f"mlq_number {name}", np.concatenate(wholes).ravel(), str, static=True)
+        yield _array(f"float {name}_scale", np.concatenate([scale.ravel() for scale in scales]), static=True)
+    else:
+        yield _array(f"mlq_number {name}", np.concatenate(tables).ravel(), static=True)
 
 
 def _number(value: float) -> str:

@@ -17,7 +17,7 @@ from mlquant.core import blocks, disk, records
 from mlquant.core.errors import InputError
 from mlquant.networks import context
 from mlquant.networks.context import Streams
-from mlquant.networks.dense import Layers
+from mlquant.networks.dense import Layers, eight_bit
 from mlquant.quantisers import superframe
 from mlquant.quantisers.files import (
     layers_of,
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 DESCRIPTION, TABLES = "codec.json", "tables.safetensors"
 _FORMAT = 1
+_OWN = ("frames", "voicing_ms", "paths", "wait", "postfilter", "floor_dB", "eight_bit")
+_SCALE = ".scale"  # ends the name of the scales of a table that has 8 bits
 _END = 16000  # samples at the end of each file, by which bits are judged
 _PATHS, _WAIT = 8, 2  # of the search that quantises the training set
 
@@ -45,7 +47,7 @@ _PATHS, _WAIT = 8, 2  # of the search that quantises the training set
 def settings_of(codec: Codec) -> dict[str, Any]:
     """What a codec has besides tables, as it is in codec.json."""
     pitch = {name: getattr(codec.pitch, name) for name in ("every_ms", "bits", "lowest", "highest", "wait")}
-    own = {name: getattr(codec, name) for name in ("frames", "voicing_ms", "paths", "wait", "postfilter", "floor_dB")}
+    own = {name: getattr(codec, name) for name in _OWN}
     return own | {"pitch": pitch | {"offsets": [*codec.pitch.offsets]}}
 
 
@@ -60,7 +62,7 @@ def assembled(asked: Assembled, energy: Superframes, shape: Superframes, layers:
 def _codec_of(settings: dict[str, Any], energy: Superframes, shape: Superframes, layers: Layers) -> Codec:
     """The same; ValueError for what does not fit."""
     pitch = Pitch(**settings["pitch"])
-    own = {name: settings[name] for name in ("frames", "voicing_ms", "paths", "wait", "postfilter", "floor_dB")}
+    own = {name: settings[name] for name in _OWN}
     T = own["frames"]
     widths = {"energy": (len(energy.mean), T), "shape": (len(shape.mean), 20 * T)}
     if shape.layers:
@@ -96,6 +98,8 @@ def write(folder: Path, codec: Codec, about: dict[str, Any], costs: Sequence[flo
     tensors = {f"{name}.{table}": array for name, one in (("energy", codec.energy), ("shape", codec.shape))
                for table, array in tensors_of(one).items()}  # fmt: skip
     tensors |= {f"network.{name}": array for name, array in tensors_of_layers(codec.layers).items()}
+    if codec.eight_bit:
+        tensors = _shrunk(tensors)
     tables = saved(tensors)
     settings = settings_of(codec)
     described = {
@@ -138,7 +142,7 @@ def read(folder: Path) -> tuple[Codec, str]:
         if found != described["hash"]:
             raise ValueError(f"the files have the hash {found[:16]}, expected {str(described['hash'])[:16]}")
         parts: dict[str, dict[str, np.ndarray]] = {"energy": {}, "shape": {}, "network": {}}
-        for name, array in safetensors.numpy.load(tables).items():
+        for name, array in _grown(safetensors.numpy.load(tables)).items():
             part, _, table = name.partition(".")
             parts[part][table] = array
         of = (superframes_of(parts["energy"]), superframes_of(parts["shape"]), layers_of(parts["network"]))
@@ -148,6 +152,28 @@ def read(folder: Path) -> tuple[Codec, str]:
         reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)[:300]
         raise InputError(f"{folder}: is no codec written by mlquant ({reason})") from None
     return codec, found
+
+
+def scale_axis(name: str) -> int:
+    """The axis along which a table has one scale: codebooks have one for each element, matrices one for each row."""
+    return 0 if "codebook" in name else 1
+
+
+def _shrunk(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Tables of two dimensions as int8 with their scales; those of one as they are."""
+    shrunk = {}
+    for name, table in tensors.items():
+        if table.ndim == 2:
+            shrunk[name], shrunk[name + _SCALE] = eight_bit(table, scale_axis(name))
+        else:
+            shrunk[name] = table
+    return shrunk
+
+
+def _grown(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Tables float32 of those as they are written."""
+    scaled = {name: table * tensors[name + _SCALE] for name, table in tensors.items() if name + _SCALE in tensors}
+    return {name: scaled.get(name, table) for name, table in tensors.items() if not name.endswith(_SCALE)}
 
 
 # The context network

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field
 from mlquant.core.blocks import Block, Positive, number
 from mlquant.core.stage import Setting
 from mlquant.networks.types import Seed, Share, Threads
+from mlquant.quantisers.settings import EightBit
 from mlquant.vocoder.settings import Pitch
 from mlquant.vocoder.types import Floor, FLOOR_dB, Postfilter
 
@@ -50,6 +51,7 @@ class Coding(Voicing):
     paths: Paths = 16
     wait: Wait = 0
     postfilter: Postfilter = 1.2
+    eight_bit: EightBit = False
 
 
 class Codec(Coding):
@@ -68,6 +70,7 @@ class TrainContext(ContextSettings, Voicing):
     """What `mlquant train-context` takes; the workflow writes it from a codec."""
 
     frames: Annotated[int, Setting(help="frames of 10 ms in a superframe", gt=0, le=8)]
+    eight_bit: EightBit = False
 
 
 class Assembled(Coding):

@@ -8,8 +8,8 @@ records of the superframe before, of this one and of the one after, and gives wh
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlquant.core.errors import InputError, log, progress
-from mlquant.networks.dense import Layers
+from mlquant.networks.dense import Layers, rounded
 from mlquant.vocoder.superframes import apart
 
 if TYPE_CHECKING:
@@ -102,10 +102,10 @@ def train(
 ) -> tuple[Layers, list[tuple]]:
     """Train on streams of records [n, 23 T] with their spectra y [n T, 79] in dB; the layers, and losses by epoch.
 
-    It is trained for `epochs` on exact records, then for `finetune` epochs on quantised ones, as the settings say; the
-    held-out streams are of both kinds too. The loss is the mean squared error of amplitudes to the power 0.46, at the
-    level of the frame. A checkpoint in `folder` that was made with the same settings and data is continued. Raises
-    InputError when a loss is not finite.
+    It is trained for `epochs` on exact records, then for `finetune` epochs on quantised ones, as the settings say, then
+    with weights rounded to 8 bits if `eight_bit` is set; the held-out streams are of both kinds too. The loss is the
+    mean squared error of amplitudes to the power 0.46, at the level of the frame. A checkpoint in `folder` that was
+    made with the same settings and data is continued. Raises InputError when a loss is not finite.
     """
     import torch
 
@@ -134,12 +134,13 @@ def train(
         order = np.random.default_rng([settings["seed"], epoch]).permutation(count)
         torch.manual_seed(settings["seed"] * 1_000_003 + epoch)  # what is dropped follows from the epoch
         network.train()
+        through = partial(_rounded_through, network) if phase and settings["eight_bit"] else network
         total = 0.0
         for i, chosen in enumerate(np.array_split(order, batches)):
             done = (epoch - 1 - begun + i / batches) / length
             for group in optimiser.param_groups:
                 group["lr"] = settings["lr"] * 0.5**phase * (1 + np.cos(np.pi * done)) / 2
-            value = _loss(network, data[0], *(array[chosen] for array in data[1:]))
+            value = _loss(through, data[0], *(array[chosen] for array in data[1:]))
             optimiser.zero_grad()
             value.backward()
             optimiser.step()
@@ -147,7 +148,7 @@ def train(
         network.eval()
         with torch.no_grad():
             parts = [slice(i, i + 4096) for i in range(0, len(held[1]), 4096)]
-            losses = [_loss(network, held[0], *(array[part] for array in held[1:])).item() for part in parts]
+            losses = [_loss(through, held[0], *(array[part] for array in held[1:])).item() for part in parts]
         each = [len(held[1][part]) for part in parts]
         curve.append((epoch, total / count, float(np.average(losses, weights=each)) if parts else 0.0))
         if not np.isfinite(curve[-1]).all():
@@ -159,8 +160,22 @@ def train(
         run = {"identity": identity, "curve": curve, "seconds": 0.0}
         training._save_checkpoint(checkpoint, run, network, optimiser)  # type: ignore[arg-type]
     checkpoint.unlink(missing_ok=True)
-    dense = [layer for layer in network if isinstance(layer, torch.nn.Linear)]
-    return [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in dense], curve
+    linear = [layer for layer in network if isinstance(layer, torch.nn.Linear)]
+    layers = [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in linear]
+    return [(rounded(W, 1), b) for W, b in layers] if settings["eight_bit"] else layers, curve
+
+
+def _rounded_through(network: torch.nn.Sequential, x: torch.Tensor) -> torch.Tensor:
+    """Outputs of a network whose weights are rounded to 8 bits; their gradients are those of the weights themselves."""
+    import torch
+
+    for layer in network:
+        if isinstance(layer, torch.nn.Linear):
+            off = rounded(layer.weight.detach().numpy(), 1) - layer.weight.detach().numpy()
+            x = torch.nn.functional.linear(x, layer.weight + torch.from_numpy(off), layer.bias)
+        else:
+            x = layer(x)
+    return x
 
 
 def _together(streams: Streams) -> tuple[np.ndarray, ...]:
@@ -192,7 +207,11 @@ def _network(widths: list[int], dropout: float) -> torch.nn.Sequential:
 
 
 def _loss(
-    network: torch.nn.Sequential, records: np.ndarray, places: np.ndarray, targets: np.ndarray, levels: np.ndarray
+    network: Callable[[torch.Tensor], torch.Tensor],
+    records: np.ndarray,
+    places: np.ndarray,
+    targets: np.ndarray,
+    levels: np.ndarray,
 ) -> torch.Tensor:
     import torch
 

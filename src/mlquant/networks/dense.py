@@ -112,6 +112,19 @@ def _through(layers: Layers, x: np.ndarray) -> np.ndarray:
     return output
 
 
+def eight_bit(table: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """A table of two dimensions as int8, and the scales float32, along `axis` of length 1, by which to multiply it."""
+    scale = np.abs(table).max(axis=axis, keepdims=True).astype(np.float32) / np.float32(127)
+    scale[scale == 0] = 1
+    return np.rint(table / scale).astype(np.int8), scale
+
+
+def rounded(table: np.ndarray, axis: int) -> np.ndarray:
+    """A table of two dimensions, float32, as it is after `eight_bit`."""
+    whole, scale = eight_bit(table, axis)
+    return whole * scale
+
+
 def constrained(latents: np.ndarray) -> np.ndarray:
     """Latents [F, d] with symbols of magnitude above 1 scaled to 1; InputError for an odd d."""
     if latents.shape[1] % 2:

@@ -27,7 +27,7 @@ from mlquant.networks.settings import NetworkSettings
 from mlquant.plan.config import own_files
 from mlquant.plan.records import WITH_SIDECAR, recorded
 from mlquant.quantisers import stages as quantisers
-from mlquant.quantisers.settings import Superframe
+from mlquant.quantisers.settings import OfSuperframes, Superframe
 from mlquant.speech import stages as speech
 from mlquant.speech.settings import (
     AS_IT_IS,
@@ -471,7 +471,8 @@ class Graph:
         """A quantiser of kind superframe, trained for a codec."""
         quantiser = self.config.quantisers[name]
         assert isinstance(quantiser, Superframe)  # others are refused
-        settings = quantiser.model_dump(include={"of", "frames", "stages", "predict"}) | {"held_out": HELD_OUT}
+        settings = quantiser.model_dump(include={*OfSuperframes.model_fields, "stages"})
+        settings |= {"held_out": HELD_OUT, "eight_bit": codec.eight_bit}
         b, y = self.tracked(codec)
         return self.add(quantisers.vq_superframe, name, settings, settings, features=b, targets=y)
 
@@ -481,7 +482,9 @@ class Graph:
         b, y = self.tracked(codec)
         energy, shape = (self.superframes(one, codec).file("tables.safetensors") for one in (codec.energy, codec.shape))
         frames = self.config.superframe(codec)
-        network = codec.network.model_dump() | {"frames": frames, "voicing_ms": codec.voicing_ms}
+        network = (
+            codec.network.model_dump() | codec.model_dump(include={"voicing_ms", "eight_bit"}) | {"frames": frames}
+        )
         trained = self.add(
             codecs.train_context, name, network, network, features=b, targets=y, energy=energy, shape=shape
         )

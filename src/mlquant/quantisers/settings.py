@@ -115,6 +115,11 @@ class Predictive(VectorQuantiser):
     ] = None
 
 
+EightBit = Annotated[
+    bool, Setting(help="tables have 8 bits a number, and scales: a decoder for a small machine is a quarter as large")
+]
+
+
 class OfSuperframes(Block):
     """What a quantiser of superframes quantises, and how."""
 
@@ -124,6 +129,10 @@ class OfSuperframes(Block):
     ]
     frames: Annotated[Frames, Setting(help="frames of 10 ms in a superframe")] = 4
     predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
+    hidden: Annotated[
+        list[Annotated[int, Setting(gt=0, le=4096)]],
+        Setting(help="widths of the hidden layers of the network by which energy, pitch and voicing predict shapes"),
+    ] = [256, 256]
 
 
 class Superframe(OfSuperframes, VectorQuantiser):
@@ -149,6 +158,7 @@ class SuperframeSettings(OfSuperframes):
 
     stages: Annotated[list[CodebookStage], Field(min_length=1), Setting(help="its stages: size, stop and seed of each")]
     held_out: Annotated[float, Setting(help="share of each file, at its end, that is not trained on", ge=0, lt=1)] = 0.0
+    eight_bit: EightBit = False
 
 
 KINDS = {get_args(block.model_fields["kind"].annotation)[0]: block for block in VectorQuantiser.__subclasses__()}

@@ -17,12 +17,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from mlquant.core.errors import InputError, progress
+from mlquant.networks import dense
 from mlquant.networks.dense import Layers
 from mlquant.quantisers import vq
 
@@ -32,8 +34,7 @@ _SEGMENTS = 256  # stretches of training that are searched at once
 _PATHS = 4  # kept over time in training
 _WAIT = 4  # superframes that its decisions wait for
 _ROUNDS = 3  # of training in a closed loop
-_WIDTH = 256  # of the hidden layers of the network of what is known beside
-_EPOCHS = 8  # of its first training
+_EPOCHS = 8  # of the first training of the network of what is known beside
 _RATE = 1e-3
 _BATCH = 512
 _REFITS = 2  # of all codebooks to the same choices
@@ -298,12 +299,15 @@ def train(
     *,
     predict: bool = True,
     known: Sequence[np.ndarray] | None = None,
+    hidden: Sequence[int] = (256, 256),
+    eight_bit: bool = False,
     threads: int = 1,
 ) -> Superframes:
     """Train a quantiser with so many stages on streams of vectors [n, K], and of what is known beside [n, D].
 
     The prediction is first fitted to the vectors as they are. Then, a few times, the vectors are quantised in a closed
-    loop, prediction and codebooks are fitted to what a decoder has. Raises InputError for too few vectors.
+    loop, prediction and codebooks are fitted to what a decoder has. `hidden` are the widths of the network of what is
+    known; with `eight_bit` the tables are rounded in each round. Raises InputError for too few vectors.
     """
     count, most = sum(map(len, streams)), max(stage.size for stage in stages)
     if count < most:
@@ -319,12 +323,17 @@ def train(
     def fitted(quantiser: Superframes, hat: np.ndarray, epochs: int) -> tuple[Superframes, np.ndarray]:
         """The quantiser with a prediction fitted to quantised vectors, and what that leaves of the vectors [n, K]."""
         past = hat[:, :-1].reshape(-1, K)
-        if beside is not None:
-            pairs = np.concatenate([beside[:, :-1], beside[:, 1:]], axis=2).reshape(len(past), -1)
-            return _fitted_beside(quantiser, now, past, pairs, epochs, stages[0].seed, threads)
-        if predict:
-            quantiser = replace(quantiser, predictor=fitted_predictor(now, past))
-        return quantiser, now - past @ quantiser.predictor.T
+        if beside is None:
+            if predict:
+                quantiser = replace(quantiser, predictor=fitted_predictor(now, past))
+            quantiser = rounded(quantiser) if eight_bit else quantiser
+            return quantiser, now - past @ quantiser.predictor.T
+        pairs = [part.reshape(len(past), -1) for part in (beside[:, :-1], beside[:, 1:])]
+        quantiser = _fitted_beside(
+            quantiser, now, past, np.concatenate(pairs, axis=1), hidden, epochs, stages[0].seed, threads
+        )
+        quantiser = rounded(quantiser) if eight_bit else quantiser
+        return quantiser, now - quantiser.predicted(past[:, None], *pairs)[:, 0]
 
     quantiser, left = fitted(quantiser, centred, _EPOCHS)
     for stage in stages:
@@ -339,15 +348,34 @@ def train(
         quantiser, left = fitted(quantiser, hat, _EPOCHS // 2)
         codebooks = _refitted(left, quantiser.codebooks, indices[:, 1:].reshape(len(now), -1))
         quantiser = replace(quantiser, codebooks=codebooks)
+        quantiser = rounded(quantiser) if eight_bit else quantiser
     return replace(quantiser, codebooks=[ordered(codebook) for codebook in quantiser.codebooks])
 
 
-def _fitted_beside(
-    quantiser: Superframes, now: np.ndarray, past: np.ndarray, pairs: np.ndarray, epochs: int, seed: int, threads: int
-) -> tuple[Superframes, np.ndarray]:
-    """Matrix and network of a quantiser, trained on from what they are; and what they leave of vectors `now` [n, K].
+def rounded(quantiser: Superframes) -> Superframes:
+    """The quantiser as it is with tables of 8 bits: with a scale a row of matrices, and one an element of codebooks."""
+    return replace(
+        quantiser,
+        predictor=stable(dense.rounded(quantiser.predictor, 1)),
+        codebooks=[dense.rounded(codebook, 0) for codebook in quantiser.codebooks],
+        layers=[(dense.rounded(W, 1), b) for W, b in quantiser.layers],
+    )
 
-    They predict from quantised vectors `past` [n, K] and what is known beside of both, `pairs` [n, 2 D].
+
+def _fitted_beside(
+    quantiser: Superframes,
+    now: np.ndarray,
+    past: np.ndarray,
+    pairs: np.ndarray,
+    hidden: Sequence[int],
+    epochs: int,
+    seed: int,
+    threads: int,
+) -> Superframes:
+    """The quantiser with its matrix and network trained on from what they are.
+
+    They predict vectors `now` [n, K] from quantised vectors `past` [n, K] and what is known beside of both, `pairs`
+    [n, 2 D].
     """
     import torch
 
@@ -356,26 +384,20 @@ def _fitted_beside(
     torch.manual_seed(seed)
     K = now.shape[1]
     matrix = torch.from_numpy(quantiser.predictor if quantiser.layers else fitted_predictor(now, past)).clone()
-    network = torch.nn.Sequential(
-        torch.nn.Linear(pairs.shape[1], _WIDTH),
-        torch.nn.ReLU(),
-        torch.nn.Linear(_WIDTH, _WIDTH),
-        torch.nn.ReLU(),
-        torch.nn.Linear(_WIDTH, 1 + K),
-    )
-    dense = [layer for layer in network if isinstance(layer, torch.nn.Linear)]
+    linear = [torch.nn.Linear(*widths) for widths in pairwise([pairs.shape[1], *hidden, 1 + K])]
+    network = torch.nn.Sequential(*(part for layer in linear for part in (layer, torch.nn.ReLU())))[:-1]
     scale = torch.ones(1 + K)
     scale[1:] = float(now.std())  # outputs of about one train the fastest
     if quantiser.layers:
-        for layer, (W, b) in zip(dense, quantiser.layers, strict=True):
+        for layer, (W, b) in zip(linear, quantiser.layers, strict=True):
             layer.weight.data, layer.bias.data = torch.from_numpy(W.copy()), torch.from_numpy(b.copy())
-        dense[-1].weight.data /= scale[:, None]
-        dense[-1].bias.data /= scale
+        linear[-1].weight.data /= scale[:, None]
+        linear[-1].bias.data /= scale
     matrix.requires_grad_()
     optimiser = torch.optim.Adam([matrix, *network.parameters()], lr=_RATE)
     x, y, known = (torch.from_numpy(np.ascontiguousarray(array)) for array in (past, now, pairs))
 
-    def left(chosen: torch.Tensor | slice) -> torch.Tensor:
+    def left(chosen: torch.Tensor) -> torch.Tensor:
         told = network(known[chosen]) * scale
         return y[chosen] - torch.sigmoid(told[:, :1]) * (x[chosen] @ matrix.T) - told[:, 1:]
 
@@ -392,11 +414,10 @@ def _fitted_beside(
         with torch.no_grad():
             matrix.copy_(torch.from_numpy(stable(matrix.numpy())))
     with torch.no_grad():
-        rest = torch.cat([left(slice(i, i + 4096)) for i in range(0, len(now), 4096)]).numpy()
-        dense[-1].weight.mul_(scale[:, None])
-        dense[-1].bias.mul_(scale)
-    layers = [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in dense]
-    return replace(quantiser, predictor=matrix.detach().numpy().copy(), layers=layers), rest
+        linear[-1].weight.mul_(scale[:, None])
+        linear[-1].bias.mul_(scale)
+    layers = [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in linear]
+    return replace(quantiser, predictor=matrix.detach().numpy().copy(), layers=layers)
 
 
 def _refitted(left: np.ndarray, codebooks: list[np.ndarray], chosen: np.ndarray) -> list[np.ndarray]:

@@ -30,6 +30,7 @@ static void advance(float *state, const mlq_quantiser *q, float share, const flo
 {
     for (int i = 0; i < q->width; i++) {
         float sum = product(q->predictor + i * q->width, state, q->width);
+        sum *= q->predictor_scale ? q->predictor_scale[i] : 1;
         work[i] = share * sum + (more ? more[i] : 0);
     }
     memcpy(state, work, (size_t)q->width * sizeof *state);
@@ -40,8 +41,9 @@ static void add_entries(float *state, const mlq_quantiser *q, const unsigned *in
     const mlq_number *codebook = q->codebooks;
     for (int stage = 0; stage < q->stages; stage++) {
         const mlq_number *entry = codebook + (size_t)indices[stage] * (size_t)q->width;
+        const float *scale = q->codebook_scales ? q->codebook_scales + stage * q->width : NULL;
         for (int i = 0; i < q->width; i++)
-            state[i] += entry[i];
+            state[i] += scale ? entry[i] * scale[i] : entry[i];
         codebook += ((size_t)1 << q->bits[stage]) * (size_t)q->width;
     }
 }
@@ -54,7 +56,8 @@ static const float *through(const mlq_layer *layers, int count, float (*work)[ML
         const float *x = work[from];
         const mlq_number *row = layers[n].weight;
         for (int i = 0; i < layers[n].outputs; i++, row += layers[n].inputs) {
-            float sum = layers[n].bias[i] + product(row, x, layers[n].inputs);
+            float sum = product(row, x, layers[n].inputs) * (layers[n].scale ? layers[n].scale[i] : 1);
+            sum += layers[n].bias[i];
             work[1 - from][i] = n < count - 1 && sum < 0 ? 0 : sum;
         }
     }
