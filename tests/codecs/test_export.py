@@ -14,7 +14,8 @@ from mlquant.codecs import bitstream, export, files
 from mlquant.codecs import codec as codecs
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compiler, cc")
-FUZZ = Path(__file__).with_name("fuzz.c")
+HERE = Path(__file__).parent
+FUZZ = HERE / "fuzz.c"
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
 CHECKED = ["-g", "-O1", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
 CODECS = {
@@ -26,12 +27,12 @@ CODECS = {
 }
 
 
-def built(folder, codec, flags=STRICT, main=None):
+def built(folder, codec, flags=STRICT, main=None, compiler="cc", more=()):
     """The program `dec` of a codec, or that of another main file."""
     export.write(folder, codec, "0123456789abcdef" * 4)
-    source = main or folder / "dec.c"
-    command = ["cc", *flags, "-I", folder, "-o", folder / "program", source, folder / "codec.c", folder / "tables.c"]
-    subprocess.run([*command, "-lm"], check=True, capture_output=True, text=True)
+    sources = [main or folder / "dec.c", folder / "codec.c", folder / "tables.c", *more]
+    command = [compiler, *flags, "-I", folder, "-o", folder / "program", *sources, "-lm"]
+    subprocess.run(command, check=True, capture_output=True, text=True)
     return folder / "program"
 
 
@@ -116,3 +117,45 @@ def test_the_command_writes_a_folder_that_builds(tmp_path, voice):
     assert np.square(expected).sum() > 1e6 * np.square(found - expected).sum()
     told = (tmp_path / "c/README.md").read_text()
     assert "$" not in told and f"{codec.bits} bits" in told
+
+
+@pytest.mark.skipif(not shutil.which("clang"), reason="needs clang")
+def test_clang_has_no_warnings_either(tmp_path):
+    built(tmp_path, small_codec(), compiler="clang")
+
+
+def on_arm(folder, codec, *words, main=None, options=()):
+    """What the program prints on an emulated Cortex-M4F."""
+    compiler = "arm-none-eabi-gcc"
+    if not shutil.which(compiler) or not shutil.which("qemu-system-arm"):
+        pytest.skip(f"needs {compiler}, its newlib, and qemu-system-arm")
+    flags = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
+    start = subprocess.run([compiler, *flags, "-print-file-name=rdimon-crt0.o"], capture_output=True, text=True)
+    flags += ["--specs=rdimon.specs", "-nostartfiles", "-T", HERE / "arm/mps2.ld"]
+    more = [HERE / "arm/start.c", start.stdout.strip()]
+    program = built(folder, codec, [*STRICT, *flags], main, compiler, more)
+    arguments = ",".join(f"arg={word}" for word in ("dec", *words))
+    command = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none", *options]
+    command += ["-semihosting-config", f"enable=on,target=native,{arguments}", "-kernel", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+@pytest.mark.parametrize("eight_bit", [False, True])
+def test_a_microcontroller_gives_the_same_speech(tmp_path, voice, eight_bit):
+    codec = small_codec(eight_bit=eight_bit)
+    fields = np.concatenate([*codecs.encode(codec, [voice[:8000]])])
+    (tmp_path / "in.bit").write_bytes(stream(codec, fields))
+    on_arm(tmp_path, codec, "--bare", "--lost", "00010", tmp_path / "in.bit", tmp_path / "out.raw")
+    lost = np.resize([False, False, False, True, False], len(fields))
+    expected = np.concatenate([*codecs.decode(codec, [(fields, lost)])]).astype(float)
+    found = np.fromfile(tmp_path / "out.raw", "<i2")
+    assert len(found) == len(expected)
+    assert np.square(expected).sum() > 1e6 * np.square(found - expected).sum()
+
+
+def test_a_small_codec_leaves_a_microcontroller_time(tmp_path):
+    """A Cortex-M4 at 168 MHz does at most one instruction a tick."""
+    millions = float(on_arm(tmp_path, small_codec(), main=HERE / "arm/count.c", options=["-icount", "shift=0"]))
+    assert 20 < millions < 168
