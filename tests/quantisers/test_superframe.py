@@ -131,6 +131,20 @@ def test_what_is_known_beside_takes_part_in_the_prediction():
     assert share[anew].mean() < 0.3 and share[~anew].mean() > 0.7  # the past is left where it does not matter
 
 
+def test_tables_of_8_bits_cost_little():
+    (x, known), (held, beside) = told(4000, 0), told(1000, 9)
+    errors = {}
+    for eight_bit in (False, True):
+        q = superframe.train([x], [Stage(16)], known=[known], hidden=[8], eight_bit=eight_bit)
+        found = superframe.search(q, held, 4, 0, beside)
+        errors[eight_bit] = np.square(superframe.decode(q, found, beside) - held).mean()
+        assert [len(b) for _, b in q.layers] == [8, 4]
+    assert errors[True] < 1.3 * errors[False]
+    again = superframe.rounded(q)
+    assert np.allclose(again.predictor, q.predictor, rtol=1e-6)
+    assert np.allclose(again.codebooks[0], q.codebooks[0], rtol=1e-6)
+
+
 def test_what_is_lost_fades_whatever_is_known_beside():
     rng = np.random.default_rng(0)
     network = [(rng.normal(0, 3, (7, 4)).astype(np.float32), np.zeros(7, np.float32))]
