@@ -195,6 +195,19 @@ def test_any_bits_give_speech(codec):
     assert speech.dtype == np.int16 and len(speech) == 300 * codec.frames * 80
 
 
+@pytest.mark.filterwarnings("error")
+def test_bits_that_no_encoder_sends_overflow_nothing():
+    codec = small_codec()
+    energy = replace(
+        codec.energy, predictor=0.95 * np.eye(4, dtype=np.float32), codebooks=[np.float32([[-60] * 4, [60] * 4])]
+    )
+    codec = replace(codec, energy=energy)
+    fields = np.zeros((300, len(codec.layout)), np.int64)
+    fields[100:200, [name for name, _ in codec.layout].index("energy 1")] = 1
+    speech = speech_of(codec, fields)
+    assert not speech[50 * 320 : 100 * 320].any() and speech[150 * 320 : 200 * 320].max() > 20000
+
+
 @pytest.mark.parametrize("speech", [np.zeros(4000, np.int16), np.full(900, 32767, np.int16), np.ones(1, np.int16)])
 def test_silence_clipping_and_a_single_sample_are_coded(speech):
     codec = small_codec()

@@ -24,7 +24,7 @@ from mlquant.quantisers.superframe import Superframes
 from mlquant.vocoder import decoder, features, synthesis
 from mlquant.vocoder import pitch as pitches
 from mlquant.vocoder.pitch import Pitch
-from mlquant.vocoder.superframes import beside, energies, together, voicing_bits
+from mlquant.vocoder.superframes import SENT, beside, energies, together, voicing_bits
 
 VOCODER_MS = 26.125  # 209 samples: 50 of the high pass, 159 from the middle of a frame to its sound
 
@@ -212,7 +212,7 @@ def records_of(
                 voiced = np.repeat(row[:marks], codec.voicing_frames)
             level, last_voiced = int(knots[-1, 0]), int(voiced[-1])
             indices = (None, None) if gone else (row[end : end + in_energy], row[end + in_energy :])
-            energy = decoders[0].push(indices[0])
+            energy = np.clip(decoders[0].push(indices[0]), *SENT)
             side = (energy, np.log2(Wo * (SAMPLE_RATE / (2 * np.pi))), voiced)
             side = [one[None].astype(np.float32) for one in side]
             shape = decoders[1].push(indices[1], beside(*side)[0])

@@ -9,6 +9,7 @@ import numpy as np
 from mlquant.core.records import SAMPLE_RATE
 
 QUIETEST = 0.0  # dB; lower energies are quantised as this
+SENT = (-100.0, 120.0)  # dB; within these is what a decoder takes of energy. Speech of 16 bits has less than 100
 
 
 def energies(dB: np.ndarray) -> np.ndarray:

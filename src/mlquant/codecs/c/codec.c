@@ -152,7 +152,7 @@ static void record_of(mlq_decoder *d, reader *from, mlq_record *record)
     if (from)
         add_entries(d->energy, &mlq_of_energy, of_energy);
     for (int t = 0; t < MLQ_FRAMES; t++)
-        record->energy[t] = d->energy[t] + mlq_of_energy.mean[t];
+        record->energy[t] = fminf(fmaxf(d->energy[t] + mlq_of_energy.mean[t], -100), 120); /* only garbage is beyond */
 
     known_of(record, known);
     if (MLQ_SIDE_LAYERS > 0) {
