@@ -131,6 +131,15 @@ def test_what_is_known_beside_takes_part_in_the_prediction():
     assert share[anew].mean() < 0.3 and share[~anew].mean() > 0.7  # the past is left where it does not matter
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_error_fades_as_soon_as_is_asked(beside):
+    x, known = told(2000, 0)
+    for eight_bit in (False, True):
+        options = {"known": [known] if beside else None, "hidden": [8], "eight_bit": eight_bit}
+        q = superframe.train([x], [Stage(16)], largest=0.3, **options)
+        assert np.abs(np.linalg.eigvals(q.predictor)).max() <= 0.3 + 1e-5
+
+
 def test_tables_of_8_bits_cost_little():
     (x, known), (held, beside) = told(4000, 0), told(1000, 9)
     errors = {}

@@ -129,6 +129,12 @@ class OfSuperframes(Block):
     ]
     frames: Annotated[Frames, Setting(help="frames of 10 ms in a superframe")] = 4
     predict: Annotated[bool, Setting(help="false: no superframe depends on another")] = True
+    largest: Annotated[
+        float,
+        Setting(
+            help="largest eigenvalue of the matrix that predicts: the smaller, the sooner an error fades", gt=0, le=0.95
+        ),
+    ] = 0.95
     hidden: Annotated[
         list[Annotated[int, Setting(gt=0, le=4096)]],
         Setting(help="widths of the hidden layers of the network by which energy, pitch and voicing predict shapes"),

@@ -343,7 +343,7 @@ def vq_superframe(
     asked = blocks.validate(SuperframeSettings, settings, "settings")
     streams, known = read_superframes(features, targets, asked)
     stages = [superframe.Stage(one.size, one.stop, one.seed) for one in asked.stages]
-    options: dict[str, Any] = asked.model_dump(include={"predict", "hidden", "eight_bit"})
+    options: dict[str, Any] = asked.model_dump(include={"predict", "largest", "hidden", "eight_bit"})
     found = superframe.train(streams, stages, known=known, threads=threads or _cores(), **options)
     disk.write_bytes(tables, saved(tensors_of(found)))
 

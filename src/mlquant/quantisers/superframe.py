@@ -270,18 +270,18 @@ def decode(
     return np.stack(vectors)
 
 
-def stable(predictor: np.ndarray) -> np.ndarray:
-    """The predictor, scaled down if its largest eigenvalue has a magnitude above `STABLE`."""
+def stable(predictor: np.ndarray, most: float = STABLE) -> np.ndarray:
+    """The predictor, scaled down if its largest eigenvalue has a magnitude above `most`."""
     largest = np.abs(np.linalg.eigvals(predictor)).max()
-    return predictor * min(1.0, STABLE / largest) if largest else predictor
+    return predictor * min(1.0, most / largest) if largest else predictor
 
 
-def fitted_predictor(vectors: np.ndarray, before: np.ndarray) -> np.ndarray:
+def fitted_predictor(vectors: np.ndarray, before: np.ndarray, most: float = STABLE) -> np.ndarray:
     """Matrix [K, K] of ridge regression that predicts vectors [n, K] from those before them [n, K], stable."""
     vectors, before = vectors.astype(np.float64), before.astype(np.float64)
     gram = before.T @ before
     gram += np.eye(len(gram)) * (_RIDGE * max(np.trace(gram) / len(gram), 1e-12))
-    return stable(np.linalg.solve(gram, before.T @ vectors).T).astype(np.float32)
+    return stable(np.linalg.solve(gram, before.T @ vectors).T, most).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -300,6 +300,7 @@ def train(
     predict: bool = True,
     known: Sequence[np.ndarray] | None = None,
     hidden: Sequence[int] = (256, 256),
+    largest: float = STABLE,
     eight_bit: bool = False,
     threads: int = 1,
 ) -> Superframes:
@@ -307,7 +308,8 @@ def train(
 
     The prediction is first fitted to the vectors as they are. Then, a few times, the vectors are quantised in a closed
     loop, prediction and codebooks are fitted to what a decoder has. `hidden` are the widths of the network of what is
-    known; with `eight_bit` the tables are rounded in each round. Raises InputError for too few vectors.
+    known, no eigenvalue of the matrix is above `largest`, and with `eight_bit` the tables are rounded in each round.
+    Raises InputError for too few vectors.
     """
     count, most = sum(map(len, streams)), max(stage.size for stage in stages)
     if count < most:
@@ -325,14 +327,13 @@ def train(
         past = hat[:, :-1].reshape(-1, K)
         if beside is None:
             if predict:
-                quantiser = replace(quantiser, predictor=fitted_predictor(now, past))
-            quantiser = rounded(quantiser) if eight_bit else quantiser
+                quantiser = replace(quantiser, predictor=fitted_predictor(now, past, largest))
+            quantiser = rounded(quantiser, largest) if eight_bit else quantiser
             return quantiser, now - past @ quantiser.predictor.T
         pairs = [part.reshape(len(past), -1) for part in (beside[:, :-1], beside[:, 1:])]
-        quantiser = _fitted_beside(
-            quantiser, now, past, np.concatenate(pairs, axis=1), hidden, epochs, stages[0].seed, threads
-        )
-        quantiser = rounded(quantiser) if eight_bit else quantiser
+        seen = (now, past, np.concatenate(pairs, axis=1))
+        quantiser = _fitted_beside(quantiser, *seen, hidden, largest, epochs, stages[0].seed, threads)
+        quantiser = rounded(quantiser, largest) if eight_bit else quantiser
         return quantiser, now - quantiser.predicted(past[:, None], *pairs)[:, 0]
 
     quantiser, left = fitted(quantiser, centred, _EPOCHS)
@@ -348,15 +349,15 @@ def train(
         quantiser, left = fitted(quantiser, hat, _EPOCHS // 2)
         codebooks = _refitted(left, quantiser.codebooks, indices[:, 1:].reshape(len(now), -1))
         quantiser = replace(quantiser, codebooks=codebooks)
-        quantiser = rounded(quantiser) if eight_bit else quantiser
+        quantiser = rounded(quantiser, largest) if eight_bit else quantiser
     return replace(quantiser, codebooks=[ordered(codebook) for codebook in quantiser.codebooks])
 
 
-def rounded(quantiser: Superframes) -> Superframes:
+def rounded(quantiser: Superframes, largest: float = STABLE) -> Superframes:
     """The quantiser as it is with tables of 8 bits: with a scale a row of matrices, and one an element of codebooks."""
     return replace(
         quantiser,
-        predictor=stable(dense.rounded(quantiser.predictor, 1)),
+        predictor=stable(dense.rounded(quantiser.predictor, 1), largest),
         codebooks=[dense.rounded(codebook, 0) for codebook in quantiser.codebooks],
         layers=[(dense.rounded(W, 1), b) for W, b in quantiser.layers],
     )
@@ -368,6 +369,7 @@ def _fitted_beside(
     past: np.ndarray,
     pairs: np.ndarray,
     hidden: Sequence[int],
+    largest: float,
     epochs: int,
     seed: int,
     threads: int,
@@ -383,7 +385,7 @@ def _fitted_beside(
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
     K = now.shape[1]
-    matrix = torch.from_numpy(quantiser.predictor if quantiser.layers else fitted_predictor(now, past)).clone()
+    matrix = torch.from_numpy(quantiser.predictor if quantiser.layers else fitted_predictor(now, past, largest)).clone()
     linear = [torch.nn.Linear(*widths) for widths in pairwise([pairs.shape[1], *hidden, 1 + K])]
     network = torch.nn.Sequential(*(part for layer in linear for part in (layer, torch.nn.ReLU())))[:-1]
     scale = torch.ones(1 + K)
@@ -412,7 +414,7 @@ def _fitted_beside(
             loss.backward()
             optimiser.step()
         with torch.no_grad():
-            matrix.copy_(torch.from_numpy(stable(matrix.numpy())))
+            matrix.copy_(torch.from_numpy(stable(matrix.numpy(), largest)))
     with torch.no_grad():
         linear[-1].weight.mul_(scale[:, None])
         linear[-1].bias.mul_(scale)
