@@ -24,7 +24,7 @@ from mlquant.quantisers.superframe import Superframes
 from mlquant.vocoder import decoder, features, synthesis
 from mlquant.vocoder import pitch as pitches
 from mlquant.vocoder.pitch import Pitch
-from mlquant.vocoder.superframes import SENT, beside, energies, together, voicing_bits
+from mlquant.vocoder.superframes import SENT, beside, side_of, together
 
 VOCODER_MS = 26.125  # 209 samples: 50 of the high pass, 159 from the middle of a frame to its sound
 
@@ -91,11 +91,8 @@ class Codec:
 def of_model(model: Model, codec: Codec) -> tuple[np.ndarray, np.ndarray]:
     """Records [n, 23 T] of superframes with nothing but pitch and voicing as they are sent, and y [n T, 79] in dB."""
     b, y = features.model_to_features(model, codec.floor_dB)
-    T, energy = codec.frames, energies(features.energy_dB(y))
-    sent = voicing_bits(model.voiced, energy, codec.voicing_frames).repeat(codec.voicing_frames)
-    log2_f0 = np.log2(model.Wo * (SAMPLE_RATE / (2 * np.pi)))
-    side = (one.reshape(-1, T).astype(np.float32) for one in (energy, log2_f0, sent))
-    return context.record(together(without_gain(b), T), *side), y
+    side = side_of(model.Wo, model.voiced, y, codec.frames, codec.voicing_frames)
+    return context.record(together(without_gain(b), codec.frames), *side), y
 
 
 def _beside(record: np.ndarray, T: int) -> np.ndarray:

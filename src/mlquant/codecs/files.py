@@ -154,7 +154,7 @@ def read(folder: Path) -> tuple[Codec, str]:
     return codec, found
 
 
-def scale_axis(name: str) -> int:
+def _scale_axis(name: str) -> int:
     """The axis along which a table has one scale: codebooks have one for each element, matrices one for each row."""
     return 0 if "codebook" in name else 1
 
@@ -164,7 +164,7 @@ def _shrunk(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     shrunk = {}
     for name, table in tensors.items():
         if table.ndim == 2:
-            shrunk[name], shrunk[name + _SCALE] = eight_bit(table, scale_axis(name))
+            shrunk[name], shrunk[name + _SCALE] = eight_bit(table, _scale_axis(name))
         else:
             shrunk[name] = table
     return shrunk
@@ -199,7 +199,7 @@ def read_streams(
     T, each = asked.frames, []
     for b, y in read_pairs(features, targets):
         n = len(b) // T * T
-        side = superframes.side_of(b[:n], y[:n], T, asked.voicing_ms // 10)
+        side = superframes.side_of(b[:n, 20], b[:n, 21], y[:n], T, asked.voicing_ms // 10)
         each.append((superframes.together(without_gain(b[:n]), T), *side, y[:n]))
     shapes, energies = ([one[i] for one in each] for i in (0, 1))
     energies_hat = superframe.quantised(quantisers[0], energies, _PATHS, _WAIT)

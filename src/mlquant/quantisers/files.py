@@ -57,7 +57,7 @@ def read_superframes(
     T, vectors, known = asked.frames, list[np.ndarray](), list[np.ndarray]()
     for b, y in read_pairs(features, targets):
         kept = int(len(b) / T * (1 - asked.held_out)) * T
-        energy, log2_f0, voiced = superframes.side_of(b[:kept], y[:kept], T, T // 2)
+        energy, log2_f0, voiced = superframes.side_of(b[:kept, 20], b[:kept, 21], y[:kept], T, T // 2)
         if asked.of == "shape":
             vectors.append(superframes.together(gain.without_gain(b[:kept]), T))
             known.append(superframes.beside(energy, log2_f0, voiced))

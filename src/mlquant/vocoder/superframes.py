@@ -56,14 +56,16 @@ def beside(energy: np.ndarray, log2_f0: np.ndarray, voiced: np.ndarray) -> np.nd
     return np.concatenate(parts, axis=1, dtype=np.float32, casting="same_kind")
 
 
-def side_of(b: np.ndarray, y: np.ndarray, T: int, voicing: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Energies in dB, log2 of F0 in Hz, and voicing as it is sent, float32 [n, T] each, of b [n T, 22] and y [n T, 79].
+def side_of(
+    Wo: np.ndarray, voiced: np.ndarray, y: np.ndarray, T: int, voicing: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Energies in dB, log2 of F0 in Hz, and voicing as it is sent, float32 [n, T] each, of Wo, voiced and y [n T, 79].
 
     A bit of voicing stands for `voicing` frames.
     """
     from mlquant.vocoder.features import energy_dB
 
     energy = energies(energy_dB(y))
-    sent = voicing_bits(b[:, 21], energy, voicing).repeat(voicing)
-    log2_f0 = np.log2(b[:, 20] * (SAMPLE_RATE / (2 * np.pi)))
+    sent = voicing_bits(voiced, energy, voicing).repeat(voicing)
+    log2_f0 = np.log2(Wo * (SAMPLE_RATE / (2 * np.pi)))
     return energy.reshape(-1, T), log2_f0.reshape(-1, T).astype(np.float32), sent.reshape(-1, T).astype(np.float32)
