@@ -136,13 +136,30 @@ def dec(
 
 @stage(out=EXPORTED, example="results/codecs/codec1200 -o codec1200_c")
 def export(
-    codec: Codec,
+    codec: Annotated[
+        Path, File(help="folder of a codec, or its codec.json; for --onnx also weights.safetensors of a network")
+    ],
     *,
+    onnx: Annotated[
+        bool, Setting(help="also write the networks of a codec, or encoder and decoder of a network, as ONNX files")
+    ] = False,
     out: Annotated[
         Path, File(help="folder of the decoder in C: README.md tells how to use it", flag="--out", metavar="DIR")
     ],
 ) -> None:
     """Write a decoder in C99 of a codec."""
+    if codec.suffix == ".safetensors":
+        if not onnx:
+            raise InputError(f"{codec}: is a network; C is made of codecs only, --onnx writes networks as ONNX files")
+        from mlquant.networks import exported
+
+        exported.write_network(out, codec)
+        return
     from mlquant.codecs import export, files
 
-    export.write(out, *files.read(codec))
+    made, codec_hash = files.read(codec)
+    if onnx:
+        from mlquant.networks import exported
+
+        exported.write_codec(out, made.layers, made.shape)
+    export.write(out, made, codec_hash)

@@ -53,7 +53,7 @@ def inputs(before: np.ndarray, own: np.ndarray, after: np.ndarray) -> np.ndarray
 
 
 @cache
-def _interpolation() -> np.ndarray:
+def interpolation() -> np.ndarray:
     """Matrix [79, 20]: b at its 20 frequencies to the 79 points of y, on straight lines, level beyond both ends."""
     from mlquant.vocoder.features import B_HZ, Y_HZ
 
@@ -64,7 +64,7 @@ def base(own: np.ndarray) -> np.ndarray:
     """Spectra [n, 79 T] in dB/20 of the shapes of records [n, 23 T] alone."""
     T = frames_of(own)
     shapes = apart(own[:, : 20 * T], T).reshape(-1, T, 20)
-    return (np.einsum("njk,pk->njp", shapes, _interpolation()) / 20).reshape(len(own), -1)
+    return (np.einsum("njk,pk->njp", shapes, interpolation()) / 20).reshape(len(own), -1)
 
 
 def spectra(layers: Layers, before: np.ndarray, own: np.ndarray, after: np.ndarray) -> np.ndarray:

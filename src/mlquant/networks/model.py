@@ -75,8 +75,8 @@ class Network(nn.Module):
         if self.row.encoder:
             latents = self.activation(self.encoder(latents))
         if self.symbols:
-            pairs = latents.reshape(len(latents), -1, 2)
-            latents = (pairs / pairs.norm(dim=2, keepdim=True).clamp(min=1)).reshape(latents.shape)
+            pairs = latents.unflatten(1, (-1, 2))
+            latents = (pairs / pairs.norm(dim=2, keepdim=True).clamp(min=1)).flatten(1)
         return latents if self.quantiser is None else self._quantised(latents, self.quantiser)
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
