@@ -16,7 +16,7 @@ from mlquant.measures.measures import DELAY
 from mlquant.networks import context
 from mlquant.quantisers import superframe
 from mlquant.vocoder.pitch import tracked
-from mlquant.vocoder.superframes import beside, voicing_bits
+from mlquant.vocoder.superframes import apart, beside, together, voicing_bits
 
 CODECS = {
     "40 ms": {},
@@ -184,8 +184,42 @@ def test_lost_superframes_are_concealed(codec, voice):
     garbage[lost] = 0
     assert np.array_equal(speech_of(codec, garbage, lost), speech)  # nothing of a lost superframe is looked at
     assert len(speech) == len(speech_of(codec, fields))
-    assert np.isfinite(speech).all()
+    assert np.array_equal(speech_of(codec, fields, lost, batch=1), speech)
+    assert np.array_equal(speech_of(codec, fields, lost, batch=3), speech)
     assert speech_of(codec, fields, np.ones(len(fields), bool)).dtype == np.int16
+
+
+def test_speech_fades_where_much_is_lost(codec, voice):
+    fields = np.tile(fields_of(codec, [voice]), (3, 1))
+    lost = np.arange(len(fields)) >= len(fields) // 2
+    speech = speech_of(codec, fields, lost).astype(float).reshape(len(fields), -1)
+    level = 10 * np.log10(np.square(speech).mean(axis=1) + 1e-3)
+    first = len(fields) // 2
+    assert level[first + 8 :].max() < level[: first - 1].mean() - 50 and level[first] > level[first + 4] + 20
+
+
+def test_what_is_lost_lies_on_lines_between_what_is_around_it(codec):
+    T, knot = codec.frames, codec.pitch.frames
+    rng = np.random.default_rng(1)
+
+    def frames(level, log2_f0):
+        side = (np.full((1, T), level), np.full((1, T), log2_f0), np.ones((1, T)))
+        shape = together(np.tile(level / 10 * np.cos(np.arange(20)), (T, 1)), T)
+        return context.record(shape, *(each.astype(np.float32) for each in side))[0]
+
+    before, after = frames(40, 7), frames(60, 8)
+    records = np.stack([before, before, rng.normal(0, 9, 23 * T).astype(np.float32), after, after])
+    Wo = np.full((4, T), 0.1, np.float32)
+    codecs._with_spectra(codec, Wo, records, np.array([False, True, False, False]))
+    line = (np.arange(T) + 1) / (T + 1)
+    np.testing.assert_allclose(records[2, 20 * T : 21 * T], 40 + 20 * line, rtol=1e-5)
+    expected = np.outer(4 + 2 * line, np.cos(np.arange(20)))
+    np.testing.assert_allclose(apart(records[2:3, : 20 * T], T), expected, atol=1e-4)
+    log2_f0 = np.concatenate([records[2, 21 * T : 22 * T], records[3, 21 * T : 22 * T]])
+    np.testing.assert_allclose(log2_f0[: T + knot], 7 + (np.arange(T + knot) + 1) / (T + knot), rtol=1e-5)
+    assert (log2_f0[T + knot :] == 8).all() and np.array_equal(records[[0, 1, 4]], np.stack([before, before, after]))
+    np.testing.assert_allclose(np.log2(4000 / np.pi * Wo[1:3].ravel()[: T + knot]), log2_f0[: T + knot], rtol=1e-5)
+    assert (Wo[[0, 3]] == np.float32(0.1)).all()
 
 
 def test_any_bits_give_speech(codec):
@@ -244,7 +278,8 @@ def test_shapes_are_chosen_by_loudness(voice):
         own = records.copy()
         found = superframe.search(codec.shape, records[:, :80], codec.paths, 0, known, choose)
         own[:, :80] = superframe.decode(codec.shape, found, known)
-        y_hat = np.concatenate([hat for _, hat in codecs.spectra(codec, [(model.Wo.reshape(-1, 4), own)])])
+        sent = (model.Wo.reshape(-1, 4), own, np.zeros(len(own), bool))
+        y_hat = np.concatenate([hat for _, hat in codecs.spectra(codec, [sent])])
         return np.square(context.loudness(y_hat) - context.loudness(y)).mean()
 
     choice = codecs.Choice(codec)

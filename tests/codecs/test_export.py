@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compil
 HERE = Path(__file__).parent
 FUZZ = HERE / "fuzz.c"
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
-CHECKED = ["-g", "-O1", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
+CHECKED = ["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-g", "-O1", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
 CODECS = {
     "40 ms": {},
     "80 ms": {"frames": 8, "pitch": sent_pitch(every_ms=80), "voicing_ms": 40},
@@ -60,7 +60,7 @@ def run(program, *words, data=None):
     return subprocess.run([program, *words], input=data, capture_output=True)
 
 
-@pytest.mark.parametrize("lost", ["0", "0001", "1"])
+@pytest.mark.parametrize("lost", ["0", "0001", "00110111010", "1"])
 def test_the_speech_is_that_of_python(codec, program, fields, lost):
     gone = np.resize([mark == "1" for mark in lost], len(fields))
     expected = np.concatenate([*codecs.decode(codec, [(fields, gone)])]).astype(float)
@@ -95,11 +95,23 @@ def test_streams_that_are_none_get_one_line(codec, program, fields, tmp_path):
 
 
 @pytest.mark.slow
-def test_garbage_does_no_harm(codec, tmp_path):
+def test_no_stream_does_harm(codec, fields, tmp_path):
     program = built(tmp_path, codec, CHECKED, FUZZ)
-    for seed in range(2):
-        done = run(program, "20000", str(seed))
-        assert (done.returncode, done.stderr) == (0, b"")
+    (tmp_path / "in.bit").write_bytes(bitstream.header("0123456789abcdef" * 4, 6) + stream(codec, fields))
+    done = run(program, tmp_path / "in.bit", "3000", "1")
+    assert (done.returncode, done.stderr) == (0, b"")
+    refused, samples = (int(word) for word in done.stdout.split() if word.isdigit())
+    assert 0 < refused < 3000 < samples
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("valgrind"), reason="needs valgrind")
+def test_memory_is_used_as_it_should_be(codec, fields, tmp_path):
+    program = built(tmp_path, codec, ["-std=c99", "-g", "-O1"])
+    (tmp_path / "in.bit").write_bytes(stream(codec, fields[:6]))
+    checked = ["valgrind", "--quiet", "--error-exitcode=9", "--leak-check=full", "--track-origins=yes", program]
+    done = run(*checked, "--bare", "--lost", "00010", tmp_path / "in.bit", tmp_path / "out.raw")
+    assert (done.returncode, done.stderr) == (0, b"")
 
 
 def test_the_command_writes_a_folder_that_builds(tmp_path, voice):

@@ -191,10 +191,25 @@ def test_the_quick_way_to_quantise_is_near_the_stream():
     assert np.allclose(quick[0][:198], exact[:198], atol=1e-4)
 
 
-def test_entries_in_order_cost_less_in_low_bits():
-    codebook = superframe.ordered(np.random.default_rng(2).normal(0, 1, (256, 5)).astype(np.float32))
-    flips = [np.square(codebook - codebook[np.arange(256) ^ (1 << bit)]).sum(axis=1).mean() for bit in range(8)]
-    assert flips[7] > 2 * flips[0] and len(np.unique(codebook, axis=0)) == 256
+def cost_of_a_wrong_bit(codebook):
+    bits = range((len(codebook) - 1).bit_length())
+    return sum(np.square(codebook - codebook[np.arange(len(codebook)) ^ (1 << bit)]).sum() for bit in bits)
+
+
+def test_a_wrong_bit_costs_little_where_entries_are_in_order():
+    drawn = np.random.default_rng(2).normal(0, 1, (256, 5)).astype(np.float32)
+    codebook = superframe.ordered(drawn)
+    assert np.array_equal(np.unique(codebook, axis=0), np.unique(drawn, axis=0))
+    assert cost_of_a_wrong_bit(codebook) < 0.85 * cost_of_a_wrong_bit(superframe._halved(drawn))
+    assert cost_of_a_wrong_bit(codebook) < 0.6 * cost_of_a_wrong_bit(drawn)
+
+
+@pytest.mark.parametrize("bits", [0, 1, 2, 4])
+def test_levels_in_order_keep_the_natural_binary_code(bits):
+    """It is the best for equal steps: McLaughlin, Neuhoff and Ashley, IEEE Trans. Inf. Theory 41, 1995."""
+    levels = np.arange(2.0**bits, dtype=np.float32)[:, None]
+    shuffled = np.random.default_rng(1).permutation(levels)
+    assert np.array_equal(superframe.ordered(shuffled), levels)
 
 
 def test_too_few_vectors_are_refused():

@@ -24,8 +24,9 @@ from mlquant.quantisers.superframe import Superframes
 from mlquant.vocoder import decoder, features, synthesis
 from mlquant.vocoder import pitch as pitches
 from mlquant.vocoder.pitch import Pitch
-from mlquant.vocoder.superframes import SENT, beside, side_of, together
+from mlquant.vocoder.superframes import SENT, apart, beside, side_of, together
 
+FADE_dB = 10.0  # by which each superframe is quieter that is lost after a lost one
 VOCODER_MS = 26.125  # 209 samples: 50 of the high pass, 159 from the middle of a frame to its sound
 
 
@@ -181,21 +182,25 @@ def encode(codec: Codec, chunks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
             yield np.stack(rows)
 
 
-def records_of(
-    codec: Codec, batches: Iterable[tuple[np.ndarray, np.ndarray]]
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield Wo [n, T] and records [n, 23 T] for fields [n, fields] of superframes, and which of them are lost [n].
+Sent = Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]
+"""Wo [n, T], records [n, 23 T], and which are lost [n], of superframes."""
 
-    A lost one has the prediction of energy and shape, pitch and voicing of the last frame before.
+
+def records_of(codec: Codec, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Sent:
+    """Yield what is sent for fields [n, fields] of superframes, and which of them are lost [n].
+
+    A lost one has the prediction of energy and shape, pitch and voicing of the last frame before; speech fades if
+    several are lost.
     """
     T, per, marks = codec.frames, codec.frames // codec.pitch.frames, codec.frames // codec.voicing_frames
     end = marks + per * len(codec.pitch.fields)
     decoders = superframe.Decoder(codec.energy), superframe.Decoder(codec.shape)
     in_energy = len(codec.energy.codebooks)
-    level, last_voiced = None, 0
+    level, last_voiced, missing = None, 0, 0
     for fields, lost in batches:
         Wos, made = [], []
         for row, gone in zip(fields, lost, strict=True):
+            missing = missing + 1 if gone else 0
             if gone:
                 level = len(codec.pitch.levels) // 2 if level is None else level
                 knots = np.tile([level, 0], (per, 1))
@@ -209,42 +214,69 @@ def records_of(
                 voiced = np.repeat(row[:marks], codec.voicing_frames)
             level, last_voiced = int(knots[-1, 0]), int(voiced[-1])
             indices = (None, None) if gone else (row[end : end + in_energy], row[end + in_energy :])
-            energy = np.clip(decoders[0].push(indices[0]), *SENT)
+            energy = np.clip(decoders[0].push(indices[0]) - FADE_dB * max(missing - 1, 0), *SENT)
             side = (energy, np.log2(Wo * (SAMPLE_RATE / (2 * np.pi))), voiced)
             side = [one[None].astype(np.float32) for one in side]
             shape = decoders[1].push(indices[1], beside(*side)[0])
             Wos.append(Wo)
             made.append(context.record(shape[None], *side)[0])
         if made:
-            yield np.stack(Wos), np.stack(made)
+            yield np.stack(Wos), np.stack(made), np.array(lost, bool)
 
 
-def spectra(codec: Codec, sent: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[Model, np.ndarray]]:
-    """Yield models without amplitudes, and y_hat [n T, 79] in dB, for Wo [n, T] and records [n, 23 T].
+def spectra(codec: Codec, sent: Sent) -> Iterator[tuple[Model, np.ndarray]]:
+    """Yield models without amplitudes, and y_hat [n T, 79] in dB, for what is sent.
 
-    Each superframe waits for the one after it.
+    Each superframe waits for the one after it. If that is there, a lost one lies on lines between those around it.
     """
-    wos, kept = None, None
-    for Wo, made in sent:
+    wos, kept, gone = None, None, None
+    for Wo, made, lost in sent:
         if kept is None:
-            wos, kept = Wo[:0], made[:1]  # the first has itself before it
-        wos, kept = np.concatenate([wos, Wo]), np.concatenate([kept, made])
+            wos, kept, gone = Wo[:0], made[:1], lost[:0]  # the first has itself before it
+        wos, kept, gone = np.concatenate([wos, Wo]), np.concatenate([kept, made]), np.concatenate([gone, lost])
         if len(kept) > 2:
-            yield _with_spectra(codec, wos[:-1], kept)
-            wos, kept = wos[-1:], kept[-2:]
+            yield _with_spectra(codec, wos, kept, gone)
+            wos, kept, gone = wos[-1:], kept[-2:], gone[-1:]
     if kept is not None:
-        yield _with_spectra(codec, wos, np.concatenate([kept, kept[-1:]]))
+        ends = (np.concatenate([each, each[-1:]]) for each in (wos, kept, gone))
+        yield _with_spectra(codec, *ends)
 
 
-def _with_spectra(codec: Codec, Wo: np.ndarray, around: np.ndarray) -> tuple[Model, np.ndarray]:
-    """Model and y_hat of superframes, given their pitch [n, T] and records [n + 2, 23 T] with one before and after."""
-    y_hat = context.spectra(codec.layers, around[:-2], around[1:-1], around[2:])
-    voiced = around[1:-1, 22 * codec.frames :].ravel().astype(np.int32)
-    Wo = Wo.ravel()
+def _with_spectra(codec: Codec, Wo: np.ndarray, records: np.ndarray, lost: np.ndarray) -> tuple[Model, np.ndarray]:
+    """Model and y_hat of all superframes but the first and the last of records [n + 2, 23 T].
+
+    Wo [n + 1, T] and which are lost [n + 1] are those of all but the first. What makes up for lost ones is changed in
+    place; the superframe before a lost one was decoded before that.
+    """
+    as_they_came = records[2:].copy()
+    for i in np.flatnonzero(lost[:-1] & ~lost[1:]):
+        _make_up(codec, Wo[i : i + 2], *records[i : i + 3])
+    after = np.where(lost[1:, None], as_they_came, records[2:])
+    y_hat = context.spectra(codec.layers, records[:-2], records[1:-1], after)
+    voiced = records[1:-1, 22 * codec.frames :].ravel().astype(np.int32)
+    Wo = Wo[:-1].ravel()
     L = np.floor(np.pi / Wo.astype(np.float64)).astype(np.int32)
     L -= Wo * L >= 0.95 * np.pi
     nothing = np.zeros((len(Wo), 161), np.float32)
     return Model(Wo, L, nothing, nothing, voiced), y_hat
+
+
+def _make_up(codec: Codec, Wo: np.ndarray, before: np.ndarray, own: np.ndarray, after: np.ndarray) -> None:
+    """Put a lost superframe `own`, and the pitch `after` it up to a knot, on lines between the frames around.
+
+    Records are [23 T] each; Wo [2, T] is that of the lost superframe and of the one after.
+    """
+    T, knot = codec.frames, codec.pitch.frames
+    part = ((np.arange(T) + 1) / (T + 1)).astype(np.float32)
+    first, last = after[20 * T], before[21 * T - 1]
+    own[20 * T : 21 * T] = last + (first - last) * part
+    first, last = apart(after[None, : 20 * T], T)[0], apart(before[None, : 20 * T], T)[-1]
+    own[: 20 * T] = together(last + (first - last) * part[:, None], T)[0]
+    part = ((np.arange(T + knot) + 1) / (T + knot)).astype(np.float32)
+    first, last = after[21 * T + knot - 1], before[22 * T - 1]
+    log2_f0 = last + (first - last) * part
+    own[21 * T : 22 * T], after[21 * T : 21 * T + knot] = log2_f0[:T], log2_f0[T:]
+    Wo.ravel()[: T + knot] = 2 * np.pi / SAMPLE_RATE * 2.0 ** log2_f0.astype(np.float64)
 
 
 def decode(codec: Codec, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
@@ -252,8 +284,8 @@ def decode(codec: Codec, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> It
     return spoken(codec, records_of(codec, batches))
 
 
-def spoken(codec: Codec, sent: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:
-    """Yield speech int16 for Wo [n, T] and records [n, 23 T] of superframes."""
+def spoken(codec: Codec, sent: Sent) -> Iterator[np.ndarray]:
+    """Yield speech int16 for what is sent."""
 
     def filtered() -> Iterator[tuple[Model, np.ndarray]]:
         for model, y_hat in spectra(codec, sent):

@@ -53,7 +53,7 @@ def with_exact(codec: Codec, speech: np.ndarray, exact: Collection[str]) -> np.n
             found = superframe.search(codec.shape, shapes, codec.paths, codec.wait, known, choice)
             shapes = superframe.decode(codec.shape, found, known)
         own = context.record(shapes, energy, log2_f0, voiced)
-        return np.concatenate(list(codecs.spoken(codec, [(model.Wo.reshape(-1, T), own)])))
+        return np.concatenate(list(codecs.spoken(codec, [(model.Wo.reshape(-1, T), own, np.zeros(len(own), bool))])))
 
 
 def bit_costs(codec: Codec, speech: np.ndarray) -> list[float]:

@@ -38,6 +38,8 @@ _EPOCHS = 8  # of the first training of the network of what is known beside
 _RATE = 1e-3
 _BATCH = 512
 _REFITS = 2  # of all codebooks to the same choices
+_EXCHANGES = 60  # rounds of exchanging entries, at most; 15 are enough for 1024
+_WORTH = 1e-5  # share of an entry's distances that an exchange must gain
 _GROUP = 16  # values that are looked at together where the least are sought
 
 Choice = Callable[[np.ndarray], int]
@@ -448,11 +450,41 @@ def _stretches(streams: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def ordered(codebook: np.ndarray) -> np.ndarray:
-    """The entries [M, K] in an order in which indices that differ in a low bit are alike, M a power of two.
+    """The entries [M, K] in an order in which indices that differ in one bit are alike, M a power of two.
 
-    They are halved again and again along the first principal component of each part, so that the first bit tells the
-    most, and a wrong bit costs the less, the lower it is.
+    From an order along principal components on, two entries change places as long as that brings indices a bit apart
+    nearer to each other (Zeger and Gersho, "Pseudo-Gray coding", IEEE Trans. Commun. 38, 1990).
     """
+    codebook = _halved(codebook)
+    indices = np.arange(len(codebook))
+    beside = indices[:, None] ^ (1 << np.arange(len(codebook).bit_length() - 1))  # indices that are a bit apart
+    squares = np.square(codebook).sum(axis=1)
+    apart = squares[:, None] + squares - 2 * codebook @ codebook.T
+    entry = indices.copy()
+    cost = np.zeros_like(apart)  # [index, entry]: squared distance of an entry from those a bit apart from that index
+    for one in beside.T:
+        cost += apart[entry[one]]
+    own = cost[indices, entry]
+    for _ in range(_EXCHANGES):
+        before = entry.copy()
+        for i in indices:
+            more = cost[i, entry] + cost[:, entry[i]] - own[i] - own
+            more[beside[i]] += 2 * apart[entry[i], entry[beside[i]]]
+            more[i] = 0
+            j = more.argmin()
+            if more[j] < -_WORTH * own[i]:
+                off = apart[entry[j]] - apart[entry[i]]
+                cost[beside[i]] += off
+                cost[beside[j]] -= off
+                entry[[i, j]] = entry[[j, i]]
+                own = cost[indices, entry]
+        if np.array_equal(entry, before):
+            break
+    return codebook[entry]
+
+
+def _halved(codebook: np.ndarray) -> np.ndarray:
+    """The entries halved again and again along the first principal component of each part."""
     if len(codebook) < 2:
         return codebook
     centred = (codebook - codebook.mean(axis=0)).astype(np.float64)
@@ -460,4 +492,4 @@ def ordered(codebook: np.ndarray) -> np.ndarray:
     axis *= np.sign(axis[np.argmax(np.abs(axis))])
     order = np.argsort(centred @ axis, kind="stable")
     half = len(codebook) // 2
-    return np.concatenate([ordered(codebook[order[:half]]), ordered(codebook[order[half:]])])
+    return np.concatenate([_halved(codebook[order[:half]]), _halved(codebook[order[half:]])])

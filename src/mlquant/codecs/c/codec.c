@@ -8,6 +8,7 @@
 #define TWO_PI (2 * PI)
 #define RATE 8000.0
 #define MOST_HARMONICS 160
+#define FADE_DB 10 /* by which each superframe is quieter that is lost after a lost one */
 #define LN10 2.302585093f
 #define PER_DB (LN10 / 20) /* expf(PER_DB * dB) is an amplitude */
 
@@ -105,16 +106,19 @@ static unsigned take(reader *from, int bits)
     return value;
 }
 
+static void set_pitch(mlq_record *record, int t, double log2_f0)
+{
+    record->Wo[t] = (float)(TWO_PI / RATE * exp2(log2_f0));
+    record->log2_f0[t] = log2f(record->Wo[t] * (float)(RATE / TWO_PI));
+}
+
 /* Pitch of the frames up to a knot, on a straight line from the knot before, but for the offset in the middle. */
 static void pitch_to(mlq_decoder *d, mlq_record *record, int first, int level, int offset)
 {
     double before = mlq_levels[d->level < 0 ? level : d->level], knot = mlq_levels[level];
     for (int i = 1; i <= MLQ_PITCH_FRAMES; i++) {
         double share = (double)i / MLQ_PITCH_FRAMES, middle = 1 - fabs(2 * share - 1);
-        double log2_f0 = before + (knot - before) * share + mlq_offsets[offset] * middle;
-        float Wo = (float)(TWO_PI / RATE * exp2(log2_f0));
-        record->Wo[first + i - 1] = Wo;
-        record->log2_f0[first + i - 1] = log2f(Wo * (float)(RATE / TWO_PI));
+        set_pitch(record, first + i - 1, before + (knot - before) * share + mlq_offsets[offset] * middle);
     }
     d->level = level;
 }
@@ -122,7 +126,7 @@ static void pitch_to(mlq_decoder *d, mlq_record *record, int first, int level, i
 static void record_of(mlq_decoder *d, reader *from, mlq_record *record)
 {
     unsigned of_energy[MLQ_ENERGY_STAGES], of_shape[MLQ_SHAPE_STAGES];
-    float known[MLQ_KNOWN], share = 1;
+    float known[MLQ_KNOWN], share = 1, fade = from ? 0 : FADE_DB * (float)d->lost;
     const float *told = NULL;
 
     if (from) {
@@ -144,15 +148,14 @@ static void record_of(mlq_decoder *d, reader *from, mlq_record *record)
             d->level = (1 << MLQ_PITCH_BITS) / 2;
         for (int t = 0; t < MLQ_FRAMES; t++) {
             record->voiced[t] = d->voiced;
-            record->Wo[t] = (float)(TWO_PI / RATE * exp2(mlq_levels[d->level]));
-            record->log2_f0[t] = log2f(record->Wo[t] * (float)(RATE / TWO_PI));
+            set_pitch(record, t, mlq_levels[d->level]);
         }
     }
     advance(d->energy, &mlq_of_energy, 1, NULL, d->work[0]);
     if (from)
         add_entries(d->energy, &mlq_of_energy, of_energy);
     for (int t = 0; t < MLQ_FRAMES; t++)
-        record->energy[t] = fminf(fmaxf(d->energy[t] + mlq_of_energy.mean[t], -100), 120); /* only garbage is beyond */
+        record->energy[t] = fminf(fmaxf(d->energy[t] + mlq_of_energy.mean[t] - fade, -100), 120);
 
     known_of(record, known);
     if (MLQ_SIDE_LAYERS > 0) {
@@ -199,6 +202,16 @@ static float log_energy(const float *spectrum, int count, float scale)
     return scale * peak + logf(sum);
 }
 
+/* Frame t of a shape, of its cosine transform over time. */
+static void frame_of(const float *transformed, int t, float frame[20])
+{
+    for (int k = 0; k < 20; k++) {
+        frame[k] = 0;
+        for (int i = 0; i < MLQ_FRAMES; i++)
+            frame[k] += mlq_over_time[i * MLQ_FRAMES + t] * transformed[20 * i + k];
+    }
+}
+
 /* Spectra in dB of the superframe `own`, with the energy that was sent. */
 static void spectra_of(mlq_decoder *d, const mlq_record *before, const mlq_record *own, const mlq_record *after)
 {
@@ -210,11 +223,7 @@ static void spectra_of(mlq_decoder *d, const mlq_record *before, const mlq_recor
     const float *more = through(mlq_network, MLQ_NETWORK_LAYERS, d->work);
     for (int t = 0; t < MLQ_FRAMES; t++) {
         float *spectrum = d->spectrum[t];
-        for (int k = 0; k < 20; k++) {
-            shape[k] = 0;
-            for (int i = 0; i < MLQ_FRAMES; i++)
-                shape[k] += mlq_over_time[i * MLQ_FRAMES + t] * own->shape[20 * i + k];
-        }
+        frame_of(own->shape, t, shape);
         for (int j = 0; j < MLQ_POINTS; j++) {
             const float *from = shape + mlq_from[j];
             spectrum[j] = (from[0] + mlq_part[j] * (from[1] - from[0])) + 20 * more[t * MLQ_POINTS + j];
@@ -395,6 +404,26 @@ static void speak(mlq_decoder *d, const float *y, float Wo, int voiced, int16_t 
     }
 }
 
+/* Put a superframe that is lost, and the pitch after it up to a knot, on lines between the frames around. */
+static void make_up(const mlq_record *before, mlq_record *own, mlq_record *after)
+{
+    enum { LAST = MLQ_FRAMES - 1, KNOT = MLQ_FRAMES + MLQ_PITCH_FRAMES };
+    float from[20], to[20], pitch = before->log2_f0[LAST];
+    float step = (after->log2_f0[MLQ_PITCH_FRAMES - 1] - pitch) / KNOT;
+    frame_of(before->shape, LAST, from);
+    frame_of(after->shape, 0, to);
+    memset(own->shape, 0, sizeof own->shape);
+    for (int t = 0; t < MLQ_FRAMES; t++) {
+        float part = (float)(t + 1) / (MLQ_FRAMES + 1);
+        own->energy[t] = before->energy[LAST] + (after->energy[0] - before->energy[LAST]) * part;
+        for (int i = 0; i < MLQ_FRAMES; i++)
+            for (int k = 0; k < 20; k++)
+                own->shape[20 * i + k] += mlq_over_time[i * MLQ_FRAMES + t] * (from[k] + (to[k] - from[k]) * part);
+    }
+    for (int t = 0; t < KNOT; t++)
+        set_pitch(t < MLQ_FRAMES ? own : after, t % MLQ_FRAMES, pitch + step * (float)(t + 1));
+}
+
 static void speak_all(mlq_decoder *d, const mlq_record *after, int16_t *speech)
 {
     spectra_of(d, &d->before, &d->own, after);
@@ -417,12 +446,15 @@ static int next(mlq_decoder *d, reader *from, int16_t *speech)
     record_of(d, from, &record);
     int spoken = d->count > 0;
     if (spoken) {
+        if (d->lost && from)
+            make_up(&d->before, &d->own, &record);
         speak_all(d, &record, speech);
         d->before = d->own;
     } else {
         d->before = record; /* the first has itself before it */
     }
     d->own = record;
+    d->lost = from ? 0 : d->lost + 1;
     d->count = 1;
     return spoken ? MLQ_SAMPLES : 0;
 }

@@ -35,6 +35,7 @@ typedef struct {
     int voiced;
     /* Superframes that wait for the one after. */
     mlq_record before, own;
+    int lost; /* how many are lost in a row, up to and with `own` */
     unsigned count;
     /* Synthesis: phase of the fundamental, noise in the background in dB, random numbers, overlap. */
     float phase, background;
@@ -53,7 +54,8 @@ void mlq_init(mlq_decoder *decoder);
  * Writes the speech of the superframe before and returns MLQ_SAMPLES, or 0 for the first. */
 int mlq_decode(mlq_decoder *decoder, const uint8_t *bytes, size_t at, int16_t speech[MLQ_SAMPLES]);
 
-/* The same for a superframe that is lost: energy and shape are predicted, pitch and voicing stay. */
+/* The same for a superframe that is lost. It lies on lines between those around it; if the one after is lost, too, energy
+ * and shape are predicted, pitch and voicing stay, and the speech fades. */
 int mlq_lost(mlq_decoder *decoder, int16_t speech[MLQ_SAMPLES]);
 
 /* At the end: the speech of the last superframe. Returns MLQ_SAMPLES, or 0 if there is none; then begins anew. */
