@@ -88,6 +88,26 @@ class Codec:
         """Bits a second."""
         return self.bits * SAMPLE_RATE / (FRAME * self.frames)
 
+    @property
+    def matrices(self) -> list[np.ndarray]:
+        """Those that a decoder multiplies with once for each superframe: predictors, and layers of networks."""
+        return [self.energy.predictor, self.shape.predictor, *(W for W, _ in [*self.layers, *self.shape.layers])]
+
+    @property
+    def multiplications(self) -> float:
+        """Multiplications a second by a decoder's matrices."""
+        return sum(W.size for W in self.matrices) * SAMPLE_RATE / (FRAME * self.frames)
+
+    def table_bytes(self, eight_bit: bool) -> int:
+        """Bytes of all tables, with 32 bits a number, or with 8 bits and scales of 32."""
+        books = [*self.energy.codebooks, *self.shape.codebooks]
+        vectors = [self.energy.mean, self.shape.mean, *(b for _, b in [*self.layers, *self.shape.layers])]
+        numbers, floats = (sum(each.size for each in some) for some in ([*self.matrices, *books], vectors))
+        if not eight_bit:
+            return 4 * (numbers + floats)
+        scales = sum(len(W) for W in self.matrices) + sum(book.shape[1] for book in books)
+        return numbers + 4 * (floats + scales)
+
 
 def of_model(model: Model, codec: Codec) -> tuple[np.ndarray, np.ndarray]:
     """Records [n, 23 T] of superframes with nothing but pitch and voicing as they are sent, and y [n T, 79] in dB."""

@@ -37,20 +37,13 @@ def write(folder: Path, codec: Codec, codec_hash: str) -> None:
 
 def _told(codec: Codec) -> dict[str, str]:
     """What the README tells of a codec, by name."""
-    T, layers = codec.frames, [*codec.layers, *codec.shape.layers]
-    matrices = [codec.energy.predictor, codec.shape.predictor, *(W for W, _ in layers)]
-    vectors = [codec.energy.mean, codec.shape.mean, *(b for _, b in layers)]
-    of_matrices = sum(array.size for array in (*matrices, *codec.energy.codebooks, *codec.shape.codebooks))
-    of_vectors = sum(array.size for array in vectors)
-    if codec.eight_bit:
-        books = [*codec.energy.codebooks, *codec.shape.codebooks]
-        of_vectors += sum(len(array) for array in matrices) + sum(array.shape[1] for array in books)
+    T = codec.frames
     state = (T + 20 * T + 2 * T + 3) + 2 * 24 * T + 8 + 80 + 2 * _widest(codec) + 79 * T + 2 * _FFT
     return {
         "bit_rate": f"{codec.bit_rate:g}",
-        "tables_kB": f"{((1 if codec.eight_bit else 4) * of_matrices + 4 * of_vectors) / 1000:.0f}",
+        "tables_kB": f"{codec.table_bytes(codec.eight_bit) / 1000:.0f}",
         "struct_kB": f"{4 * state / 1000:.0f}",
-        "millions": f"{sum(array.size for array in matrices) * 100 / T / 1e6:.1f}",
+        "millions": f"{codec.multiplications / 1e6:.1f}",
         "bits": str(codec.bits),
         "samples": str(FRAME * T),
         "delay_ms": f"{codec.delay_ms:g}",

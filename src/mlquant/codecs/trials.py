@@ -1,4 +1,4 @@
-"""What a codec would give: with some of its parts not quantised, with wrong bits, and with lost superframes."""
+"""What a codec would give: with parts not quantised, rounded tables, wrong bits, and lost superframes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mlquant.codecs import bitstream
 from mlquant.codecs import codec as codecs
 from mlquant.codecs.codec import Codec
 from mlquant.core.records import FRAME, joined
-from mlquant.networks import context
+from mlquant.networks import context, dense
 from mlquant.quantisers import superframe
 from mlquant.vocoder import pitch as pitches
 from mlquant.vocoder.superframes import beside
@@ -54,6 +54,13 @@ def with_exact(codec: Codec, speech: np.ndarray, exact: Collection[str]) -> np.n
             shapes = superframe.decode(codec.shape, found, known)
         own = context.record(shapes, energy, log2_f0, voiced)
         return np.concatenate(list(codecs.spoken(codec, [(model.Wo.reshape(-1, T), own, np.zeros(len(own), bool))])))
+
+
+def rounded(codec: Codec) -> Codec:
+    """The codec with all tables rounded to 8 bits a number, as none was trained for."""
+    layers = [(dense.rounded(W, 1), b) for W, b in codec.layers]
+    energy, shape = superframe.rounded(codec.energy), superframe.rounded(codec.shape)
+    return replace(codec, energy=energy, shape=shape, layers=layers)
 
 
 def bit_costs(codec: Codec, speech: np.ndarray) -> list[float]:

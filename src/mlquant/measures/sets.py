@@ -85,6 +85,7 @@ def _coder(coding: Coding) -> Any:
         if coding.codec is None:
             raise InputError("codec: is missing, expected the codec.json of a codec, as process is codec")
         codec, _ = files.read(Path(coding.codec))
+        codec = trials.rounded(codec) if coding.rounded else codec
         if coding.exact:
             return lambda source, model, b, y: Made(b, y, speech=trials.with_exact(codec, source, coding.exact))
         errors = coding.ber, coding.lost, coding.seed
