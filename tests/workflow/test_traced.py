@@ -69,7 +69,8 @@ CONFIG = {
         "shape": {"kind": "superframe", "of": "shape", "frames": 4, "stages": [{"size": 8}, {"size": 8}]},
     },
     "codecs": {"whole": {"corpus": "few", "energy": "energy", "shape": "shape",
-                         "network": {"hidden": [8], "epochs": 1, "finetune": 1, "batch": 16, "dropout": 0.1}}},
+                         "network": {"hidden": [8], "epochs": 1, "finetune": 1, "batch": 16, "dropout": 0.1}},
+               "whole_8": {"like": "whole", "eight_bit": True}},
     "experiments": {
         "all": {
             "title": "",
@@ -100,6 +101,7 @@ CONFIG = {
     "studies": {
         "codec": {"kind": "codec", "codecs": ["whole"], "test_set": "own", "modes": ["1300"], "bers": [0.01],
                   "losses": [0.1]},
+        "memory": {"kind": "memory", "codecs": ["whole", "whole_8"], "test_set": "own"},
         "measures": {"kind": "measures", "experiment": "other", "test_set": "own", "modes": ["3200"], "noises": [20],
                      "postfilters": [1.0, 1.2]},
         "noise": {"kind": "noise", "quantiser": "lbg", "noise_vars": [0, 0.01]},

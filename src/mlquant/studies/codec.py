@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from mlquant.chains.settings import Mode, Output
-from mlquant.core.blocks import Block, nearest, refusal
-from mlquant.core.errors import InputError
+from mlquant.core.blocks import Block, refusal
 from mlquant.core.stage import Setting
 from mlquant.core.types import Seed
 from mlquant.studies import measures, shared
@@ -79,10 +78,7 @@ def conditions(settings: Settings, *, of_codec: bool) -> Iterator[Condition]:
 
 def check(config: Any, name: str, settings: Settings) -> None:
     """Refuse a name that is not that of a codec."""
-    for i, codec in enumerate(settings.codecs):
-        if codec not in config.codecs:
-            where = f"config: studies.{name}.codecs.{i}"
-            raise InputError(f"{where}: {codec!r} names no codec, {nearest(codec, config.codecs)}")
+    shared.check_codecs(config, name, settings.codecs)
 
 
 def chains(config: Any, settings: Settings) -> list[Output]:

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mlquant.chains.settings import Mode, Output
-from mlquant.core.blocks import Block, nearest, refusal
-from mlquant.core.errors import InputError
+from mlquant.core.blocks import Block, refusal
 from mlquant.core.stage import Setting
 from mlquant.studies import measures, shared
 
@@ -45,15 +44,7 @@ class Settings(Block):
 
 def check(config: Any, name: str, settings: Settings) -> None:
     """Refuse a name that is not that of a codec."""
-    for i, codec in enumerate(settings.codecs):
-        if codec not in config.codecs:
-            where = f"config: studies.{name}.codecs.{i}"
-            raise InputError(f"{where}: {codec!r} names no codec, {nearest(codec, config.codecs)}")
-
-
-def chains(config: Any, settings: Settings) -> list[Output]:
-    """Return none: a codec has no networks and quantisers in a chain; the record names it itself."""
-    return []
+    shared.check_codecs(config, name, settings.codecs)
 
 
 def needs(graph: Any, name: str, settings: Settings) -> shared.Summary:
@@ -223,7 +214,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         *((measures.heading_of(one), cells(costs, "difference", keys, one), "") for one in shown),
     )
     of_pesq = costs[costs["measure"] == "pesq"]
-    ours = means[(means["measure"] == "pesq") & means["kB"].notna()].sort_values("kB")
+    ours = means[(means["measure"] == "pesq") & means["tables"].isin([FLOAT, TRAINED])].sort_values("kB")
     facts = {
         "utterances": int(means["utterances"].max()),
         "speakers": int(means["speakers"].max()),

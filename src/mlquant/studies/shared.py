@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mlquant.core.blocks import nearest
 from mlquant.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +43,14 @@ def paths_in(value: object) -> list[str]:
         return [value]
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return list(dict.fromkeys(path for item in items for path in paths_in(item)))
+
+
+def check_codecs(config: Any, name: str, codecs: list[str]) -> None:
+    """Raise InputError for a name among the `codecs` of a study that is not that of a codec."""
+    for i, codec in enumerate(codecs):
+        if codec not in config.codecs:
+            where = f"config: studies.{name}.codecs.{i}"
+            raise InputError(f"{where}: {codec!r} names no codec, {nearest(codec, config.codecs)}")
 
 
 def files_of_network(graph: Any, name: str) -> dict:
