@@ -17,7 +17,14 @@ pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="needs a C compil
 HERE = Path(__file__).parent
 FUZZ = HERE / "fuzz.c"
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror", "-pedantic"]
-CHECKED = ["-std=c99", "-D_POSIX_C_SOURCE=200809L", "-g", "-O1", "-fsanitize=address,undefined,float-cast-overflow", "-fno-sanitize-recover=all"]
+CHECKED = [
+    "-std=c99",
+    "-D_POSIX_C_SOURCE=200809L",
+    "-g",
+    "-O1",
+    "-fsanitize=address,undefined,float-cast-overflow",
+    "-fno-sanitize-recover=all",
+]
 CODECS = {
     "40 ms": {},
     "80 ms": {"frames": 8, "pitch": sent_pitch(every_ms=80), "voicing_ms": 40},

@@ -93,7 +93,7 @@ def test_the_folder_explains_every_column_and_the_report_tells_what_it_found(mad
         "large, rounded to 8 bits: PESQ -0.4",
         "large_8, trained for 8 bits, has a PESQ of 2.90 with",
     ):
-        assert words in page.replace("−", "-"), words
+        assert words in page.replace("\N{MINUS SIGN}", "-"), words
 
 
 def test_rounded_tables_are_those_of_8_bits(tmp_path):

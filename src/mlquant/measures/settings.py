@@ -75,9 +75,7 @@ class Coding(Block):
     exact: Annotated[
         list[Literal["pitch", "voicing", "energy", "shape"]], Setting(help="of codec: what is not quantised")
     ] = []
-    rounded: Annotated[
-        bool, Setting(help="of codec: its tables are first rounded to 8 bits a number")
-    ] = False
+    rounded: Annotated[bool, Setting(help="of codec: its tables are first rounded to 8 bits a number")] = False
     ber: Annotated[float, Setting(help="of codec and codec2: share of bits that are wrong", ge=0, le=1)] = 0.0
     lost: Annotated[float, Setting(help="of codec and codec2: share of frames that are lost", ge=0, le=1)] = 0.0
     seed: Annotated[Seed, Setting(help="seed of wrong bits and lost frames")] = 1

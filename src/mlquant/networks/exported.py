@@ -12,7 +12,7 @@ import io
 import logging
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -22,10 +22,12 @@ from mlquant.core import disk
 from mlquant.core.errors import InputError
 from mlquant.networks import context, dense, inference
 from mlquant.networks.dense import Layers
-from mlquant.networks.model import Network
+from mlquant.networks.model import AtWork, Network
 from mlquant.vocoder.superframes import over_time
 
 if TYPE_CHECKING:
+    from vector_quantize_pytorch import FSQ
+
     from mlquant.quantisers.superframe import Superframes
 
 _LOG10 = float(np.log(10))
@@ -37,13 +39,8 @@ def write_network(folder: Path, weights: Path) -> None:
     The encoder makes latents [n, latent_width], quantised if the network quantises them, of x [n, inputs]; the decoder
     makes output [n, outputs] of them. Raises InputError as `dense.load`.
     """
-
-    def restored(settings: dict, state: dict[str, np.ndarray]) -> Network:
-        network = Network(settings).eval()
-        network.load_state_dict({name: torch.tensor(array) for name, array in state.items()})
-        return network
-
-    network, settings = dense.load(weights, restored)
+    at_work, settings = dense.load(weights, AtWork)
+    network = at_work.network
     width = 79 if network.row.source == "y" else 22
     x = torch.from_numpy(inference.vectors(settings, np.ones((2 * settings["ncat"], width), np.float32)))
     if network.row.encoder or network.row.quantised:
@@ -70,6 +67,9 @@ def write_codec(folder: Path, layers: Layers, shape: Superframes) -> None:
 
 class _Context(nn.Module):
     """`context.spectra` with torch."""
+
+    over_time: torch.Tensor
+    interpolation: torch.Tensor
 
     def __init__(self, layers: Layers, T: int):
         super().__init__()
@@ -118,16 +118,17 @@ class _Encoder(nn.Module):
 
     def __init__(self, network: Network):
         super().__init__()
-        self.network, self.quantiser = network, network.quantiser
+        self.network, self.quantiser = network, network.quantiser or nn.Identity()
         network.quantiser = None
-        self.stages = []
+        self.stages: list = []
         if network.row.quantised == "vq":
             self.stages = [*getattr(self.quantiser, "layers", [self.quantiser])]
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         latents = self.network.encode(x)
         if self.network.row.quantised == "fsq":
-            return self.quantiser.quantize(latents.unflatten(1, (len(self.network.entries_used), -1))).flatten(1)
+            blocks = latents.unflatten(1, (len(self.network.entries_used), -1))
+            return cast("FSQ", self.quantiser).quantize(blocks).flatten(1)
         left = latents
         for stage in self.stages:
             nearest = left @ stage.codebook.T - stage.codebook.square().sum(dim=1) / 2

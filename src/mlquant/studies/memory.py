@@ -1,7 +1,7 @@
 """How good is a codec for its memory and its work, and what does rounding its tables to 8 bits cost?
 
-Codecs of several sizes are measured on all utterances of a test set. Of one that has a twin with `eight_bit`, its tables
-are also rounded without more training. Sizes are those of all tables as they are stored, work is that of the decoder's
+Codecs of several sizes are measured on all utterances of a test set. If one has a twin with `eight_bit`, its tables are
+also rounded without more training. Sizes are those of all tables as they are stored, work is that of the decoder's
 networks and predictors. Intervals are of 95 %, by bootstrap over speakers.
 """
 
@@ -121,8 +121,8 @@ def _name(row: dict) -> str:
 
 COLUMNS = {
     "codec": "name of the codec, or Codec 2 and its mode",
-    "tables": "how its numbers are stored: with 32 bits; rounded to 8 bits after its training; or with 8 bits, for which "
-    "it was trained",
+    "tables": "how its numbers are stored: with 32 bits; rounded to 8 bits after its training; or with 8 bits, as "
+    "it was trained for",
     "bit_per_s": "its bit/s",
     "kB": "size of all its tables as they are stored, in 1000 bytes",
     "million_per_s": "multiplications of a decoder's networks and predictors for a second of speech, in millions",
@@ -233,9 +233,9 @@ numbers to 8 bits cost, before and after training for it?
 <p>{{ listed(part.settings.codecs) }}{% if part.settings.modes %} and the modes {{ listed(part.settings.modes) }} of
 Codec 2{% endif %}, on the {{ part.facts.utterances }} utterances of the test set
 <code>{{ part.settings.test_set }}</code>, by {{ part.facts.speakers }} speakers. With 8 bits a matrix has a scale for
-each row, a codebook one for each element. A codec that is trained for 8 bits is rounded in each round of the training of
-its quantisers, and its network is trained on with rounded weights. Intervals are of 95 %, by bootstrap over speakers;
-differences are paired by utterance.</p>
+each row, a codebook one for each element. In the training for 8 bits the quantisers are rounded in each round, and the
+network is trained on with rounded weights. Intervals are of 95 %, by bootstrap over speakers; differences are paired by
+utterance.</p>
 """,
     "findings": """
 <ul>
