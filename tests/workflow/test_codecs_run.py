@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 
 import numpy as np
 import pandas as pd
@@ -105,3 +106,23 @@ def test_a_change_of_the_postfilter_trains_nothing(made, tmp_path):
     assert (
         "'s9' is of shape, expected one of kind superframe, of energy" in checkout.run("-n", "--config", changed).text
     )
+
+
+@pytest.mark.skipif(not (shutil.which("cc") and shutil.which("make")), reason="needs a C compiler, cc, and make")
+def test_a_codec_of_other_bits_becomes_a_decoder_in_c(made, tmp_path):
+    checkout = made.copy(tmp_path / "copy")
+    bits = "quantisers={e4: {stages: [{size: 32}]}, s9: {stages: [{size: 64}, {size: 8}, {size: 8}]}}"
+    done = checkout.run(
+        "results/codecs/tiny", "--config", bits, "codecs={tiny: {pitch: {bits: 5, offsets: []}, voicing_ms: 40}}"
+    )
+    assert done.status == 0, done.text
+    codec, speech = checkout.folder / "results/codecs/tiny", made.folder / "speech/ann.raw"
+    assert json.loads((codec / "codec.json").read_text())["bits"] == 1 + 5 + 5 + 12
+    succeeds("export", codec, "-o", tmp_path / "c")
+    subprocess.run(["make", "-s", "-C", tmp_path / "c"], check=True)
+    succeeds("enc", codec, speech, "-o", tmp_path / "ann.bit")
+    succeeds("dec", codec, tmp_path / "ann.bit", "-o", tmp_path / "python.raw", "--lost", "0001")
+    command = [tmp_path / "c/dec", "--lost", "0001", tmp_path / "ann.bit", tmp_path / "c.raw"]
+    subprocess.run(command, check=True)
+    found, expected = (np.fromfile(tmp_path / f"{name}.raw", "<i2").astype(float) for name in ("c", "python"))
+    assert np.square(expected).sum() > 1e6 * np.square(found - expected).sum()  # 60 dB

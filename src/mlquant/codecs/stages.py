@@ -161,5 +161,5 @@ def export(
     if onnx:
         from mlquant.networks import exported
 
-        exported.write_codec(out, made.layers, made.shape)
+        exported.write_codec(out, made.layers, made.shape.layers)
     export.write(out, made, codec_hash)

@@ -28,8 +28,6 @@ from mlquant.vocoder.superframes import over_time
 if TYPE_CHECKING:
     from vector_quantize_pytorch import FSQ
 
-    from mlquant.quantisers.superframe import Superframes
-
 _LOG10 = float(np.log(10))
 
 
@@ -50,8 +48,8 @@ def write_network(folder: Path, weights: Path) -> None:
     _write(folder / "decoder.onnx", _Decoder(network), {"latents": x}, "output")
 
 
-def write_codec(folder: Path, layers: Layers, shape: Superframes) -> None:
-    """Write context.onnx and, if the shape's prediction has a network, beside.onnx.
+def write_codec(folder: Path, layers: Layers, beside: Layers) -> None:
+    """Write context.onnx, of the layers of a context network, and beside.onnx, of those that tell of a shape, if any.
 
     The first makes y_hat [n, T, 79] in dB, as `context.spectra`, of the records [n, 23 T] `before`, `own` and `after`.
     The second makes of the numbers [n, D] `before` and `known` the `share` [n, 1] and what is added, `more` [n, K],
@@ -60,9 +58,9 @@ def write_codec(folder: Path, layers: Layers, shape: Superframes) -> None:
     T = len(layers[-1][1]) // 79
     records = {name: torch.zeros(2, context.OF_FRAME * T) for name in ("before", "own", "after")}
     _write(folder / "context.onnx", _Context(layers, T), records, "y_hat")
-    if shape.layers:
-        known = {name: torch.zeros(2, shape.layers[0][0].shape[1] // 2) for name in ("before", "known")}
-        _write(folder / "beside.onnx", _Beside(shape.layers), known, "share", "more")
+    if beside:
+        known = {name: torch.zeros(2, beside[0][0].shape[1] // 2) for name in ("before", "known")}
+        _write(folder / "beside.onnx", _Beside(beside), known, "share", "more")
 
 
 class _Context(nn.Module):
