@@ -143,30 +143,35 @@ def test_clang_has_no_warnings_either(tmp_path):
     built(tmp_path, small_codec(), compiler="clang")
 
 
-def on_arm(folder, codec, *words, main=None, options=()):
-    """What the program prints on an emulated Cortex-M4F."""
+M4, M7 = ("cortex-m4", "fpv4-sp-d16", "mps2-an386"), ("cortex-m7", "fpv5-sp-d16", "mps2-an500")
+
+
+def on_arm(folder, codec, *words, machine=M4, main=None, options=()):
+    """What the program prints on an emulated Cortex-M4F or M7."""
     compiler = "arm-none-eabi-gcc"
     if not shutil.which(compiler) or not shutil.which("qemu-system-arm"):
         pytest.skip(f"needs {compiler}, its newlib, and qemu-system-arm")
-    flags = ["-mcpu=cortex-m4", "-mthumb", "-mfpu=fpv4-sp-d16", "-mfloat-abi=hard"]
+    core, fpu, board = machine
+    flags = [f"-mcpu={core}", "-mthumb", f"-mfpu={fpu}", "-mfloat-abi=hard"]
     start = subprocess.run([compiler, *flags, "-print-file-name=rdimon-crt0.o"], capture_output=True, text=True)
     flags += ["--specs=rdimon.specs", "-nostartfiles", "-T", HERE / "arm/mps2.ld"]
     more = [HERE / "arm/start.c", start.stdout.strip()]
     program = built(folder, codec, [*STRICT, *flags], main, compiler, more)
     arguments = ",".join(f"arg={word}" for word in ("dec", *words))
-    command = ["qemu-system-arm", "-M", "mps2-an386", "-nographic", "-monitor", "none", "-serial", "none", *options]
+    command = ["qemu-system-arm", "-M", board, "-nographic", "-monitor", "none", "-serial", "none", *options]
     command += ["-semihosting-config", f"enable=on,target=native,{arguments}", "-kernel", program]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
 
 
-@pytest.mark.parametrize("eight_bit", [False, True])
-def test_a_microcontroller_gives_the_same_speech(tmp_path, voice, eight_bit):
+@pytest.mark.parametrize(("machine", "eight_bit"), [(M4, False), (M4, True), (M7, True)])
+def test_a_microcontroller_gives_the_same_speech(tmp_path, voice, machine, eight_bit):
     codec = small_codec(eight_bit=eight_bit)
     fields = np.concatenate([*codecs.encode(codec, [voice[:8000]])])
     (tmp_path / "in.bit").write_bytes(stream(codec, fields))
-    on_arm(tmp_path, codec, "--bare", "--lost", "00010", tmp_path / "in.bit", tmp_path / "out.raw")
+    words = ("--bare", "--lost", "00010", tmp_path / "in.bit", tmp_path / "out.raw")
+    on_arm(tmp_path, codec, *words, machine=machine)
     lost = np.resize([False, False, False, True, False], len(fields))
     expected = np.concatenate([*codecs.decode(codec, [(fields, lost)])]).astype(float)
     found = np.fromfile(tmp_path / "out.raw", "<i2")
