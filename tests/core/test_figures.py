@@ -13,6 +13,7 @@ from matplotlib.transforms import Bbox
 
 from mlquant import studies
 from mlquant.core import colours, figures
+from mlquant.studies import memory
 
 LONG = "a network whose name is far longer than anyone would wish, $\\frac{1}{2}$ and_then_some_more_of_it" * 2
 
@@ -178,6 +179,20 @@ def coded(rates, bers, losses, scores=(("pesq", 3.5), ("estoi", 0.8)), intervals
     return {"conditions": pd.DataFrame(rows, columns=heads)}
 
 
+def sized(sizes, modes, measures=(("pesq", 3.0), ("estoi", 0.7)), intervals=0.1):
+    """Means of measures of codecs with tables of so many kB, with 32 bits, rounded, and with 8 bits; and of modes."""
+    rows = []
+    for i, size in enumerate(sizes):
+        for stored, factor in ((memory.FLOAT, 4), (memory.ROUNDED, 1), (memory.TRAINED, 1)):
+            for measure, mean in measures:
+                mean = mean * (0.8 + 0.02 * i) - 0.1 * (stored == memory.ROUNDED)
+                around = (mean, mean - intervals, mean + intervals)
+                rows.append((f"of {size}", stored, factor * size, size / 60, measure, *around))
+    rows += [(f"Codec 2 {mode}", np.nan, np.nan, np.nan, "pesq", mean, mean, mean) for mode, mean in modes.items()]
+    heads = ["codec", "tables", "kB", "million_per_s", "measure", "mean", "low", "high"]
+    return {"sizes": pd.DataFrame(rows, columns=heads)}
+
+
 OURS = {f"codec{rate}": rate for rate in (1600, 1200, 700, 450)}
 THEIRS = {f"Codec 2 {rate}": rate for rate in (3200, 2400, 1600, 1400, 1300, 1200)} | {"Codec 2 700C": 700}
 FAMILIES = {
@@ -242,6 +257,12 @@ STUDIES = {
         "one": coded({"alone": 1200}, [0.01], [0.05], intervals=np.nan),
         "no PESQ, no errors": coded(OURS, [], [], [("stoi", 0.9)]),
         "long names": coded({f"{'long_name_' * 6}{i}": 450 + i for i in range(14)}, [0.001, 1], [0.01, 1]),
+    },
+    "memory": {
+        "as configured": sized([24, 43, 64, 140, 280, 510, 900], {"3200": 2.8, "2400": 2.55, "1300": 2.2}),
+        "one": sized([64], {}, intervals=np.nan),
+        "no ESTOI, modes close to each other": sized([24, 64], {"3200": 2.5, "2400": 2.499}, [("pesq", 3.0)]),
+        "many": sized([*range(16, 4000, 60)], {}),
     },
     "demo": {
         "as configured": demo(4, 50, "Two frames of b at a time through a d = 20 bottleneck"),

@@ -152,6 +152,8 @@ def figure(figure: Any, folder: Path) -> None:
         ROUNDED: {"c": LIGHT[1], "marker": "v"},
         TRAINED: {"c": LIGHT[2], "marker": "o"},
     }
+    others = dict.fromkeys(table.loc[table["kB"].isna(), "codec"])
+    modes = {mode: {"c": LIGHT[3 + i % (len(LIGHT) - 3)], "ls": "--", "lw": 0.9} for i, mode in enumerate(others)}
     axes = figure.subplots(2, 2)
     words = {"kB": "all tables (kB)", "million_per_s": "multiplications (million a second)"}
     for line, measure in zip(axes, ("pesq", "estoi"), strict=True):
@@ -162,12 +164,12 @@ def figure(figure: Any, folder: Path) -> None:
                 around = np.nan_to_num(np.abs(np.stack([of["mean"] - of["low"], of["high"] - of["mean"]])))
                 axis.errorbar(of[column], of["mean"], around, ls="", elinewidth=1, capsize=2, ms=4, **style)
             for mode, mean in part.loc[part["kB"].isna(), ["codec", "mean"]].itertuples(index=False):
-                axis.axhline(mean, c="0.5", ls="--", lw=0.9)
-                axis.annotate(mode, (0.99, mean), xycoords=("axes fraction", "data"), ha="right", va="bottom", size=8)
+                axis.axhline(mean, **modes[mode])
             if part.empty:
                 say_nothing_there(axis, f"{measures.label_of(measure)} was not measured")
             axis.set(xlabel=label, xscale="log", ylabel=f"mean {measures.heading_of(measure)}")
-    legend_below(figure, [Line2D([], [], ls="", label=stored, **style) for stored, style in styles.items()])
+    lines = [Line2D([], [], ls="", label=stored, **style) for stored, style in styles.items()]
+    legend_below(figure, lines + [Line2D([], [], label=mode, **style) for mode, style in modes.items()])
 
 
 # in the report
