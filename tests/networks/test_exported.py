@@ -1,6 +1,7 @@
 """Networks as ONNX files give what they give here."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -103,4 +104,11 @@ def test_the_networks_of_a_codec_are_the_same(frames, tmp_path):
 def test_a_network_is_no_codec(tmp_path):
     path = weights(tmp_path / "weights.safetensors", settings_of("manifold", 3))
     assert "C is made of codecs only" in fails("export", path, "-o", tmp_path / "c")
+    assert not (tmp_path / "c").exists()
+
+
+def test_without_the_extra_it_says_so_and_writes_nothing(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    path = weights(tmp_path / "weights.safetensors", settings_of("manifold", 3))
+    assert "--onnx: onnxscript is not installed" in fails("export", path, "-o", tmp_path / "c", "--onnx")
     assert not (tmp_path / "c").exists()
