@@ -149,7 +149,9 @@ def _write(path: Path, module: nn.Module, inputs: dict[str, torch.Tensor], *outp
         import onnx  # noqa: F401
         import onnxscript  # noqa: F401
     except ImportError as error:
-        raise InputError(f"--onnx: {error.name} is not installed, expected the extra: pip install -e '.[onnx]'") from None
+        raise InputError(
+            f"--onnx: {error.name} is not installed, expected the extra: pip install -e '.[onnx]'"
+        ) from None
     said = io.StringIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with warnings.catch_warnings(), contextlib.redirect_stdout(said), torch.no_grad():
