@@ -37,7 +37,7 @@ def small_codec(frames=4, paths=4, wait=0, pitch=None, voicing_ms=20, seed=0, ei
     of_shape = replace(of_shape, layers=network([4 * frames + 6, 8, 1 + 20 * frames], 0.5))
     if eight_bit:
         of_energy, of_shape = rounded(of_energy), rounded(of_shape)
-        layers = [(dense.rounded(W, 1), b) for W, b in layers]
+        layers = dense.rounded_layers(layers)
     pitch = pitch or sent_pitch()
     return Codec(frames, voicing_ms, pitch, of_energy, of_shape, layers, paths, wait, 1.2, -80.0, eight_bit)
 

@@ -224,8 +224,7 @@ def records_of(codec: Codec, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -
             if gone:
                 level = len(codec.pitch.levels) // 2 if level is None else level
                 knots = np.tile([level, 0], (per, 1))
-                log2_f0 = np.full(T, codec.pitch.levels[level])
-                Wo = (2 * np.pi / SAMPLE_RATE * 2.0**log2_f0).astype(np.float32)
+                Wo = pitches.Wo_of(np.full(T, codec.pitch.levels[level]))
                 voiced = np.full(T, last_voiced)
             else:
                 knots = row[marks:end].reshape(per, -1)
@@ -296,7 +295,7 @@ def _make_up(codec: Codec, Wo: np.ndarray, before: np.ndarray, own: np.ndarray, 
     first, last = after[21 * T + knot - 1], before[22 * T - 1]
     log2_f0 = last + (first - last) * part
     own[21 * T : 22 * T], after[21 * T : 21 * T + knot] = log2_f0[:T], log2_f0[T:]
-    Wo.ravel()[: T + knot] = 2 * np.pi / SAMPLE_RATE * 2.0 ** log2_f0.astype(np.float64)
+    Wo.ravel()[: T + knot] = pitches.Wo_of(log2_f0.astype(np.float64))
 
 
 def decode(codec: Codec, batches: Iterable[tuple[np.ndarray, np.ndarray]]) -> Iterator[np.ndarray]:

@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from mlquant.codecs.codec import Codec
+from mlquant.codecs.codec import Codec, FADE_dB
 from mlquant.core import disk
 from mlquant.core.records import FRAME
 from mlquant.networks.dense import Layers, eight_bit
 from mlquant.quantisers.superframe import Superframes
 from mlquant.vocoder.features import B_HZ, Y_HZ
-from mlquant.vocoder.superframes import over_time
+from mlquant.vocoder.superframes import SENT, over_time
 
 FIXED = Path(__file__).parent / "c"
 MADE = "/* Made by `mlquant export` of a codec: its tables, in tables.c, and their sizes, in tables.h. */"
@@ -72,6 +72,9 @@ def _header(codec: Codec, codec_hash: str) -> str:
         "WIDEST": _widest(codec),
         "POSTFILTER": _number(codec.postfilter),
         "EIGHT_BIT": int(codec.eight_bit),
+        "LEAST_DB": _number(SENT[0]),
+        "MOST_DB": _number(SENT[1]),
+        "FADE_DB": _number(FADE_dB),
     }
     return "\n".join(
         [

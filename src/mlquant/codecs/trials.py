@@ -58,9 +58,8 @@ def with_exact(codec: Codec, speech: np.ndarray, exact: Collection[str]) -> np.n
 
 def rounded(codec: Codec) -> Codec:
     """The codec with all tables rounded to 8 bits a number, as none was trained for."""
-    layers = [(dense.rounded(W, 1), b) for W, b in codec.layers]
     energy, shape = superframe.rounded(codec.energy), superframe.rounded(codec.shape)
-    return replace(codec, energy=energy, shape=shape, layers=layers)
+    return replace(codec, energy=energy, shape=shape, layers=dense.rounded_layers(codec.layers))
 
 
 def bit_costs(codec: Codec, speech: np.ndarray) -> list[float]:

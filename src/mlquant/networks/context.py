@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mlquant.core.errors import InputError, log, progress
-from mlquant.networks.dense import Layers, rounded
+from mlquant.networks.dense import Layers, rounded, rounded_layers
 from mlquant.vocoder.superframes import apart
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def train(
     checkpoint.unlink(missing_ok=True)
     linear = [layer for layer in network if isinstance(layer, torch.nn.Linear)]
     layers = [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in linear]
-    return [(rounded(W, 1), b) for W, b in layers] if settings["eight_bit"] else layers, curve
+    return rounded_layers(layers) if settings["eight_bit"] else layers, curve
 
 
 def _rounded_through(network: torch.nn.Sequential, x: torch.Tensor) -> torch.Tensor:

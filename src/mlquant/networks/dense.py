@@ -125,6 +125,11 @@ def rounded(table: np.ndarray, axis: int) -> np.ndarray:
     return whole * scale
 
 
+def rounded_layers(layers: Layers) -> Layers:
+    """Layers with weights as they are after `eight_bit`, with a scale a row."""
+    return [(rounded(W, 1), b) for W, b in layers]
+
+
 def constrained(latents: np.ndarray) -> np.ndarray:
     """Latents [F, d] with symbols of magnitude above 1 scaled to 1; InputError for an odd d."""
     if latents.shape[1] % 2:

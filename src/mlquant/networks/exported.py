@@ -152,9 +152,8 @@ def _write(path: Path, module: nn.Module, inputs: dict[str, torch.Tensor], *outp
         raise InputError(
             f"--onnx: {error.name} is not installed, expected the extra: pip install -e '.[onnx]'"
         ) from None
-    said = io.StringIO()
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(said), torch.no_grad():
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.no_grad():
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             module.eval(),

@@ -361,7 +361,7 @@ def rounded(quantiser: Superframes, largest: float = STABLE) -> Superframes:
         quantiser,
         predictor=stable(dense.rounded(quantiser.predictor, 1), largest),
         codebooks=[dense.rounded(codebook, 0) for codebook in quantiser.codebooks],
-        layers=[(dense.rounded(W, 1), b) for W, b in quantiser.layers],
+        layers=dense.rounded_layers(quantiser.layers),
     )
 
 

@@ -7,14 +7,14 @@ a superframe, or a frame of Codec 2. Intervals are of 95 %, by bootstrap over sp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, model_validator
 
 from mlquant.chains.settings import Mode, Output
-from mlquant.core.blocks import Block, refusal
+from mlquant.core.blocks import Block
 from mlquant.core.stage import Setting
 from mlquant.core.types import Seed
 from mlquant.studies import measures, shared
@@ -46,9 +46,7 @@ class Settings(Block):
     @model_validator(mode="after")
     def _each_once(self) -> Settings:
         for name in ("codecs", "modes", "bers", "losses"):
-            values = [_short(value) for value in getattr(self, name)]
-            if len({*values}) < len(values):
-                raise refusal(f"found {', '.join(values)}, expected each once", name)
+            shared.refuse_repeated(name, map(_short, getattr(self, name)))
         return self
 
 
@@ -279,7 +277,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
             if not name.startswith("Codec 2 ")
         ],
     }
-    cell = _cells(clean, "mean", "codec")
+    cell = measures.cells_of(clean, "mean", "codec")
     of_means = laid_out(
         "As they are: means and half the widths of their intervals",
         ("codec", rates, "s"),
@@ -287,7 +285,10 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         *((measures.heading_of(one), [cell(one, name) for name in rates], "") for one in shown),
     )
     rows = parts.drop_duplicates(["codec", "part"])
-    keys, cell = [*zip(rows["codec"], rows["part"], strict=True)], _cells(parts, "difference", "codec", "part")
+    keys, cell = (
+        [*zip(rows["codec"], rows["part"], strict=True)],
+        measures.cells_of(parts, "difference", "codec", "part"),
+    )
     of_parts = laid_out(
         "What quantising costs: the difference when a part is not quantised, and half the width of its interval",
         ("codec", rows["codec"], "s"),
@@ -296,7 +297,7 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         *((measures.heading_of(one), [cell(one, *key) for key in keys], "") for one in shown),
     )
     of_pesq = means[(means["measure"] == "pesq") & ~means["condition"].str.startswith("exact")]
-    cell = _cells(of_pesq, "mean", "condition", "codec")
+    cell = measures.cells_of(of_pesq, "mean", "condition", "codec")
     of_errors = laid_out(
         "PESQ with wrong bits (ber) and lost frames: means and half the widths of their intervals",
         ("codec", rates, "s"),
@@ -314,21 +315,6 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
 
 
 _VERDICTS = ("better", "worse", "cannot tell")
-
-
-def _cells(table: pd.DataFrame, value: str, *by: str) -> Callable[..., str]:
-    """Return a function that gives the text of a value and half its interval, for a measure and what is in `by`."""
-    from mlquant.core.tables import formatted
-
-    found = {(row["measure"], *(row[name] for name in by)): row for row in table.to_dict("records")}
-
-    def cell(measure: str, *key: str) -> str:
-        if (row := found.get((measure, *key))) is None:
-            return ""
-        half = (row["high"] - row["low"]) / 2
-        return " ± ".join(filter(None, (formatted(one, measures.format_of(measure)) for one in (row[value], half))))
-
-    return cell
 
 
 def _costs(parts: pd.DataFrame, codec: str) -> dict:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field, model_validator
 
 from mlquant.chains.settings import Mode, Output
-from mlquant.core.blocks import Block, Line, Name, nearest, refusal, validate
+from mlquant.core.blocks import Block, Line, Name, nearest, validate
 from mlquant.core.errors import InputError
 from mlquant.core.stage import Setting
 from mlquant.core.types import Stages, Survivors
@@ -103,9 +103,7 @@ class Settings(Block):
     @model_validator(mode="after")
     def _each_once(self) -> Settings:
         for name in ("indices", "modes", "noises", "postfilters"):
-            values = getattr(self, name)
-            if len({*values}) < len(values):
-                raise refusal(f"found {', '.join(map(str, values))}, expected each once", name)
+            shared.refuse_repeated(name, getattr(self, name))
         return self
 
 
@@ -625,6 +623,21 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         *((label_of(b), [_tau(taus.get((a, b))) for a in agreeing], "") for b in agreeing),
     )
     return facts, [of_claims, of_agreement, of_means]
+
+
+def cells_of(table: pd.DataFrame, value: str, *by: str) -> Callable[..., str]:
+    """Return a function that gives the text of a value and half its interval, for a measure and what is in `by`."""
+    from mlquant.core.tables import formatted
+
+    found = {(row["measure"], *(row[name] for name in by)): row for row in table.to_dict("records")}
+
+    def cell(measure: str, *key: str) -> str:
+        if (row := found.get((measure, *key))) is None:
+            return ""
+        half = (row["high"] - row["low"]) / 2
+        return " ± ".join(filter(None, (formatted(one, format_of(measure)) for one in (row[value], half))))
+
+    return cell
 
 
 def format_of(measure: str) -> str:

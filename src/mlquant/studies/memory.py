@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from mlquant.chains.settings import Mode, Output
-from mlquant.core.blocks import Block, refusal
+from mlquant.core.blocks import Block
 from mlquant.core.stage import Setting
 from mlquant.studies import measures, shared
 
@@ -36,9 +36,7 @@ class Settings(Block):
     @model_validator(mode="after")
     def _each_once(self) -> Settings:
         for name in ("codecs", "modes"):
-            values = getattr(self, name)
-            if len({*values}) < len(values):
-                raise refusal(f"found {', '.join(values)}, expected each once", name)
+            shared.refuse_repeated(name, getattr(self, name))
         return self
 
 
@@ -179,25 +177,14 @@ SECTION, PLACE = "Whole codecs", 76
 
 
 def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
-    from mlquant.core.tables import formatted, laid_out, read_rows, read_table
+    from mlquant.core.tables import laid_out, read_rows, read_table
 
     names = ("codec", "tables", "bit_per_s", "kB", "million_per_s", "measure", "mean", "low", "high")
     means = read_rows(folder / "sizes.csv", *names)
     costs = read_table(folder / "rounding.csv", "codec", "tables", "measure", "difference", "low", "high", "verdict")
     shown = measures.in_order(means["measure"])
-
-    def cells(table: pd.DataFrame, value: str, keys: list, measure: str) -> list[str]:
-        of = table[table["measure"] == measure].set_index(["codec", "tables"])
-        found = []
-        for key in keys:
-            row = of.loc[key] if key in of.index else None
-            parts = [] if row is None else [row[value], (row["high"] - row["low"]) / 2]
-            texts = (formatted(one, measures.format_of(measure)) for one in parts)
-            found.append(" ± ".join(filter(None, texts)))
-        return found
-
-    rows = means.drop_duplicates(["codec", "tables"]).fillna({"tables": ""})
     means = means.fillna({"tables": ""})
+    rows, cell = means.drop_duplicates(["codec", "tables"]), measures.cells_of(means, "mean", "codec", "tables")
     keys = [*zip(rows["codec"], rows["tables"], strict=True)]
     of_sizes = laid_out(
         "Means and half the widths of their intervals",
@@ -205,15 +192,15 @@ def report(folder: Path, entry: dict) -> tuple[dict, list[dict]]:
         ("tables", rows["tables"], "s"),
         ("kB", rows["kB"], ".0f"),
         ("million/s", rows["million_per_s"], ".1f"),
-        *((measures.heading_of(one), cells(means, "mean", keys, one), "") for one in shown),
+        *((measures.heading_of(one), [cell(one, *key) for key in keys], "") for one in shown),
     )
-    pairs = costs.drop_duplicates(["codec", "tables"])
+    pairs, cost = costs.drop_duplicates(["codec", "tables"]), measures.cells_of(costs, "difference", "codec", "tables")
     keys = [*zip(pairs["codec"], pairs["tables"], strict=True)]
     of_rounding = laid_out(
         "What 8 bits cost: the difference from 32 bits, and half the width of its interval",
         ("codec", pairs["codec"], "s"),
         ("tables", pairs["tables"], "s"),
-        *((measures.heading_of(one), cells(costs, "difference", keys, one), "") for one in shown),
+        *((measures.heading_of(one), [cost(one, *key) for key in keys], "") for one in shown),
     )
     of_pesq = costs[costs["measure"] == "pesq"]
     ours = means[(means["measure"] == "pesq") & means["tables"].isin([FLOAT, TRAINED])].sort_values("kB")

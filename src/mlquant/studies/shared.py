@@ -6,11 +6,12 @@ its corpus holds out, are kept apart.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlquant.core.blocks import nearest
+from mlquant.core.blocks import nearest, refusal
 from mlquant.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,6 +44,13 @@ def paths_in(value: object) -> list[str]:
         return [value]
     items = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
     return list(dict.fromkeys(path for item in items for path in paths_in(item)))
+
+
+def refuse_repeated(name: str, values: Iterable[Any]) -> None:
+    """Raise the refusal of a setting, for values of which one is there twice."""
+    values = [*values]
+    if len({*values}) < len(values):
+        raise refusal(f"found {', '.join(map(str, values))}, expected each once", name)
 
 
 def check_codecs(config: Any, name: str, codecs: list[str]) -> None:

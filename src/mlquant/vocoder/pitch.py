@@ -200,7 +200,11 @@ def decoded(chosen: np.ndarray, pitch: Pitch, before: int | None = None) -> np.n
     levels, offsets = pitch.levels, np.array(pitch.offsets or (0.0,))
     first = chosen[0, 0] if before is None else before
     at = levels[np.concatenate([[first], chosen[:, 0]])]
-    log2_f0 = pitch.between(at[:-1], at[1:], offsets[chosen[:, 1]]).ravel()
+    return Wo_of(pitch.between(at[:-1], at[1:], offsets[chosen[:, 1]]).ravel())
+
+
+def Wo_of(log2_f0: np.ndarray) -> np.ndarray:
+    """Wo float32 rad/sample of log2 of F0 in Hz, float64."""
     return (2 * np.pi / SAMPLE_RATE * 2.0**log2_f0).astype(np.float32)
 
 

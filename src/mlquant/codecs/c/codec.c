@@ -8,7 +8,6 @@
 #define TWO_PI (2 * PI)
 #define RATE 8000.0
 #define MOST_HARMONICS 160
-#define FADE_DB 10 /* by which each superframe is quieter that is lost after a lost one */
 #define LN10 2.302585093f
 #define PER_DB (LN10 / 20) /* expf(PER_DB * dB) is an amplitude */
 
@@ -126,7 +125,7 @@ static void pitch_to(mlq_decoder *d, mlq_record *record, int first, int level, i
 static void record_of(mlq_decoder *d, reader *from, mlq_record *record)
 {
     unsigned of_energy[MLQ_ENERGY_STAGES], of_shape[MLQ_SHAPE_STAGES];
-    float known[MLQ_KNOWN], share = 1, fade = from ? 0 : FADE_DB * (float)d->lost;
+    float known[MLQ_KNOWN], share = 1, fade = from ? 0 : MLQ_FADE_DB * (float)d->lost;
     const float *told = NULL;
 
     if (from) {
@@ -155,7 +154,7 @@ static void record_of(mlq_decoder *d, reader *from, mlq_record *record)
     if (from)
         add_entries(d->energy, &mlq_of_energy, of_energy);
     for (int t = 0; t < MLQ_FRAMES; t++)
-        record->energy[t] = fminf(fmaxf(d->energy[t] + mlq_of_energy.mean[t] - fade, -100), 120);
+        record->energy[t] = fminf(fmaxf(d->energy[t] + mlq_of_energy.mean[t] - fade, MLQ_LEAST_DB), MLQ_MOST_DB);
 
     known_of(record, known);
     if (MLQ_SIDE_LAYERS > 0) {
