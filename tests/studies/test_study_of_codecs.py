@@ -1,6 +1,5 @@
 """The study of codecs: what parts and errors of known costs give, and which nodes it shares with an experiment."""
 
-import hashlib
 import json
 from pathlib import Path
 
@@ -8,13 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from support import studied_set
 from support.commands import fails, succeeds
 from support.configs import CONFIG
 from support.readmes import unexplained
+from support.studied_set import NAMES, OF_SPEAKER, SHA256
 
 from mlquant.core import disk
 from mlquant.core.errors import InputError
-from mlquant.measures.columns import OF_SET
 from mlquant.plan import config
 from mlquant.plan.plan import Plan
 from mlquant.plan.studies import record_of
@@ -22,10 +22,6 @@ from mlquant.studies import codec
 from mlquant.vocoder.types import MODES
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEAKERS = np.repeat([f"s{i}" for i in range(8)], 6)
-NAMES = [f"u{i:02}" for i in range(len(SPEAKERS))]
-SHA256 = [hashlib.sha256(name.encode()).hexdigest() for name in NAMES]
-OF_SPEAKER = np.random.default_rng(1).normal(0, 0.3, 8)[np.arange(len(SPEAKERS)) // 6]
 
 # What PESQ, ESTOI and LSD are more than those of the codec as it is; a lower LSD is better.
 CHANGES = {
@@ -47,10 +43,7 @@ class Made:
 
     def __init__(self, folder):
         self.folder, self.rows = folder, []
-        table = {"utterance": NAMES, "speaker": SPEAKERS, "sex": "m", "start": np.arange(len(NAMES)) * 800}
-        table |= {"samples": 800, "samples_sha256": SHA256, "transcript": "", "files": NAMES}
-        pd.DataFrame(table).to_csv(folder / "set.csv", index=False)
-        pd.DataFrame({"path": ["a.wav"], "samples_sha256": ["0" * 64]}).to_csv(folder / "manifest.csv", index=False)
+        studied_set.write(folder)
         self.add("1200", 1200, (3.0, 0.7, 4.0), CHANGES)  # a codec's name may be a number
         errors = {name: change for name, change in CHANGES.items() if not name.startswith("exact")}
         self.add("Codec 2 3200", 3200, (3.3, 0.6, 4.0), errors)
@@ -58,23 +51,19 @@ class Made:
 
     def add(self, name, bit_per_s, means, conditions):
         for condition, changes in conditions.items():
-            files = [f"{len(self.rows)}_{shard}.csv" for shard in (0, 1)]
             rng = np.random.default_rng(len(self.rows))
             scores = {
                 measure: mean + change + OF_SPEAKER + (rng.normal(0, 0.002, len(NAMES)) if any(changes) else 0)
                 for measure, mean, change in zip(("pesq", "estoi", "lsd_dB"), means, changes, strict=True)
             }
-            table = pd.DataFrame({"utterance": NAMES, "speaker": SPEAKERS, **scores}).reindex(columns=OF_SET)
-            for path, part in zip(files, (table[:20], table[20:]), strict=True):
-                part.to_csv(self.folder / path, index=False)
+            files = studied_set.write_measures(self.folder, len(self.rows), scores)
             part = condition.removeprefix("exact ") if condition.startswith("exact") else None
             row = {"codec": name, "bit_per_s": bit_per_s, "condition": condition}
             row |= {"part": part, "part_bit_per_s": part and RATES[part]}
             self.rows.append(row | {"files": files})
 
     def settings(self, **changes):
-        made = {"kind": "codec", "name": "c", "test_set": "mine", "conditions": self.rows}
-        return made | {"utterances": ["set.csv"], "manifests": ["manifest.csv"]} | changes
+        return {"kind": "codec", "name": "c", "conditions": self.rows, **studied_set.ASKED, **changes}
 
     def tables(self):
         with disk.working_in(self.folder):

@@ -12,9 +12,11 @@ import scipy.stats
 import yaml
 from hypothesis import given
 from hypothesis import strategies as st
+from support import studied_set
 from support.commands import fails, succeeds
 from support.configs import COMPARED
 from support.readmes import unexplained
+from support.studied_set import NAMES, OF_SPEAKER, SHA256, SPEAKERS
 
 from mlquant.core import disk
 from mlquant.core.errors import InputError
@@ -23,11 +25,6 @@ from mlquant.measures.columns import COLUMNS, OF_SET
 from mlquant.plan import config
 from mlquant.plan.plan import Plan
 from mlquant.studies import measures
-
-SPEAKERS = np.repeat([f"s{i}" for i in range(8)], 6)
-NAMES = [f"u{i:02}" for i in range(len(SPEAKERS))]
-SHA256 = [hashlib.sha256(name.encode()).hexdigest() for name in NAMES]
-OF_SPEAKER = np.random.default_rng(1).normal(0, 0.3, 8)[np.arange(len(SPEAKERS)) // 6]
 
 
 def noise_of(name):
@@ -41,28 +38,19 @@ class Made:
 
     def __init__(self, folder):
         self.folder, self.rows = folder, []
-        starts = np.arange(len(NAMES)) * 800
-        table = {"utterance": NAMES, "speaker": SPEAKERS, "sex": "m", "start": starts, "samples": 800}
-        pd.DataFrame(table | {"samples_sha256": SHA256, "transcript": "", "files": NAMES}).to_csv(
-            folder / "set.csv", index=False
-        )
-        manifest = {"path": ["a.wav"], "samples_sha256": ["0" * 64]}
-        pd.DataFrame(manifest).to_csv(folder / "manifest.csv", index=False)
+        studied_set.write(folder)
 
     def add(self, family, condition, of=None, names=NAMES, **means):
         """A condition whose measures have these means, in two shards; a mean may be an array of all utterances."""
-        files = [f"{len(self.rows)}_{shard}.csv" for shard in (0, 1)]
         found = {measure: mean + noise_of(measure + condition) for measure, mean in means.items()}
-        table = pd.DataFrame({"utterance": names, "speaker": SPEAKERS, **found}).reindex(columns=OF_SET)
-        for path, part in zip(files, (table[:20], table[20:]), strict=True):
-            part.to_csv(self.folder / path, index=False)
+        files = studied_set.write_measures(self.folder, len(self.rows), found, names)
         self.rows.append({"family": family, "condition": condition, "of": of, "files": files})
         return self
 
     def settings(self, claims=(), **changes):
         claims = [{"says": "It is so", "by_less_than": None, **claim} for claim in claims]
-        made = {"kind": "measures", "name": "m", "test_set": "mine", "claims": claims, "conditions": self.rows}
-        return made | {"utterances": ["set.csv"], "manifests": ["manifest.csv"]} | changes
+        made = {"kind": "measures", "name": "m", "claims": claims, "conditions": self.rows}
+        return {**made, **studied_set.ASKED, **changes}
 
     def tables(self, claims=(), **changes):
         """Its tables by name."""

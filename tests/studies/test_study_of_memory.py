@@ -1,6 +1,5 @@
 """The study of memory: sizes and work of codecs, and what 8 bits cost, as they are put in."""
 
-import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,23 +7,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from support import studied_set
 from support.codecs import small_codec
 from support.commands import succeeds
 from support.readmes import unexplained
+from support.studied_set import NAMES
 
 from mlquant.codecs import files, trials
 from mlquant.core import disk
 from mlquant.core.errors import InputError
-from mlquant.measures.columns import OF_SET
 from mlquant.plan import config
 from mlquant.plan.plan import Plan
 from mlquant.studies import memory
 from mlquant.studies.memory import FLOAT, ROUNDED, TRAINED
 
 ROOT = Path(__file__).resolve().parents[2]
-SPEAKERS = np.repeat([f"s{i}" for i in range(8)], 6)
-NAMES = [f"u{i:02}" for i in range(len(SPEAKERS))]
-SHA256 = [hashlib.sha256(name.encode()).hexdigest() for name in NAMES]
 PESQ = {("large", FLOAT): 3.0, ("large", ROUNDED): 2.6, ("large_8", TRAINED): 2.9, ("Codec 2 1300", ""): 2.2}
 
 
@@ -33,19 +30,14 @@ def made(tmp_path):
     """A folder with two codecs and their measures, and the settings of the study of them."""
     for name, eight_bit in (("large", False), ("large_8", True)):
         files.write(tmp_path / name, small_codec(eight_bit=eight_bit), {"name": name})
-    table = {"utterance": NAMES, "speaker": SPEAKERS, "sex": "m", "start": np.arange(len(NAMES)) * 800}
-    table |= {"samples": 800, "samples_sha256": SHA256, "transcript": "", "files": NAMES}
-    pd.DataFrame(table).to_csv(tmp_path / "set.csv", index=False)
-    pd.DataFrame({"path": ["a.wav"], "samples_sha256": ["0" * 64]}).to_csv(tmp_path / "manifest.csv", index=False)
+    studied_set.write(tmp_path)
     rows, rng = [], np.random.default_rng(1)
     for i, ((name, stored), pesq) in enumerate(PESQ.items()):
         scores = {"pesq": pesq + rng.normal(0, 0.01, len(NAMES)), "estoi": 0.7}
-        table = pd.DataFrame({"utterance": NAMES, "speaker": SPEAKERS, **scores}).reindex(columns=OF_SET)
-        table.to_csv(tmp_path / f"{i}.csv", index=False)
+        files_made = studied_set.write_measures(tmp_path, i, scores)
         row = {"codec": name, "tables": stored, "than": "large" if stored in (ROUNDED, TRAINED) else None}
-        rows.append(row | ({"folder": f"{name}/codec.json"} if stored else {}) | {"files": [f"{i}.csv"]})
-    made = {"kind": "memory", "name": "m", "test_set": "mine", "conditions": rows}
-    return tmp_path, made | {"utterances": ["set.csv"], "manifests": ["manifest.csv"]}
+        rows.append(row | ({"folder": f"{name}/codec.json"} if stored else {}) | {"files": files_made})
+    return tmp_path, {"kind": "memory", "name": "m", "conditions": rows, **studied_set.ASKED}
 
 
 def test_sizes_and_work_are_those_of_the_tables(made):
