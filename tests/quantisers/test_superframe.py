@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from mlquant.core.errors import InputError
 from mlquant.quantisers import superframe
 from mlquant.quantisers.superframe import Stage, Superframes
+from mlquant.quantisers.types import STABLE
 from mlquant.vocoder import superframes
 
 
@@ -99,7 +100,7 @@ def test_training_beats_no_prediction_and_nears_the_bound():
         q = superframe.train(streams, [Stage(16), Stage(16)], predict=predict)
         assert q.bits == 8 and [codebook.shape for codebook in q.codebooks] == [(16, 4), (16, 4)]
         errors[predict] = np.square(superframe.decode(q, superframe.search(q, held, 4, 2)) - held).mean()
-        assert np.abs(np.linalg.eigvals(q.predictor)).max() <= superframe.STABLE + 1e-5
+        assert np.abs(np.linalg.eigvals(q.predictor)).max() <= STABLE + 1e-5
     # Of 8 bits for four elements a Gaussian of the innovation's variance, 1, keeps 2^-4; without prediction it is 2.8.
     assert errors[True] < 0.6 * errors[False]
     assert 1 / 16 < errors[True] < 3 / 16
@@ -123,7 +124,7 @@ def test_what_is_known_beside_takes_part_in_the_prediction():
         beside = held[1] if known else None
         found = superframe.search(q, held[0], 4, 0, beside)
         errors[name] = np.square(superframe.decode(q, found, beside) - held[0]).mean()
-        assert np.abs(np.linalg.eigvals(q.predictor)).max() <= superframe.STABLE + 1e-5
+        assert np.abs(np.linalg.eigvals(q.predictor)).max() <= STABLE + 1e-5
     # Of the innovation, whose variance is 0.09, 4 bits for three elements keep about a quarter.
     assert errors["told"] < 0.06 < 5 * errors["told"] < errors["alone"]
     share, _ = q.told(held[1][:-1], held[1][1:])

@@ -84,9 +84,14 @@ class Codec:
         return VOCODER_MS + 10.0 * ahead
 
     @property
+    def rate(self) -> float:
+        """Superframes a second."""
+        return SAMPLE_RATE / (FRAME * self.frames)
+
+    @property
     def bit_rate(self) -> float:
         """Bits a second."""
-        return self.bits * SAMPLE_RATE / (FRAME * self.frames)
+        return self.bits * self.rate
 
     @property
     def matrices(self) -> list[np.ndarray]:
@@ -96,7 +101,7 @@ class Codec:
     @property
     def multiplications(self) -> float:
         """Multiplications a second by a decoder's matrices."""
-        return sum(W.size for W in self.matrices) * SAMPLE_RATE / (FRAME * self.frames)
+        return sum(W.size for W in self.matrices) * self.rate
 
     def table_bytes(self, eight_bit: bool) -> int:
         """Bytes of all tables, with 32 bits a number, or with 8 bits and scales of 32."""

@@ -49,14 +49,17 @@ def read_rows(path: Path, *columns: str) -> pd.DataFrame:
 
 
 def formatted(value: object, spec: str = "") -> str:
-    """Return a value as the report writes it, in a format such as ".2f"; a missing value is an empty text."""
+    """Return a value as the report writes it, in a format such as ".2f"; a missing value is an empty text.
+
+    What rounds to zero has no minus sign.
+    """
     import pandas as pd
 
     if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, str) or spec in ("", "s"):
         return str(value)
-    return f"{value:{spec}}"
+    return f"{value:{spec.replace('.', 'z.')}}"
 
 
 def explained(columns: Iterable[str], about: Mapping[str, str]) -> str:

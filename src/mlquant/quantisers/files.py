@@ -12,7 +12,8 @@ import numpy as np
 from mlquant.core import disk, records
 from mlquant.core.errors import InputError
 from mlquant.networks.dense import Layers
-from mlquant.quantisers.superframe import STABLE, Superframes
+from mlquant.quantisers.superframe import Superframes
+from mlquant.quantisers.types import STABLE
 
 if TYPE_CHECKING:
     from mlquant.quantisers.settings import SuperframeSettings

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from mlquant.core.blocks import Block, by_kind, number, quoted, refusal
 from mlquant.core.stage import Setting
 from mlquant.networks.types import Seed
-from mlquant.quantisers.types import STOP, Entries, ResetEvery, Stop, Survivors
+from mlquant.quantisers.types import BESIDE, STABLE, STOP, Entries, ResetEvery, Stop, Survivors
 from mlquant.vocoder.types import Thresh
 
 Interval = Annotated[Literal[10, 20, 40], BeforeValidator(number)]
@@ -132,13 +132,15 @@ class OfSuperframes(Block):
     largest: Annotated[
         float,
         Setting(
-            help="largest eigenvalue of the matrix that predicts: the smaller, the sooner an error fades", gt=0, le=0.95
+            help="largest eigenvalue of the matrix that predicts: the smaller, the sooner an error fades",
+            gt=0,
+            le=STABLE,
         ),
-    ] = 0.95
+    ] = STABLE
     hidden: Annotated[
         list[Annotated[int, Setting(gt=0, le=4096)]],
         Setting(help="widths of the hidden layers of the network by which energy, pitch and voicing predict shapes"),
-    ] = [256, 256]
+    ] = [*BESIDE]
 
 
 class Superframe(OfSuperframes, VectorQuantiser):

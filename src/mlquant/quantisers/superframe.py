@@ -27,8 +27,8 @@ from mlquant.core.errors import InputError, progress
 from mlquant.networks import dense
 from mlquant.networks.dense import Layers
 from mlquant.quantisers import vq
+from mlquant.quantisers.types import BESIDE, STABLE
 
-STABLE = 0.95  # largest magnitude of an eigenvalue of a predictor
 _RIDGE = 1e-3  # of ridge regression, as a share of the mean variance
 _SEGMENTS = 256  # stretches of training that are searched at once
 _PATHS = 4  # kept over time in training
@@ -301,7 +301,7 @@ def train(
     *,
     predict: bool = True,
     known: Sequence[np.ndarray] | None = None,
-    hidden: Sequence[int] = (256, 256),
+    hidden: Sequence[int] = BESIDE,
     largest: float = STABLE,
     eight_bit: bool = False,
     threads: int = 1,

@@ -9,7 +9,9 @@ from mlquant.core.types import MBEST, Seed, Stages, Survivors
 from mlquant.vocoder.types import Thresh
 
 __all__ = [
+    "BESIDE",
     "MBEST",
+    "STABLE",
     "STOP",
     "Entries",
     "ResetEvery",
@@ -30,6 +32,8 @@ Entries = Annotated[
 ]
 Stop = Annotated[float, Setting(help="relative gain of an iteration below which a size of the codebook is done", gt=0)]
 STOP = 1e-4
+STABLE = 0.95  # largest magnitude of an eigenvalue of a matrix that predicts
+BESIDE = (256, 256)  # widths of the hidden layers of the network of what is known beside
 SendEvery = Annotated[
     int, Setting(help="one vector in this many is sent; the decoder interpolates between them", gt=0, lt=1 << 31)
 ]
