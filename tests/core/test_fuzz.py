@@ -262,7 +262,7 @@ def use_weights(path: Path) -> None:
 def use_checkpoint(path: Path) -> None:
     identity, network, optimiser = _training()
     before = [tensor.clone() for tensor in network.state_dict().values()]
-    curve, seconds = training._resume(path, identity, network, optimiser)
+    curve, seconds = training.resume(path, identity, network, optimiser)
     if not curve:
         assert seconds == 0 and not optimiser.state
         assert all(torch.equal(a, b) for a, b in zip(before, network.state_dict().values(), strict=True))
@@ -285,7 +285,7 @@ def _checkpoint() -> bytes:
     optimiser.step()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "c"
-        training._save_checkpoint(path, {"identity": identity, "curve": CURVE, "seconds": 1.5}, network, optimiser)
+        training.save_checkpoint(path, {"identity": identity, "curve": CURVE, "seconds": 1.5}, network, optimiser)
         return path.read_bytes()
 
 

@@ -119,10 +119,10 @@ def train(
     T = frames_of(sets[0][0])
     network = _network([69 * T + 1, *settings["hidden"], 79 * T], settings["dropout"])
     optimiser = torch.optim.Adam(network.parameters(), lr=settings["lr"])
-    identity = training._identity(settings, *(torch.from_numpy(array) for one in sets for array in one))
+    identity = training.identity_of(settings, *(torch.from_numpy(array) for one in sets for array in one))
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / training.CHECKPOINT
-    curve, _ = training._resume(checkpoint, identity, network, optimiser)  # type: ignore[arg-type]
+    curve, _ = training.resume(checkpoint, identity, network, optimiser)
     count, epochs = len(sets[0][1]), sum(phases)
     batches = -(-count // settings["batch"])
     log(f"{count} superframes to train on, {len(held_sets[0][1])} held out, {epochs} epochs after {len(curve)}")
@@ -158,7 +158,7 @@ def train(
             )
         progress(f"epoch {epoch}/{epochs} loss {curve[-1][1]:.6f}, held out {curve[-1][2]:.6f}", done=epoch == epochs)
         run = {"identity": identity, "curve": curve, "seconds": 0.0}
-        training._save_checkpoint(checkpoint, run, network, optimiser)  # type: ignore[arg-type]
+        training.save_checkpoint(checkpoint, run, network, optimiser)
     checkpoint.unlink(missing_ok=True)
     linear = [layer for layer in network if isinstance(layer, torch.nn.Linear)]
     layers = [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in linear]

@@ -173,7 +173,7 @@ def train(
     torch.manual_seed(settings["seed"])
     arrays = training_set(settings, features, targets, held_out, latents)
     trained_codebooks = [torch.tensor(codebook, device=device) for codebook in codebooks or ()]
-    identity = _identity(settings, *arrays, *(initial[0].values() if initial else ()), *trained_codebooks)
+    identity = identity_of(settings, *arrays, *(initial[0].values() if initial else ()), *trained_codebooks)
     network = Network(settings)
     if initial:
         network.load_state_dict(initial[0])
@@ -183,7 +183,7 @@ def train(
     optimiser = _optimiser(settings, network if latents is None else network.decoder)
     x, t, x_held, t_held = (array.to(device) for array in arrays)
     folder.mkdir(parents=True, exist_ok=True)
-    curve, seconds = _resume(folder / CHECKPOINT, identity, network, optimiser, trained_codebooks)
+    curve, seconds = resume(folder / CHECKPOINT, identity, network, optimiser, trained_codebooks)
 
     def quantise(latents: torch.Tensor) -> torch.Tensor:
         return searched(latents, trained_codebooks, settings["mbest"])
@@ -241,7 +241,7 @@ def train(
         )
         if epoch % _CHECKPOINT_EVERY == 0 and epoch < settings["epochs"]:
             run = {"identity": identity, "curve": curve, "seconds": time.monotonic() - started}
-            _save_checkpoint(folder / CHECKPOINT, run, network, optimiser, trained_codebooks)
+            save_checkpoint(folder / CHECKPOINT, run, network, optimiser, trained_codebooks)
     # One metadata entry: with several their order in the file is not defined.
     weights = safetensors.torch.save(network.cpu().state_dict(), {"settings": json.dumps(settings, sort_keys=True)})
     report = {"failed": None, "seconds": round(time.monotonic() - started, 3), "device": device.type}
@@ -439,7 +439,7 @@ def _evaluate(settings: dict, outputs: Callable, x: torch.Tensor, t: torch.Tenso
     return _loss(settings, estimate, t).item(), sd_dB2(settings, estimate, t).item()
 
 
-def _identity(settings: dict, *data: torch.Tensor) -> str:
+def identity_of(settings: dict, *data: torch.Tensor) -> str:
     """Digest of all that a checkpoint's run depends on."""
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for array in data:
@@ -447,8 +447,12 @@ def _identity(settings: dict, *data: torch.Tensor) -> str:
     return digest.hexdigest()
 
 
-def _save_checkpoint(
-    path: Path, run: dict, network: Network, optimiser: torch.optim.Optimizer, codebooks: Sequence[torch.Tensor] = ()
+def save_checkpoint(
+    path: Path,
+    run: dict,
+    network: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    codebooks: Sequence[torch.Tensor] = (),
 ) -> None:
     """Write the tensors of network, optimiser and codebooks, and the state of the run, with a checksum of all.
 
@@ -473,10 +477,10 @@ def _checksum(text: str, tensors: dict[str, torch.Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _resume(
+def resume(
     path: Path,
     identity: str,
-    network: Network,
+    network: torch.nn.Module,
     optimiser: torch.optim.Optimizer,
     codebooks: Sequence[torch.Tensor] = (),
 ) -> tuple[list[tuple], float]:
@@ -517,7 +521,7 @@ def _resume(
 
 
 def _shapes(
-    network: Network, optimiser: torch.optim.Optimizer, codebooks: Sequence[torch.Tensor]
+    network: torch.nn.Module, optimiser: torch.optim.Optimizer, codebooks: Sequence[torch.Tensor]
 ) -> dict[str, torch.Size]:
     """Return the shapes of the tensors of a checkpoint, by name; SGD, as used here, has none."""
     shapes = {f"network.{name}": tensor.shape for name, tensor in network.state_dict().items()}

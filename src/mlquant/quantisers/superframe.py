@@ -433,7 +433,7 @@ def _refitted(left: np.ndarray, codebooks: list[np.ndarray], chosen: np.ndarray)
     for _ in range(_REFITS):
         for stage, codebook in enumerate(codebooks):
             others = sum((c[chosen[:, i]] for i, c in enumerate(codebooks) if i != stage), np.zeros_like(left))
-            sums = vq._sums((left - others).astype(np.float64), chosen[:, stage], len(codebook))
+            sums = vq.sums_of((left - others).astype(np.float64), chosen[:, stage], len(codebook))
             counts = np.bincount(chosen[:, stage], minlength=len(codebook))[:, None]
             codebooks[stage] = np.where(counts > 0, sums / np.maximum(counts, 1), codebook).astype(np.float32)
     return codebooks

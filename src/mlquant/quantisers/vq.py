@@ -123,7 +123,7 @@ def _lloyd(
     while True:
         indices = _faiss_nearest(targets, codebook[:, elements], 1, threads)[:, 0]
         counts = np.bincount(indices, minlength=len(codebook))[:, None]
-        sums = _sums(wide, indices, len(codebook))
+        sums = sums_of(wide, indices, len(codebook))
         entries = codebook[:, elements].astype(np.float64)
         error = energy + (entries * (counts * entries - 2 * sums[:, elements])).sum()
         before, variance = variance, max(float(error), 0.0) / targets.size
@@ -133,7 +133,7 @@ def _lloyd(
         codebook = np.where(counts > 0, sums / np.maximum(counts, 1), codebook).astype(np.float32)
 
 
-def _sums(wide: np.ndarray, indices: np.ndarray, size: int) -> np.ndarray:
+def sums_of(wide: np.ndarray, indices: np.ndarray, size: int) -> np.ndarray:
     """Sums [size, k] of the vectors [J, k] float64 of each entry, whose indices [J] are given."""
     from scipy import sparse  # which a search need not wait for
 
@@ -220,8 +220,8 @@ def _all_used(
         if not len(unused):
             return codebook, indices, errors
         wide, number = vectors.astype(np.float64), np.maximum(counts, 1)[:, None]
-        means = _sums(wide, indices, len(codebook)) / number
-        spread = np.sqrt(_sums(np.square(wide - means[indices]), indices, len(codebook)) / number)
+        means = sums_of(wide, indices, len(codebook)) / number
+        spread = np.sqrt(sums_of(np.square(wide - means[indices]), indices, len(codebook)) / number)
         divisible = np.flatnonzero(spread.any(axis=1))  # its vectors are not all the same
         full = divisible[np.argsort(-counts[divisible], kind="stable")][: len(unused)]
         side = spread[full] / codebook.shape[1] ** 0.5 * rng.choice([-1, 1], (len(full), codebook.shape[1]))
@@ -249,7 +249,7 @@ def refined(
         for _ in range(iterations):
             indices, _ = nearest(residual, codebook, threads=threads)
             counts = np.bincount(indices, minlength=len(codebook))[:, None]
-            means = _sums(wide, indices, len(codebook)) / np.maximum(counts, 1)
+            means = sums_of(wide, indices, len(codebook)) / np.maximum(counts, 1)
             codebook = np.where(counts > 0, means, codebook).astype(np.float32)
         residual = residual - codebook[nearest(residual, codebook, threads=threads)[0]]
         moved.append(codebook)

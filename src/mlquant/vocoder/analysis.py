@@ -58,7 +58,7 @@ _BLOCK = 512  # frames of like pitch worked on at a time: their work arrays fit 
 
 def high_pass(speech: np.ndarray) -> np.ndarray:
     """Filter [N] samples with the 101-tap high pass, without delay compensation; returns [N] float32."""
-    return _fir_float32(np.asarray(speech, np.float32), HIGH_PASS, np.zeros(len(HIGH_PASS) - 1, np.float32))[0]
+    return fir_float32(np.asarray(speech, np.float32), HIGH_PASS, np.zeros(len(HIGH_PASS) - 1, np.float32))[0]
 
 
 def analyse(speech: np.ndarray) -> Model:
@@ -83,25 +83,26 @@ def analyse_in_chunks(speech: np.ndarray) -> Iterator[Model]:
         samples = speech[start * FRAME : (start + _CHUNK) * FRAME]
         padded = np.zeros(-(-len(samples) // FRAME) * FRAME, np.float32)
         padded[: len(samples)] = samples
-        filtered, memory = _fir_float32(padded, HIGH_PASS, memory)
-        squared, pitch_memory = _squared_and_filtered(filtered, pitch_memory)
+        filtered, memory = fir_float32(padded, HIGH_PASS, memory)
+        squared, pitch_memory = squared_and_filtered(filtered, pitch_memory)
         buffer = np.concatenate([buffer[-history:], filtered])
         squares = np.concatenate([squares[-history:], squared])
-        f0_bin = _track_pitch(_in_blocks(_pitch_candidates, _windows(squares)), previous)
+        f0_bin = track_pitch(in_blocks(pitch_candidates, windows_of(squares)), previous)
         previous = f0_bin[-1]
-        yield _model_of_chunk(_windows(buffer), f0_bin)
+        yield _model_of_chunk(windows_of(buffer), f0_bin)
 
 
-def _windows(buffer: np.ndarray) -> np.ndarray:
+def windows_of(buffer: np.ndarray) -> np.ndarray:
     """The 320-sample pitch buffers of frames: a view [F, 320]."""
     return np.lib.stride_tricks.sliding_window_view(buffer, PITCH_BUFFER)[::FRAME]
 
 
-def _in_blocks(function: Callable, windows: np.ndarray) -> np.ndarray:
+def in_blocks(function: Callable, windows: np.ndarray) -> np.ndarray:
+    """What a function gives for pitch buffers [F, 320], some of them at a time, so that memory is bounded."""
     return np.concatenate([function(windows[i : i + _BLOCK]) for i in range(0, len(windows), _BLOCK)])
 
 
-def _fir_float32(signal: np.ndarray, taps: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fir_float32(signal: np.ndarray, taps: np.ndarray, memory: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """FIR filter that accumulates tap by tap in float32, as the reference does, and its memory afterwards.
 
     `memory` holds the samples before the signal, as many as the taps less one.
@@ -121,7 +122,7 @@ def _fir_float32(signal: np.ndarray, taps: np.ndarray, memory: np.ndarray) -> tu
 # --- pitch -----------------------------------------------------------------------------------------------
 
 
-def _squared_and_filtered(filtered: np.ndarray, memory: tuple | None) -> tuple[np.ndarray, tuple]:
+def squared_and_filtered(filtered: np.ndarray, memory: tuple | None) -> tuple[np.ndarray, tuple]:
     """Square, remove DC and low-pass: [N] float32, and the memory of all three; None is that after silence."""
     before, notch, low_pass = memory or (np.float32(0), 0.0, np.zeros(len(PITCH_LOW_PASS) - 1, np.float32))
     square = filtered * filtered
@@ -129,7 +130,7 @@ def _squared_and_filtered(filtered: np.ndarray, memory: tuple | None) -> tuple[n
     notched = _one_pole(difference.astype(np.float64), notch)
     # The added 1.0 is the reference's, whose filter memory runs oldest sample first.
     lifted = (notched.astype(np.float32) + 1.0).astype(np.float32)
-    low_passed, low_pass = _fir_float32(lifted, PITCH_LOW_PASS[::-1], low_pass)
+    low_passed, low_pass = fir_float32(lifted, PITCH_LOW_PASS[::-1], low_pass)
     return low_passed, (square[-1], notched[-1], low_pass)
 
 
@@ -148,7 +149,7 @@ _HIGH_BIN = FFT * PITCH_DECIMATION // P_MIN
 _PITCH_WINDOW = (0.5 - 0.5 * np.cos(2 * PI * np.arange(64) / 63)).astype(np.float32)
 
 
-def _pitch_candidates(squares: np.ndarray) -> np.ndarray:
+def pitch_candidates(squares: np.ndarray) -> np.ndarray:
     """Candidate F0 bins [F, 1 + multiples, 2] of frames of filtered squares [F, 320].
 
     Row 0 is the global peak; row k the sub-multiple k + 1. In each, column 0 is the bin of a peak that counts after
@@ -184,7 +185,7 @@ def _sub_multiple_range(peak: np.ndarray, multiple: int) -> tuple[np.ndarray, np
     return np.maximum((0.8 * centre).astype(np.int64), _LOW_BIN), (1.2 * centre).astype(np.int64)
 
 
-def _track_pitch(candidates: np.ndarray, before: int) -> np.ndarray:
+def track_pitch(candidates: np.ndarray, before: int) -> np.ndarray:
     """Choose the F0 bin [F] from the candidates, after a frame of bin `before`: the largest sub-multiple that counts.
 
     Sequential: a weaker peak counts when the previous frame's pitch lies in its search range. Only the
@@ -215,11 +216,11 @@ def _analysis_window() -> tuple[np.ndarray, np.ndarray]:
     window[PITCH_BUFFER // 2 - half : PITCH_BUFFER // 2 + half] = hann
     energy = np.add.accumulate(window * window)[-1]  # summed one by one, in float32
     window *= np.float32(1.0 / np.sqrt(energy * np.float32(FFT)))
-    spectrum = scipy.fft.fft(_rotate(window[None])[0]).real
+    spectrum = scipy.fft.fft(rotate(window[None])[0]).real
     return window, np.fft.fftshift(spectrum).astype(np.float32)
 
 
-def _rotate(windowed: np.ndarray) -> np.ndarray:
+def rotate(windowed: np.ndarray) -> np.ndarray:
     """Put the middle of windowed pitch buffers [F, 320] at sample 0 of a DFT of 512: [F, 512]."""
     half, middle = WINDOW // 2, PITCH_BUFFER // 2
     rotated = np.zeros((len(windowed), FFT), np.float32)
@@ -228,7 +229,7 @@ def _rotate(windowed: np.ndarray) -> np.ndarray:
     return rotated
 
 
-_WINDOW, _WINDOW_SPECTRUM = _analysis_window()
+HANN, _WINDOW_SPECTRUM = _analysis_window()
 # Bins per rad/sample, twice: the reference multiplies by one and divides by the other.
 _RADIANS_PER_BIN = np.float32(TWO_PI / FFT)
 _BINS_PER_RADIAN = np.float32(1.0 / _RADIANS_PER_BIN.astype(np.float64))
@@ -250,7 +251,7 @@ def _model_of_chunk(windows: np.ndarray, f0_bin: np.ndarray) -> Model:
 
 def _model_of_block(buffers: np.ndarray, f0_bin: np.ndarray) -> tuple[np.ndarray, ...]:
     """Wo, L, A, phi, voiced of frames with pitch buffers [F, 320] and F0 bins [F]."""
-    half = scipy.fft.rfft(_rotate(buffers * _WINDOW), axis=1)
+    half = scipy.fft.rfft(rotate(buffers * HANN), axis=1)
     power = half.real * half.real + half.imag * half.imag
     f0 = (f0_bin.astype(np.float32) * np.float32(8000)) / np.float32(FFT * PITCH_DECIMATION)
     Wo = (TWO_PI / (np.float32(8000) / f0).astype(np.float64)).astype(np.float32)
@@ -259,8 +260,8 @@ def _model_of_block(buffers: np.ndarray, f0_bin: np.ndarray) -> tuple[np.ndarray
     Wo = np.clip(Wo, np.float32(TWO_PI / P_MAX), np.float32(TWO_PI / P_MIN))
     L = np.floor((PI / Wo.astype(np.float64)).astype(np.float32)).astype(np.int32)
     L -= (Wo * L.astype(np.float32)).astype(np.float64) >= 0.95 * PI
-    A, phi = _amplitudes_and_phases(half, power, Wo, L)
-    return Wo, L, A, phi, _voicing(half, power, Wo, L, A)
+    A, phi = amplitudes_and_phases(half, power, Wo, L)
+    return Wo, L, A, phi, voicing(half, power, Wo, L, A)
 
 
 def _refine(power: np.ndarray, Wo: np.ndarray, reach: float, step: float) -> np.ndarray:
@@ -298,7 +299,7 @@ def _refine(power: np.ndarray, Wo: np.ndarray, reach: float, step: float) -> np.
     return np.where(energy[frames, best] > 0.0, trial[frames, best], Wo)
 
 
-def _amplitudes_and_phases(
+def amplitudes_and_phases(
     half: np.ndarray, power: np.ndarray, Wo: np.ndarray, L: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """A and phi, [F, 1 + max L] float32 each, from half spectra [F, 257] and their power."""
@@ -319,7 +320,7 @@ def _amplitudes_and_phases(
     return A, phi
 
 
-def _voicing(half: np.ndarray, power: np.ndarray, Wo: np.ndarray, L: np.ndarray, A: np.ndarray) -> np.ndarray:
+def voicing(half: np.ndarray, power: np.ndarray, Wo: np.ndarray, L: np.ndarray, A: np.ndarray) -> np.ndarray:
     """Voicing [F] int32: how well harmonics of the window's shape explain the spectrum below 1 kHz."""
     l_1000 = (L * 1000.0 / 4000).astype(np.int64)
     m = np.arange(1, max(l_1000.max(), 1) + 1)

@@ -215,10 +215,10 @@ def model_at(windows: np.ndarray, Wo: np.ndarray) -> Model:
     """
     L = np.floor((analysis.PI / Wo.astype(np.float64)).astype(np.float32)).astype(np.int32)
     L -= (Wo * L.astype(np.float32)).astype(np.float64) >= 0.95 * analysis.PI
-    half = scipy.fft.rfft(analysis._rotate(windows * analysis._WINDOW), axis=1)
+    half = scipy.fft.rfft(analysis.rotate(windows * analysis.HANN), axis=1)
     power = half.real * half.real + half.imag * half.imag
-    A, phi = analysis._amplitudes_and_phases(half, power, Wo, L)
-    voiced = analysis._voicing(half, power, Wo, L, A)
+    A, phi = analysis.amplitudes_and_phases(half, power, Wo, L)
+    voiced = analysis.voicing(half, power, Wo, L, A)
     wide = ((0, 0), (0, MAX_AMP + 1 - A.shape[1]))
     return Model(Wo, L, np.pad(A, wide), np.pad(phi, wide), voiced)
 
@@ -235,15 +235,15 @@ def buffers(chunks: Iterable[np.ndarray]) -> Iterator[tuple[np.ndarray, np.ndarr
 
     def filtered(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         nonlocal history, squares, memory, pitch_memory, previous
-        passed, memory = analysis._fir_float32(samples.astype(np.float32), analysis.HIGH_PASS, memory)
-        squared, pitch_memory = analysis._squared_and_filtered(passed, pitch_memory)
+        passed, memory = analysis.fir_float32(samples.astype(np.float32), analysis.HIGH_PASS, memory)
+        squared, pitch_memory = analysis.squared_and_filtered(passed, pitch_memory)
         wide, squares = np.concatenate([history, passed]), np.concatenate([squares, squared])
-        f0_bin = analysis._track_pitch(
-            analysis._in_blocks(analysis._pitch_candidates, analysis._windows(squares)), previous
+        f0_bin = analysis.track_pitch(
+            analysis.in_blocks(analysis.pitch_candidates, analysis.windows_of(squares)), previous
         )
         history, squares, previous = wide[-(PITCH_BUFFER - FRAME) :], squares[-(PITCH_BUFFER - FRAME) :], f0_bin[-1]
         hz = f0_bin * (SAMPLE_RATE / (analysis.FFT * analysis.PITCH_DECIMATION))
-        return analysis._windows(wide), np.log2(hz).astype(np.float32)
+        return analysis.windows_of(wide), np.log2(hz).astype(np.float32)
 
     for chunk in chunks:
         rest = np.concatenate([rest, chunk])
