@@ -27,6 +27,14 @@ for name in ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "MAKEFL
     os.environ.pop(name, None)
 
 
+@pytest.hookimpl(tryfirst=True)  # before those with the marker are taken out
+def pytest_collection_modifyitems(items):
+    """Tests in a browser are slow: there are many, and few changes are of a page."""
+    for item in items:
+        if "browser" in item.fixturenames:
+            item.add_marker("slow")
+
+
 @pytest.fixture(scope="session")
 def shared():
     """The folder of reference data beside the project."""

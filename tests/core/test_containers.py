@@ -174,6 +174,7 @@ def campaign(count, seed, folder):
     return found, wrong
 
 
+@pytest.mark.slow
 def test_samples_are_all_read_or_one_line_says_what_is_wrong(tmp_path):
     found, wrong = campaign(COUNT, SEED, tmp_path)
     print(dict(found))

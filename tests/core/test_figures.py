@@ -382,6 +382,7 @@ LOSSES = {  # epochs, SD in training and held out at their end, title
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LOSSES)
 def test_loss_curves_can_be_read(tmp_path, monkeypatch, case):
     check, (epochs, last, held_out, title) = Check(monkeypatch), LOSSES[case]
@@ -404,6 +405,7 @@ SWEEPS = {  # epochs, how far apart, variants
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SWEEPS)
 def test_curves_of_a_sweep_can_be_read(tmp_path, monkeypatch, case):
     check, (epochs, apart, names) = Check(monkeypatch), SWEEPS[case]

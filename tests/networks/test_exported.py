@@ -82,7 +82,8 @@ def test_so_is_one_with_other_settings(settings, tmp_path):
     check(tmp_path, settings)
 
 
-@pytest.mark.parametrize("frames", [4, pytest.param(8, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("frames", [4, 8])
 def test_the_networks_of_a_codec_are_the_same(frames, tmp_path):
     codec = small_codec(frames=frames)
     files.write(tmp_path / "codec", codec, {"name": "codec"})

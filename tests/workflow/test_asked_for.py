@@ -71,6 +71,7 @@ def test_a_run_knows_what_it_needs_however_its_targets_are_written(tmp_path):
     assert [*named.values()] == [False, True, True]
 
 
+@pytest.mark.slow
 def test_a_target_that_configfile_takes_is_told(tmp_path):
     (tmp_path / "mine.yaml").write_text(MINE)
     (line,) = refused(tmp_path, "--configfile", tmp_path / "mine.yaml", "results/240118_wav")
@@ -101,6 +102,7 @@ def test_a_file_that_cannot_be_read_is_one_line_with_its_place(tmp_path, text, p
     assert line.startswith(f"{path if given else 'config.yaml'}, {FILES[text]}")
 
 
+@pytest.mark.slow
 def test_all_faults_of_a_configuration_are_told_in_one_run(tmp_path):
     (tmp_path / "mine.yaml").write_text(
         "networks:\n  nn4_cat1: {lr: 0, epoch: 3}\n  mine: {like: manifold, corpus: promts}\n"
@@ -117,6 +119,7 @@ def test_all_faults_of_a_configuration_are_told_in_one_run(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_a_setting_that_is_twice_on_the_command_line_is_told(tmp_path):
     lines = refused(tmp_path, "results/240118_wav", "--config", "max_epochs=1", "networks={a: {lr: 1, lr: 2}}")
     assert lines == ["--config: networks.a.lr is there twice, expected once"]

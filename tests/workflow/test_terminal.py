@@ -109,7 +109,7 @@ def test_on_a_terminal_one_line_is_updated_and_tells_jobs_epoch_and_time(folder)
     assert "Reason: Missing output files: a" in log and "Finished jobid" in log
 
 
-@pytest.mark.parametrize("kind", ["pipe", "dumb"])
+@pytest.mark.parametrize("kind", ["pipe", pytest.param("dumb", marks=pytest.mark.slow)])
 def test_elsewhere_a_job_has_one_plain_line(folder, kind):
     words = command("b", "summary", "--logger", "mlquant")
     if kind == "pipe":
