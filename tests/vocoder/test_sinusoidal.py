@@ -394,6 +394,29 @@ def test_the_postfilter_blurs_only_what_lies_below_the_background():
     assert in_phase.all()
 
 
+def test_a_gradual_blur_is_all_below_the_background_none_above_and_nowhere_a_step():
+    frames, harmonics = 300, 60
+    A = np.full((frames, 161), 10 ** (30 / 20), np.float32)
+    dB = np.linspace(25, 47, harmonics)  # 6 dB above the background is the border
+    A[200:, 1 : 1 + harmonics] = 10 ** (dB / 20)
+    A[:, 1 + harmonics :] = A[:, 0] = 0
+    voiced = (np.arange(frames) >= 200).astype(np.int32)
+    sizes = np.full(frames, 0.05, np.float32), np.full(frames, harmonics, np.int32)
+    model = records.Model(*sizes, A, np.zeros_like(A), voiced)
+
+    def turned(model):
+        [made] = synthesis.phase0_in_chunks([(model, np.ones(A.shape, complex))], gradual=True)
+        m, n = np.arange(1, 1 + harmonics), np.arange(1, frames + 1)[200:, None]
+        return np.exp(1j * (made.phi[200:, 1 : 1 + harmonics] - m * 0.05 * 80 * n).astype(np.float64))
+
+    found = turned(model)
+    steady = np.abs(found.mean(axis=0))
+    assert (steady[dB > 42.1] > 0.999).all() and (steady[dB < 32.3] < 0.4).all()
+    assert ((steady > 0.4) & (steady < 0.999)).sum() > 5  # those between are blurred in part
+    other = turned(replace(model, A=A * np.float32(1 + 2e-6)))
+    assert np.abs(other - found).max() < 1e-3
+
+
 @pytest.mark.parametrize("sample", SAMPLES)
 def test_speech_from_the_references_amplitudes_and_phase_filter_is_its_own(reference, sample):
     model = records.read_model(reference(f"golden/{sample}_model.bin"))

@@ -317,4 +317,4 @@ def spoken(codec: Codec, sent: Sent) -> Iterator[np.ndarray]:
             A = features.envelope_to_amplitudes(sharp, model.Wo, model.L)
             yield replace(model, A=A), features.envelope_to_phase_filter(y_hat, model.Wo, model.L)
 
-    return synthesis.synthesise_in_chunks(synthesis.phase0_in_chunks(filtered()))
+    return synthesis.synthesise_in_chunks(synthesis.phase0_in_chunks(filtered(), gradual=True))

@@ -22,6 +22,7 @@ CLIP_MAGNITUDE = 32000.0  # magnitude of the analytic signal above which the Hil
 _RAND_MAX = 32767
 _BACKGROUND_THRESHOLD = 40.0  # dB; louder frames do not update the background estimate
 _BACKGROUND_BETA = 0.1
+_TINY = np.float32(1e-30)
 _BACKGROUND_MARGIN = 6.0  # dB above the background below which a harmonic's phase is random
 _BLOCK = 1024  # frames transformed at a time
 
@@ -103,22 +104,31 @@ def phase0(model: Model, H: np.ndarray) -> Model:
     return next(phase0_in_chunks([(model, H)]))
 
 
-def phase0_in_chunks(filtered: Iterable[tuple[Model, np.ndarray]]) -> Iterator[Model]:
-    """Yield the same for models that follow each other, each with its H."""
+def phase0_in_chunks(filtered: Iterable[tuple[Model, np.ndarray]], gradual: bool = False) -> Iterator[Model]:
+    """Yield the same for models that follow each other, each with its H.
+
+    The reference decides of each voiced harmonic whether it is noise, and draws a phase if it is. There another
+    rounding can decide otherwise, and all that is drawn after it is other, too. With `gradual` a phase is drawn for
+    every harmonic, and voiced ones take a share of it: half of it at the background noise, nothing at twice as much.
+    """
     m = np.arange(MAX_AMP + 1)
     previous, background, state = np.float32(0), np.float32(0), np.uint64(1)
     for model, H in filtered:
         inside = (m >= 1) & (m <= model.L[:, None])
         voiced = model.voiced[:, None] != 0
         amplitude, background = _background_amplitude(model, background)
-        blurred = inside & voiced & (amplitude[:, None] > model.A)
-        drawn = (inside & ~voiced) | blurred
+        if gradual:
+            share = np.clip(amplitude[:, None] / np.maximum(model.A, _TINY) - np.float32(0.5), 0, 1)
+            blurred, drawn = np.zeros_like(inside), inside
+        else:
+            share, blurred = np.float32(0), inside & voiced & (amplitude[:, None] > model.A)
+            drawn = (inside & ~voiced) | blurred
         random_phase = np.zeros(model.A.shape, np.float32)
         # Boolean indexing runs by frame and then by harmonic: the order of the draws.
         random_phase[drawn], state = _random_phases(int(drawn.sum()), state)
         phase = _excitation_phase(model.Wo, previous)
         previous = phase[-1]
-        excitation = np.where(voiced, phase[:, None] * m.astype(np.float32), random_phase)
+        excitation = np.where(voiced, phase[:, None] * m.astype(np.float32) + share * random_phase, random_phase)
         turned = H * np.exp(1j * excitation.astype(np.float64))
         phi = np.arctan2(turned.imag, turned.real + 1e-12)
         phi = np.where(blurred, random_phase, phi)

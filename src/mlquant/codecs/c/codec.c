@@ -371,12 +371,8 @@ static void speak(mlq_decoder *d, const float *y, float Wo, int voiced, int16_t 
     for (int m = 1; m <= L; m++) {
         int bin = (int)floor(m * (double)Wo * MLQ_FFT / TWO_PI + 0.5) - 1;
         float filter = d->im[bin < 0 ? 0 : bin > MLQ_FFT / 2 ? MLQ_FFT / 2 : bin];
-        if (!voiced)
-            phi[m] = random_phase(d) + filter;
-        else if (noise > A[m])
-            phi[m] = random_phase(d);
-        else
-            phi[m] = d->phase * (float)m + filter;
+        float drawn = random_phase(d), share = fminf(fmaxf(noise / A[m] - 0.5f, 0), 1);
+        phi[m] = filter + (voiced ? d->phase * (float)m + share * drawn : drawn);
     }
 
     /* The analytic signal around the middle of the frame, with a limiter, overlapped with the frame before. */
