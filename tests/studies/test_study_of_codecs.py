@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import yaml
 from support import studied_set
-from support.commands import fails, succeeds
+from support.commands import succeeds
 from support.configs import CONFIG
 from support.readmes import unexplained
 from support.studied_set import NAMES, OF_SPEAKER, SHA256
@@ -70,9 +70,7 @@ class Made:
             return codec.tables(self.settings())
 
     def refused(self, **changes):
-        line = fails("study", json.dumps(self.settings(**changes)), "-o", "made", cwd=self.folder)
-        assert not (self.folder / "made").exists()
-        return line
+        return studied_set.refused(self.folder, self.settings(**changes))
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from support import studied_set
-from support.commands import fails, succeeds
+from support.commands import succeeds
 from support.configs import COMPARED
 from support.readmes import unexplained
 from support.studied_set import NAMES, OF_SPEAKER, SHA256, SPEAKERS
@@ -64,9 +64,7 @@ class Made:
         return {path.stem: pd.read_csv(path, na_filter=False) for path in (self.folder / "made").glob("*.csv")}
 
     def refused(self, **changes):
-        line = fails("study", json.dumps(self.settings(**changes)), "-o", "made", cwd=self.folder)
-        assert not (self.folder / "made").exists()
-        return line
+        return studied_set.refused(self.folder, self.settings(**changes))
 
 
 @pytest.fixture

@@ -1,9 +1,11 @@
 """A folder with a test set of 48 made-up utterances of 8 speakers, and measures of them, for studies of it."""
 
 import hashlib
+import json
 
 import numpy as np
 import pandas as pd
+from support.commands import fails
 
 from mlquant.measures.columns import OF_SET
 
@@ -31,3 +33,10 @@ def write_measures(folder, number, measures, names=NAMES):
     for path, part in zip(files, (table[:20], table[20:]), strict=True):
         part.to_csv(folder / path, index=False)
     return files
+
+
+def refused(folder, settings):
+    """The line of `mlquant study` in the folder, which refuses the settings and makes nothing."""
+    line = fails("study", json.dumps(settings), "-o", "made", cwd=folder)
+    assert not (folder / "made").exists()
+    return line

@@ -258,8 +258,7 @@ def _model_of_block(buffers: np.ndarray, f0_bin: np.ndarray) -> tuple[np.ndarray
     Wo = _refine(power, Wo, 5.0, 1.0)
     Wo = _refine(power, Wo, 1.0, 0.25)
     Wo = np.clip(Wo, np.float32(TWO_PI / P_MAX), np.float32(TWO_PI / P_MIN))
-    L = np.floor((PI / Wo.astype(np.float64)).astype(np.float32)).astype(np.int32)
-    L -= (Wo * L.astype(np.float32)).astype(np.float64) >= 0.95 * PI
+    L = harmonics(Wo)
     A, phi = amplitudes_and_phases(half, power, Wo, L)
     return Wo, L, A, phi, voicing(half, power, Wo, L, A)
 
@@ -297,6 +296,12 @@ def _refine(power: np.ndarray, Wo: np.ndarray, reach: float, step: float) -> np.
     best = np.argmax(energy, axis=1)
     frames = np.arange(len(Wo))
     return np.where(energy[frames, best] > 0.0, trial[frames, best], Wo)
+
+
+def harmonics(Wo: np.ndarray) -> np.ndarray:
+    """L [F] int32 of Wo [F] float32: the harmonics below the Nyquist frequency, less one that is nearer than 5 %."""
+    L = np.floor((PI / Wo.astype(np.float64)).astype(np.float32)).astype(np.int32)
+    return L - ((Wo * L.astype(np.float32)).astype(np.float64) >= 0.95 * PI)
 
 
 def amplitudes_and_phases(

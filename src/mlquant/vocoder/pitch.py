@@ -213,8 +213,7 @@ def model_at(windows: np.ndarray, Wo: np.ndarray) -> Model:
 
     Amplitudes, phases and voicing are found as in `analysis.analyse`.
     """
-    L = np.floor((analysis.PI / Wo.astype(np.float64)).astype(np.float32)).astype(np.int32)
-    L -= (Wo * L.astype(np.float32)).astype(np.float64) >= 0.95 * analysis.PI
+    L = analysis.harmonics(Wo)
     half = scipy.fft.rfft(analysis.rotate(windows * analysis.HANN), axis=1)
     power = half.real * half.real + half.imag * half.imag
     A, phi = analysis.amplitudes_and_phases(half, power, Wo, L)

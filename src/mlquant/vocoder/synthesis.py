@@ -22,8 +22,8 @@ CLIP_MAGNITUDE = 32000.0  # magnitude of the analytic signal above which the Hil
 _RAND_MAX = 32767
 _BACKGROUND_THRESHOLD = 40.0  # dB; louder frames do not update the background estimate
 _BACKGROUND_BETA = 0.1
-_TINY = np.float32(1e-30)
 _BACKGROUND_MARGIN = 6.0  # dB above the background below which a harmonic's phase is random
+_TINY = np.float32(1e-30)  # an amplitude that nothing is divided by less than
 _BLOCK = 1024  # frames transformed at a time
 
 
@@ -109,7 +109,8 @@ def phase0_in_chunks(filtered: Iterable[tuple[Model, np.ndarray]], gradual: bool
 
     The reference decides of each voiced harmonic whether it is noise, and draws a phase if it is. There another
     rounding can decide otherwise, and all that is drawn after it is other, too. With `gradual` a phase is drawn for
-    every harmonic, and voiced ones take a share of it: half of it at the background noise, nothing at twice as much.
+    every harmonic, and a voiced one takes a share of it: all of it up to two thirds of the amplitude that counts as
+    noise, half of it at that amplitude, nothing from twice as much on.
     """
     m = np.arange(MAX_AMP + 1)
     previous, background, state = np.float32(0), np.float32(0), np.uint64(1)
